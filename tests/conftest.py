@@ -1,0 +1,104 @@
+"""Tiny random models of four families, with a tiny tokenizer, saved and loaded as any folder would be."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the hub for anything
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GemmaConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+from vectors.model import ResidualModel, load_model
+
+WORDS = (  # noqa: SIM905 (easier to read than fifty quoted words)
+    "the a sea cat dog storm rainbow waterfall river night day light dark red blue old young king song ship moon "
+    "rain wind snow tree bird stone gold and or of in on by was is were ran sang fell rose saw heard . ,"
+).split()
+FAMILIES = ("gpt2", "llama", "neox", "gemma")
+VOCAB = 64
+_RMS = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+}
+_SPECIAL = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 1}
+
+
+def _tokenizer(*, bos: bool = True, eos: bool = True) -> PreTrainedTokenizerFast:
+    """A word tokenizer: <bos> is 0, <eos> is 1 (plain words where left out), <unk> is 2, then ``WORDS``."""
+    vocab = {token: number for number, token in enumerate(["<bos>", "<eos>", "<unk>", *WORDS])}
+    raw = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    named = {"unk_token": "<unk>"} | ({"bos_token": "<bos>"} if bos else {}) | ({"eos_token": "<eos>"} if eos else {})
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **named)
+
+
+def _hf(family: str, *, seed: int = 0) -> PreTrainedModel:
+    """A random model of the family in eval mode, its weights large enough to make its logits differ from flat."""
+    if family == "gpt2":
+        config = GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=64, initializer_range=0.2, **_SPECIAL)
+    elif family == "llama":
+        config = LlamaConfig(**_RMS, initializer_range=0.2, **_SPECIAL)
+    elif family == "gemma":
+        config = GemmaConfig(**_RMS, initializer_range=0.2, **_SPECIAL)
+    else:
+        neox = {key: value for key, value in _RMS.items() if key not in ("num_key_value_heads", "head_dim")}
+        config = GPTNeoXConfig(**neox, initializer_range=0.2, **_SPECIAL)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
+    """Give tests the tokenizer factory: ``make_tokenizer(bos=True, eos=True)``."""
+    return _tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_hf() -> Callable[..., PreTrainedModel]:
+    """Give tests the model factory: ``make_hf("llama", seed=0)``."""
+    return _hf
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder of a family's tiny model, written on first use."""
+    folders: dict[str, Path] = {}
+
+    def folder_of(family: str) -> Path:
+        if family not in folders:
+            folders[family] = tmp_path_factory.mktemp(family) / f"tiny-{family}"
+            _hf(family).save_pretrained(folders[family])
+            _tokenizer().save_pretrained(folders[family])
+        return folders[family]
+
+    return folder_of
+
+
+@pytest.fixture(params=FAMILIES)
+def tiny_model(request: pytest.FixtureRequest, model_folder: Callable[[str], Path]) -> ResidualModel:
+    """A freshly loaded tiny model of each family in turn: 3 layers, d_model 32, 64 ids, 64 positions."""
+    return load_model(model_folder(request.param), "cpu")
+
+
+@pytest.fixture
+def llama_model(model_folder: Callable[[str], Path]) -> ResidualModel:
+    """A freshly loaded tiny Llama, for tests that need only one family."""
+    return load_model(model_folder("llama"), "cpu")

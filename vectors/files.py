@@ -1,0 +1,80 @@
+"""Reading a whole file and writing one atomically, with errors that say the mend."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from vectors.checks import shown
+from vectors.errors import InputError, OutputError, SteerError
+
+
+def read_bytes(path: str | Path, what: str, *, limit: int | None = None, kind: type[SteerError] = InputError) -> bytes:
+    """Return the bytes of one file, at most `limit` of them.
+
+    Without a limit a pipe is read too (`<(command)` in a shell); with one, only a regular file.
+
+    Raises:
+        kind: when there is no such file, when it is a folder, when it cannot be read, when it is larger than `limit`
+            bytes.
+    """
+    place = _expanded(path, kind)
+    try:
+        if place.is_dir():
+            raise kind(f"{shown(place)} is a folder: give the path of {what}")
+        if not place.exists():
+            raise kind(f"there is no file {shown(place)}: give the path of {what}")
+        if not place.is_file() and not (limit is None and place.is_fifo()):
+            raise kind(f"{shown(place)} is not a regular file: give the path of {what}")
+        with place.open("rb") as stream:
+            data = stream.read() if limit is None else stream.read(limit + 1)
+    except OSError as error:
+        raise kind(f"cannot read {shown(place)} ({error.strerror}): give the readable path of {what}") from error
+    if limit is not None and len(data) > limit:
+        raise kind(f"{shown(place)} is larger than {limit} bytes: that is not {what}")
+    return data
+
+
+def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> Path:
+    """Write `data` to `path` in one step and return the path: readers see the old file or the whole new one.
+
+    The bytes go to a hidden temporary file in the same folder, which then takes the name; it is removed on any failure.
+
+    Raises:
+        OutputError: when the file exists and `force` is false, when the folder is missing or cannot be written, or
+            when the path is no regular file.
+    """
+    place = _expanded(path, OutputError)
+    spare = place.parent / f".steer-{secrets.token_hex(8)}.tmp"
+    try:
+        if place.is_dir():
+            raise OutputError(f"cannot write {shown(place)}: it is a folder, give a file name")
+        if os.path.lexists(place) and not force:
+            raise OutputError(f"{shown(place)} exists: pass --force (force=True) to replace it, or choose another path")
+        if place.exists() and not place.is_file():
+            raise OutputError(f"cannot write {shown(place)}: it is not a regular file, choose another path")
+        if not place.parent.is_dir():
+            raise OutputError(f"cannot write {shown(place)}: there is no folder {shown(place.parent)}, create it first")
+        descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(spare, place)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {shown(place)} ({error.strerror}): choose a path that can be written"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            spare.unlink(missing_ok=True)
+    return place
+
+
+def _expanded(path: str | Path, kind: type[SteerError]) -> Path:
+    if not str(path) or "\0" in str(path):
+        raise kind(f"{shown(path)} is not a path: give one that is not empty and holds no NUL")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise kind(f"{shown(path)}: the home folder is unknown, write the path out in full") from error

@@ -1,0 +1,232 @@
+"""A causal language model seen as a residual stream: found, loaded, its blocks named, texts turned into ids."""
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from vectors.checkpoint import choose_device, choose_dtype, find_blocks, load_parts, locate
+from vectors.errors import InputError, ModelError
+
+EMBEDDED: Final = Path(__file__).parent / "almanac" / "model"
+LIBRARY: Final = EMBEDDED.parent / "library"
+_SAMPLED: Final = 1024  # weights of each tensor that enter the model's hash
+
+
+class ResidualModel:
+    """A decoder-only language model, its tokenizer, and the blocks whose outputs are its residual stream.
+
+    Args:
+        hf: A transformers causal language model (``PreTrainedModel``) in eval mode; it is never changed.
+        tokenizer: The transformers tokenizer that belongs to it.
+        name: What vectors made for this model call it.
+        blocks_path: Where the stack of blocks lies in ``hf``; asked of TransformerLens' adapter when left out.
+        library: Folder of ready-made vectors shipped with the model, if any.
+
+    Raises:
+        ModelError: The model is in training mode, has no language-model head, or its blocks cannot be named.
+    """
+
+    def __init__(
+        self,
+        hf: Any,
+        tokenizer: Any,
+        *,
+        name: str = "unnamed",
+        blocks_path: str | None = None,
+        library: Path | None = None,
+    ) -> None:
+        kind = type(hf).__name__
+        if not hasattr(hf, "config") or not hasattr(hf, "get_output_embeddings"):
+            raise ModelError(f"model {name!r} is a {kind}: expected a transformers causal language model")
+        self.blocks_path = blocks_path or find_blocks(hf.config, kind)
+        if hf.get_output_embeddings() is None:
+            raise ModelError(f"model {name!r} is a {kind}, which has no language-model head: give one that has")
+        if hf.training:
+            raise ModelError(f"model {name!r} is in training mode, where dropout is on: call .eval() on it first")
+        self.hf, self.tokenizer, self.name, self.library = hf, tokenizer, name, library
+        text_config = hf.config.get_text_config(decoder=True)
+        self.blocks = _blocks(hf, self.blocks_path, text_config.num_hidden_layers)
+        self.n_layers, self.d_model = len(self.blocks), int(text_config.hidden_size)
+        self.takes_position_ids = "position_ids" in inspect.signature(hf.forward).parameters
+        limits = (getattr(text_config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len"))
+        self.max_context = next((int(limit) for limit in limits if limit), 2048)  # models without positions name none
+        self.bos_id, self.eos_ids = _bos_id(hf, tokenizer), _eos_ids(hf, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids are to be sent."""
+        weight: Tensor = self.hf.get_input_embeddings().weight
+        return weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        dtype: torch.dtype = self.hf.dtype
+        return dtype
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the shapes and a fixed sample of the signs of the weights.
+
+        Signs, because casting a checkpoint to another dtype keeps them and any training step flips some.
+        """
+        digest = hashlib.sha256(f"{self.hf.config.model_type} {self.n_layers} {self.d_model}".encode())
+        for name, weight in sorted(self.hf.named_parameters()):
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            flat = weight.detach().reshape(-1)
+            sample = flat[:: max(1, flat.numel() // _SAMPLED)][:_SAMPLED]
+            digest.update(torch.signbit(sample.float()).cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def start_ids(self) -> list[int]:
+        """Return the ids that a text written without a prompt starts from.
+
+        Raises:
+            ModelError: Neither the tokenizer nor the model names a token that starts a document.
+        """
+        if self.bos_id is None:
+            raise ModelError(f"model {self.name!r} has no token that starts a document (bos or eos): give it a prompt")
+        return [self.bos_id]
+
+    def encode(self, texts: Sequence[str], *, max_tokens: int | None = None) -> list[list[int]]:
+        """Return each text's ids: the start token once, if the model has one, then the text; no padding, no end token.
+
+        Args:
+            texts: A list of texts, not one string.
+            max_tokens: Keep at most so many ids of each text, the start token included.
+
+        Raises:
+            InputError: ``texts`` is one string or holds something else than strings, or ``max_tokens`` is below one.
+        """
+        if isinstance(texts, str):
+            raise InputError(f"texts is one string ({texts[:40]!r}): give a list of strings")
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise InputError(f"texts holds a {type(wrong[0]).__name__} ({str(wrong[0])[:40]!r}): give strings only")
+        if max_tokens is not None and max_tokens < 1:
+            raise InputError(f"max_tokens is {max_tokens}: give at least 1")
+        if not texts:
+            return []
+        told = self.tokenizer(list(texts), add_special_tokens=False, padding=False, truncation=False, verbose=False)
+        start = [] if self.bos_id is None else [self.bos_id]
+        # A text that spells the start token out, or a tokenizer that adds it unasked, has it already.
+        return [(list(row) if row[:1] == start else [*start, *row])[:max_tokens] for row in told["input_ids"]]
+
+    def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
+        """Return the text of one sequence of ids, special tokens left out."""
+        plain = ids.tolist() if isinstance(ids, Tensor) else [int(token) for token in ids]
+        return str(self.tokenizer.decode(plain, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def check_layer(self, layer: int) -> None:
+        """Raise InputError unless ``layer`` is the number of a block of this model, counted from 0."""
+        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < self.n_layers:
+            raise InputError(f"layer is {layer!r}: model {self.name!r} has layers 0 to {self.n_layers - 1}")
+
+    def batch(
+        self, sequences: Sequence[Sequence[int]], *, side: Literal["right", "left"] = "right"
+    ) -> dict[str, Int[Tensor, "batch pos"]]:
+        """Return the arguments of one forward over ``sequences``, padded, on the model's device: ``hf(**batch)``."""
+        input_ids, attention_mask, position_ids = pad(sequences, side=side)
+        names = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.takes_position_ids:
+            names["position_ids"] = position_ids
+        return {key: value.to(self.device) for key, value in names.items()}
+
+
+def pad(
+    sequences: Sequence[Sequence[int]], *, side: Literal["right", "left"] = "right"
+) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+    """Pad sequences of ids to one length and return ``(input_ids, attention_mask, position_ids)`` on the CPU.
+
+    Padding is id 0, which every vocabulary has, behind a mask of 0; positions count the real tokens of each row.
+
+    Raises:
+        InputError: No sequences, an empty one (attention over nothing is undefined), or an unknown side.
+
+    >>> pad([[5, 6, 7], [8]], side="left")[0].tolist()
+    [[5, 6, 7], [0, 0, 8]]
+    """
+    if side not in ("right", "left"):
+        raise InputError(f"side is {side!r}: give 'right' or 'left'")
+    lengths = [len(sequence) for sequence in sequences]
+    if not lengths or min(lengths) == 0:
+        given = f"sequence {lengths.index(0)} is empty" if lengths else "there are no sequences"
+        raise InputError(f"{given}: give at least one sequence, each of at least one id")
+    input_ids = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, sequence in enumerate(sequences):
+        columns = slice(0, lengths[row]) if side == "right" else slice(max(lengths) - lengths[row], None)
+        input_ids[row, columns] = torch.as_tensor(sequence, dtype=torch.long)
+        attention_mask[row, columns] = 1
+    return input_ids, attention_mask, (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def load_model(
+    name_or_path: str | Path | None = None,
+    device: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    trust_remote_code: bool = False,
+) -> ResidualModel:
+    """Load the embedded model, a local folder, or a model of the Hugging Face hub, ready to be read and steered.
+
+    Args:
+        name_or_path: Nothing for the embedded model, a folder, or a hub name; a folder of that name wins over the hub.
+        device: ``"cpu"``, ``"cuda"``, …; by default CUDA where there is one.
+        dtype: By default the checkpoint's own, but float32 on the CPU where that is float16.
+        trust_remote_code: Run code that came with the checkpoint. Nothing of the kind runs unless asked.
+
+    Raises:
+        InputError: An unknown device or dtype.
+        ModelError: There is no such model, it cannot be loaded, or it is not a decoder-only transformer.
+    """
+    place, wanted = choose_device(device), choose_dtype(dtype)
+    embedded = name_or_path is None
+    if embedded and not (EMBEDDED / "config.json").is_file():
+        raise ModelError(f"the embedded model is missing ({EMBEDDED}): reinstall, or give a folder or hub name")
+    folder, from_hub = (EMBEDDED, False) if name_or_path is None else locate(name_or_path)
+    hub_name = str(name_or_path) if from_hub else None
+    if wanted is None and embedded and place.type == "cpu":
+        wanted = torch.float32
+    hf, tokenizer, noted = load_parts(folder, wanted, trust_remote_code=trust_remote_code, hub_name=hub_name)
+    if wanted is None and hf.dtype == torch.float16 and place.type == "cpu":
+        hf = hf.float()  # half precision is slow and coarse there
+    name = hub_name or ("almanac" if embedded else folder.resolve().name)
+    library = LIBRARY if embedded and LIBRARY.is_dir() else None
+    hf = hf.to(place).eval().requires_grad_(False)
+    return ResidualModel(hf, tokenizer, name=name, blocks_path=noted, library=library)
+
+
+def _blocks(hf: Any, path: str, n_layers: int) -> list[nn.Module]:
+    """Return the blocks under ``path``, which must be one list of exactly the layers that the config counts."""
+    try:
+        stack = hf.get_submodule(path)
+    except AttributeError:
+        stack = None
+    if not isinstance(stack, nn.ModuleList) or len(stack) != n_layers:
+        raise ModelError(f"{type(hf).__name__} has no list of {n_layers} blocks at {path!r}: its layers have no names")
+    return list(stack)
+
+
+def _is_marker(tokenizer: Any, token: Any) -> bool:
+    """Tell whether an id is really a special token here: many configs carry a family's default unchanged."""
+    return isinstance(token, int) and (token in tokenizer.all_special_ids or token in tokenizer.added_tokens_decoder)
+
+
+def _bos_id(hf: Any, tokenizer: Any) -> int | None:
+    """Return the token that starts a document: the tokenizer's, else the model's, else the end of the one before."""
+    named = (tokenizer.bos_token_id, getattr(hf.generation_config, "bos_token_id", None), hf.config.bos_token_id)
+    return next((token for token in (*named, tokenizer.eos_token_id) if _is_marker(tokenizer, token)), None)
+
+
+def _eos_ids(hf: Any, tokenizer: Any) -> frozenset[int]:
+    """Return every token that ends a text, as the tokenizer and the generation config name them."""
+    listed = getattr(hf.generation_config, "eos_token_id", None)
+    named = [tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])]
+    return frozenset(token for token in named if _is_marker(tokenizer, token))

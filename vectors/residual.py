@@ -1,0 +1,171 @@
+"""Reading and shifting a model's residual stream, through hooks that never outlive their ``with`` block."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vectors.errors import InputError, ModelError, UnsteeredError
+from vectors.model import ResidualModel
+
+_PROVEN: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
+
+
+class Shift:
+    """The shifts in force inside a ``shifted`` block; ``select`` says which rows the running batch holds."""
+
+    def __init__(self, deltas: Mapping[int, Tensor]) -> None:
+        self._deltas = dict(deltas)
+        self._rows: dict[int, Tensor] | None = None
+
+    def select(self, rows: Sequence[int] | Tensor | None) -> None:
+        """Make row ``i`` of the next forwards take shift row ``rows[i]``.
+
+        Rows are counted in the shifts as they were given, not in the last selection, so that a decode loop can drop
+        finished rows or put new ones in their place. ``None`` selects every row again; shared shifts have no rows.
+
+        Raises:
+            InputError: A row that was not given.
+        """
+        if rows is None:
+            self._rows = None
+            return
+        index = torch.as_tensor(rows, dtype=torch.long)
+        for layer, delta in self._deltas.items():
+            outside = delta.ndim > 1 and bool(((index < 0) | (index >= len(delta))).any())
+            if index.ndim != 1 or outside:
+                raise InputError(f"rows are {index.tolist()}: give numbers from 0 to {len(delta) - 1} (layer {layer})")
+        self._rows = {layer: index.to(delta.device) for layer, delta in self._deltas.items()}
+
+    def at(self, layer: int, hidden: Float[Tensor, "batch pos d_model"]) -> Tensor:
+        """Return the shift to add to ``hidden`` at ``layer``, in its dtype, on its device, broadcastable to it."""
+        delta = self._deltas[layer]
+        if delta.ndim > 1 and self._rows is not None:
+            delta = delta.index_select(0, self._rows[layer])
+        if delta.ndim > 1 and (len(delta) != len(hidden) or (delta.ndim == 3 and delta.shape[1] != hidden.shape[1])):
+            given, met = tuple(delta.shape), tuple(hidden.shape)
+            raise InputError(f"shift at layer {layer} is {given}, the batch {met}: give a row a sample, or one for all")
+        return (delta[:, None] if delta.ndim == 2 else delta).to(hidden)
+
+
+@contextmanager
+def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, Float[Tensor, "batch pos d_model"]]]:
+    """Yield a dict that each forward fills with the residual stream right after the blocks of ``layers``.
+
+    What is read is what the next block reads: shifts are in it, whichever ``with`` block was entered first.
+    Nothing is detached: read under ``torch.no_grad()`` unless gradients are wanted.
+
+    Raises:
+        InputError: A layer the model does not have.
+        ModelError: (at the forward) a block whose output is not one residual stream.
+    """
+    read: dict[int, Tensor] = {}
+    for layer in layers:
+        model.check_layer(layer)
+
+    def reader(layer: int) -> Any:
+        def hook(_block: nn.Module, _inputs: Any, output: Any) -> None:
+            read[layer] = _stream(model, output)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for layer in dict.fromkeys(layers):
+            hooks.callback(model.blocks[layer].register_forward_hook(reader(layer)).remove)
+        yield read
+
+
+@contextmanager
+def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[Shift]:
+    """Add ``deltas[layer]`` to the output of each such block, for every forward inside the ``with`` block.
+
+    Args:
+        model: The model; it is as it was before once the block is left, whichever way.
+        deltas: Per layer one shift for all (``"d_model"``), one a sample (``"batch d_model"``), or one a position
+            (``"batch pos d_model"``). With a KV cache a forward holds only the new positions: only they are shifted.
+            Copied on entry, except where they require gradients: then they are used as they stand at each forward.
+
+    Raises:
+        InputError: A layer the model does not have; a shift of another shape than above, or not finite.
+    """
+    placed = {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}
+    shift = Shift(placed)
+
+    def adder(layer: int) -> Any:
+        def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
+            hidden = _stream(model, output)
+            moved = hidden + shift.at(layer, hidden)
+            return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+        return hook
+
+    with ExitStack() as hooks:
+        for layer in placed:  # prepended, so that capture() sees the shift
+            hooks.callback(model.blocks[layer].register_forward_hook(adder(layer), prepend=True).remove)
+        yield shift
+
+
+def prove_steering(model: ResidualModel, layer: int) -> None:
+    """Prove that a shift at ``layer`` reaches the logits, once per model and layer.
+
+    Raises:
+        InputError: A layer the model does not have.
+        UnsteeredError: The block does not run exactly once a forward, a non-zero shift changes nothing, or a zero
+            shift changes something.
+    """
+    model.check_layer(layer)
+    proven = _PROVEN.setdefault(model, set())
+    if layer in proven:
+        return
+    inputs = model.batch([[model.bos_id or 0, 0, 1]])
+    pattern = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+    calls: list[None] = []
+
+    def logits(delta: Tensor | None = None) -> Tensor:
+        with torch.no_grad(), shifted(model, {} if delta is None else {layer: delta}):
+            found: Tensor = model.hf(**inputs, use_cache=False).logits
+            return found
+
+    counter = model.blocks[layer].register_forward_hook(lambda *_: calls.append(None))
+    try:
+        with capture(model, [layer]) as read:
+            base = logits()
+    finally:
+        counter.remove()
+    where = f"model {model.name!r}, layer {layer}"
+    if len(calls) != 1:
+        raise UnsteeredError(f"{where}: the block ran {len(calls)} times in one forward, not once: steer another layer")
+    if not bool(base.isfinite().all()):
+        raise UnsteeredError(f"{where}: the unsteered logits are not finite: load the model in float32")
+    size = float(read[layer].float().norm(dim=-1).median())
+    if torch.equal(logits(pattern / pattern.norm() * max(size, 1.0)), base):
+        raise UnsteeredError(f"{where}: a shift of length {size:.3g} left the logits unchanged: steer another layer")
+    # Some GPU kernels do not repeat themselves bit for bit: a difference only counts where the model does.
+    if not torch.equal(logits(torch.zeros(model.d_model)), base) and torch.equal(logits(), base):
+        raise UnsteeredError(f"{where}: a shift of zero changed the logits: steer another layer")
+    proven.add(layer)
+
+
+def _placed(model: ResidualModel, layer: int, delta: Tensor) -> Tensor:
+    """Return the shift, checked, on its block's device."""
+    model.check_layer(layer)
+    if not 1 <= delta.ndim <= 3 or delta.shape[-1] != model.d_model:
+        raise InputError(f"shift at layer {layer} is {tuple(delta.shape)}: expected ([batch, [pos,]] {model.d_model})")
+    if not bool(delta.isfinite().all()):
+        raise InputError(f"shift at layer {layer} holds NaN or infinity: give finite numbers")
+    weight = next(model.blocks[layer].parameters(), None)
+    device = model.device if weight is None else weight.device
+    return delta.to(device) if delta.requires_grad else delta.detach().clone().to(device)
+
+
+def _stream(model: ResidualModel, output: Any) -> Tensor:
+    """Return the residual stream in what a block returned: the tensor itself, or a tuple's first item."""
+    hidden = output[0] if isinstance(output, tuple) else output
+    if not isinstance(hidden, Tensor) or hidden.ndim != 3 or hidden.shape[-1] != model.d_model:
+        shape = tuple(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
+        raise ModelError(f"a block of {model.name!r} returned {shape}: expected (batch, pos, {model.d_model})")
+    return hidden
