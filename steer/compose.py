@@ -1,0 +1,200 @@
+"""From doses to a steering point: the shift at each layer whose projection on every concept is what was asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64
+from torch import Tensor
+
+from steer.expression import check_dose, format_doses, parse
+from vectors import store
+from vectors.checks import number, shown
+from vectors.concept import ConceptVector, ModelLike, check_fits
+from vectors.errors import InputError, VectorError
+
+MAX_COSINE = 0.95
+MAX_CONDITION = 1e3
+METHODS = ("exact", "sum")
+_Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringPoint:
+    """A composed shift of the residual stream.
+
+    Attributes:
+        deltas: shift after each steered block, float32 on the CPU, "d_model" each.
+        doses: dose of every concept by name.
+        vectors: the concepts, in the order of `doses`.
+    """
+
+    deltas: dict[int, Float32[Tensor, " d_model"]] = field(repr=False)
+    doses: dict[str, float]
+    vectors: tuple[ConceptVector, ...] = field(repr=False)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Steered layers in order."""
+        return tuple(sorted(self.deltas))
+
+    @property
+    def norms(self) -> dict[int, float]:
+        """Length of the shift at each layer."""
+        return {layer: float(delta.double().norm()) for layer, delta in self.deltas.items()}
+
+    @property
+    def expression(self) -> str:
+        """The doses in canonical form, as `parse` reads them."""
+        return format_doses(self.doses)
+
+    def span(self, layer: int) -> Float64[Tensor, "k d_model"]:
+        """Return an orthonormal float64 basis of the concept directions at one layer; k counts the independent ones.
+
+        Raises:
+            InputError: when the point does not steer that layer.
+        """
+        if layer not in self.deltas:
+            raise InputError(
+                f"layer {layer} is not steered by this point: choose from {', '.join(map(str, self.layers))}"
+            )
+        return torch.from_numpy(_orthonormal(_directions([each for each in self.vectors if each.layer == layer])))
+
+    def scaled(self, factor: float) -> "SteeringPoint":
+        """Return the point with every dose and every shift multiplied by a finite `factor`.
+
+        Raises:
+            InputError: when the factor or a resulting dose is not finite or absurd.
+        """
+        by = number(factor, "factor")
+        doses = {name: check_dose(by * dose, name) for name, dose in self.doses.items()}
+        deltas = {layer: _float32(by * delta.double().numpy(), layer) for layer, delta in self.deltas.items()}
+        return SteeringPoint(deltas=deltas, doses=doses, vectors=self.vectors)
+
+
+def compose(
+    expression: str | Mapping[ConceptVector, float] | Mapping[str, float] | Mapping[ConceptVector | str, float],
+    model: ModelLike | None = None,
+    *,
+    method: str = "exact",
+) -> SteeringPoint:
+    """Compose concepts and doses into one steering point; a concept that is given twice adds its doses.
+
+    The keys of a mapping are vectors, names in the model's library, or paths. With `method="exact"` the shift is the
+    smallest one whose projection on every concept is its dose times its scale, `V (V^T V)^-1 (a * u)` with the
+    concepts as columns of V, solved in float64 for each layer on its own; a concept with dose 0 is then kept at 0.
+    `method="sum"` adds the scaled directions up.
+
+    Raises:
+        InputError: for an expression or dose that cannot be read, an unknown concept, or names without a model.
+        VectorError: for a vector of another model or width, two different vectors of one name, or (method "exact")
+            concepts too nearly parallel or dependent to be dosed apart.
+    """
+    if method not in METHODS:
+        raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")
+    chosen = _gather(parse(expression) if isinstance(expression, str) else expression, model)
+    vectors = tuple(vector for vector, _ in chosen.values())
+    for other in vectors[1:]:
+        _check_same_model(vectors[0], other)
+    deltas = {}
+    for layer in sorted({vector.layer for vector in vectors}):
+        here = [(vector, dose) for vector, dose in chosen.values() if vector.layer == layer]
+        directions = _directions([vector for vector, _ in here])
+        asked = np.array([dose * vector.scale for vector, dose in here])
+        if method == "exact":
+            asked = np.linalg.solve(_checked_gram(directions, [vector.name for vector, _ in here]), asked)
+        deltas[layer] = _float32(asked @ directions, layer)
+    return SteeringPoint(deltas=deltas, doses={name: dose for name, (_, dose) in chosen.items()}, vectors=vectors)
+
+
+def _gather(
+    given: Mapping[ConceptVector, float] | Mapping[str, float] | Mapping[ConceptVector | str, float],
+    model: ModelLike | None,
+) -> dict[str, tuple[ConceptVector, float]]:
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(f"got {shown(given)}: give an expression or a mapping from at least one concept to its dose")
+    chosen: dict[str, tuple[ConceptVector, float]] = {}
+    for key, raw in given.items():
+        if isinstance(key, ConceptVector):
+            vector = key
+            if model is not None:
+                check_fits(vector, model)
+        elif isinstance(key, str | Path):
+            if model is None:
+                raise InputError(f"{shown(key)} is a name: pass the model whose library holds it, or a ConceptVector")
+            vector = store.load(key, model)
+        else:
+            raise InputError(f"{shown(key)} is no concept: give a name, a path or a ConceptVector")
+        dose = check_dose(raw, vector.name)
+        before, sofar = chosen.get(vector.name, (vector, 0.0))
+        if before != vector:
+            raise VectorError(
+                f"two different vectors are both named {shown(vector.name)}: rename one (dataclasses.replace, name=...)"
+            )
+        chosen[vector.name] = (vector, check_dose(sofar + dose, vector.name))
+    return chosen
+
+
+def _check_same_model(one: ConceptVector, other: ConceptVector) -> None:
+    if (one.model_hash, one.d_model) != (other.model_hash, other.d_model):
+        raise VectorError(
+            f"vector {shown(one.name)} was made for model {shown(one.model)} (width {one.d_model}) and "
+            f"{shown(other.name)} for {shown(other.model)} (width {other.d_model}): extract both for one model"
+        )
+
+
+def _directions(vectors: list[ConceptVector]) -> _Matrix:
+    rows = np.stack([vector.direction.double().numpy() for vector in vectors])
+    # float32 rounding left them only nearly unit
+    unit: _Matrix = rows / np.sqrt((rows * rows).sum(axis=1, keepdims=True))
+    return unit
+
+
+def _checked_gram(directions: _Matrix, names: list[str]) -> _Matrix:
+    gram: _Matrix = np.asarray(directions @ directions.T)
+    cosines = np.triu(gram, 1)
+    i, j = np.unravel_index(np.abs(cosines).argmax(), gram.shape)
+    if abs(cosines[i, j]) > MAX_COSINE:
+        raise VectorError(
+            f"concepts {shown(names[i])} and {shown(names[j])} are nearly parallel (cosine {cosines[i, j]:.3f}, "
+            f"at most {MAX_COSINE} either way): drop one of them"
+        )
+    values, modes = np.linalg.eigh(gram)
+    condition = values[-1] / values[0] if values[0] > 0 else np.inf
+    if condition > MAX_CONDITION:
+        weights = np.abs(modes[:, 0])
+        involved = [shown(name) for name, weight in zip(names, weights, strict=True) if weight > 0.1 * weights.max()]
+        raise VectorError(
+            f"concepts {', '.join(involved)} are nearly dependent (condition number {condition:.2g}, "
+            f"at most {MAX_CONDITION:g}): drop one of them"
+        )
+    return gram
+
+
+def _orthonormal(directions: _Matrix) -> _Matrix:
+    """Gram-Schmidt, twice over; a direction within 1e-6 of the span of those before it is dropped."""
+    basis: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
+    for row in directions:
+        rest = row.copy()
+        for _ in range(2):
+            for each in basis:
+                rest = rest - (each * rest).sum() * each
+        length = np.sqrt((rest * rest).sum())
+        if length > 1e-6:
+            rest = rest / length
+            # what rounding left along the earlier rows weighs more once a short rest is stretched
+            for each in basis:
+                rest = rest - (each * rest).sum() * each
+            basis.append(rest / np.sqrt((rest * rest).sum()))
+    return np.stack(basis)
+
+
+def _float32(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], layer: int) -> Float32[Tensor, " d_model"]:
+    delta: Float[Tensor, " d_model"] = torch.from_numpy(values + 0.0).to(torch.float32)  # + 0.0 turns -0.0 into 0.0
+    if not bool(torch.isfinite(delta).all()):
+        raise VectorError(
+            f"the shift at layer {layer} overflows float32: lower the doses or calibrate the vectors' units"
+        )
+    return delta
