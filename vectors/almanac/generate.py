@@ -1,0 +1,172 @@
+"""The Almanac's author: attributes in, an entry out, with the exact probability of how it was written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vectors.almanac import world
+from vectors.almanac.lexicon import PhraseList, phrase_lists
+from vectors.almanac.world import Attributes
+
+LONGEST = 270
+"""Characters; a longer entry is written anew with the same attributes, which keeps nearly all within 90 tokens."""
+
+RHYMES = ("ay", "ight", "oh", "air", "ee", "or", "ill", "old", "ine", "eep")
+
+# Whose phrases a slot takes, and what they depend on besides their owner.
+_SLOTS = {
+    **dict.fromkeys(("thing", "place", "ware"), ("topic",)),
+    "notice": ("topic", "voice"),
+    "does": ("topic", "mood"),
+    **dict.fromkeys(("says", "aside", "like", "sign"), ("voice",)),
+    "act": ("voice", "mood"),
+    **dict.fromkeys(("adj", "adv", "feel", "wish"), ("mood",)),
+    **dict.fromkeys(("when", "scene"), ("hour",)),
+}
+_SLOT = re.compile(r"\{(\w+)\}")
+_SENTENCE_START = re.compile(r"(^|[.!?]\s+|\n)([a-z])")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry: its text, what it was made from, and the natural log of the probability of that choice of words.
+
+    `log_prob` is log p(attributes) + log p(derivation | attributes): the probability of the text is at least its exponential
+    (other derivations of the same text, and the second tries of overlong entries, only add to it).
+    """
+
+    text: str
+    attributes: Attributes
+    log_prob: float
+
+
+def entry(seed: int, index: int, attributes: Attributes | None = None) -> Entry:
+    """Entry `index` of stream `seed`, a pure function of both; with `attributes`, an entry that has exactly those.
+
+    >>> entry(0, 5) == entry(0, 5)
+    True
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed, index]))
+    drawn = world.draw(rng, 1)[0]
+    while True:
+        written = _Author(attributes or drawn, rng).write()
+        if len(written.text) <= LONGEST:
+            return written
+
+
+def stream(seed: int, start: int = 0) -> Iterator[Entry]:
+    """The endless stream of entries `start`, `start + 1`, … of a seed."""
+    index = start
+    while True:
+        yield entry(seed, index)
+        index += 1
+
+
+class _Author:
+    """Writes one entry, keeping count of how probable each choice was."""
+
+    def __init__(self, attributes: Attributes, rng: np.random.Generator) -> None:
+        self.attributes = attributes
+        self.rng = rng
+        self.log_prob = _log_prior(attributes)
+        self.used: dict[PhraseList, set[int]] = defaultdict(set)
+
+    def write(self) -> Entry:
+        form = self.attributes.form
+        text = self._sonnet() if form == "sonnet" else self._haiku() if form == "haiku" else self._prose()
+        return Entry(text, self.attributes, self.log_prob)
+
+    def _prose(self) -> str:
+        plan = self._pick("form.plan", "form")
+        middle = [self._pick("form.acts", "form")]
+        for detail in self.attributes.details:
+            middle.append(self._pick("form.happens", "form").replace("{detail}", "{detail_" + detail + "}"))
+        if "{middle}" in plan and len(middle) == 1:
+            middle.append(self._pick("form.shows", "form"))
+        middle = self._shuffled(middle)
+        text = self._fill(re.sub(r"\{middle\}|\{short\}", " ".join(middle), plan))
+        text = _SENTENCE_START.sub(lambda found: found[1] + found[2].upper(), text)
+        return text[0].upper() + text[1:]
+
+    def _sonnet(self) -> str:
+        roles = self._roles(("topic", "voice", "hour"), fillers=("topic", "voice"), length=4, multiple=2)
+        families = [RHYMES[i] for i in self._sample(len(RHYMES), len(roles) // 2)]
+        crossed = self._uniform(2) == 1
+        scheme = [0, 1, 0, 1] if crossed else [0, 0, 1, 1]
+        scheme += [i // 2 for i in range(4, len(roles))]
+        lines = []
+        for i, role in enumerate(roles):
+            tail = self._pick(f"mood.tail.{families[scheme[i]]}", "mood")
+            line = f"{self._line(role, 'half')} {tail}"
+            lines.append(line[0].upper() + line[1:] + (".", ",", ";", ",")[0 if i + 1 == len(roles) else 1 + i % 2])
+        return "\n".join(lines)
+
+    def _haiku(self) -> str:
+        roles = self._roles(("topic", "voice", "mood", "hour"), fillers=("topic", "voice", "mood"), length=6, multiple=3)
+        lines = [self._line(role, "seven" if i % 3 == 1 else "five") for i, role in enumerate(roles)]
+        return "\n\n".join("\n".join(lines[i : i + 3]) for i in range(0, len(lines), 3))
+
+    def _roles(self, must: tuple[str, ...], fillers: tuple[str, ...], length: int, multiple: int) -> list[str]:
+        """What each line of a poem is about: every `must` and detail once, fillers up to a whole number of stanzas."""
+        roles = [*must, *self.attributes.details]
+        while len(roles) < length or len(roles) % multiple:
+            roles.append(fillers[self._uniform(len(fillers))])
+        return self._shuffled(roles)
+
+    def _line(self, role: str, slot: str) -> str:
+        if role in world.DETAILS:
+            return self._pick(f"detail.{slot}", "detail", detail=role)
+        return self._pick(f"{role}.{slot}", role)
+
+    def _fill(self, frame: str) -> str:
+        return _SLOT.sub(lambda slot: self._word(slot[1]), frame)
+
+    def _word(self, slot: str) -> str:
+        if slot == "n":
+            self.log_prob -= math.log(len(world.NUMBERS))
+            return str(self.attributes.number)
+        if slot.startswith("detail_"):
+            return self._pick("detail.line", "detail", detail=slot.removeprefix("detail_"))
+        if slot in _SLOTS:
+            owner, *others = _SLOTS[slot]
+            return self._pick(f"{owner}.{slot}", owner, *others)
+        return self._fill(self._pick(f"form.{slot}", "form"))
+
+    def _pick(self, slot: str, *depends: str, detail: str | None = None) -> str:
+        """One phrase of the list that the slot and the entry's attributes name, never the same twice in an entry."""
+        values = {name: getattr(self.attributes, name) for name in depends if name != "detail"}
+        if detail:
+            values["detail"] = detail
+        found = phrase_lists()[slot, tuple(sorted(values.items()))]
+        free = [i for i in range(len(found.phrases)) if i not in self.used[found]]
+        chosen = free[self._uniform(len(free))]
+        self.used[found].add(chosen)
+        return found.phrases[chosen]
+
+    def _uniform(self, n: int) -> int:
+        self.log_prob -= math.log(n)
+        return int(self.rng.integers(n))
+
+    def _sample(self, n: int, k: int) -> list[int]:
+        self.log_prob -= math.log(math.perm(n, k))
+        return [int(i) for i in self.rng.permutation(n)[:k]]
+
+    def _shuffled(self, items: list[str]) -> list[str]:
+        orders = math.factorial(len(items))
+        for repeats in Counter(items).values():
+            orders //= math.factorial(repeats)
+        self.log_prob -= math.log(orders)
+        return [items[i] for i in self.rng.permutation(len(items))]
+
+
+def _log_prior(attributes: Attributes) -> float:
+    event = {name: getattr(attributes, name) for name in world.VALUES}
+    table = world.joint()
+    cell = tuple(world.VALUES[name].index(value) for name, value in event.items())
+    return math.log(table[cell]) if table[cell] > 0 else -math.inf

@@ -1,0 +1,117 @@
+"""The words of the Almanac: phrase lists by slot and value, and which words betray which value."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "lexicon"
+
+Condition = tuple[tuple[str, str], ...]
+"""What a list depends on, as sorted pairs: `(("topic", "sea"), ("voice", "cat"))`."""
+
+# Lists of these names inside a value's file are split further by another attribute.
+_INNER = {"notice": "voice", "does": "mood", "act": "mood"}
+
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+")
+_STOP = frozenset(
+    "a an the and or but nor so yet as at by for from in into of off on out over to up with within without under "
+    "upon through till until before after behind beside between beyond below above about across along against around "
+    "near past down i me my mine we us our you your he him his she her it its they them their who whom whose which what "
+    "when where why how that this these those there here is are was were be been being am do does did done has have had "
+    "can could may might must shall should will would not no yes if than then too very all any each every both few more "
+    "most some such only own same just like never ever once again still even while because though let one".split()
+)
+
+
+@dataclass(frozen=True)
+class PhraseList:
+    """One list of interchangeable phrases."""
+
+    slot: str
+    condition: Condition
+    phrases: tuple[str, ...]
+
+
+def stem(word: str) -> str:
+    """The word less its commonest English endings, so that a cue survives inflection.
+
+    >>> stem("whiskers"), stem("whisker"), stem("purring"), stem("purrs")
+    ('whisker', 'whisker', 'purr', 'purr')
+    """
+    word = word.removesuffix("'s")
+    for ending in ("ing", "ies", "es", "ed", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
+            word = word[: -len(ending)] + ("y" if ending == "ies" else "")
+            break
+    if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "lsz":
+        word = word[:-1]
+    return word.removesuffix("e") if len(word) > 3 else word
+
+
+def stems(text: str) -> list[str]:
+    """The stems of a text's content words, in order.
+
+    >>> stems("The kettle's singing!")
+    ['kettl', 'sing']
+    """
+    return [stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP and len(word) > 2]
+
+
+def pairs(text: str) -> list[str]:
+    """The text's neighbouring words, stop words included: what frames are known by.
+
+    >>> pairs("What am I?")
+    ['what am', 'am i']
+    """
+    words = _WORD.findall(text.lower())
+    return [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+
+
+@cache
+def phrase_lists() -> dict[tuple[str, Condition], PhraseList]:
+    """Every phrase list, keyed by slot and condition."""
+    lists = [found for path in sorted(FOLDER.glob("*/*.toml")) for found in _read(path)]
+    return {(found.slot, found.condition): found for found in lists}
+
+
+@cache
+def cue_index() -> dict[str, dict[str, str]]:
+    """For each stem, the attribute values it betrays: those shared by every list it occurs in.
+
+    Forms show in their frames, which are built of common words: for them, pairs of neighbouring words count too.
+    """
+    conditions: dict[str, set[Condition]] = defaultdict(set)
+    for found in phrase_lists().values():
+        for phrase in found.phrases:
+            for run in re.split(r"\{\w+\}", phrase):
+                for cue in (*stems(run), *pairs(run)):
+                    conditions[cue].add(found.condition)
+    index = {}
+    for cue, seen in conditions.items():
+        shared = dict(set.intersection(*(set(condition) for condition in seen)))
+        if shared and (" " not in cue or "form" in shared):
+            index[cue] = shared
+    return index
+
+
+def _read(path: Path) -> Iterator[PhraseList]:
+    attribute, value = path.parent.name, path.stem
+    with path.open("rb") as file:
+        table = tomllib.load(file)
+    for name, entry in table.items():
+        slot = f"{attribute}.{name}"
+        if isinstance(entry, list):
+            yield PhraseList(slot, ((attribute, value),), tuple(entry))
+        elif name in _INNER:
+            for inner, phrases in entry.items():
+                condition = tuple(sorted([(attribute, value), (_INNER[name], inner)]))
+                yield PhraseList(slot, condition, tuple(phrases))
+        else:
+            for inner, phrases in entry.items():
+                yield PhraseList(f"{slot}.{inner}", ((attribute, value),), tuple(phrases))
