@@ -1,0 +1,48 @@
+"""Concepts in a language model's residual stream: found, calibrated, kept."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vectors.calibrate import calibrate
+    from vectors.concept import ConceptVector
+    from vectors.contrast import ContrastSet
+    from vectors.errors import SteerError
+    from vectors.extract import extract
+    from vectors.model import ResidualModel, load_model
+    from vectors.store import load, load_file, names, save
+
+__all__ = [
+    "ConceptVector",
+    "ContrastSet",
+    "ResidualModel",
+    "SteerError",
+    "calibrate",
+    "extract",
+    "load",
+    "load_file",
+    "load_model",
+    "names",
+    "save",
+]
+
+_HOMES = {
+    "ConceptVector": "concept",
+    "ContrastSet": "contrast",
+    "ResidualModel": "model",
+    "SteerError": "errors",
+    "calibrate": "calibrate",
+    "extract": "extract",
+    "load": "store",
+    "load_file": "store",
+    "load_model": "model",
+    "names": "store",
+    "save": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # on demand, so that importing the package does not import torch
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

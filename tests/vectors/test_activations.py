@@ -1,0 +1,81 @@
+"""Means and moments against plain Hugging Face hidden states, whatever the padding."""
+
+import numpy as np
+import pytest
+import torch
+
+from vectors.activations import Moments, moments, text_means
+from vectors.errors import InputError
+
+TEXTS = [
+    "the cat", "a storm rose and fell in the night", "rain", "the old king sang a song by the river",
+    "snow and wind", "the moon was red", "a bird heard the dark sea", "the dog ran on a stone",
+]  # fmt: skip
+
+
+def plain_mean(model, text: str, layer: int) -> torch.Tensor:
+    """The mean over a text's own tokens, from HF's own hidden states of the text alone."""
+    ids = model.encode([text])[0]
+    with torch.no_grad():
+        hidden = model.hf(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer + 1][0]
+    own = [place for place, token in enumerate(ids) if token not in model.tokenizer.all_special_ids]
+    return hidden[own].mean(dim=0)
+
+
+def test_text_means_are_hf_hidden_states_without_special_positions(tiny_model):
+    layers = [0, 1]  # after the last block HF's states carry the final norm
+    found = {}
+    for places, means in text_means(tiny_model, TEXTS, layers):
+        for row, place in enumerate(places):
+            found[place] = {layer: means[layer][row] for layer in layers}
+    assert sorted(found) == list(range(len(TEXTS)))
+    for place, text in enumerate(TEXTS):
+        for layer in layers:
+            assert torch.allclose(found[place][layer], plain_mean(tiny_model, text, layer), atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_tokenizers_padding_side_changes_nothing(make_hf, make_tokenizer, side):
+    from vectors.model import ResidualModel
+
+    tokenizer = make_tokenizer()
+    tokenizer.padding_side = side
+    model = ResidualModel(make_hf("llama"), tokenizer)
+    found = moments(model, TEXTS, [1])[1].mean
+    expected = torch.stack([plain_mean(model, text, 1) for text in TEXTS]).mean(dim=0)
+    assert torch.allclose(found.float(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_on_either_side_reads_the_same(tiny_model, side):
+    from vectors.residual import capture
+
+    rows = tiny_model.encode(TEXTS)
+    batch = tiny_model.batch(rows, side=side)
+    with torch.no_grad(), capture(tiny_model, [1]) as read:
+        tiny_model.hf(**batch, use_cache=False)
+    for row, text in enumerate(TEXTS):
+        own = batch["attention_mask"][row].bool()
+        own &= torch.tensor([int(token) not in tiny_model.tokenizer.all_special_ids for token in batch["input_ids"][row]])
+        assert torch.allclose(read[1][row][own].mean(dim=0), plain_mean(tiny_model, text, 1), atol=1e-4)
+
+
+def test_moments_stream_to_what_numpy_says():
+    rows = np.random.default_rng(0).normal(size=(100, 5)) + 100
+    found = Moments.empty(5, second=True)
+    for start in range(0, 100, 7):
+        found.add(torch.from_numpy(rows[start : start + 7]))
+    assert found.count == 100
+    assert np.allclose(found.mean, rows.mean(axis=0))
+    assert np.allclose(found.scatter / 99, np.cov(rows.T), atol=1e-9)
+
+
+def test_a_text_without_a_token_of_its_own_is_refused(llama_model):
+    with pytest.raises(InputError, match="text 1 has no token"):
+        moments(llama_model, ["the cat", "<eos>"], [0])
+
+
+def test_progress_counts_every_text(llama_model):
+    seen = []
+    moments(llama_model, TEXTS, [0], progress=seen.append)
+    assert sum(seen) == len(TEXTS)

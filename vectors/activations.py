@@ -1,0 +1,121 @@
+"""Texts to per-layer moments of the residual stream, streaming: memory does not grow with the number of texts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from vectors.errors import InputError
+from vectors.model import ResidualModel
+from vectors.residual import capture
+
+BATCH_TOKENS = 4096
+"""Tokens of one forward, padding included."""
+
+_CHUNK = 512  # texts tokenised and sorted by length together, so that a batch holds little padding
+
+Progress = Callable[[int], None]
+"""Told how many more texts are done."""
+
+
+@dataclass
+class Moments:
+    """Running first and, if asked for, second moments of one layer's text means, in float64.
+
+    >>> import torch
+    >>> moments = Moments.empty(2)
+    >>> moments.add(torch.tensor([[1.0, 0.0], [3.0, 2.0]]))
+    >>> moments.count, moments.mean.tolist()
+    (2, [2.0, 1.0])
+    """
+
+    count: int
+    mean: Float64[Tensor, " d_model"]
+    scatter: Float64[Tensor, "d_model d_model"] | None
+    """Sum of outer products of deviations from the mean."""
+
+    @classmethod
+    def empty(cls, d_model: int, *, second: bool = False) -> "Moments":
+        """Moments of nothing yet."""
+        scatter = torch.zeros(d_model, d_model, dtype=torch.float64) if second else None
+        return cls(0, torch.zeros(d_model, dtype=torch.float64), scatter)
+
+    def add(self, rows: Float[Tensor, "rows d_model"]) -> None:
+        """Take more rows in. Source: Chan, Golub and LeVeque, "Updating formulae" (1979)."""
+        rows = rows.double().cpu()
+        mean, count = rows.mean(dim=0), self.count + len(rows)
+        step = mean - self.mean
+        if self.scatter is not None:
+            centred = rows - mean
+            self.scatter += centred.T @ centred + torch.outer(step, step) * (self.count * len(rows) / count)
+        self.mean = self.mean + step * (len(rows) / count)
+        self.count = count
+
+
+def text_means(
+    model: ResidualModel, texts: Sequence[str], layers: Sequence[int], *, max_tokens: int | None = None
+) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch d_model"]]]]:
+    """Yield batches of the residual stream averaged over each text's own tokens, with the texts' places in `texts`.
+
+    Special tokens (start, end, padding) are in no average: a start token is an attention sink with a huge norm.
+    Texts come shortest first within a chunk, so batches are not in the order of `texts`.
+
+    Raises:
+        InputError: a text without a single token of its own, or a layer the model does not have.
+    """
+    special = torch.tensor(sorted({*model.tokenizer.all_special_ids, *model.eos_ids}), dtype=torch.long)
+    limit = min(max_tokens or model.max_context, model.max_context)
+    for first in range(0, len(texts), _CHUNK):
+        rows = model.encode(texts[first : first + _CHUNK], max_tokens=limit)
+        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+        for place in order:
+            if not set(rows[place]) - set(special.tolist()):
+                raise InputError(f"text {first + place} has no token of its own: {texts[first + place]!r}; leave it out")
+        for places in _batches(order, rows):
+            batch = model.batch([rows[place] for place in places])
+            own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
+            with torch.inference_mode(), capture(model, layers) as read:
+                model.hf(**batch, use_cache=False, logits_to_keep=1)
+            yield [first + place for place in places], {layer: _mean(read[layer], own) for layer in layers}
+
+
+def moments(
+    model: ResidualModel,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    *,
+    second: bool = False,
+    progress: Progress | None = None,
+) -> dict[int, Moments]:
+    """Return, for each layer, the moments of the texts' mean activations.
+
+    Raises:
+        InputError: a text without a token of its own, or a layer the model does not have.
+    """
+    found = {layer: Moments.empty(model.d_model, second=second) for layer in layers}
+    for places, means in text_means(model, texts, layers):
+        for layer in layers:
+            found[layer].add(means[layer])
+        if progress:
+            progress(len(places))
+    return found
+
+
+def _batches(order: Sequence[int], rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    places: list[int] = []
+    for place in order:
+        if places and (len(places) + 1) * len(rows[place]) > BATCH_TOKENS:
+            yield places
+            places = []
+        places.append(place)
+    if places:
+        yield places
+
+
+def _mean(hidden: Tensor, own: Tensor) -> Tensor:
+    weights = own.to(hidden.device).unsqueeze(-1)
+    # masked positions may hold anything, NaN too, so they are replaced and not multiplied away
+    summed = torch.where(weights, hidden.float(), 0.0).sum(dim=1)
+    return summed / weights.sum(dim=1)

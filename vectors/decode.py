@@ -1,0 +1,186 @@
+"""The decode loop: a batch of rows, each with its own shift and its own random numbers, from one shared prefix."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from vectors.checks import number, whole
+from vectors.errors import InputError, ModelError
+from vectors.model import ResidualModel
+from vectors.randomness import Stream, rng
+from vectors.residual import shifted
+
+POSITIONS = ("all", "generated", "not-bos")
+"""Which positions are shifted: every one; only those of generated tokens; every one but the start token's."""
+
+_DROP_SHARE = 8  # finished rows leave the batch once they are one in so many: copying the cache costs too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How tokens are drawn: the base model as it is, unless told otherwise.
+
+    Attributes:
+        max_tokens: longest text, in generated tokens.
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
+        top_k: keep so many of the likeliest tokens; 0 keeps all.
+        min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
+        positions: which positions are shifted, one of `POSITIONS`.
+
+    Raises:
+        InputError: a value outside its range.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    positions: str = "all"
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        whole(self.max_tokens, "max_tokens", low=1)
+        whole(self.top_k, "top_k", low=0)
+        if not 0 <= number(self.temperature, "temperature") <= 100:
+            raise InputError(f"temperature is {self.temperature:g}: give a number from 0 to 100, such as 1")
+        if not 0 < number(self.top_p, "top_p") <= 1:
+            raise InputError(f"top_p is {self.top_p:g}: give a number above 0, up to 1 (1 keeps every token)")
+        if not 0 <= number(self.min_p, "min_p") < 1:
+            raise InputError(f"min_p is {self.min_p:g}: give a number from 0 (keeps every token) to below 1")
+        if self.positions not in POSITIONS:
+            raise InputError(f"positions is {self.positions!r}: choose from {', '.join(POSITIONS)}")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One finished row: its place in the batch, the ids it generated (the end token included), and why it ended."""
+
+    row: int
+    tokens: list[int]
+    finish: str
+
+
+def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> list[int]:
+    """Return the ids every row starts from: the start token alone, or a prompt's.
+
+    Raises:
+        InputError: the prompt is empty, or prefix and `max_tokens` together outgrow the model's context.
+        ModelError: no prompt, and a model without a start token.
+    """
+    if prompt is None:
+        ids = model.start_ids()
+    else:
+        ids = model.encode([prompt])[0]
+        if len(ids) == (model.bos_id is not None):
+            raise InputError("the prompt is empty: leave it out to sample without a prompt, or give some text")
+    if len(ids) + max_tokens > model.max_context:
+        raise InputError(
+            f"{len(ids)} prompt tokens and {max_tokens} new ones outgrow the context of {model.max_context}: "
+            f"ask for at most {max(0, model.max_context - len(ids))} tokens"
+        )
+    return ids
+
+
+def decode(
+    model: ResidualModel,
+    deltas: Mapping[int, Float[Tensor, "rows d_model"]],
+    *,
+    prefix: Sequence[int],
+    settings: Settings,
+    seed: int,
+    indices: Sequence[int],
+) -> Iterator[Finished]:
+    """Yield each row as it finishes: row `r` is shifted by `deltas[layer][r]` and draws the tokens of sample `indices[r]`.
+
+    Tokens come by inverse CDF from the sample's own uniform stream, one number a step, so that a text does not depend
+    on its neighbours (matrix kernels may still round differently at another batch size).
+
+    Raises:
+        ModelError: logits that are not finite.
+    """
+    rows = list(range(len(indices)))
+    uniforms = np.stack([rng(seed, index, Stream.TOKEN).random(settings.max_tokens) for index in indices])
+    generated: list[list[int]] = [[] for _ in rows]
+    cache = DynamicCache(config=model.hf.config)
+    with torch.inference_mode():
+        ids = torch.tensor([list(prefix)] * len(rows), device=model.device)
+        with shifted(model, _at_prefix(deltas, prefix, settings.positions)):
+            logits = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        with shifted(model, deltas) as shift:
+            live = [True] * len(rows)
+            for step in range(settings.max_tokens):
+                tokens = draw(logits, uniforms[rows, step], settings).tolist()
+                for place, token in enumerate(tokens):
+                    row = rows[place]
+                    if not live[place]:
+                        continue
+                    generated[row].append(token)
+                    ended = token in model.eos_ids
+                    if ended or step + 1 == settings.max_tokens:
+                        live[place] = False
+                        yield Finished(row, generated[row], "eos" if ended else "length")
+                if not any(live):
+                    return
+                if live.count(False) * _DROP_SHARE >= len(live):
+                    keep = [place for place, alive in enumerate(live) if alive]
+                    cache.batch_select_indices(torch.tensor(keep, device=model.device))
+                    rows, tokens = [rows[place] for place in keep], [tokens[place] for place in keep]
+                    live = [True] * len(rows)
+                    shift.select(rows)
+                ids = torch.tensor(tokens, device=model.device)[:, None]
+                logits = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+
+
+def draw(logits: Float[Tensor, "batch vocab"], uniforms: np.ndarray, settings: Settings) -> Int[Tensor, " batch"]:
+    """Return one token a row, by inverse CDF at the row's uniform number, after temperature and truncation.
+
+    Raises:
+        ModelError: logits that are not finite.
+    """
+    if not bool(logits.isfinite().all()):
+        raise ModelError("the model's logits are not finite under this shift: lower the doses, or load it in float32")
+    if settings.temperature == 0:
+        return logits.argmax(dim=-1)
+    probs = torch.softmax(logits.double() / settings.temperature, dim=-1)
+    if settings.top_k or settings.top_p < 1 or settings.min_p:
+        probs = truncate(probs, settings)
+    cdf = probs.cumsum(dim=-1)
+    target = torch.as_tensor(uniforms, device=logits.device)[:, None] * cdf[:, -1:]
+    return torch.searchsorted(cdf, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+
+
+def truncate(probs: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:
+    """Return `probs` with the tokens outside top-k, then top-p, then min-p set to zero, not renormalised."""
+    ranked, order = probs.sort(dim=-1, descending=True, stable=True)
+    if settings.top_k:
+        ranked[:, settings.top_k :] = 0
+    if settings.top_p < 1:
+        before = (ranked / ranked.sum(dim=-1, keepdim=True)).cumsum(dim=-1).roll(1, dims=-1)
+        before[:, 0] = 0
+        ranked = ranked.masked_fill(before >= settings.top_p, 0)
+    if settings.min_p:
+        ranked = ranked.masked_fill(ranked < settings.min_p * ranked[:, :1], 0)
+    return torch.zeros_like(probs).scatter(-1, order, ranked)
+
+
+def _at_prefix(deltas: Mapping[int, Tensor], prefix: Sequence[int], positions: str) -> dict[int, Tensor]:
+    """The shifts of the prefix's own positions."""
+    if positions == "all":
+        return dict(deltas)
+    return {layer: on_positions(delta, len(prefix), len(prefix), positions) for layer, delta in deltas.items()}
+
+
+def on_positions(
+    delta: Float[Tensor, "rows d_model"], length: int, n_prefix: int, positions: str
+) -> Float[Tensor, "rows pos d_model"]:
+    """Return the shift of each of `length` positions, of which the first `n_prefix` were given."""
+    first = {"all": 0, "not-bos": 1, "generated": n_prefix}[positions]
+    mask = (torch.arange(length) >= first).to(delta)
+    return delta[:, None, :] * mask[None, :, None]

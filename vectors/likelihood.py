@@ -1,0 +1,85 @@
+"""What a steered text cost: log-probabilities and KL of base and steered model, from one teacher-forced pass of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vectors.decode import on_positions
+from vectors.model import ResidualModel
+from vectors.residual import shifted
+
+_LOGITS_AT_ONCE = 1 << 26  # entries of one logits tensor: rows are taken a few at a time to stay below
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One text's cost, a number for each generated token, in nats.
+
+    `kl[t]` is KL(steered || base) of the next-token distributions at the prefix before token `t`.
+    """
+
+    logprob_base: np.ndarray
+    logprob_steered: np.ndarray
+    kl: np.ndarray
+
+    @property
+    def pressure(self) -> dict[str, float]:
+        """Mean and 95th percentile per token, and the total over the text."""
+        return {
+            "mean": float(self.kl.mean()),
+            "p95": float(np.percentile(self.kl, 95)),
+            "total": float(self.kl.sum()),
+        }
+
+
+def costs(
+    model: ResidualModel,
+    deltas: Mapping[int, Float[Tensor, "rows d_model"]],
+    *,
+    prefix: Sequence[int],
+    generated: Sequence[Sequence[int]],
+    positions: str = "all",
+) -> list[Cost]:
+    """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
+
+    The distributions are the models' own, at temperature 1 and without truncation, whatever the text was drawn with.
+    """
+    order = sorted(range(len(generated)), key=lambda row: len(generated[row]))
+    longest = max(len(prefix) + len(tokens) for tokens in generated)
+    at_once = max(1, _LOGITS_AT_ONCE // (longest * model.hf.config.get_text_config().vocab_size))
+    found: dict[int, Cost] = {}
+    for start in range(0, len(order), at_once):
+        rows = order[start : start + at_once]
+        picked = {layer: delta[rows] for layer, delta in deltas.items()}
+        for row, cost in zip(rows, _costs(model, picked, prefix, [generated[row] for row in rows], positions), strict=True):
+            found[row] = cost
+    return [found[row] for row in range(len(generated))]
+
+
+def _costs(
+    model: ResidualModel,
+    deltas: Mapping[int, Tensor],
+    prefix: Sequence[int],
+    generated: Sequence[Sequence[int]],
+    positions: str,
+) -> list[Cost]:
+    batch = model.batch([[*prefix, *tokens] for tokens in generated])
+    length = batch["input_ids"].shape[1]
+    spread = {layer: on_positions(delta, length, len(prefix), positions) for layer, delta in deltas.items()}
+    first = len(prefix) - 1
+    with torch.inference_mode():
+        base = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
+        with shifted(model, spread):
+            steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
+        kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0)
+        targets = batch["input_ids"][:, first + 1 :, None]
+        chosen = [scores.gather(-1, targets).squeeze(-1).double().cpu().numpy() for scores in (base, steered)]
+    found = kl.double().cpu().numpy()
+    return [
+        Cost(chosen[0][row, : len(tokens)], chosen[1][row, : len(tokens)], found[row, : len(tokens)])
+        for row, tokens in enumerate(generated)
+    ]
