@@ -1,0 +1,32 @@
+"""The sampler: concepts composed, switched on, and sampled with a radius."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steer.ball import perturb
+    from steer.expression import parse
+    from steer.point import SteeringPoint, compose
+    from steer.record import Sample
+    from steer.sampler import sample, stream
+    from steer.samples import SampleSet
+
+__all__ = ["Sample", "SampleSet", "SteeringPoint", "compose", "parse", "perturb", "sample", "stream"]
+
+_HOMES = {
+    "Sample": "record",
+    "SampleSet": "samples",
+    "SteeringPoint": "point",
+    "compose": "point",
+    "parse": "expression",
+    "perturb": "ball",
+    "sample": "sampler",
+    "stream": "sampler",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # on demand, so that importing the package does not import torch; no file here bears the name of a function of it
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from steer.compose import SteeringPoint
+from steer.point import SteeringPoint
 from vectors.checks import number, shown, whole
 from vectors.errors import InputError
 from vectors.randomness import MAX_SEED, Stream, rng

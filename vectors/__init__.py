@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vectors.calibrate import calibrate
     from vectors.concept import ConceptVector
     from vectors.contrast import ContrastSet
     from vectors.errors import SteerError
-    from vectors.extract import extract
+    from vectors.extraction import extract
     from vectors.model import ResidualModel, load_model
+    from vectors.pilot import calibrate
     from vectors.store import load, load_file, names, save
 
 __all__ = [
@@ -31,8 +31,8 @@ _HOMES = {
     "ContrastSet": "contrast",
     "ResidualModel": "model",
     "SteerError": "errors",
-    "calibrate": "calibrate",
-    "extract": "extract",
+    "calibrate": "pilot",
+    "extract": "extraction",
     "load": "store",
     "load_file": "store",
     "load_model": "model",

@@ -72,7 +72,9 @@ def text_means(
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         for place in order:
             if not set(rows[place]) - set(special.tolist()):
-                raise InputError(f"text {first + place} has no token of its own: {texts[first + place]!r}; leave it out")
+                raise InputError(
+                    f"text {first + place} has no token of its own: {texts[first + place]!r}; leave it out"
+                )
         for places in _batches(order, rows):
             batch = model.batch([rows[place] for place in places])
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))

@@ -97,7 +97,7 @@ def decode(
     seed: int,
     indices: Sequence[int],
 ) -> Iterator[Finished]:
-    """Yield each row as it finishes: row `r` is shifted by `deltas[layer][r]` and draws the tokens of sample `indices[r]`.
+    """Yield each row as it finishes: row `r` is shifted by `deltas[layer][r]` and draws as sample `indices[r]`.
 
     Tokens come by inverse CDF from the sample's own uniform stream, one number a step, so that a text does not depend
     on its neighbours (matrix kernels may still round differently at another batch size).
@@ -109,33 +109,39 @@ def decode(
     uniforms = np.stack([rng(seed, index, Stream.TOKEN).random(settings.max_tokens) for index in indices])
     generated: list[list[int]] = [[] for _ in rows]
     cache = DynamicCache(config=model.hf.config)
-    with torch.inference_mode():
-        ids = torch.tensor([list(prefix)] * len(rows), device=model.device)
-        with shifted(model, _at_prefix(deltas, prefix, settings.positions)):
-            logits = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-        with shifted(model, deltas) as shift:
-            live = [True] * len(rows)
-            for step in range(settings.max_tokens):
-                tokens = draw(logits, uniforms[rows, step], settings).tolist()
-                for place, token in enumerate(tokens):
-                    row = rows[place]
-                    if not live[place]:
-                        continue
-                    generated[row].append(token)
-                    ended = token in model.eos_ids
-                    if ended or step + 1 == settings.max_tokens:
-                        live[place] = False
-                        yield Finished(row, generated[row], "eos" if ended else "length")
-                if not any(live):
-                    return
-                if live.count(False) * _DROP_SHARE >= len(live):
-                    keep = [place for place, alive in enumerate(live) if alive]
-                    cache.batch_select_indices(torch.tensor(keep, device=model.device))
-                    rows, tokens = [rows[place] for place in keep], [tokens[place] for place in keep]
-                    live = [True] * len(rows)
-                    shift.select(rows)
-                ids = torch.tensor(tokens, device=model.device)[:, None]
-                logits = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+
+    def forward(ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
+        # the hooks live for this forward alone: the caller runs between two yields and must find the model as it was
+        with torch.inference_mode(), shifted(model, shifts):
+            output = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    logits = forward(
+        torch.tensor([list(prefix)] * len(rows), device=model.device), _at_prefix(deltas, prefix, settings.positions)
+    )
+    current = dict(deltas)
+    for step in range(settings.max_tokens):
+        tokens = draw(logits, uniforms[rows, step], settings).tolist()
+        last = step + 1 == settings.max_tokens
+        live = []
+        for place, row in enumerate(rows):
+            if row < 0:
+                continue
+            generated[row].append(tokens[place])
+            ended = tokens[place] in model.eos_ids
+            if ended or last:
+                rows[place] = -1
+                yield Finished(row, generated[row], "eos" if ended else "length")
+            else:
+                live.append(place)
+        if not live:
+            return
+        if (len(rows) - len(live)) * _DROP_SHARE >= len(rows):
+            cache.batch_select_indices(torch.tensor(live, device=model.device))
+            rows, tokens = [rows[place] for place in live], [tokens[place] for place in live]
+            current = {layer: deltas[layer][rows] for layer in deltas}
+        logits = forward(torch.tensor(tokens, device=model.device)[:, None], current)
 
 
 def draw(logits: Float[Tensor, "batch vocab"], uniforms: np.ndarray, settings: Settings) -> Int[Tensor, " batch"]:

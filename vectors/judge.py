@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from vectors.errors import InputError
 
@@ -32,7 +33,8 @@ class WordJudge:
 
     def __init__(self, positive: Sequence[str], background: Sequence[str]) -> None:
         if not positive or not background:
-            raise InputError(f"a judge needs texts of both kinds: given {len(positive)} positive, {len(background)} background")
+            given = f"{len(positive)} positive and {len(background)} background"
+            raise InputError(f"a judge needs texts of both kinds: given {given}")
         counts = [Counter(feature for text in texts for feature in features(text)) for texts in (positive, background)]
         vocabulary = {feature for count in counts for feature in count if counts[0][feature] + counts[1][feature] > 1}
         totals = [sum(count[feature] for feature in vocabulary) + _SMOOTHING * len(vocabulary) for count in counts]
@@ -54,4 +56,4 @@ class WordJudge:
 def features(text: str) -> set[str]:
     """Return the text's words, marks and line breaks, and each neighbouring two of them."""
     tokens = _TOKEN.findall(text.lower())
-    return {*tokens, *(f"{first} {second}" for first, second in zip(tokens, tokens[1:], strict=False))}
+    return {*tokens, *(f"{first} {second}" for first, second in pairwise(tokens))}

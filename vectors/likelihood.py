@@ -1,4 +1,4 @@
-"""What a steered text cost: log-probabilities and KL of base and steered model, from one teacher-forced pass of each."""
+"""What a steered text cost: log-probabilities and KL of base and steered model, teacher-forced once each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,8 +55,8 @@ def costs(
     for start in range(0, len(order), at_once):
         rows = order[start : start + at_once]
         picked = {layer: delta[rows] for layer, delta in deltas.items()}
-        for row, cost in zip(rows, _costs(model, picked, prefix, [generated[row] for row in rows], positions), strict=True):
-            found[row] = cost
+        texts = [generated[row] for row in rows]
+        found.update(zip(rows, _costs(model, picked, prefix, texts, positions), strict=True))
     return [found[row] for row in range(len(generated))]
 
 

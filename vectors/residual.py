@@ -15,43 +15,6 @@ from vectors.model import ResidualModel
 _PROVEN: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
 
 
-class Shift:
-    """The shifts in force inside a ``shifted`` block; ``select`` says which rows the running batch holds."""
-
-    def __init__(self, deltas: Mapping[int, Tensor]) -> None:
-        self._deltas = dict(deltas)
-        self._rows: dict[int, Tensor] | None = None
-
-    def select(self, rows: Sequence[int] | Tensor | None) -> None:
-        """Make row ``i`` of the next forwards take shift row ``rows[i]``.
-
-        Rows are counted in the shifts as they were given, not in the last selection, so that a decode loop can drop
-        finished rows or put new ones in their place. ``None`` selects every row again; shared shifts have no rows.
-
-        Raises:
-            InputError: A row that was not given.
-        """
-        if rows is None:
-            self._rows = None
-            return
-        index = torch.as_tensor(rows, dtype=torch.long)
-        for layer, delta in self._deltas.items():
-            outside = delta.ndim > 1 and bool(((index < 0) | (index >= len(delta))).any())
-            if index.ndim != 1 or outside:
-                raise InputError(f"rows are {index.tolist()}: give numbers from 0 to {len(delta) - 1} (layer {layer})")
-        self._rows = {layer: index.to(delta.device) for layer, delta in self._deltas.items()}
-
-    def at(self, layer: int, hidden: Float[Tensor, "batch pos d_model"]) -> Tensor:
-        """Return the shift to add to ``hidden`` at ``layer``, in its dtype, on its device, broadcastable to it."""
-        delta = self._deltas[layer]
-        if delta.ndim > 1 and self._rows is not None:
-            delta = delta.index_select(0, self._rows[layer])
-        if delta.ndim > 1 and (len(delta) != len(hidden) or (delta.ndim == 3 and delta.shape[1] != hidden.shape[1])):
-            given, met = tuple(delta.shape), tuple(hidden.shape)
-            raise InputError(f"shift at layer {layer} is {given}, the batch {met}: give a row a sample, or one for all")
-        return (delta[:, None] if delta.ndim == 2 else delta).to(hidden)
-
-
 @contextmanager
 def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, Float[Tensor, "batch pos d_model"]]]:
     """Yield a dict that each forward fills with the residual stream right after the blocks of ``layers``.
@@ -80,7 +43,7 @@ def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, F
 
 
 @contextmanager
-def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[Shift]:
+def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None]:
     """Add ``deltas[layer]`` to the output of each such block, for every forward inside the ``with`` block.
 
     Args:
@@ -93,12 +56,11 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[Shif
         InputError: A layer the model does not have; a shift of another shape than above, or not finite.
     """
     placed = {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}
-    shift = Shift(placed)
 
     def adder(layer: int) -> Any:
         def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
             hidden = _stream(model, output)
-            moved = hidden + shift.at(layer, hidden)
+            moved = hidden + _broadcast(placed[layer], hidden, layer)
             return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
         return hook
@@ -106,7 +68,7 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[Shif
     with ExitStack() as hooks:
         for layer in placed:  # prepended, so that capture() sees the shift
             hooks.callback(model.blocks[layer].register_forward_hook(adder(layer), prepend=True).remove)
-        yield shift
+        yield
 
 
 def prove_steering(model: ResidualModel, layer: int) -> None:
@@ -160,6 +122,14 @@ def _placed(model: ResidualModel, layer: int, delta: Tensor) -> Tensor:
     weight = next(model.blocks[layer].parameters(), None)
     device = model.device if weight is None else weight.device
     return delta.to(device) if delta.requires_grad else delta.detach().clone().to(device)
+
+
+def _broadcast(delta: Tensor, hidden: Tensor, layer: int) -> Tensor:
+    """Return the shift in the dtype and on the device of ``hidden``, broadcastable to it."""
+    if delta.ndim > 1 and (len(delta) != len(hidden) or (delta.ndim == 3 and delta.shape[1] != hidden.shape[1])):
+        given, met = tuple(delta.shape), tuple(hidden.shape)
+        raise InputError(f"shift at layer {layer} is {given}, the batch {met}: give a row a sample, or one for all")
+    return (delta[:, None] if delta.ndim == 2 else delta).to(hidden)
 
 
 def _stream(model: ResidualModel, output: Any) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steer.ball import perturb
-from steer.compose import SteeringPoint, compose
+from steer.point import SteeringPoint, compose
 from vectors.concept import ConceptVector
 from vectors.errors import InputError
 

@@ -56,7 +56,9 @@ def test_padding_on_either_side_reads_the_same(tiny_model, side):
         tiny_model.hf(**batch, use_cache=False)
     for row, text in enumerate(TEXTS):
         own = batch["attention_mask"][row].bool()
-        own &= torch.tensor([int(token) not in tiny_model.tokenizer.all_special_ids for token in batch["input_ids"][row]])
+        own &= torch.tensor(
+            [int(token) not in tiny_model.tokenizer.all_special_ids for token in batch["input_ids"][row]]
+        )
         assert torch.allclose(read[1][row][own].mean(dim=0), plain_mean(tiny_model, text, 1), atol=1e-4)
 
 

@@ -143,3 +143,17 @@ def test_prefix_is_the_start_token_or_the_prompt(llama_model):
         prefix_ids(llama_model, "", 8)
     with pytest.raises(InputError, match="context"):
         prefix_ids(llama_model, None, llama_model.max_context)
+
+
+def test_between_two_yields_the_model_is_as_it_was(llama_model):
+    ids = torch.tensor([llama_model.start_ids()])
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            return llama_model.hf(ids, use_cache=False).logits
+
+    before = logits()
+    deltas = {1: 5 * torch.ones(16, llama_model.d_model)}
+    settings = Settings(max_tokens=12)
+    done = decode(llama_model, deltas, prefix=llama_model.start_ids(), settings=settings, seed=3, indices=range(16))
+    assert all(torch.equal(logits(), before) for _ in done)

@@ -121,25 +121,6 @@ def test_positions_change_only_what_follows(tiny_model: ResidualModel) -> None:
     assert not torch.allclose(moved[:, 3], base[:, 3])
 
 
-def test_select_takes_the_rows_it_names(llama_model: ResidualModel) -> None:
-    delta, same = noise(4, 32), [[0, 5, 9]]
-    with shifted(llama_model, {0: delta}) as shift:
-        every = logits(llama_model, same * 4)
-        shift.select([3, 1])
-        some = logits(llama_model, same * 2)
-        shift.select(torch.tensor([2]))
-        one = logits(llama_model, same)
-        shift.select(None)
-        again = logits(llama_model, same * 4)
-        with pytest.raises(InputError, match="from 0 to 3"):
-            shift.select([4])
-        with pytest.raises(InputError, match="from 0 to 3"):
-            shift.select([-1])
-    torch.testing.assert_close(some, every[[3, 1]])
-    torch.testing.assert_close(one, every[[2]])
-    assert torch.equal(again, every)
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 def test_cached_decode_equals_uncached(tiny_model: ResidualModel, layer: int) -> None:
     delta, ids = noise(2, 32), torch.tensor([[0, 5, 9, 12, 7, 8], [0, 3, 4, 6, 6, 2]])

@@ -1,7 +1,5 @@
 """Rebuild the embedded model from nothing: `python -m vectors.almanac.train --minutes 100`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import math
@@ -45,12 +43,12 @@ class Plan:
     decay: float = 0.4
 
     def schedule(self, step: int) -> float:
-        """The learning rate's factor: linear warm-up, a plateau, a linear fall to zero over the last `decay` of the run."""
+        """The learning rate's factor: linear warm-up, a plateau, a linear fall to zero over the run's last `decay`."""
         left = (self.steps - step) / self.steps
         return min(1.0, (step + 1) / self.warmup, left / self.decay)
 
 
-def build(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def build(plan: Plan, tokenizer: PreTrainedTokenizerFast, *, device: str = "cpu") -> LlamaForCausalLM:
     """A fresh model of the plan's size."""
     torch.manual_seed(plan.seed)
     config = LlamaConfig(
@@ -64,7 +62,9 @@ def build(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    torch.nn.Module.to(model, device)  # in place, as model.to() but with types
+    return model
 
 
 def batches(plan: Plan, tokenizer: PreTrainedTokenizerFast, start: int) -> Iterator[torch.Tensor]:
@@ -97,8 +97,10 @@ def loss_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits.reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1), ignore_index=-1)
 
 
-def held_out(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int, n: int = 512) -> tuple[float, float, int]:
-    """Nats per token of the model and of the author's own derivations on `n` unseen entries, and the number of tokens."""
+def held_out(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int, n: int = 512
+) -> tuple[float, float, int]:
+    """Nats per token of the model and of the author's derivations on `n` unseen entries, and the number of tokens."""
     entries = [entry(seed + HELD_OUT_STREAM, i) for i in range(n)]
     rows = encode(tokenizer, entries)
     tokens = sum(len(row) - 1 for row in rows)
@@ -111,9 +113,11 @@ def held_out(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: 
     return total / tokens, -sum(made.log_prob for made in entries) / tokens, tokens
 
 
-def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, device: str, save_every: float = 120.0) -> LlamaForCausalLM:
+def train(
+    plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, device: str, save_every: float = 120.0
+) -> LlamaForCausalLM:
     """Train to the plan's last step, resuming from the folder's checkpoint if it is of the same plan."""
-    model = build(plan, tokenizer).to(device)
+    model = build(plan, tokenizer, device=device)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers: list[torch.optim.Optimizer] = [
@@ -123,7 +127,7 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, devic
     checkpoint, step = folder / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
-        if state["plan"] == asdict(plan):
+        if {**state["plan"], "steps": plan.steps} == asdict(plan):  # a run may be lengthened or cut short
             model.load_state_dict(state["model"])
             for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
@@ -131,7 +135,13 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, devic
     compiled = torch.compile(model, dynamic=True) if plan.steps > 2000 else model  # compiling costs a minute or two
     stream = batches(plan, tokenizer, step)
     saved_at, recent = time.monotonic(), math.nan
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress, (folder / "log.jsonl").open("a") as log:
         task = progress.add_task("training", total=plan.steps, completed=step, note="")
         while step < plan.steps:
@@ -139,7 +149,7 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, devic
                 for group in optimizer.param_groups:
                     group["lr"] = rate * plan.schedule(step)
             loss = loss_of(compiled, next(stream).to(device))
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(others, 1.0)
             for optimizer in optimizers:
                 optimizer.step()
@@ -147,12 +157,14 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, devic
             step += 1
             recent = loss.item() if math.isnan(recent) else 0.95 * recent + 0.05 * loss.item()
             progress.update(task, completed=step, note=f"{recent:.3f} nats/token")
-            if step % 100 == 0 or step == plan.steps:
+            if step % 250 == 0 or step == plan.steps:
                 mine, bound, _ = held_out(model, tokenizer, plan.seed, n=256)
-                log.write(json.dumps({"step": step, "train": round(recent, 4), "held_out": round(mine, 4), "author": round(bound, 4)}) + "\n")
+                note = {"step": step, "train": recent, "held_out": mine, "author": bound}
+                log.write(json.dumps({name: round(value, 4) for name, value in note.items()}) + "\n")
                 log.flush()
             if time.monotonic() - saved_at > save_every or step == plan.steps:
-                state = {"plan": asdict(plan), "step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+                state = {"plan": asdict(plan), "step": step, "model": model.state_dict()}
+                state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
                 torch.save(state, checkpoint.with_suffix(".tmp"))
                 checkpoint.with_suffix(".tmp").replace(checkpoint)
                 saved_at = time.monotonic()
@@ -162,13 +174,13 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, devic
 def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int) -> int:
     """How many steps fit in `minutes` on this machine, from a short timed run."""
     plan = Plan(seed=seed, steps=10_000)
-    model = torch.compile(build(plan, tokenizer).to(device), dynamic=True)
+    model = torch.compile(build(plan, tokenizer, device=device), dynamic=True)
     stream = batches(plan, tokenizer, 0)
     times = []
     for _ in range(16):
         ids = next(stream).to(device)
         began = time.monotonic()
-        loss_of(model, ids).backward()
+        torch.autograd.backward(loss_of(model, ids))
         times.append(time.monotonic() - began)
     return max(100, int(minutes * 60 / (float(np.median(times[4:])) * 1.15)))
 
@@ -193,7 +205,8 @@ def main() -> None:
     steps = steps or steps_for(arguments.minutes, tokenizer, device=arguments.device, seed=arguments.seed)
     sized.write_text(str(steps))
     model = train(Plan(seed=arguments.seed, steps=steps), tokenizer, arguments.work, device=arguments.device)
-    model.half().save_pretrained(arguments.work / "model")
+    torch.nn.Module.half(model)  # in place, as model.half() but with types
+    model.save_pretrained(arguments.work / "model")
     tokenizer.save_pretrained(arguments.work / "model")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -160,7 +161,7 @@ def _unit(curve: Sequence[dict[str, Any]]) -> float | None:
     if best["low"] <= curve[0]["high"]:
         return None
     wanted = ENOUGH * best["success"]
-    for before, after in zip(curve, curve[1:], strict=False):
+    for before, after in pairwise(curve):
         if after["success"] >= wanted:
             rise = (wanted - before["success"]) / (after["success"] - before["success"])
             return float(before["shift"] + min(max(rise, 0.0), 1.0) * (after["shift"] - before["shift"]))

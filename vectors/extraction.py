@@ -7,13 +7,13 @@ import numpy as np
 from torch import Tensor
 
 from vectors.activations import moments, text_means
-from vectors.calibrate import calibrate as calibrated
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.directions import Reading, mean_difference, pca, unit
 from vectors.errors import InputError, VectorError
 from vectors.learned import STEPS, learn
 from vectors.model import ResidualModel
+from vectors.pilot import calibrate as calibrated
 
 METHODS = ("learned", "mean-difference", "pca")
 POSITIONS = "text"

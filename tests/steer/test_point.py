@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.compose import SteeringPoint, compose
+from steer.point import SteeringPoint, compose
 from vectors import store
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, VectorError

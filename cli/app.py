@@ -1,0 +1,129 @@
+"""The `steer` command: its subcommands, its version, and how anything that goes wrong is said."""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from cli import compose, env, extract, library
+from cli.output import ClosedPipeError, note
+from vectors.errors import InputError, SteerError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="steer",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: quick, the same in a pipe as on a terminal
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command, name, example in (
+    (compose.command, "compose", 'steer compose "sonnet + 0.8 cat" -n 4 --radius 0.5 --seed 7'),
+    (extract.command, "extract", "steer extract storm --positive storms.txt --background texts.txt"),
+    (library.list_command, "ls", "steer ls --model gpt2"),
+    (library.show_command, "show", "steer show cat"),
+    (env.command, "env", "steer env --json"),
+):
+    app.command(name, epilog=f"Example: {example}")(command)
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog='Example: steer compose "sonnet + quantum + cat" -n 4 --radius 0.5 --seed 7',
+)
+def steer(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Find concepts in a base language model, and sample it with them switched on, without a prompt.
+
+    Results go to stdout, notes to stderr. STEER_HOME is the folder of your own concepts; STEER_DEBUG=1 prints the
+    traceback of an error. Exit codes: 0 good, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    if version:
+        typer.echo(f"steer {installed('steer-sampler')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def installed(distribution: str) -> str:
+    """Return the version of an installed distribution."""
+    from importlib import metadata  # slow to import, as traceback below
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors become one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # no stream, or one that is not a file
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    debug = os.environ.get("STEER_DEBUG", "") not in ("", "0")
+    try:
+        with warnings.catch_warnings():
+            if not (debug or sys.warnoptions):
+                warnings.simplefilter("ignore")  # other libraries' deprecations are not the user's business
+            code = app(list(sys.argv[1:] if arguments is None else arguments), prog_name="steer", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except ClosedPipeError:
+        return 0
+    except SystemExit as error:  # typer ends so when a pipe closes under its help
+        return 0 if isinstance(error.__context__, BrokenPipeError) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseException as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        message, code = _told(error)
+        note(f"error: {' '.join(message.split())}")
+        return code
+    finally:
+        _give_up_stdout()
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    """Return the message of an error, and the exit code it ends with."""
+    if isinstance(error, SteerError):
+        return str(error), 2 if isinstance(error, InputError) else 1
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "steer"
+        mend = f"see `{where} --help`"
+        if type(error).__name__ == "NoSuchOption":
+            mend += ', and write -- before an expression or a name that begins with "-"'
+        return f"{error.format_message().rstrip('.')}: {mend}", error.exit_code
+    if isinstance(error, typer.Abort):
+        return "aborted: the input ended early, give all of it", 1
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
+        return "out of memory: lower --batch-size or --max-tokens, or choose a smaller model", 1
+    if isinstance(error, OSError) and error.filename is None:
+        return f"cannot read or write ({error.strerror}): check stdin, stdout and the disk's free space", 1
+    return f"unexpected {kind}: {str(error)[:300] or 'no message'}: rerun with STEER_DEBUG=1 for the traceback", 1
+
+
+def _give_up_stdout() -> None:
+    """Flush stdout, or point it at nothing where it cannot be, so that the interpreter's own flush stays quiet."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

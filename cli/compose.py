@@ -1,0 +1,208 @@
+"""`steer compose`: the main job, an expression in and entries out, each as soon as its turn has come."""
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
+from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
+from vectors.checks import number, shown, whole
+from vectors.errors import InputError
+
+if TYPE_CHECKING:
+    from steer.samples import Sample, SampleFile
+
+Mode = Literal["new", "force", "resume"]
+MAX_SEED = 2**64 - 1
+Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, "cat + 0.8 storm"; - reads stdin.')]
+Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries.")]
+Radius = Annotated[float, typer.Option(metavar="R", help="How far each entry strays on its own; 0 is not at all.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="Repeats a run.  [default: drawn, printed on stderr]")]
+Prompt = Annotated[str, typer.Option(metavar="TEXT", help="Continue this text.  [default: no prompt]")]
+MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]
+Temperature = Annotated[float, typer.Option(metavar="T", help="1 is the model as it is.")]
+TopP = Annotated[float, typer.Option(metavar="P", help="Keep the likeliest tokens of this total; 1 keeps all.")]
+TopK = Annotated[int, typer.Option(metavar="K", help="Keep the K likeliest tokens; 0 keeps all.")]
+MinP = Annotated[float, typer.Option(metavar="P", help="Keep tokens above this share of the likeliest; 0 keeps all.")]
+Positions = Annotated[str, typer.Option(metavar="WHICH", help="Which positions are steered.")]
+BatchSize = Annotated[int, typer.Option(metavar="N", help="Entries sampled together; changes only the speed.")]
+Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also append each to this JSONL.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace FILE.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with FILE: only what is missing is sampled.")]
+
+
+def command(
+    expression: Expression,
+    n: Count = 8,
+    radius: Radius = 0.0,
+    seed: Seed = None,
+    prompt: Prompt = "",
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 1.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    positions: Positions = "all",
+    batch_size: BatchSize = 64,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: Trust = False,
+    output: Output = None,
+    as_json: Json = False,
+    force: Force = False,
+    resume: Resume = False,
+) -> None:
+    """Compose concepts and sample the model with them switched on.
+
+    Each entry is printed with its pressure (how far the steered model was pushed from the base model) and its log
+    probability under both. Terms are joined by + and -, a dose stands before a name: "sonnet + 0.8 cat - gloomy".
+    """
+    from steer.expression import parse
+
+    text = read_stdin("an expression").strip() if expression == "-" else expression
+    parse(text)  # what is wrong with it is said before anything slow
+    whole(n, "-n", low=1)
+    whole(batch_size, "--batch-size", low=1)
+    if number(radius, "--radius") < 0.0:
+        raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
+    _check_text(prompt)
+    mode = _mode(output, force, resume)
+    seed = _seed(seed, output, mode)
+    note(f"seed {seed}")
+    with Progress() as progress, ExitStack() as stack:
+        progress("starting")
+        from vectors.decode import Settings
+
+        settings = Settings(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, positions=positions
+        )
+        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        from steer.point import compose
+        from steer.sampler import stream
+        from steer.samples import SampleFile
+
+        point = compose(text, loaded)
+        for vector in point.vectors:
+            if not vector.calibrated:
+                progress.clear()
+                note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
+        file = None
+        if output is not None:
+            expect: dict[str, Any] = {"seed": seed, "radius": radius, "geometry": "shell", "prompt": prompt}
+            expect |= {"doses": point.doses, "layer": point.layers, "model": loaded.name}
+            expect["settings"] = asdict(settings)
+            file = stack.enter_context(SampleFile(output, mode, expect))
+        done = frozenset(file.done if file else ())
+        turns = Turns(n, done, as_json, file, progress)
+        if turns.left == 0:
+            note(f"all {n} samples are already in {shown(output)}")
+            return
+        progress("sampling", turns.count, n)
+        options: dict[str, Any] = asdict(settings) | {"batch_size": batch_size}
+        try:
+            for sample in stream(
+                loaded, point, n=n, radius=radius, seed=seed, prompt=prompt or None, skip=done, **options
+            ):
+                turns.take(sample)
+        except KeyboardInterrupt:
+            turns.give_rest()
+            progress.clear()
+            kept = f": {turns.count} of {n} samples are kept in {shown(output)}, " if output else ", "
+            mend = (
+                f"repeat the command with --resume --seed {seed} to go on" if output else "use -o FILE to keep samples"
+            )
+            note(f"interrupted{kept}{mend}")
+            raise
+        progress.clear()
+        if output is not None:
+            note(f"{turns.count} samples are in {shown(output)}")
+
+
+class Turns:
+    """Keeps each sample at once and prints it in the order of the indices, as soon as those before it are finished."""
+
+    def __init__(self, n: int, done: frozenset[int], as_json: bool, file: "SampleFile | None", progress: Progress):
+        self.n, self.done, self.as_json, self.file, self.progress = n, done, as_json, file, progress
+        self.count = sum(index < n for index in done)
+        self.turn = 0
+        self.waiting: dict[int, Sample] = {}
+        self.heard = True
+
+    @property
+    def left(self) -> int:
+        """How many samples are still to come."""
+        return self.n - self.count
+
+    def take(self, sample: "Sample") -> None:
+        """Keep a finished sample, and print all whose turn has come."""
+        if self.file is not None:
+            self.file.append(sample)
+        self.waiting[sample.index] = sample
+        self.count += 1
+        while self.turn in self.waiting or self.turn in self.done:
+            if self.turn in self.waiting:
+                self._print(self.waiting.pop(self.turn))
+            self.turn += 1
+        self.progress("sampling", self.count, self.n)
+
+    def give_rest(self) -> None:
+        """Print the finished samples that still wait for others."""
+        for index in sorted(self.waiting):
+            self._print(self.waiting.pop(index))
+
+    def _print(self, sample: "Sample") -> None:
+        if not self.heard:
+            return
+        self.progress.clear()
+        try:
+            if self.as_json:
+                emit_json(sample.to_json())
+            else:
+                emit(entry(sample))
+        except ClosedPipeError:
+            # with a file, the file is the job: go on without printing
+            if self.file is None:
+                raise
+            self.heard = False
+
+
+def _check_text(prompt: str) -> None:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"--prompt is not UTF-8 at character {error.start + 1}: write it in UTF-8") from error
+
+
+def _mode(output: str | None, force: bool, resume: bool) -> Mode:
+    """Return how the output file is opened; a place that cannot be written is refused before anything slow."""
+    mode: Mode = "force" if force else "resume" if resume else "new"
+    if force and resume:
+        raise InputError("--force and --resume exclude each other: replace the file, or go on with it")
+    if output is None:
+        if mode != "new":
+            raise InputError(f"--{mode} is about an output file: give it with -o FILE")
+        return mode
+    if output == "-":
+        raise InputError("-o - is no file: results are on stdout anyway, use --json for the same lines")
+    from steer.samples import check_output
+
+    check_output(output, mode)
+    return mode
+
+
+def _seed(seed: int | None, output: str | None, mode: Mode) -> int:
+    """Return the seed asked for, the one of the run that is resumed, or a drawn one short enough to be typed."""
+    if seed is not None:
+        return whole(seed, "--seed", high=MAX_SEED)
+    if mode == "resume" and output is not None:
+        from steer.samplefile import peek
+
+        first = peek(output)
+        if first is not None:
+            return first.seed
+    import secrets
+
+    return secrets.randbelow(2**32)

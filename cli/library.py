@@ -1,0 +1,173 @@
+"""`steer ls` and `steer show`: the concepts that are there, read from their files without loading any model."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import Json, Model
+from cli.output import emit, emit_json, figure, note, record, table, visible
+from vectors.checks import check_name, shown
+from vectors.errors import InputError, VectorError
+
+if TYPE_CHECKING:
+    from vectors.concept import ConceptVector
+
+EMBEDDED_NAME = "almanac"
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A concept of the library, or a .safetensors file.")]
+
+
+@dataclass
+class Entry:
+    """One vector file of the library; `shadowed` when a concept of the user's takes its name."""
+
+    name: str
+    path: Path
+    vector: "ConceptVector"
+    shipped: bool
+    shadowed: bool = False
+
+
+def list_command(model: Model = None, as_json: Json = False) -> None:
+    """List the concepts that are there.
+
+    By model: those shipped with it, and your own, which take their place where the names are the same.
+    """
+    entries = [each for each in read_library() if model is None or each.vector.model in _names(model)]
+    if as_json:
+        for each in entries:
+            mine = {"shipped": each.shipped, "shadowed": each.shadowed, "path": str(each.path)}
+            emit_json(json.dumps(facts(each.vector) | {"name": each.name} | mine))
+        return
+    if not entries:
+        note(f"no concept{f' for model {shown(model)}' if model else ''} yet: make one with `steer extract`")
+        return
+    groups: dict[tuple[str, Path], list[Entry]] = {}
+    for each in entries:
+        groups.setdefault((each.vector.model, each.path.parent), []).append(each)
+    first = True
+    for (name, folder), members in groups.items():
+        origin = "shipped with the model" if members[0].shipped else f"yours, in {folder}"
+        rows = [["name", "layer", "unit", "AUC", "method"]]
+        for each in members:
+            vector = each.vector
+            unit = figure(vector.unit) if vector.calibrated else f"gap {figure(vector.gap)}"
+            method = vector.method + (" (yours takes its place)" if each.shadowed else "")
+            rows.append([each.name, str(vector.layer), unit, figure(vector.auc), method])
+        emit(f"{'' if first else chr(10)}{visible(f'{name}: {origin}')}\n{table(rows, right=(1, 2, 3))}")
+        first = False
+
+
+def show_command(name: Name, model: Model = None, as_json: Json = False) -> None:
+    """Show everything that is stored of one concept."""
+    path, vector = _find(name, model)
+    if as_json:
+        emit_json(json.dumps(facts(vector) | {"path": str(path)}))
+        return
+    rows = describe(vector)
+    rows |= {
+        "width": str(vector.d_model),
+        "model hash": vector.model_hash,
+        "contrast hash": vector.contrast_hash or "-",
+    }
+    emit(f"{visible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
+    if vector.unit_curve:
+        keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row))
+        curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
+        emit(f"\nunit curve\n{table([keys, *curve], right=range(len(keys)))}")
+
+
+def describe(vector: "ConceptVector") -> dict[str, str]:
+    """Return what a person wants to know of a vector first, by name."""
+    unit = f"{figure(vector.unit)} (dose 1)" if vector.calibrated else "not measured: dose 1 is the natural gap"
+    interval = getattr(vector, "auc_interval", None)
+    spread = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return {
+        "model": vector.model,
+        "layer": str(vector.layer),
+        "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f}{spread} on held-out texts",
+        "natural gap": figure(vector.gap),
+        "unit": unit,
+        "method": f"{vector.method}, positions {vector.positions}",
+        "texts": f"{vector.n_positive} positive, {vector.n_background} background",
+    }
+
+
+def facts(vector: "ConceptVector") -> dict[str, Any]:
+    """Return everything stored of a vector but its tensors, plain JSON."""
+    keys = "name model model_hash layer d_model gap unit unit_curve method positions contrast_hash n_positive"
+    content = {key: getattr(vector, key) for key in (*keys.split(), "n_background", "auc", "created")}
+    interval = getattr(vector, "auc_interval", None)
+    return content if interval is None else content | {"auc_interval": list(interval)}
+
+
+def read_library() -> list[Entry]:
+    """Read every usable vector file, the shipped ones first; of an unusable one a note says why."""
+    from vectors.model import LIBRARY
+    from vectors.store import home
+
+    found = list(_read_folder(LIBRARY, shipped=True))
+    folders = sorted(place for place in _children(home()) if place.is_dir())
+    mine = [each for folder in folders for each in _read_folder(folder, shipped=False)]
+    taken = {(each.name, each.vector.model_hash) for each in mine}
+    for each in found:
+        each.shadowed = (each.name, each.vector.model_hash) in taken
+    return found + mine
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise VectorError(
+            f"cannot list {shown(folder)} ({error.strerror}): make it readable or set STEER_HOME"
+        ) from error
+
+
+def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
+    from vectors.store import SUFFIX, load_file
+
+    for path in _children(folder):
+        if path.name.endswith(SUFFIX):
+            try:
+                yield Entry(check_name(path.name.removesuffix(SUFFIX)), path, load_file(path), shipped)
+            except (VectorError, InputError) as error:
+                note(f"note: left out: {error}")
+
+
+def _names(model: str) -> set[str]:
+    """Return what vectors may call the model that `--model` names: a hub name as given, a folder by its last part."""
+    return {model, Path(model).expanduser().resolve().name if "\0" not in model else model}
+
+
+def _find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
+    from vectors.store import SUFFIX, load_file
+
+    if name.endswith(SUFFIX):
+        return Path(name), load_file(name)
+    name = check_name(name)
+    entries = [each for each in read_library() if model is None or each.vector.model in _names(model)]
+    matches = [each for each in entries if each.name == name and not each.shadowed]
+    models = sorted({each.vector.model for each in matches})
+    if not matches:
+        import difflib
+
+        near = difflib.get_close_matches(name, {each.name for each in entries}, n=3, cutoff=0.0)
+        hint = f"the nearest are {', '.join(near)}; `steer ls` lists all" if near else "make it with `steer extract`"
+        raise InputError(f"there is no concept {shown(name)}{f' for model {shown(model)}' if model else ''}: {hint}")
+    if len(models) > 1 and EMBEDDED_NAME in models:
+        models = [EMBEDDED_NAME]
+    if len(models) > 1:
+        raise InputError(
+            f"several models have a concept {shown(name)}: pass --model with {' or '.join(map(shown, models))}"
+        )
+    chosen = [each for each in matches if each.vector.model == models[0]]
+    if len(chosen) > 1:
+        note(f"note: several folders hold {shown(name)} for {shown(models[0])}, this is the last one written")
+    best = max(chosen, key=lambda each: (not each.shipped, each.path.stat().st_mtime))
+    return best.path, best.vector

@@ -1,0 +1,216 @@
+"""What the command line prints: results on stdout, notes and progress on stderr, safe for terminals and pipes."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from vectors.errors import OutputError
+
+if TYPE_CHECKING:
+    from steer.samples import Sample
+
+WIDTH = 80
+_JOINER = "\u200d"  # glues emoji together, and moves no cursor
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+class ClosedPipeError(Exception):
+    """The reader of stdout went away: there is nobody to print for."""
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Return a text with every control and invisible character escaped, so that it cannot steer a terminal.
+
+    >>> visible("a\x1b[2Jb\nc")
+    'a\\x1b[2Jb\\nc'
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _HIDDEN and character != _JOINER and character not in keep
+        else character
+        for character in text
+    )
+
+
+def width() -> int:
+    """Return the columns to print in: 80, or fewer on a narrow terminal."""
+    return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person reads this stream directly."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def dim(text: str) -> str:
+    """Return a text in faint type where stdout is a terminal that wants it; nothing is ever said by that alone."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(sys.stdout)
+    return text if plain else f"\x1b[2m{text}\x1b[0m"
+
+
+def emit(text: str) -> None:
+    """Write one block and a line end to stdout, at once.
+
+    Raises:
+        ClosedPipeError: when nobody reads any more.
+        OutputError: when stdout is closed or its disk is full.
+    """
+    if sys.stdout is None:
+        raise OutputError("stdout is closed: leave it open, or send the results to a file with -o")
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ClosedPipeError from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is closed"
+        raise OutputError(f"cannot write to stdout ({reason}): free some space, or send it elsewhere") from error
+
+
+def emit_json(line: str) -> None:
+    """Write one line of JSON to stdout, in ASCII where stdout could not carry its characters."""
+    emit(line if _carries(line) else json.dumps(json.loads(line)))
+
+
+def _carries(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def note(text: str) -> None:
+    """Write one line for the reader to stderr; a stderr that is closed loses it."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{visible(text)}\n")
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def entry(sample: "Sample") -> str:
+    """Lay one sample out: a header line with its figures, then the text with its line breaks, wrapped at words."""
+    columns, rule = width(), " ── " if _carries("─") else " -- "
+    parts = [
+        str(sample.index),
+        f"pressure {sample.pressure['mean']:.2f} nats/token (p95 {sample.pressure['p95']:.2f})",
+        f"log p {sample.logprob_base:.1f} base / {sample.logprob_steered:.1f} steered",
+    ]
+    if sample.finish == "length":
+        parts.append(f"cut at {len(sample.tokens)} tokens")
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(rule) + len(part) <= columns:
+            lines[-1] += rule + part
+        else:
+            lines.append(" " * len(parts[0]) + rule + part)
+    return "\n".join(dim(line) for line in lines) + "\n" + wrap(sample.prompt + sample.text, columns) + "\n"
+
+
+def wrap(text: str, columns: int) -> str:
+    """Break a text's long lines at blanks; its own line breaks stay, and its control characters become visible."""
+    from rich.cells import cell_len, chop_cells  # knows how wide a character is
+
+    result: list[str] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        current = ""
+        for word in re.findall(r"\s*\S+", visible(line.expandtabs(4)).rstrip(" ")):
+            if current and cell_len(current) + cell_len(word) > columns:
+                result.append(current)
+                current, word = "", word.lstrip()
+            *full, current = chop_cells(current + word, columns) or [current + word]
+            result += full
+        result.append(current)
+    return "\n".join(result).strip("\n")
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: int = 2) -> str:
+    """Align rows of cells in columns, two blanks apart; the last column is cut where it would pass the width."""
+    from rich.cells import cell_len, set_cell_size
+
+    cells = [[visible(cell) for cell in row] for row in rows]
+    wide = [max(cell_len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    room = width() - indent - sum(wide[:-1]) - 2 * (len(wide) - 1)
+    lines = []
+    for row in cells:
+        padded = [
+            " " * (size - cell_len(cell)) + cell if column in right else set_cell_size(cell, size)
+            for column, (cell, size) in enumerate(zip(row, wide, strict=True))
+        ]
+        if cell_len(padded[-1].rstrip()) > max(room, 10):
+            padded[-1] = set_cell_size(padded[-1], max(room, 10) - 1) + ("…" if _carries("…") else "~")
+        lines.append(" " * indent + "  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def record(fields: Mapping[str, str]) -> str:
+    """Lay named values out one a line; nothing is cut, since paths and hashes are there to be copied."""
+    size = max(len(key) for key in fields)
+    return "\n".join(f"  {key:<{size}}  {visible(value)}" for key, value in fields.items())
+
+
+def figure(value: Any) -> str:
+    """Return a number to three digits, or any other value as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+class Progress:
+    """One line on stderr that says how far a job is, only where stderr is a terminal; else nothing.
+
+    Call `clear` before printing to the same terminal, so that the line never mixes with what is printed.
+    """
+
+    def __init__(self) -> None:
+        self._shows = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+        self._text = ""
+        self._started = self._drawn = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        """Start with nothing to say."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave a clean line."""
+        self.clear()
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Say that `done` of `total` steps of a stage are taken; without a total, that the stage goes on."""
+        if not self._shows:
+            return
+        now = time.monotonic()
+        if self._text.startswith(stage) and now - self._drawn < 0.1 and done < total:
+            return
+        self._drawn = now
+        bar = ""
+        if total > 0:
+            filled = round(20 * min(done, total) / total)
+            bar = f" [{'#' * filled}{'.' * (20 - filled)}] {done}/{total}"
+        self._text = f"{visible(stage)}{bar} {now - self._started:.0f} s"
+        self._write(f"\r\x1b[2K{self._text[: width() - 1]}")
+
+    def clear(self) -> None:
+        """Take the line away, so that something else can be written."""
+        if self._text:
+            self._write("\r\x1b[2K")
+            self._text = ""
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._shows = False

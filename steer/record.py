@@ -1,0 +1,150 @@
+"""One sampled text with its figures, and the line of JSON that it is kept as."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from vectors.checks import number, shown, whole
+from vectors.errors import InputError
+
+FINISHES = ("eos", "length")
+RUN_KEYS = ("seed", "radius", "geometry", "doses", "layer", "model", "prompt", "settings")
+_PRESSURE = ("mean", "p95", "total")
+_MAX_SEED = 2**64 - 1
+# valid inside JSON text, but able to break lines, steer a terminal or defeat UTF-8: written as \uXXXX
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+_START = b'{"index":'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sampled text, what it cost, and all that is needed to sample it again.
+
+    Attributes:
+        index: 0-based number in its run.
+        text: what was generated, without the prompt.
+        tokens: generated ids only.
+        logprob_base, logprob_steered: total over the generated tokens, nats.
+        pressure: KL(steered || base) in nats: `mean` and `p95` per generated token, and the `total`.
+        seed, radius, geometry: of the run.
+        doses: dose of every concept by name.
+        layer: the steered layers.
+        model: name of the model.
+        finish: `eos` (the model ended the text) or `length` (it was cut).
+        prompt: what the text continues, empty without one.
+        settings: the sampler's settings, plain JSON values.
+
+    Raises:
+        InputError: naming the field that cannot be used.
+    """
+
+    index: int
+    text: str
+    tokens: list[int]
+    logprob_base: float
+    logprob_steered: float
+    pressure: dict[str, float]
+    seed: int
+    radius: float
+    geometry: str
+    doses: dict[str, float]
+    layer: list[int]
+    model: str
+    finish: str
+    prompt: str = ""
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Check every field and turn numbers of other libraries into plain ones."""
+        checked: dict[str, object] = {"index": whole(self.index, "index")}
+        for key in ("text", "geometry", "model", "finish", "prompt"):
+            if not isinstance(getattr(self, key), str):
+                raise InputError(f"{key} is {shown(getattr(self, key))}: expected text")
+        for key in ("tokens", "layer"):
+            row = getattr(self, key)
+            if isinstance(row, str | bytes | Mapping) or not isinstance(row, Iterable):
+                raise InputError(f"{key} is {shown(row)}: expected a list of whole numbers")
+            checked[key] = [whole(item, key) for item in row]
+        for key in ("logprob_base", "logprob_steered", "radius"):
+            checked[key] = number(getattr(self, key), key)
+        checked["seed"] = whole(self.seed, "seed", high=_MAX_SEED)
+        for key in ("pressure", "doses", "settings"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise InputError(f"{key} is {shown(getattr(self, key))}: expected an object")
+        if sorted(self.pressure) != sorted(_PRESSURE):
+            raise InputError(f"pressure has {shown(', '.join(map(str, self.pressure)))}: expected mean, p95 and total")
+        checked["pressure"] = {key: number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
+        checked["doses"] = {str(name): number(dose, f"dose of {shown(name)}") for name, dose in self.doses.items()}
+        if self.finish not in FINISHES:
+            raise InputError(f"finish is {shown(self.finish)}: expected {' or '.join(FINISHES)}")
+        try:
+            checked["settings"] = json.loads(json.dumps(dict(self.settings), allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"settings are {shown(self.settings)}: expected plain JSON values") from error
+        for key, value in checked.items():
+            object.__setattr__(self, key, value)
+
+    def to_json(self) -> str:
+        """Return the sample as one line of JSON, keys in the order of the fields, without the line end.
+
+        Characters that could break a line or steer a terminal are escaped; any JSON reader gives them back.
+        """
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+
+    @classmethod
+    def from_json(cls, line: str | bytes, where: str = "the line") -> "Sample":
+        """Read one line; keys that are not known are left out.
+
+        Raises:
+            InputError: beginning with `where`, when it is not JSON, a key is missing, or a value cannot be used.
+        """
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where} is not JSON: give a file that `steer compose -o` wrote") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{where} is no JSON object: give a file that `steer compose -o` wrote")
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if name not in content]
+        if missing:
+            raise InputError(f"{where} is no sample, it lacks {', '.join(missing)}: give a file of samples")
+        try:
+            return cls(**{name: content[name] for name in names})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+
+    def run(self) -> dict[str, Any]:
+        """Return what every sample of one run shares."""
+        return {key: getattr(self, key) for key in RUN_KEYS}
+
+
+def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[Sample | None, int]]:
+    """Yield each sample with the offset of the end of its line, and None for a last line that an interruption tore.
+
+    Raises:
+        InputError: naming the first line that is no sample or repeats an index.
+    """
+    seen: set[int] = set()
+    end = 0
+    for count, line in enumerate(lines, 1):
+        end += len(line)
+        if not line.strip():
+            continue
+        where = f"{name} line {count}"
+        try:
+            sample = Sample.from_json(line, where)
+        except InputError:
+            # only the start of a line of ours counts as torn: nothing of a foreign file is ever cut off
+            if line.endswith(b"\n") or line[: len(_START)] != _START[: len(line)]:
+                raise
+            yield None, end
+            return
+        if sample.index in seen:
+            raise InputError(f"{where} repeats sample {sample.index}: remove one of them")
+        seen.add(sample.index)
+        yield sample, end

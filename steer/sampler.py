@@ -1,0 +1,213 @@
+"""Sampling: a steering point, a radius and a seed in, samples with their cost out, each as it finishes."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steer.ball import perturb
+from steer.point import SteeringPoint, compose
+from steer.record import Sample
+from steer.samplefile import SampleFile
+from steer.samples import SampleSet
+from vectors.checks import whole
+from vectors.concept import check_fits
+from vectors.decode import Finished, Settings, decode, prefix_ids
+from vectors.errors import InputError
+from vectors.likelihood import Cost, costs
+from vectors.model import ResidualModel
+from vectors.residual import prove_steering
+
+_COSTED_TOGETHER = 16  # finished rows whose cost is measured in one pass
+
+
+def sample(
+    model: ResidualModel,
+    point: SteeringPoint | str | None,
+    *,
+    n: int = 8,
+    radius: float = 0.0,
+    seed: int = 0,
+    geometry: str = "shell",
+    prompt: str | None = None,
+    max_tokens: int = 128,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
+    positions: str = "all",
+    batch_size: int = 64,
+    output: str | Path | None = None,
+    force: bool = False,
+    resume: bool = False,
+) -> SampleSet:
+    """Return `n` samples with a point switched on, each in a direction of its own.
+
+    The arguments are those of `stream`, and a JSONL file `output` that each sample is appended to as it finishes:
+    `force` replaces it if it exists, `resume` goes on with a file of the same run and samples only what it lacks.
+
+    Raises:
+        OutputError: a file that exists or cannot be written; otherwise as `stream`.
+
+    >>> from vectors import load_model
+    >>> runs = sample(load_model(), "cat", n=2, radius=0.5, seed=7, max_tokens=8)
+    >>> [len(run.tokens) for run in runs]
+    [8, 8]
+    """
+    if force and resume:
+        raise InputError("force and resume exclude each other: replace the file, or go on with it")
+    if output is None and (force or resume):
+        raise InputError("force and resume are about an output file: name it with output=")
+    composed = _composed(point, model)
+    settings = Settings(
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, positions=positions
+    )
+
+    def made(skip: Collection[int]) -> Iterator[Sample]:
+        return stream(
+            model,
+            composed,
+            n=n,
+            radius=radius,
+            seed=seed,
+            geometry=geometry,
+            prompt=prompt,
+            batch_size=batch_size,
+            skip=skip,
+            **asdict(settings),
+        )
+
+    if output is None:
+        return SampleSet(made(()))
+    run = _run(model, composed, radius, seed, geometry, prompt, settings)
+    with SampleFile(output, "force" if force else "resume" if resume else "new", run) as file:
+        for finished in made(frozenset(file.done)):
+            file.append(finished)
+    return SampleSet(found for found in SampleSet.load(output) if found.index < n)
+
+
+def stream(
+    model: ResidualModel,
+    point: SteeringPoint | str | None,
+    *,
+    n: int = 8,
+    radius: float = 0.0,
+    seed: int = 0,
+    geometry: str = "shell",
+    prompt: str | None = None,
+    max_tokens: int = 128,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
+    positions: str = "all",
+    batch_size: int = 64,
+    skip: Collection[int] = (),
+) -> Iterator[Sample]:
+    """Yield samples as they finish, in no fixed order.
+
+    Sample `i` is a pure function of the point, the settings and `(seed, i)`: neither `n` nor `batch_size` matters,
+    but for the rounding of matrix kernels, which may differ between batch sizes.
+
+    Args:
+        model: the model to sample; it is as it was afterwards.
+        point: what to switch on; an expression is composed, `None` samples the base model.
+        n: number of samples.
+        radius: length of each sample's own perturbation, relative to the point's; see `perturb`.
+        seed: of directions and tokens.
+        geometry: of the perturbations.
+        prompt: text to continue; without one, texts start from the start token alone.
+        max_tokens: longest text, in generated tokens.
+        temperature: divides the logits; 1 is the model as it is, 0 the likeliest token.
+        top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
+        top_k: keep so many of the likeliest tokens; 0 keeps all.
+        min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
+        positions: which positions are shifted: `all`, `generated`, or `not-bos`.
+        batch_size: samples decoded together.
+        skip: indices that are not to be sampled.
+
+    Raises:
+        InputError: an argument outside its range, or an expression that cannot be composed.
+        ModelError: logits that are not finite, or no prompt for a model without a start token.
+        VectorError: a vector of another model.
+        UnsteeredError: a shift that does not reach the logits; no text is returned then.
+    """
+    composed = _composed(point, model)
+    settings = Settings(
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, positions=positions
+    )
+    whole(batch_size, "batch_size", low=1)
+    perturb(composed, 1, radius, seed=seed, geometry=geometry)  # refuses a bad radius before anything is sampled
+    prefix = prefix_ids(model, prompt, settings.max_tokens)
+    for vector in composed.vectors:
+        check_fits(vector, model)
+    for layer in composed.layers:
+        prove_steering(model, layer)
+    run = _run(model, composed, radius, seed, geometry, prompt, settings)
+    wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
+    return _batches(model, composed, settings, prefix, run, wanted, batch_size)
+
+
+def _batches(
+    model: ResidualModel,
+    point: SteeringPoint,
+    settings: Settings,
+    prefix: list[int],
+    run: dict[str, Any],
+    wanted: Iterator[int],
+    batch_size: int,
+) -> Iterator[Sample]:
+    while indices := list(islice(wanted, batch_size)):
+        shape = {"seed": run["seed"], "geometry": run["geometry"]}
+        rows = [perturb(point, 1, run["radius"], start=index, **shape) for index in indices]
+        deltas = {layer: torch.cat([row[layer] for row in rows]).to(model.device) for layer in point.layers}
+        done = decode(model, deltas, prefix=prefix, settings=settings, seed=run["seed"], indices=indices)
+        while some := list(islice(done, _COSTED_TOGETHER)):
+            picked = {layer: delta[[finished.row for finished in some]] for layer, delta in deltas.items()}
+            tokens = [finished.tokens for finished in some]
+            found = costs(model, picked, prefix=prefix, generated=tokens, positions=settings.positions)
+            for finished, cost in zip(some, found, strict=True):
+                yield _sample(model, indices[finished.row], finished, cost, run)
+
+
+def _sample(model: ResidualModel, index: int, finished: Finished, cost: Cost, run: dict[str, Any]) -> Sample:
+    return Sample(
+        index=index,
+        text=model.decode(finished.tokens),
+        tokens=finished.tokens,
+        logprob_base=float(cost.logprob_base.sum()),
+        logprob_steered=float(cost.logprob_steered.sum()),
+        pressure=cost.pressure,
+        finish=finished.finish,
+        **run,
+    )
+
+
+def _composed(point: SteeringPoint | str | None, model: ResidualModel) -> SteeringPoint:
+    if point is None:
+        return SteeringPoint(deltas={}, doses={}, vectors=())
+    return compose(point, model) if isinstance(point, str) else point
+
+
+def _run(
+    model: ResidualModel,
+    point: SteeringPoint,
+    radius: float,
+    seed: int,
+    geometry: str,
+    prompt: str | None,
+    settings: Settings,
+) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "radius": radius,
+        "geometry": geometry,
+        "doses": point.doses,
+        "layer": list(point.layers),
+        "model": model.name,
+        "prompt": prompt or "",
+        "settings": asdict(settings),
+    }

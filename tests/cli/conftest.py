@@ -1,0 +1,87 @@
+"""A tiny model with a concept in the user's library, and the command line run inside this process."""
+
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from cli.app import main
+from vectors.checkpoint import BLOCKS_NOTE
+from vectors.concept import ConceptVector
+from vectors.model import load_model
+from vectors.store import keep
+
+
+@dataclass
+class Ran:
+    """What one command line printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def program() -> list[str]:
+    """The console script that is installed beside this Python, or the module where the checkout is not installed."""
+    script = shutil.which("steer", path=sysconfig.get_path("scripts"))
+    return [script] if script else [sys.executable, "-m", "cli.app"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty library of the user's."""
+    place = tmp_path / "home"
+    monkeypatch.setenv("STEER_HOME", str(place))
+    monkeypatch.delenv("STEER_DEBUG", raising=False)
+    return place
+
+
+@pytest.fixture
+def steer(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run `steer` with some arguments: an error is one line that says the mend, and prints nothing half-made."""
+
+    def run(*arguments: str | Path) -> Ran:
+        code = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        if code in (1, 2):
+            assert err.splitlines()[-1].startswith("error: ") and err.count("error: ") == 1 and ": " in err[7:]
+            assert "Traceback" not in err
+        return Ran(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def tiny(model_folder: Callable[[str], Path], tmp_path: Path) -> Path:
+    """Folder of a tiny model, for which the user's library holds `cat` and `sea`."""
+    folder = tmp_path / "tiny-llama"
+    shutil.copytree(model_folder("llama"), folder)
+    # what the shipped model has too: it spares each process of these tests the import of TransformerLens
+    (folder / BLOCKS_NOTE).write_text('{"blocks": "model.layers"}')
+    model = load_model(folder, "cpu")
+    for axis, (name, unit) in enumerate({"cat": 2.0, "sea": None}.items()):
+        keep(
+            ConceptVector(
+                name=name,
+                model=model.name,
+                model_hash=model.hash,
+                layer=1,
+                direction=torch.eye(model.d_model)[axis],
+                mean=torch.zeros(model.d_model),
+                gap=1.5,
+                unit=unit,
+                unit_curve=() if unit is None else ({"shift": 1.0, "success": 0.4}, {"shift": 2.0, "success": 0.9}),
+                method="mean-difference",
+                positions="all",
+                n_positive=12,
+                n_background=30,
+                auc=0.97,
+            )
+        )
+    return folder

@@ -1,0 +1,168 @@
+"""`steer compose`: entries in order, JSON as promised, files that keep, resume and refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.output import ClosedPipeError
+from steer import sampler
+from steer.samples import Sample, SampleSet
+
+ROOT = Path(__file__).parents[2]
+KEYS = (  # noqa: SIM905 (DESIGN's list, in its order)
+    "index text tokens logprob_base logprob_steered pressure seed radius geometry doses layer model finish "
+    "prompt settings"
+).split()
+
+
+@pytest.fixture
+def compose(steer: Callable[..., Any], tiny: Path) -> Callable[..., Any]:
+    """Run `steer compose "cat + 0.5 sea"` on the tiny model, eight tokens an entry."""
+    return lambda *more: steer(
+        "compose", "cat + 0.5 sea", "--model", tiny, "--device", "cpu", "--max-tokens", 8, "--radius", 0.5, *more
+    )
+
+
+def test_json_has_the_promised_keys_and_the_seed_repeats_the_run(compose: Callable[..., Any]) -> None:
+    done = compose("-n", 3, "--seed", 7, "--json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0 and [row["index"] for row in rows] == [0, 1, 2] and list(rows[0]) == KEYS
+    assert rows[0]["doses"] == {"cat": 1.0, "sea": 0.5} and rows[0]["layer"] == [1] and rows[0]["radius"] == 0.5
+    assert rows[0]["settings"]["max_tokens"] == 8 and len(rows[0]["tokens"]) <= 8
+    assert "seed 7" in done.err and "'sea' has no measured unit" in done.err
+    assert compose("-n", 3, "--seed", 7, "--json").out == done.out
+
+
+def test_a_drawn_seed_is_printed_and_repeats_the_run(compose: Callable[..., Any]) -> None:
+    done = compose("-n", 2)
+    seed = done.err.split("seed ")[1].split()[0]
+    assert compose("-n", 2, "--seed", seed).out == done.out
+    assert done.out.startswith("0 ── pressure ") and "\n1 ── pressure " in done.out and "\x1b" not in done.out
+
+
+def test_a_prompt_is_continued_and_an_expression_comes_from_stdin(
+    steer: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "expression"
+    place.write_text("2 cat\n")
+    with place.open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        done = steer("compose", "-", "--model", tiny, "--max-tokens", 4, "-n", 1, "--prompt", "the sea", "--json")
+    row = json.loads(done.out)
+    assert row["doses"] == {"cat": 2.0} and row["prompt"] == "the sea" and not row["text"].startswith("the sea")
+
+
+def test_the_file_holds_what_is_printed_and_resumes(compose: Callable[..., Any], tmp_path: Path) -> None:
+    place = tmp_path / "run.jsonl"
+    done = compose("-n", 2, "--seed", 7, "--json", "-o", place)
+    assert place.read_text() == done.out or sorted(place.read_text().splitlines()) == sorted(done.out.splitlines())
+    first = place.read_text()
+    assert compose("-n", 4, "-o", place).code == 1 and place.read_text() == first
+    more = compose("-n", 4, "--json", "-o", place, "--resume")  # the seed is the file's
+    assert [json.loads(line)["index"] for line in more.out.splitlines()] == [2, 3] and "seed 7" in more.err
+    assert place.read_text().startswith(first)
+    whole = compose("-n", 4, "--seed", 7, "--json").out
+    assert [each.to_json() for each in SampleSet.load(place)] == whole.splitlines()
+    assert "all 4 samples are already" in compose("-n", 4, "-o", place, "--resume").err
+    other = compose("-n", 4, "--seed", 8, "-o", place, "--resume")
+    assert other.code == 1 and "its seed is 7, this run's is 8" in other.err
+    assert "its temperature is" in compose("-n", 4, "--temperature", 0.5, "-o", place, "--resume").err
+    assert compose("-n", 1, "--seed", 9, "-o", place, "--force").code == 0 and len(SampleSet.load(place)) == 1
+
+
+def test_entries_are_printed_in_order_as_soon_as_their_turn_comes_and_kept_as_they_finish(
+    compose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "run.jsonl"
+    real = sampler.stream
+    printed: list[list[int]] = []
+
+    def shuffled(*arguments: Any, **options: Any) -> Iterator[Sample]:
+        samples = list(real(*arguments, **options))
+        for at in (2, 0, 3, 1):
+            yield next(each for each in samples if each.index == at)
+            out, _ = capfd.readouterr()
+            printed.append([json.loads(line)["index"] for line in out.splitlines()])
+            assert at in {each.index for each in SampleSet.load(place)}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampler, "stream", shuffled)
+    done = compose("-n", 6, "--seed", 7, "--json", "-o", place)
+    assert printed == [[], [0], [], [1, 2, 3]]
+    assert done.code == 130 and "4 of 6 samples are kept" in done.err and "--resume --seed 7" in done.err
+    assert len(SampleSet.load(place)) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["catt"], 2, "nearest"),
+        (["cat", "--prompt", "sea " * 500], 2, "context"),
+        (["cat", "--model", "/nowhere/at/all"], 1, "nowhere"),
+        (["cat", "--device", "moon"], 2, "device"),
+        (["cat", "--dtype", "int7"], 2, "dtype"),
+    ],
+)
+def test_what_only_the_model_can_refuse(
+    steer: Callable[..., Any], tiny: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    place = tmp_path / "run.jsonl"
+    done = steer("compose", "--model", tiny, "--max-tokens", 8, "-o", place, *arguments)
+    assert done.code == code and said in done.err and done.out == "" and not place.exists()
+
+
+def test_a_reader_that_leaves_does_not_stop_a_run_into_a_file(
+    compose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(_: str) -> None:
+        raise ClosedPipeError
+
+    monkeypatch.setattr("cli.compose.emit", leave)
+    assert compose("-n", 3).code == 0
+    place = tmp_path / "run.jsonl"
+    assert compose("-n", 3, "-o", place).code == 0 and len(SampleSet.load(place)) == 3
+
+
+def _start(program: list[str], tiny: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    command = [*program, "compose", "cat", "--model", str(tiny), "--max-tokens", "8", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, text=True, cwd=ROOT, env=environment, stderr=subprocess.PIPE, **options)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(program: list[str], tiny: Path, tmp_path: Path) -> None:
+    place = tmp_path / "run.jsonl"
+    process = _start(program, tiny, "-n", "1000000000", "-o", str(place), stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (place.exists() and place.stat().st_size) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume --seed" in err and "Traceback" not in err
+    assert f"{len(SampleSet.load(place))} of 1000000000 samples are kept" in err
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(program: list[str], tiny: Path) -> None:
+    process = _start(program, tiny, "-n", "1000000000", "--json", stdout=subprocess.PIPE)
+    assert process.stdout is not None and json.loads(process.stdout.readline())["index"] == 0
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr is not None and process.stderr.read().count("\n") == 1  # the seed
+
+
+def test_a_full_disk_behind_stdout_is_an_error(program: list[str], tiny: Path) -> None:
+    with open("/dev/full", "w") as full:
+        process = _start(program, tiny, "-n", "1", stdout=full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and "error: cannot write to stdout (No space left on device)" in err
+
+
+def test_the_embedded_model_writes_a_sonnet_of_a_quantum_cat(steer: Callable[..., Any]) -> None:
+    done = steer("compose", "sonnet + quantum + cat", "-n", 2, "--radius", 0.5, "--seed", 7)
+    assert done.code == 0 and done.out.count(" ── pressure ") == 2 and len(done.out.splitlines()) > 6

@@ -1,0 +1,210 @@
+"""Sampling: what a seed means, what a dose of zero is, what a sample costs, and that the model is left as it was."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import steer
+from steer.point import SteeringPoint
+from vectors.concept import ConceptVector
+from vectors.decode import Settings, decode
+from vectors.errors import InputError, OutputError, UnsteeredError, VectorError
+
+
+def concept(model, name="cat", layer=1, seed=0, scale=4.0, **other) -> ConceptVector:
+    direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(seed))
+    fields = {
+        "name": name,
+        "model": model.name,
+        "model_hash": model.hash,
+        "layer": layer,
+        "direction": direction / direction.norm(),
+        "mean": torch.zeros(model.d_model),
+        "gap": scale,
+        "method": "mean-difference",
+        "positions": "text",
+    }
+    return ConceptVector(**(fields | other))
+
+
+@pytest.fixture
+def point(tiny_model) -> SteeringPoint:
+    return steer.compose({concept(tiny_model): 1.0, concept(tiny_model, "sea", seed=1): 0.5})
+
+
+def runs(model, point, **options):
+    return steer.sample(model, point, **({"n": 8, "seed": 5, "max_tokens": 16} | options))
+
+
+def test_dose_zero_is_the_plain_model(tiny_model):
+    zero = steer.compose({concept(tiny_model): 0.0})
+    off, base = runs(tiny_model, zero), runs(tiny_model, None)
+    assert off.texts == base.texts
+    for sample in off:
+        assert sample.pressure["total"] == 0
+        assert sample.logprob_base == sample.logprob_steered
+
+
+def test_steering_changes_texts_and_costs(tiny_model, point):
+    steered, base = runs(tiny_model, point), runs(tiny_model, None)
+    assert steered.texts != base.texts
+    assert all(sample.pressure["total"] > 0 for sample in steered)
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.7])
+def test_a_sample_is_a_pure_function_of_seed_and_index(llama_model, radius):
+    at = steer.compose({concept(llama_model): 1.0})
+    reference = runs(llama_model, at, n=256, radius=radius, batch_size=64)
+    for other in (
+        runs(llama_model, at, n=256, radius=radius, batch_size=7),
+        runs(llama_model, at, n=40, radius=radius, batch_size=1),
+        runs(llama_model, at, n=4, radius=radius, batch_size=64),
+    ):
+        same = [mine.tokens == reference[mine.index].tokens for mine in other]
+        assert sum(same) >= 0.99 * len(same)
+    assert runs(llama_model, at, n=4, radius=radius, seed=6).texts != reference[:4].texts
+
+
+def test_costs_are_independent_of_when_rows_finish(llama_model):
+    at = steer.compose({concept(llama_model): 1.5})
+    for mine, other in zip(
+        runs(llama_model, at, n=40, radius=0.5), runs(llama_model, at, n=40, radius=0.5, batch_size=3), strict=True
+    ):
+        assert mine.pressure == pytest.approx(other.pressure, rel=1e-3, abs=1e-5)
+        assert mine.logprob_base == pytest.approx(other.logprob_base, rel=1e-4)
+
+
+def test_base_log_probability_is_the_plain_models(tiny_model, point):
+    for sample in runs(tiny_model, point, radius=0.5):
+        ids = torch.tensor([[*tiny_model.start_ids(), *sample.tokens]])
+        with torch.no_grad():
+            scores = torch.log_softmax(tiny_model.hf(ids).logits[0, :-1].double(), dim=-1)
+        expected = float(scores.gather(1, ids[0, 1:, None]).sum())
+        assert sample.logprob_base == pytest.approx(expected, rel=1e-4)
+
+
+def test_samples_record_their_run(tiny_model, point):
+    for index, sample in enumerate(runs(tiny_model, point, radius=0.25, temperature=0.9, prompt="the cat")):
+        assert sample.index == index
+        assert sample.text == tiny_model.decode(sample.tokens)
+        assert (sample.seed, sample.radius, sample.geometry) == (5, 0.25, "shell")
+        assert sample.doses == {"cat": 1.0, "sea": 0.5} and sample.layer == [1]
+        assert sample.prompt == "the cat" and sample.settings["temperature"] == 0.9
+        assert json.loads(sample.to_json())["settings"]["positions"] == "all"
+
+
+def test_the_model_is_left_as_it_was_also_after_an_exception(make_hf, make_tokenizer, monkeypatch):
+    from vectors.model import ResidualModel
+
+    hf = make_hf("gpt2")
+    model = ResidualModel(hf, make_tokenizer())
+    at = steer.compose({concept(model): 1.0})
+    weights = {name: value.clone() for name, value in hf.state_dict().items()}
+    ids = torch.tensor([[0, 5, 6]])
+
+    def state():
+        with torch.no_grad():
+            return hf(ids).logits
+
+    before = state()
+    runs(model, at, radius=0.5)
+    monkeypatch.setattr("vectors.decode.draw", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runs(model, at, radius=0.5)
+    assert torch.equal(state(), before)
+    assert all(torch.equal(value, weights[name]) for name, value in hf.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in hf.modules())
+    assert not hf.training
+
+
+def test_between_samples_the_model_is_unsteered(llama_model):
+    at, ids = steer.compose({concept(llama_model): 3.0}), torch.tensor([[0, 5, 6]])
+    with torch.no_grad():
+        before = llama_model.hf(ids).logits
+        for _ in steer.stream(llama_model, at, n=8, max_tokens=8, batch_size=4):
+            assert torch.equal(llama_model.hf(ids).logits, before)
+
+
+def test_a_shift_that_reaches_nothing_is_refused(make_hf, make_tokenizer):
+    from vectors.model import ResidualModel
+
+    hf = make_hf("llama")
+    with torch.no_grad():
+        hf.lm_head.weight.zero_()
+    model = ResidualModel(hf, make_tokenizer())
+    with pytest.raises(UnsteeredError, match="unchanged"):
+        runs(model, steer.compose({concept(model): 1.0}))
+
+
+def test_a_vector_of_another_model_is_refused(llama_model, make_hf, make_tokenizer):
+    from vectors.model import ResidualModel
+
+    other = ResidualModel(make_hf("llama", seed=9), make_tokenizer(), name="other")
+    with pytest.raises(VectorError, match="other"):
+        runs(llama_model, steer.compose({concept(other): 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"n": 0}, "n is 0"),
+        ({"n": -1}, "n is -1"),
+        ({"radius": -0.5}, "radius"),
+        ({"radius": float("nan")}, "radius"),
+        ({"seed": -1}, "seed"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"prompt": ""}, "empty"),
+        ({"max_tokens": 64}, "context"),
+        ({"positions": "none"}, "positions"),
+        ({"force": True}, "output"),
+    ],
+)
+def test_bad_arguments_are_refused_before_sampling(llama_model, wrong, said):
+    with pytest.raises(InputError, match=said):
+        runs(llama_model, steer.compose({concept(llama_model): 1.0}), **wrong)
+
+
+def test_an_interrupted_run_is_completed_to_the_same_set(llama_model, tmp_path):
+    at, path = steer.compose({concept(llama_model): 1.0}), tmp_path / "run.jsonl"
+    whole = runs(llama_model, at, n=20, radius=0.5, output=tmp_path / "whole.jsonl")
+    runs(llama_model, at, n=7, radius=0.5, output=path)
+    with pytest.raises(OutputError, match="resume"):
+        runs(llama_model, at, n=20, radius=0.5, output=path)
+    with pytest.raises((InputError, OutputError), match="radius"):
+        runs(llama_model, at, n=20, radius=0.6, output=path, resume=True)
+    resumed = runs(llama_model, at, n=20, radius=0.5, output=path, resume=True)
+    assert resumed.texts == whole.texts
+    assert len(path.read_text().splitlines()) == 20
+
+
+def test_radius_gives_each_sample_its_own_direction_and_keeps_the_doses(llama_model):
+    at = steer.compose({concept(llama_model): 1.0})
+    rows = steer.perturb(at, 16, 0.5, seed=5)[1]
+    vector = at.vectors[0]
+    assert torch.allclose(rows @ vector.direction, torch.full((16,), vector.scale), atol=1e-4)
+    assert len({tuple(row.tolist()) for row in rows}) == 16
+    found = runs(llama_model, at, n=16, radius=0.5)
+    settings = Settings(max_tokens=16)
+    done = decode(
+        llama_model, {1: rows}, prefix=llama_model.start_ids(), settings=settings, seed=5, indices=range(16)
+    )
+    assert {finished.row: finished.tokens for finished in done} == {sample.index: sample.tokens for sample in found}
+
+
+def test_two_layers_are_steered_at_once(llama_model):
+    low, high = concept(llama_model, layer=0), replace(concept(llama_model, "sea", layer=2, seed=1))
+    both = runs(llama_model, steer.compose({low: 1.0, high: 1.0}))
+    assert both[0].layer == [0, 2]
+    assert both.texts not in (runs(llama_model, steer.compose({low: 1.0})).texts, runs(llama_model, None).texts)
+
+
+def test_functions_are_reachable_whatever_was_imported_first():
+    import steer.point
+    import steer.sampler
+    import vectors.extraction
+    import vectors.pilot
+
+    for package, names in ((steer, steer.__all__), (vectors, vectors.__all__)):
+        assert all(callable(getattr(package, name)) for name in names)

@@ -1,0 +1,28 @@
+"""The tensor annotations of the packages are checked while the tests run."""
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float, TypeCheckError, jaxtyped
+from shapes import check
+from torch import Tensor
+
+from vectors.decode import Settings, draw
+
+
+@jaxtyped(typechecker=check)
+def added(one: Float[Tensor, " d_model"], other: Float[Tensor, " d_model"] | None, times: int) -> Tensor:
+    return one if other is None else one + times * other
+
+
+def test_shapes_and_dtypes_are_checked_and_nothing_else() -> None:
+    assert added(torch.ones(3), torch.ones(3), 2.5).shape == (3,)
+    assert added(torch.ones(3), None, 1).shape == (3,)
+    for other in (torch.ones(1, 3), torch.ones(3, dtype=torch.int64), torch.ones(4)):
+        with pytest.raises(TypeCheckError):
+            added(torch.ones(3), other, 1)
+
+
+def test_the_packages_are_checked() -> None:
+    with pytest.raises(TypeCheckError, match="logits"):
+        draw(torch.zeros(4), np.zeros(1), Settings())
