@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GemmaConfig,
@@ -21,6 +22,9 @@ from transformers import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.model import ResidualModel, load_model
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 WORDS = (  # noqa: SIM905 (easier to read than fifty quoted words)
     "the a sea cat dog storm rainbow waterfall river night day light dark red blue old young king song ship moon "

@@ -26,7 +26,8 @@ ENOUGH = 0.9
 
 _STEPS = 8  # shifts tried between none and the largest within the budget
 _PROBE = 16  # samples that find how far the budget reaches
-_MAX_DOUBLINGS = 16
+_HALVINGS = 3  # of the interval between a shift within the budget and its double
+_SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, either way
 
 Progress = Callable[[str], None]
 """Told what the pilot is doing."""
@@ -122,23 +123,22 @@ def wilson(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float]:
 
 
 def _reach(pressure: Callable[[float], float], start: float) -> float:
-    """Return the largest shift, within a twelfth or so, whose p95 pressure stays within the budget."""
-    low, high = 0.0, start
-    for _ in range(_MAX_DOUBLINGS):
-        if pressure(high) > BUDGET:
-            break
-        low, high = high, 2 * high
-    else:
-        return low
-    for _ in range(_MAX_DOUBLINGS if low == 0.0 else 3):
-        middle = (low + high) / 2
-        if pressure(middle) > BUDGET:
-            high = middle
-        else:
-            low = middle
-            if high / low < 1.15:
+    """Return the largest shift, within a tenth, whose p95 pressure stays within the budget."""
+    low = start
+    if pressure(start) > BUDGET:
+        while low > start * _SMALLEST:
+            low /= 2
+            if pressure(low) <= BUDGET:
                 break
-    return low or high
+    else:
+        while low < start / _SMALLEST and pressure(2 * low) <= BUDGET:
+            low *= 2
+    step = low
+    for _ in range(_HALVINGS):
+        step /= 2
+        if pressure(low + step) <= BUDGET:
+            low += step
+    return low
 
 
 def _row(made: Pilot, judge: WordJudge, shift: float) -> dict[str, Any]:

@@ -187,9 +187,7 @@ def test_radius_gives_each_sample_its_own_direction_and_keeps_the_doses(llama_mo
     assert len({tuple(row.tolist()) for row in rows}) == 16
     found = runs(llama_model, at, n=16, radius=0.5)
     settings = Settings(max_tokens=16)
-    done = decode(
-        llama_model, {1: rows}, prefix=llama_model.start_ids(), settings=settings, seed=5, indices=range(16)
-    )
+    done = decode(llama_model, {1: rows}, prefix=llama_model.start_ids(), settings=settings, seed=5, indices=range(16))
     assert {finished.row: finished.tokens for finished in done} == {sample.index: sample.tokens for sample in found}
 
 

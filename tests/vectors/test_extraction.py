@@ -1,0 +1,113 @@
+"""Extraction end to end on tiny models: what is held out, what is chosen, what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+import vectors
+from vectors.activations import moments
+from vectors.contrast import ContrastSet
+from vectors.errors import InputError, VectorError
+from vectors.extraction import auc
+
+VERBS, PLACES = ("sang", "ran", "fell", "saw", "rose", "heard"), ("sea", "river", "tree", "stone", "night", "wind")
+CATS = [f"the cat {verb} by the {place}" for verb in VERBS for place in PLACES]
+SHIPS = [f"a ship {verb} on a {place}" for verb in VERBS for place in PLACES]
+
+
+def find(model, **options):
+    return vectors.extract(model, "cat", positive=CATS, background=SHIPS, **({"calibrate": False} | options))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30))
+def test_auc_is_scikit_learns(positive, background):
+    truth = [1] * len(positive) + [0] * len(background)
+    assert auc(positive, background) == pytest.approx(roc_auc_score(truth, positive + background))
+
+
+def test_mean_difference_is_that_of_the_texts_not_held_out(tiny_model):
+    found = find(tiny_model, method="mean-difference", layer=1)
+    fit, _ = ContrastSet(tuple(CATS), tuple(SHIPS)).split()
+    means = [moments(tiny_model, side, [1])[1].mean for side in (fit.positive, fit.background)]
+    difference = means[0] - means[1]
+    assert torch.allclose(found.direction, (difference / difference.norm()).float(), atol=1e-6)
+    assert found.gap == pytest.approx(float(difference.norm()))
+    assert torch.allclose(found.mean, means[1].float(), atol=1e-5)
+    assert not found.calibrated and found.scale == found.gap
+
+
+@pytest.mark.parametrize("method", ["mean-difference", "pca", "learned"])
+def test_every_method_tells_the_sides_apart_and_says_how_it_was_made(llama_model, method):
+    found = find(llama_model, method=method, layer=1)
+    assert found.auc > 0.9 and found.gap > 0
+    assert (found.method, found.layer, found.n_positive, found.n_background) == (method, 1, len(CATS), len(SHIPS))
+    assert found.model_hash == llama_model.hash
+    assert float(found.direction.norm()) == pytest.approx(1, abs=1e-5)
+
+
+def test_auto_takes_the_layer_that_tells_held_out_texts_apart_best(llama_model):
+    scores = [find(llama_model, method="mean-difference", layer=layer).auc for layer in range(llama_model.n_layers)]
+    assert find(llama_model, method="mean-difference").layer == int(np.argmax(scores))
+
+
+def test_labels_that_mean_nothing_give_an_auc_near_a_half(llama_model):
+    mixed = np.random.default_rng(0).permutation(CATS + SHIPS)
+    half = len(mixed) // 2
+    found = vectors.extract(
+        llama_model, "noise", positive=list(mixed[:half]), background=list(mixed[half:]), method="mean-difference",
+        layer=1, calibrate=False, held_out=0.5,
+    )  # fmt: skip
+    assert 0.2 < found.auc < 0.8
+
+
+def test_calibration_is_done_unless_told_not_to_and_keeps_its_curve(llama_model, monkeypatch):
+    monkeypatch.setattr("vectors.pilot._STEPS", 2)
+    told = []
+    found = find(
+        llama_model, method="mean-difference", layer=1, calibrate=True, progress=lambda *what: told.append(what)
+    )
+    assert len(found.unit_curve) == 3
+    assert found.unit_curve[0]["shift"] == 0 and found.unit_curve[0]["p95"] == 0
+    assert found.calibrated == (found.unit is not None)
+    assert any("pilot" in what for what, _, _ in told) and any("reading" in what for what, _, _ in told)
+
+
+def test_the_seed_decides(llama_model):
+    once, again = (find(llama_model, method="learned", layer=1, seed=4) for _ in range(2))
+    assert torch.equal(once.direction, again.direction) and once.auc == again.auc
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        ({"method": "guess"}, InputError, "learned"),
+        ({"layer": 3}, InputError, "0 to 2"),
+        ({"layer": -1}, InputError, "0 to 2"),
+        ({"positive": []}, InputError, "empty"),
+        ({"background": []}, InputError, "empty"),
+        ({"positive": ["only this"]}, InputError, "at least 2"),
+        ({"positive": SHIPS}, InputError, "same texts"),
+        ({"positive": ["<eos>", "the cat", "a cat"]}, InputError, "no token"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(llama_model, wrong, error, said):
+    options = {
+        "positive": CATS,
+        "background": SHIPS,
+        "method": "mean-difference",
+        "layer": 1,
+        "calibrate": False,
+    } | wrong
+    with pytest.raises(error, match=said):
+        vectors.extract(llama_model, "cat", **options)
+
+
+def test_texts_that_look_alike_are_refused(llama_model):
+    with pytest.raises((VectorError, InputError)):
+        vectors.extract(
+            llama_model, "cat", positive=["zzz", "zzz zzz"], background=["qqq", "qqq qqq"], method="mean-difference",
+            layer=1, calibrate=False,
+        )  # fmt: skip

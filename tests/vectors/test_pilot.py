@@ -1,0 +1,59 @@
+"""The pilot's arithmetic: intervals, how far the budget reaches, where the unit lies."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vectors import pilot as module
+from vectors.decode import Settings
+from vectors.pilot import BUDGET, pilot, wilson
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_scipys(pair):
+    from scipy.stats import binomtest
+
+    hits, n = pair
+    expected = binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=2e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
+@pytest.mark.parametrize("start", [0.1, 3.0, 1000.0])
+def test_reach_finds_the_shift_at_the_budget(scale, start):
+    found = module._reach(lambda shift: (shift / scale) ** 2, start)
+    assert 0.8 * scale <= found <= scale  # (shift / scale)^2 is 1 at the scale
+
+
+def test_reach_stops_where_nothing_ever_costs():
+    assert 0 < module._reach(lambda shift: 0.0, 1.0) < 1e6
+
+
+def row(shift: float, success: float, n: int = 64) -> dict:
+    low, high = wilson(round(success * n), n)
+    return {"shift": shift, "success": success, "low": low, "high": high}
+
+
+def test_the_unit_is_the_first_shift_at_nine_tenths_of_the_best():
+    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.95), row(3, 1.0), row(4, 0.6)]
+    assert module._unit(curve) == pytest.approx(1 + (0.9 - 0.5) / 0.45)
+
+
+def test_a_curve_that_never_rises_has_no_unit():
+    assert module._unit([row(0, 0.1), row(1, 0.15), row(2, 0.12)]) is None
+
+
+def test_a_pilot_measures_its_own_samples(llama_model):
+    made = pilot(llama_model, 1, torch.ones(llama_model.d_model), n=6, settings=Settings(max_tokens=10), seed=1)
+    again = pilot(llama_model, 1, torch.ones(6, llama_model.d_model), n=6, settings=Settings(max_tokens=10), seed=1)
+    assert made.texts == again.texts and len(made.texts) == 6
+    assert np.allclose(made.kl, again.kl) and (made.kl > 0).all()
+    assert made.p95 == pytest.approx(np.percentile(made.kl, 95))
+    nothing = pilot(llama_model, 1, torch.zeros(llama_model.d_model), n=6, settings=Settings(max_tokens=10), seed=1)
+    assert nothing.p95 == 0
+
+
+def test_the_budget_is_the_designs():
+    assert BUDGET == 1.0 and module.ENOUGH == 0.9
