@@ -1,7 +1,5 @@
 """The Almanac's author: attributes in, an entry out, with the exact probability of how it was written."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter, defaultdict
@@ -13,9 +11,12 @@ import numpy as np
 from vectors.almanac import world
 from vectors.almanac.lexicon import PhraseList, phrase_lists
 from vectors.almanac.world import Attributes
+from vectors.errors import InputError
 
 LONGEST = 270
 """Characters; a longer entry is written anew with the same attributes, which keeps nearly all within 90 tokens."""
+
+_TRIES = 1000  # an entry with three or four details may never fit
 
 RHYMES = ("ay", "ight", "oh", "air", "ee", "or", "ill", "old", "ine", "eep")
 
@@ -37,8 +38,8 @@ _SENTENCE_START = re.compile(r"(^|[.!?]\s+|\n)([a-z])")
 class Entry:
     """One entry: its text, what it was made from, and the natural log of the probability of that choice of words.
 
-    `log_prob` is log p(attributes) + log p(derivation | attributes): the probability of the text is at least its exponential
-    (other derivations of the same text, and the second tries of overlong entries, only add to it).
+    `log_prob` is log p(attributes) + log p(derivation | attributes): the probability of the text is at least its
+    exponential (other derivations of the same text, and the second tries of overlong entries, only add to it).
     """
 
     text: str
@@ -49,15 +50,24 @@ class Entry:
 def entry(seed: int, index: int, attributes: Attributes | None = None) -> Entry:
     """Entry `index` of stream `seed`, a pure function of both; with `attributes`, an entry that has exactly those.
 
+    Raises:
+        InputError: attributes with a number in a form without one, or the reverse.
+
     >>> entry(0, 5) == entry(0, 5)
     True
     """
+    if attributes and (attributes.number is None) == (attributes.form in world.NUMBERED_FORMS):
+        numbered = ", ".join(world.NUMBERED_FORMS)
+        raise InputError(f"a {attributes.form} with number {attributes.number}: only {numbered} have a number")
     rng = np.random.Generator(np.random.Philox(key=[seed, index]))
     drawn = world.draw(rng, 1)[0]
-    while True:
-        written = _Author(attributes or drawn, rng).write()
-        if len(written.text) <= LONGEST:
-            return written
+    shortest = _Author(attributes or drawn, rng).write()
+    for _ in range(_TRIES):
+        if len(shortest.text) <= LONGEST:
+            break
+        again = _Author(attributes or drawn, rng).write()
+        shortest = min(shortest, again, key=lambda written: len(written.text))
+    return shortest
 
 
 def stream(seed: int, start: int = 0) -> Iterator[Entry]:
@@ -95,7 +105,8 @@ class _Author:
         return text[0].upper() + text[1:]
 
     def _sonnet(self) -> str:
-        roles = self._roles(("topic", "voice", "hour"), fillers=("topic", "voice"), length=4, multiple=2)
+        fillers = ("topic", "voice")
+        roles = self._roles((*fillers, "hour"), fillers, length=4, multiple=2)
         families = [RHYMES[i] for i in self._sample(len(RHYMES), len(roles) // 2)]
         crossed = self._uniform(2) == 1
         scheme = [0, 1, 0, 1] if crossed else [0, 0, 1, 1]
@@ -108,7 +119,8 @@ class _Author:
         return "\n".join(lines)
 
     def _haiku(self) -> str:
-        roles = self._roles(("topic", "voice", "mood", "hour"), fillers=("topic", "voice", "mood"), length=6, multiple=3)
+        fillers = ("topic", "voice", "mood")
+        roles = self._roles((*fillers, "hour"), fillers, length=6, multiple=3)
         lines = [self._line(role, "seven" if i % 3 == 1 else "five") for i, role in enumerate(roles)]
         return "\n\n".join("\n".join(lines[i : i + 3]) for i in range(0, len(lines), 3))
 

@@ -1,13 +1,12 @@
 """The words of the Almanac: phrase lists by slot and value, and which words betray which value."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "lexicon"
@@ -19,14 +18,16 @@ Condition = tuple[tuple[str, str], ...]
 _INNER = {"notice": "voice", "does": "mood", "act": "mood"}
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+")
-_STOP = frozenset(
+_COMMON = (
     "a an the and or but nor so yet as at by for from in into of off on out over to up with within without under "
-    "upon through till until before after behind beside between beyond below above about across along against around "
-    "near past down i me my mine we us our you your he him his she her it its they them their who whom whose which what "
-    "when where why how that this these those there here is are was were be been being am do does did done has have had "
-    "can could may might must shall should will would not no yes if than then too very all any each every both few more "
-    "most some such only own same just like never ever once again still even while because though let one".split()
+    "upon through till until before after behind beside between beyond below above about across along against "
+    "around near past down i me my mine we us our you your he him his she her it its they them their who whom whose "
+    "which what when where why how that this these those there here is are was were be been being am do does did "
+    "done has have had can could may might must shall should will would not no yes if than then too very all any "
+    "each every both few more most some such only own same just like never ever once again still even while because "
+    "though let one"
 )
+_STOP = frozenset(_COMMON.split())
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def pairs(text: str) -> list[str]:
     ['what am', 'am i']
     """
     words = _WORD.findall(text.lower())
-    return [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+    return [f"{first} {second}" for first, second in pairwise(words)]
 
 
 @cache

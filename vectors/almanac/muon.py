@@ -22,11 +22,13 @@ class Muon(torch.optim.Optimizer):
         weight_decay: share of the weight, times `lr`, taken off at each step.
     """
 
-    def __init__(self, params: Iterable[Tensor], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.01
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Take one step."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -41,7 +43,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor, *, steps: int = 5) -> Tensor:
     """Return the matrix with its singular values pushed towards one."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x: Tensor = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     a, b, c = _QUINTIC
     for _ in range(steps):

@@ -5,8 +5,6 @@ The reading is by majority of distinct cues, whatever their order and whichever 
 reads a model's output, which mixes frames and breaks them.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from functools import cache
@@ -16,7 +14,7 @@ from vectors.almanac.lexicon import cue_index, pairs, phrase_lists, stems
 from vectors.almanac.world import Attributes
 
 DOMINANCE = 2.0
-"""How many times more distinct cues the winning value needs than the runner-up; below that the text contradicts itself."""
+"""How many times more distinct cues the winning value needs than the runner-up; below that, the text is at odds."""
 
 _LETTERS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _VOWELS = re.compile(r"[aeiouy]+")

@@ -1,9 +1,8 @@
 """The embedded model's tokenizer: byte-level BPE learned on the Almanac's stream."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -13,6 +12,8 @@ from vectors.almanac.generate import stream
 BOS, EOS = "<bos>", "<eos>"
 VOCAB_SIZE = 2048
 CONTEXT = 256
+ENTRIES = 40_000
+"""Entries of the stream that the pieces are learned from."""
 
 
 def learn(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
@@ -33,11 +34,17 @@ def learn(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> PreTrainedTo
             processors.TemplateProcessing(single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, 0)]),
         ]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, model_max_length=CONTEXT, clean_up_tokenization_spaces=False
+    fast: Any = PreTrainedTokenizerFast  # its constructor has no types
+    learned: PreTrainedTokenizerFast = fast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
     )
+    return learned
 
 
-def learn_from_stream(seed: int, *, entries: int = 40_000) -> PreTrainedTokenizerFast:
+def learn_from_stream(seed: int, *, entries: int = ENTRIES) -> PreTrainedTokenizerFast:
     """The tokenizer learned on the first entries of a stream."""
     return learn(entry.text for entry in islice(stream(seed), entries))

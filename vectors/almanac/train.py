@@ -16,9 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from vectors.almanac.concepts import build as build_library
+from vectors.almanac.concepts import keep_model
 from vectors.almanac.generate import Entry, entry
 from vectors.almanac.muon import Muon
-from vectors.almanac.tokenizer import CONTEXT, learn_from_stream
+from vectors.almanac.tokenizer import CONTEXT, ENTRIES, learn_from_stream
+from vectors.model import ResidualModel, load_model
 
 HELD_OUT_STREAM = 1 << 40
 """Added to the seed: the stream that no training run reads."""
@@ -204,10 +207,17 @@ def main() -> None:
     steps = arguments.steps or (int(sized.read_text()) if sized.exists() else 0)
     steps = steps or steps_for(arguments.minutes, tokenizer, device=arguments.device, seed=arguments.seed)
     sized.write_text(str(steps))
-    model = train(Plan(seed=arguments.seed, steps=steps), tokenizer, arguments.work, device=arguments.device)
-    torch.nn.Module.half(model)  # in place, as model.half() but with types
-    model.save_pretrained(arguments.work / "model")
-    tokenizer.save_pretrained(arguments.work / "model")
+    plan = Plan(seed=arguments.seed, steps=steps)
+    model = train(plan, tokenizer, arguments.work, device=arguments.device)
+    residual = ResidualModel(model.eval().requires_grad_(False), tokenizer, name="almanac")
+    keep_model(residual, arguments.work / "model")
+    training = {**asdict(plan), "entries": plan.steps * plan.batch, "tokenizer_entries": ENTRIES}
+    (arguments.work / "model" / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+    shipped = load_model(arguments.work / "model", device=arguments.device)
+    shipped.name = "almanac"
+    note = Console(stderr=True).print
+    build_library(shipped, arguments.work / "library", seed=arguments.seed, progress=lambda *told: note(*told))
+    note(f"model and library are in {arguments.work}: copy both into vectors/almanac to ship them")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """The known world behind the embedded model: latent attributes and their exact probabilities."""
 
-from __future__ import annotations
-
 import itertools
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,8 +52,8 @@ class Attributes:
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Whether these attributes lie in the event (see `probability`)."""
-        mine = asdict(self)
-        return all(mine[name] in _allowed(name, wanted) for name, wanted in event.items())
+        allowed = {name: _allowed(name, wanted) for name, wanted in event.items()}
+        return all(getattr(self, name) in values for name, values in allowed.items())
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def joint() -> np.ndarray:
     voice = np.stack([_row("voice", "topic", value) for value in VALUES["topic"]])
     mood = np.stack([_row("mood", "voice", value) for value in VALUES["voice"]])
     coins = {detail: _coin(detail) for detail in DETAILS}
-    table = np.einsum("t,tf,tv,vm,h->ftvmh", topic, form, voice, mood, _row("hour"))
+    table: np.ndarray = np.einsum("t,tf,tv,vm,h->ftvmh", topic, form, voice, mood, _row("hour"))
     for first, second, third in held_out.triples:
         table[_index("form", first), _index("topic", second), _index("voice", third)] = 0.0
     for first, second in held_out.pairs:
@@ -163,6 +161,8 @@ def _mass(event: Mapping[str, frozenset[Any]]) -> float:
     if "number" not in event:
         return float(table.sum())
     forms = [form for form in VALUES["form"] if form in event.get("form", VALUES["form"])]
+    if not forms:
+        return 0.0
     share = sum(number in event["number"] for number in NUMBERS) / len(NUMBERS)
     weights = np.array([share if form in NUMBERED_FORMS else float(None in event["number"]) for form in forms])
     return float(table.reshape(len(forms), -1).sum(axis=1) @ weights)
@@ -173,7 +173,8 @@ def _allowed(name: str, wanted: Any) -> frozenset[Any]:
     values = frozenset(wanted) if many else frozenset([wanted])
     known = frozenset([None, *NUMBERS]) if name == "number" else frozenset(VALUES[_known(name)])
     if not values <= known:
-        raise InputError(f"{name} has no value {sorted(map(str, values - known))[0]!r}; it has {sorted(map(str, known))}")
+        unknown = min(map(str, values - known))
+        raise InputError(f"{name} has no value {unknown!r}; it has {sorted(map(str, known))}")
     return values
 
 
