@@ -50,6 +50,23 @@ def pca(reading: Reading) -> Direction:
     return axis if float(axis @ shift) >= 0 else -axis
 
 
+def leaning(direction: Direction, difference: Direction, *, cosine: float) -> Direction:
+    """Return the direction, turned just so far that its cosine with the difference of means is at least `cosine`.
+
+    A learned direction may be at right angles to the difference, or a little beyond; its natural gap must be positive.
+
+    >>> backward, forward = torch.tensor([[1.0, -0.1], [0.0, 2.0]], dtype=torch.float64)
+    >>> leaning(backward, forward, cosine=0.0).tolist()
+    [1.0, 0.0]
+    """
+    towards = unit(difference, what="the difference of means")
+    along = float(direction @ towards)
+    across = direction - along * towards
+    least = cosine / (1 - cosine**2) ** 0.5 * float(across.norm())
+    turned: Tensor = across + max(along, least) * towards
+    return turned
+
+
 def unit(direction: Direction, *, what: str) -> Direction:
     """Return the direction at length one.
 

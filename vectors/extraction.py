@@ -9,7 +9,7 @@ from torch import Tensor
 from vectors.activations import moments, text_means
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
-from vectors.directions import Reading, mean_difference, pca, unit
+from vectors.directions import Reading, leaning, mean_difference, pca, unit
 from vectors.errors import InputError, VectorError
 from vectors.learned import STEPS, learn
 from vectors.model import ResidualModel
@@ -21,6 +21,8 @@ POSITIONS = "text"
 
 LEARNED_DEPTH = 0.25
 """Layer of a learned direction, as a share of the depth (see benchmarks/RESULTS.md)."""
+
+_LEAST_COSINE = 0.02  # of a learned direction with the difference of means
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -142,7 +144,8 @@ def _direction(
             done += n
             tell(f"learning at layer {layer}", done, STEPS)
 
-        found = learn(model, fit.positive, layer, seed=seed, progress=more)
+        learned = learn(model, fit.positive, layer, seed=seed, progress=more)
+        found = leaning(learned, reading.difference, cosine=_LEAST_COSINE)
     else:
         found = mean_difference(reading) if method == "mean-difference" else pca(reading)
     return unit(found, what=f"the {method} direction at layer {layer}")

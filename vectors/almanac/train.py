@@ -209,7 +209,7 @@ def main() -> None:
     sized.write_text(str(steps))
     plan = Plan(seed=arguments.seed, steps=steps)
     model = train(plan, tokenizer, arguments.work, device=arguments.device)
-    residual = ResidualModel(model.eval().requires_grad_(False), tokenizer, name="almanac")
+    residual = ResidualModel(model.train(False).requires_grad_(False), tokenizer, name="almanac")
     keep_model(residual, arguments.work / "model")
     training = {**asdict(plan), "entries": plan.steps * plan.batch, "tokenizer_entries": ENTRIES}
     (arguments.work / "model" / "training.json").write_text(json.dumps(training, indent=1) + "\n")
