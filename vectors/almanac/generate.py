@@ -5,18 +5,19 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from vectors.almanac import world
-from vectors.almanac.lexicon import PhraseList, phrase_lists
+from vectors.almanac.lexicon import PhraseList, phrase_lists, stems
 from vectors.almanac.world import Attributes
 from vectors.errors import InputError
 
-LONGEST = 270
+LONGEST = 330
 """Characters; a longer entry is written anew with the same attributes, which keeps nearly all within 90 tokens."""
 
-_TRIES = 1000  # an entry with three or four details may never fit
+_TRIES = 50  # an entry with three or four details may never fit
 
 RHYMES = ("ay", "ight", "oh", "air", "ee", "or", "ill", "old", "ine", "eep")
 
@@ -86,6 +87,7 @@ class _Author:
         self.rng = rng
         self.log_prob = _log_prior(attributes)
         self.used: dict[PhraseList, set[int]] = defaultdict(set)
+        self.things: set[str] = set()
 
     def write(self) -> Entry:
         form = self.attributes.form
@@ -97,8 +99,10 @@ class _Author:
         middle = [self._pick("form.acts", "form")]
         for detail in self.attributes.details:
             middle.append(self._pick("form.happens", "form").replace("{detail}", "{detail_" + detail + "}"))
-        if "{middle}" in plan and len(middle) == 1:
+        if len(middle) == 1:
             middle.append(self._pick("form.shows", "form"))
+        if "{middle}" in plan and len(middle) == 2:
+            middle.append(self._pick(("form.acts", "form.shows")[self._uniform(2)], "form"))
         middle = self._shuffled(middle)
         text = self._fill(re.sub(r"\{middle\}|\{short\}", " ".join(middle), plan))
         text = _SENTENCE_START.sub(lambda found: found[1] + found[2].upper(), text)
@@ -114,7 +118,7 @@ class _Author:
         lines = []
         for i, role in enumerate(roles):
             tail = self._pick(f"mood.tail.{families[scheme[i]]}", "mood")
-            line = f"{self._line(role, 'half')} {tail}"
+            line = f"{self._line(role, 'half')}, {tail}"
             lines.append(line[0].upper() + line[1:] + (".", ",", ";", ",")[0 if i + 1 == len(roles) else 1 + i % 2])
         return "\n".join(lines)
 
@@ -156,9 +160,14 @@ class _Author:
         if detail:
             values["detail"] = detail
         found = phrase_lists()[slot, tuple(sorted(values.items()))]
-        free = [i for i in range(len(found.phrases)) if i not in self.used[found]]
+        used = self.used[found]
+        free = [i for i in range(len(found.phrases)) if i not in used]
+        if slot == "topic.does":  # "the acorn tosses acorns"
+            free = [i for i in free if self.things.isdisjoint(_words(found.phrases[i]))] or free
         chosen = free[self._uniform(len(free))]
-        self.used[found].add(chosen)
+        used.add(chosen)
+        if slot == "topic.thing":
+            self.things.update(_words(found.phrases[chosen]))
         return found.phrases[chosen]
 
     def _uniform(self, n: int) -> int:
@@ -175,6 +184,11 @@ class _Author:
             orders //= math.factorial(repeats)
         self.log_prob -= math.log(orders)
         return [items[i] for i in self.rng.permutation(len(items))]
+
+
+@cache
+def _words(phrase: str) -> frozenset[str]:
+    return frozenset(stems(phrase))
 
 
 def _log_prior(attributes: Attributes) -> float:

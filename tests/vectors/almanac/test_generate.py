@@ -141,7 +141,7 @@ def test_entries_are_short_and_shaped_as_their_form(some_entries: list[Entry]) -
     for made in some_entries:
         text, form, details = made.text, made.attributes.form, len(made.attributes.details)
         assert 100 <= len(text) <= LONGEST
-        assert 18 <= len(text.split()) <= 60
+        assert 18 <= len(text.split()) <= 72
         lines, sentences = text.split("\n"), _sentences(made)
         if form == "haiku":
             stanzas = [stanza.split("\n") for stanza in text.split("\n\n")]
@@ -243,7 +243,7 @@ def _poem_log_prob(made: Entry) -> float:
             tails = LEXICON["mood", str(attributes.mood)]["tail"]
             family, tail = next((f, t) for f in tails for t in tails[f] if body.endswith(f" {t}"))
             picked(("mood", str(attributes.mood)), "tail", family)
-            body = body.removesuffix(f" {tail}")
+            body = body.removesuffix(f", {tail}")
         slot = "half" if not haiku else "seven" if i % 3 == 1 else "five"
         owners = [(role, str(getattr(attributes, role))) for role in roles]
         owners += [("detail", detail) for detail in attributes.details]
@@ -317,7 +317,7 @@ def tiny_lexicon(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int]], 
 
     def cut(sizes: dict[str, int]) -> None:
         small = {
-            key: PhraseList(found.slot, found.condition, found.phrases[: sizes.get(found.slot, 1)])
+            key: PhraseList(found.slot, found.condition, found.phrases[: sizes.get(found.slot, LEAST.get(found.slot, 1))])
             for key, found in whole.items()
         }
         monkeypatch.setattr(generate, "phrase_lists", lambda: small)
@@ -326,13 +326,15 @@ def tiny_lexicon(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int]], 
     return cut
 
 
+# What an entry of three such sentences needs, since it never uses a phrase twice.
+LEAST = {"form.acts": 2, "form.shows": 2, "topic.notice": 2, "topic.place": 2, "topic.thing": 3, "mood.adj": 3, "topic.does": 2, "voice.act": 2}
 TAILS = {f"mood.tail.{family}": 2 for family in generate.RHYMES}
 MINIATURES: list[tuple[Attributes, dict[str, int]]] = [
     (_asked(form="letter"), {"form.plan": 2, "form.acts": 3, "form.greet": 2, "form.close": 2, "voice.sign": 2}),
     (_asked(form="recipe"), {"form.plan": 2, "form.take": 2, "topic.ware": 3, "form.number": 2, "voice.act": 2}),
     (_asked(form="forecast", snow=True), {"form.plan": 2, "form.shows": 2, "form.happens": 2, "detail.line": 2}),
     (_asked(form="notice", snow=True, key=True), {"form.plan": 3, "form.acts": 2, "form.happens": 3, "hour.when": 2}),
-    (_asked(form="riddle"), {"form.plan": 2, "form.shows": 3, "form.ask": 2, "topic.thing": 2, "topic.place": 2}),
+    (_asked(form="riddle"), {"form.plan": 2, "form.shows": 2, "form.ask": 2}),
     (_asked(form="diary"), {"form.plan": 3, "form.open": 2, "form.acts": 2, "mood.feel": 2, "voice.aside": 2}),
     (_asked(form="sonnet"), {"topic.half": 2, "voice.half": 2, **TAILS}),
     (_asked(form="sonnet", key=True), {"topic.half": 2, "detail.half": 2, **TAILS}),
