@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from vectors.almanac.generate import stream
 
 BOS, EOS = "<bos>", "<eos>"
-VOCAB_SIZE = 2048
+VOCAB_SIZE = 4096
+"""Enough that nearly every word of the lexicon is one piece: with 2,048, cues were split and learned far later."""
 CONTEXT = 256
 ENTRIES = 40_000
 """Entries of the stream that the pieces are learned from."""
