@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from vectors.extraction import extract
     from vectors.model import ResidualModel, load_model
     from vectors.pilot import calibrate
-    from vectors.store import load, load_file, names, save
+    from vectors.store import keep, load, load_file, names, save
 
 __all__ = [
     "ConceptVector",
@@ -19,6 +19,7 @@ __all__ = [
     "SteerError",
     "calibrate",
     "extract",
+    "keep",
     "load",
     "load_file",
     "load_model",
@@ -33,6 +34,7 @@ _HOMES = {
     "SteerError": "errors",
     "calibrate": "pilot",
     "extract": "extraction",
+    "keep": "store",
     "load": "store",
     "load_file": "store",
     "load_model": "model",

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vectors.errors import InputError
+from vectors.checks import shown
+from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 from vectors.residual import capture
 
@@ -44,7 +45,7 @@ class Moments:
 
     def add(self, rows: Float[Tensor, "rows d_model"]) -> None:
         """Take more rows in. Source: Chan, Golub and LeVeque, "Updating formulae" (1979)."""
-        rows = rows.double().cpu()
+        rows = rows.cpu().double()  # in this order: not every device knows float64
         mean, count = rows.mean(dim=0), self.count + len(rows)
         step = mean - self.mean
         if self.scatter is not None:
@@ -55,7 +56,7 @@ class Moments:
 
 
 def text_means(
-    model: ResidualModel, texts: Sequence[str], layers: Sequence[int], *, max_tokens: int | None = None
+    model: ResidualModel, texts: Sequence[str], layers: Sequence[int]
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch d_model"]]]]:
     """Yield batches of the residual stream averaged over each text's own tokens, with the texts' places in `texts`.
 
@@ -64,23 +65,29 @@ def text_means(
 
     Raises:
         InputError: a text without a single token of its own, or a layer the model does not have.
+        ModelError: activations that are not finite.
     """
-    special = torch.tensor(sorted({*model.tokenizer.all_special_ids, *model.eos_ids}), dtype=torch.long)
-    limit = min(max_tokens or model.max_context, model.max_context)
+    start = [] if model.bos_id is None else [model.bos_id]
+    no_text = {*model.tokenizer.all_special_ids, *model.eos_ids, *start}
+    special = torch.tensor(sorted(no_text), dtype=torch.long)
     for first in range(0, len(texts), _CHUNK):
-        rows = model.encode(texts[first : first + _CHUNK], max_tokens=limit)
+        rows = model.encode(texts[first : first + _CHUNK], max_tokens=model.max_context)
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         for place in order:
-            if not set(rows[place]) - set(special.tolist()):
-                raise InputError(
-                    f"text {first + place} has no token of its own: {texts[first + place]!r}; leave it out"
-                )
+            if not set(rows[place]) - no_text:
+                raise InputError(f"the text {shown(texts[first + place])} has no token of its own: leave it out")
         for places in _batches(order, rows):
             batch = model.batch([rows[place] for place in places])
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
             with torch.inference_mode(), capture(model, layers) as read:
-                model.hf(**batch, use_cache=False, logits_to_keep=1)
-            yield [first + place for place in places], {layer: _mean(read[layer], own) for layer in layers}
+                model.hf(**batch, use_cache=False, **model.last_only)
+            means = {layer: _mean(read[layer], own) for layer in layers}
+            for layer in layers:
+                if not bool(means[layer].isfinite().all()):
+                    raise ModelError(
+                        f"activations of model {model.name!r} at layer {layer} are not finite: load it in float32"
+                    )
+            yield [first + place for place in places], means
 
 
 def moments(

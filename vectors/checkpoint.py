@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from vectors.checks import shown
 from vectors.errors import InputError, ModelError
 
 BLOCKS_NOTE: Final = "residual.json"  # {"blocks": "model.layers"} beside the weights spares importing TransformerLens
@@ -52,7 +53,7 @@ def choose_device(device: str | None) -> torch.device:
     """Return the device asked for, or CUDA where there is one, or the CPU; InputError if it is not there."""
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).item()  # `meta` has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device is {device!r}, which torch cannot use here: give 'cpu' or another one") from error
     return chosen
@@ -132,8 +133,13 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     Raises:
         ModelError: There is no such folder, it holds no model, or the hub has no such model for us.
     """
-    folder, name = Path(name_or_path).expanduser(), str(name_or_path)
-    if name and folder.is_dir():
+    name = str(name_or_path)
+    try:
+        folder = Path(name_or_path).expanduser()
+        is_folder = bool(name) and folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user's home, a NUL
+        raise ModelError(f"{shown(name)} cannot be a folder ({brief(error)}): {_MEND}") from error
+    if is_folder:
         if not (folder / "config.json").is_file():
             raise ModelError(f"folder {folder} holds no model (no config.json): {_MEND}")
         return folder, False

@@ -9,6 +9,7 @@ from typing import SupportsFloat, SupportsIndex
 from vectors.errors import InputError, SteerError
 
 MAX_NAME = 100
+MAX_SEED = 2**64 - 1
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 _WINDOWS = frozenset(
     ["con", "prn", "aux", "nul"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]

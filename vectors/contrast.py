@@ -32,8 +32,8 @@ class ContrastSet:
     (1, 1)
     """
 
-    positive: tuple[str, ...]
-    background: tuple[str, ...]
+    positive: Sequence[str]
+    background: Sequence[str]
 
     def __post_init__(self) -> None:
         """Check and normalise both sides."""
@@ -179,6 +179,8 @@ def _kind(path: str | Path, format: str | None) -> str:
 
 def _read(path: str | Path, format: str | None, field: str) -> list[tuple[dict[str, Any], str]]:
     kind = _kind(path, format)
+    if str(path) == "-" and sys.stdin is None:
+        raise InputError("stdin is closed: pipe the texts in, or name a file in place of -")
     data = sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path, "a text file")
     try:
         content = data.decode("utf-8-sig")

@@ -46,13 +46,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        whole(self.max_tokens, "max_tokens", low=1)
-        whole(self.top_k, "top_k", low=0)
-        if not 0 <= number(self.temperature, "temperature") <= 100:
+        for name, low in (("max_tokens", 1), ("top_k", 0)):
+            object.__setattr__(self, name, whole(getattr(self, name), name, low=low))
+        for name in ("temperature", "top_p", "min_p"):
+            object.__setattr__(self, name, number(getattr(self, name), name))
+        if not 0 <= self.temperature <= 100:
             raise InputError(f"temperature is {self.temperature:g}: give a number from 0 to 100, such as 1")
-        if not 0 < number(self.top_p, "top_p") <= 1:
+        if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p:g}: give a number above 0, up to 1 (1 keeps every token)")
-        if not 0 <= number(self.min_p, "min_p") < 1:
+        if not 0 <= self.min_p < 1:
             raise InputError(f"min_p is {self.min_p:g}: give a number from 0 (keeps every token) to below 1")
         if self.positions not in POSITIONS:
             raise InputError(f"positions is {self.positions!r}: choose from {', '.join(POSITIONS)}")
@@ -113,13 +115,15 @@ def decode(
     def forward(ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         # the hooks live for this forward alone: the caller runs between two yields and must find the model as it was
         with torch.inference_mode(), shifted(model, shifts):
-            output = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            output = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, **model.last_only)
         logits: Tensor = output.logits[:, -1]
         return logits
 
     logits = forward(
         torch.tensor([list(prefix)] * len(rows), device=model.device), _at_prefix(deltas, prefix, settings.positions)
     )
+    if cache.get_seq_length() != len(prefix):
+        raise ModelError(f"model {model.name!r} keeps no key-value cache that can be used here: give another model")
     current = dict(deltas)
     for step in range(settings.max_tokens):
         tokens = draw(logits, uniforms[rows, step], settings).tolist()
@@ -138,7 +142,7 @@ def decode(
         if not live:
             return
         if (len(rows) - len(live)) * _DROP_SHARE >= len(rows):
-            cache.batch_select_indices(torch.tensor(live, device=model.device))
+            cache.reorder_cache(torch.LongTensor(live))  # on each layer's own device
             rows, tokens = [rows[place] for place in live], [tokens[place] for place in live]
             current = {layer: deltas[layer][rows] for layer in deltas}
         logits = forward(torch.tensor(tokens, device=model.device)[:, None], current)
@@ -150,11 +154,14 @@ def draw(logits: Float[Tensor, "batch vocab"], uniforms: np.ndarray, settings: S
     Raises:
         ModelError: logits that are not finite.
     """
+    if logits.device.type == "mps":
+        logits = logits.cpu()  # it knows no float64
     if not bool(logits.isfinite().all()):
         raise ModelError("the model's logits are not finite under this shift: lower the doses, or load it in float32")
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
-    probs = torch.softmax(logits.double() / settings.temperature, dim=-1)
+    below = logits.double() - logits.double().amax(dim=-1, keepdim=True)  # a tiny temperature must not overflow
+    probs = torch.softmax(below / settings.temperature, dim=-1)
     if settings.top_k or settings.top_p < 1 or settings.min_p:
         probs = truncate(probs, settings)
     cdf = probs.cumsum(dim=-1)

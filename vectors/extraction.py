@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from vectors.activations import moments, text_means
+from vectors.checks import check_name
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.directions import Reading, leaning, mean_difference, pca, unit
@@ -16,8 +17,8 @@ from vectors.model import ResidualModel
 from vectors.pilot import calibrate as calibrated
 
 METHODS = ("learned", "mean-difference", "pca")
-POSITIONS = "text"
-"""What means are read over: a text's own tokens, special ones left out."""
+READ_OVER = "text"
+"""What positions means are read over: a text's own tokens, special ones left out."""
 
 LEARNED_DEPTH = 0.25
 """Layer of a learned direction, as a share of the depth (see benchmarks/RESULTS.md)."""
@@ -43,6 +44,9 @@ def extract(
 ) -> ConceptVector:
     """Find a concept's direction in texts that have it against texts that need not.
 
+    The AUC is that of held-out texts; where `auto` chose among layers by it, it is the best of them, and a little
+    high for that.
+
     Args:
         model: the model to look in.
         name: what expressions will call the concept.
@@ -62,7 +66,13 @@ def extract(
     """
     if method not in METHODS:
         raise InputError(f"method is {method!r}: choose from {', '.join(METHODS)}")
-    contrast = ContrastSet(tuple(positive), tuple(background))
+    name = check_name(name)
+    if calibrate and model.bos_id is None:
+        raise InputError(
+            f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "
+            "calibrate=False (--no-calibrate)"
+        )
+    contrast = ContrastSet(positive, background)
     fit, held = contrast.split(held_out=held_out, seed=seed)
     layers = _layers(model, method, layer)
     tell = progress or (lambda what, done, total: None)
@@ -86,7 +96,7 @@ def extract(
         mean=readings[best].background.mean.float(),
         gap=gap,
         method=method,
-        positions=POSITIONS,
+        positions=READ_OVER,
         contrast_hash=contrast.hash,
         n_positive=len(contrast.positive),
         n_background=len(contrast.background),
@@ -160,5 +170,5 @@ def _projections(model: ResidualModel, texts: Sequence[str], directions: dict[in
     found: dict[int, list[float]] = {at: [] for at in directions}
     for _, means in text_means(model, texts, list(directions)):
         for at, direction in directions.items():
-            found[at] += (means[at].double().cpu() @ direction).tolist()
+            found[at] += (means[at].cpu().double() @ direction).tolist()
     return found

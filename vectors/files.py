@@ -60,7 +60,12 @@ def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> P
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(spare, place)
+        if force:
+            os.replace(spare, place)
+        else:
+            _link(spare, place)
+    except FileExistsError as error:
+        raise OutputError(f"{shown(place)} exists: another process has just written it, choose another path") from error
     except OSError as error:
         raise OutputError(
             f"cannot write {shown(place)} ({error.strerror}): choose a path that can be written"
@@ -69,6 +74,16 @@ def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> P
         with contextlib.suppress(OSError):
             spare.unlink(missing_ok=True)
     return place
+
+
+def _link(spare: Path, place: Path) -> None:
+    """Give a new file its name, unless another process has taken it since."""
+    try:
+        os.link(spare, place)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.replace(spare, place)
 
 
 def _expanded(path: str | Path, kind: type[SteerError]) -> Path:

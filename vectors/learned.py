@@ -39,24 +39,34 @@ def learn(
         InputError: a layer the model does not have.
     """
     model.check_layer(layer)
-    end = sorted(model.eos_ids)[:1]
-    rows = [[*ids, *end] for ids in model.encode(positive, max_tokens=min(MAX_TOKENS, model.max_context - 1))]
+    positive = sorted(positive)  # the order in a file means nothing
     order = rng(seed, layer, Stream.FIT)
+    size = min(BATCH, len(positive))
+    some = [positive[place] for place in order.choice(len(positive), size=size, replace=False)]
     shift = torch.zeros(model.d_model, device=model.device, requires_grad=True)
-    adam = torch.optim.Adam([shift], lr=RATE * _scale(model, rows[:BATCH], layer), betas=(0.9, 0.98))
+    adam = torch.optim.Adam([shift], lr=RATE * _scale(model, _rows(model, some), layer), betas=(0.9, 0.98))
     for step in range(steps):
         for group in adam.param_groups:
             group["lr"] = group["initial_lr"] = group.get("initial_lr", group["lr"])
             group["lr"] *= 1 - step / steps
-        picked = order.choice(len(rows), size=min(BATCH, len(rows)), replace=False)
+        picked = order.choice(len(positive), size=size, replace=False)
+        rows = _rows(model, [positive[place] for place in picked])
         with torch.enable_grad(), shifted(model, {layer: shift}):
-            loss = _loss(model, [rows[place] for place in picked])
+            loss = _loss(model, rows)
             # not backward(): it would fill .grad of the caller's weights
             (shift.grad,) = torch.autograd.grad(loss, [shift])
         adam.step()
         if progress:
             progress(1)
-    return shift.detach().double().cpu()
+    return shift.detach().cpu().double()
+
+
+def _rows(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
+    """Texts as ids, cut at `MAX_TOKENS`; those that are not cut close with the end token."""
+    longest = min(MAX_TOKENS, model.max_context - 1)
+    end = sorted(model.eos_ids)[:1]
+    encoded = model.encode(texts, max_tokens=longest + 1)
+    return [[*ids, *end] if len(ids) <= longest else list(ids[:longest]) for ids in encoded]
 
 
 def _loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -69,6 +79,6 @@ def _loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Tensor:
 def _scale(model: ResidualModel, rows: Sequence[Sequence[int]], layer: int) -> float:
     batch = model.batch(rows)
     with torch.no_grad(), capture(model, [layer]) as read:
-        model.hf(**batch, use_cache=False, logits_to_keep=1)
+        model.hf(**batch, use_cache=False, **model.last_only)
     hidden = read[layer].float().square().mean(dim=-1).sqrt()[batch["attention_mask"].bool()]
     return float(np.median(hidden.cpu().numpy()))

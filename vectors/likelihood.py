@@ -77,8 +77,8 @@ def _costs(
             steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
         kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0)
         targets = batch["input_ids"][:, first + 1 :, None]
-        chosen = [scores.gather(-1, targets).squeeze(-1).double().cpu().numpy() for scores in (base, steered)]
-    found = kl.double().cpu().numpy()
+        chosen = [scores.gather(-1, targets).squeeze(-1).cpu().double().numpy() for scores in (base, steered)]
+    found = kl.cpu().double().numpy()
     return [
         Cost(chosen[0][row, : len(tokens)], chosen[1][row, : len(tokens)], found[row, : len(tokens)])
         for row, tokens in enumerate(generated)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from vectors.checkpoint import choose_device, choose_dtype, find_blocks, load_parts, locate
+from vectors.checkpoint import brief, choose_device, choose_dtype, find_blocks, load_parts, locate
 from vectors.errors import InputError, ModelError
 
 EMBEDDED: Final = Path(__file__).parent / "almanac" / "model"
@@ -54,7 +54,9 @@ class ResidualModel:
         text_config = hf.config.get_text_config(decoder=True)
         self.blocks = _blocks(hf, self.blocks_path, text_config.num_hidden_layers)
         self.n_layers, self.d_model = len(self.blocks), int(text_config.hidden_size)
-        self.takes_position_ids = "position_ids" in inspect.signature(hf.forward).parameters
+        known = inspect.signature(hf.forward).parameters
+        self.takes_position_ids = "position_ids" in known
+        self.last_only: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         limits = (getattr(text_config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len"))
         self.max_context = next((int(limit) for limit in limits if limit), 2048)  # models without positions name none
         self.bos_id, self.eos_ids = _bos_id(hf, tokenizer), _eos_ids(hf, tokenizer)
@@ -73,16 +75,18 @@ class ResidualModel:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the shapes and a fixed sample of the signs of the weights.
+        """SHA-256 over the shapes and a fixed sample of the signs of the weights (of the values, where quantised).
 
         Signs, because casting a checkpoint to another dtype keeps them and any training step flips some.
         """
         digest = hashlib.sha256(f"{self.hf.config.model_type} {self.n_layers} {self.d_model}".encode())
-        for name, weight in sorted(self.hf.named_parameters()):
+        quantised = {name: held for name, held in self.hf.state_dict().items() if not held.is_floating_point()}
+        for name, weight in sorted((quantised | dict(self.hf.named_parameters())).items()):
             digest.update(f"{name} {tuple(weight.shape)}".encode())
             flat = weight.detach().reshape(-1)
             sample = flat[:: max(1, flat.numel() // _SAMPLED)][:_SAMPLED]
-            digest.update(torch.signbit(sample.float()).cpu().numpy().tobytes())
+            signs = torch.signbit(sample.float()) if sample.is_floating_point() else sample  # packed bits have no sign
+            digest.update(signs.cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def start_ids(self) -> list[int]:
@@ -199,7 +203,12 @@ def load_model(
         hf = hf.float()  # half precision is slow and coarse there
     name = hub_name or ("almanac" if embedded else folder.resolve().name)
     library = LIBRARY if embedded and LIBRARY.is_dir() else None
-    hf = hf.to(place).eval().requires_grad_(False)
+    try:
+        hf = hf.to(place).eval().requires_grad_(False)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise ModelError(
+            f"model {name!r} cannot be moved to {place} ({brief(error)}): give --device cpu or a smaller --dtype"
+        ) from error
     return ResidualModel(hf, tokenizer, name=name, blocks_path=noted, library=library)
 
 
@@ -221,7 +230,8 @@ def _is_marker(tokenizer: Any, token: Any) -> bool:
 
 def _bos_id(hf: Any, tokenizer: Any) -> int | None:
     """Return the token that starts a document: the tokenizer's, else the model's, else the end of the one before."""
-    named = (tokenizer.bos_token_id, getattr(hf.generation_config, "bos_token_id", None), hf.config.bos_token_id)
+    settings = (getattr(hf, "generation_config", None), hf.config.get_text_config(decoder=True))
+    named = (tokenizer.bos_token_id, *(getattr(place, "bos_token_id", None) for place in settings))
     return next((token for token in (*named, tokenizer.eos_token_id) if _is_marker(tokenizer, token)), None)
 
 

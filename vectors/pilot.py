@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from vectors.checks import whole
 from vectors.concept import ConceptVector, check_fits
 from vectors.contrast import ContrastSet
 from vectors.decode import Settings, decode, prefix_ids
@@ -76,6 +77,7 @@ def calibrate(
         VectorError: a vector of another model.
         UnsteeredError: a layer where shifts change nothing.
     """
+    n = whole(n, "n", low=1)
     check_fits(vector, model)
     prove_steering(model, vector.layer)
     judge = WordJudge(contrast.positive, contrast.background)
@@ -145,7 +147,7 @@ def _row(made: Pilot, judge: WordJudge, shift: float) -> dict[str, Any]:
     hits, n = sum(judge.accepts(text) for text in made.texts), len(made.texts)
     low, high = wilson(hits, n)
     return {
-        "shift": round(shift, 6),
+        "shift": float(f"{shift:.6g}"),
         "success": round(hits / n, 4),
         "low": round(low, 4),
         "high": round(high, 4),
@@ -157,12 +159,13 @@ def _row(made: Pilot, judge: WordJudge, shift: float) -> dict[str, Any]:
 
 def _unit(curve: Sequence[dict[str, Any]]) -> float | None:
     """The first shift, between rows interpolated, that reaches the wanted share of the best success."""
+    curve = [curve[0], *(row for row in curve[1:] if row["p95"] <= BUDGET)]
     best = max(curve, key=lambda row: row["success"])
-    if best["low"] <= curve[0]["high"]:
+    if best["low"] <= curve[0]["high"] or curve[0]["success"] >= ENOUGH * best["success"]:
         return None
     wanted = ENOUGH * best["success"]
     for before, after in pairwise(curve):
         if after["success"] >= wanted:
             rise = (wanted - before["success"]) / (after["success"] - before["success"])
-            return float(before["shift"] + min(max(rise, 0.0), 1.0) * (after["shift"] - before["shift"]))
-    return float(best["shift"])
+            return float(before["shift"] + rise * (after["shift"] - before["shift"]))
+    raise AssertionError("the best row reaches the wanted success")

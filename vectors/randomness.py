@@ -4,9 +4,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from vectors.checks import whole
-
-MAX_SEED = 2**64 - 1
+from vectors.checks import MAX_SEED, whole
 
 
 class Stream(IntEnum):
@@ -14,7 +12,6 @@ class Stream(IntEnum):
 
     DIRECTION = 0
     TOKEN = 1
-    RESAMPLE = 2
     FIT = 3
 
 

@@ -71,18 +71,33 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None
         yield
 
 
-def prove_steering(model: ResidualModel, layer: int) -> None:
-    """Prove that a shift at ``layer`` reaches the logits, once per model and layer.
+def prove_steering(model: ResidualModel, layer: int, delta: Float[Tensor, " d_model"] | None = None) -> None:
+    """Prove that a shift at ``layer`` reaches the logits, once per model and layer, and that ``delta`` itself does.
 
     Raises:
         InputError: A layer the model does not have.
-        UnsteeredError: The block does not run exactly once a forward, a non-zero shift changes nothing, or a zero
-            shift changes something.
+        UnsteeredError: The block does not run exactly once a forward, a non-zero shift changes nothing (``delta`` may
+            be too small for the model's dtype), or a zero shift changes something.
     """
     model.check_layer(layer)
     proven = _PROVEN.setdefault(model, set())
-    if layer in proven:
-        return
+    if layer not in proven:
+        _prove(model, layer)
+        proven.add(layer)
+    if delta is not None and bool(delta.any()):
+        inputs = model.batch([[model.bos_id or 0, 0, 1]])
+        with torch.no_grad():
+            base = model.hf(**inputs, use_cache=False).logits
+            with shifted(model, {layer: delta}):
+                moved = model.hf(**inputs, use_cache=False).logits
+        if torch.equal(moved, base):
+            raise UnsteeredError(
+                f"model {model.name!r}, layer {layer}: this shift of length {float(delta.norm()):.3g} is too small to "
+                f"change anything in {str(base.dtype).removeprefix('torch.')}: raise the doses or load it in float32"
+            )
+
+
+def _prove(model: ResidualModel, layer: int) -> None:
     inputs = model.batch([[model.bos_id or 0, 0, 1]])
     pattern = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     calls: list[None] = []
@@ -109,7 +124,6 @@ def prove_steering(model: ResidualModel, layer: int) -> None:
     # Some GPU kernels do not repeat themselves bit for bit: a difference only counts where the model does.
     if not torch.equal(logits(torch.zeros(model.d_model)), base) and torch.equal(logits(), base):
         raise UnsteeredError(f"{where}: a shift of zero changed the logits: steer another layer")
-    proven.add(layer)
 
 
 def _placed(model: ResidualModel, layer: int, delta: Tensor) -> Tensor:

@@ -170,17 +170,30 @@ def _stems(folder: Path) -> dict[str, Path]:
 def keep(vector: ConceptVector, *, force: bool = False) -> Path:
     """Save a vector under its name in the user's library, in the folder of the model it was made for; return the path.
 
+    Expressions find it there by its name.
+
     Raises:
         OutputError: when the library already holds that name (unless `force`) or cannot be written.
     """
-    folder = _folder(vector.model, vector.model_hash)
+    folder = writable_folder(vector.model, vector.model_hash)
+    return save(vector, folder / f"{vector.name}{SUFFIX}", force=force)
+
+
+def writable_folder(name: str, digest: str) -> Path:
+    """Return the user's folder for a model, made and proven writable.
+
+    Raises:
+        OutputError: when it cannot be.
+    """
+    folder = _folder(name, digest)
+    reason = "you may not write there"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"cannot create {shown(folder)} ({error.strerror}): set STEER_HOME to a writable folder"
-        ) from error
-    return save(vector, folder / f"{vector.name}{SUFFIX}", force=force)
+        reason = error.strerror or str(error)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write to {shown(folder)} ({reason}): set STEER_HOME to a writable folder")
+    return folder
 
 
 def catalog(model: ModelLike) -> dict[str, Path]:

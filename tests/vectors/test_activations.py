@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from vectors.activations import Moments, moments, text_means
-from vectors.errors import InputError
+from vectors.errors import InputError, ModelError
+from vectors.model import ResidualModel
 
 TEXTS = [
     "the cat", "a storm rose and fell in the night", "rain", "the old king sang a song by the river",
@@ -36,7 +37,6 @@ def test_text_means_are_hf_hidden_states_without_special_positions(tiny_model):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_tokenizers_padding_side_changes_nothing(make_hf, make_tokenizer, side):
-    from vectors.model import ResidualModel
 
     tokenizer = make_tokenizer()
     tokenizer.padding_side = side
@@ -73,8 +73,17 @@ def test_moments_stream_to_what_numpy_says():
 
 
 def test_a_text_without_a_token_of_its_own_is_refused(llama_model):
-    with pytest.raises(InputError, match="text 1 has no token"):
+    with pytest.raises(InputError, match="the text '<eos>' has no token"):
         moments(llama_model, ["the cat", "<eos>"], [0])
+
+
+def test_activations_that_are_not_finite_are_refused(make_hf, make_tokenizer):
+    hf = make_hf("llama")
+    with torch.no_grad():
+        hf.model.embed_tokens.weight[5] = float("inf")
+    model = ResidualModel(hf, make_tokenizer(), name="broken")
+    with pytest.raises(ModelError, match="not finite: load it in float32"):
+        moments(model, ["the cat", "a sea cat"], [1])
 
 
 def test_progress_counts_every_text(llama_model):

@@ -101,6 +101,10 @@ def test_draw_at_temperature_zero_takes_the_likeliest():
     assert draw(torch.tensor([[0.0, 3.0, 2.0]]), np.array([0.99]), Settings(temperature=0)).tolist() == [1]
 
 
+def test_a_tiny_temperature_takes_the_likeliest_too():
+    assert draw(torch.tensor([[-5.0, 3.0, 2.0]]), np.array([0.99]), Settings(temperature=1e-308)).tolist() == [1]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_refused(bad):
     with pytest.raises(ModelError, match="not finite"):

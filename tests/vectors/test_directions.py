@@ -62,11 +62,19 @@ def test_leaning_turns_no_farther_than_asked(cosine):
     for _ in range(20):
         direction, difference = torch.randn(2, 9, generator=generator, dtype=torch.float64)
         before = float(torch.nn.functional.cosine_similarity(direction, difference, dim=0))
+        if before < -0.3:
+            continue
         turned = leaning(direction, difference, cosine=cosine)
         after = float(torch.nn.functional.cosine_similarity(turned, difference, dim=0))
         assert after == pytest.approx(max(before, cosine))
         if before >= cosine:
             assert torch.allclose(turned, direction)
+
+
+def test_a_learned_direction_that_points_away_is_refused():
+    backward, forward = torch.tensor([[-0.6, 0.8], [1.0, 0.0]], dtype=torch.float64)
+    with pytest.raises(VectorError, match=r"points away from its texts \(cosine -0.60\)"):
+        leaning(backward, forward, cosine=0.02)
 
 
 def test_a_direction_without_length_is_refused():

@@ -90,6 +90,9 @@ def test_the_seed_decides(llama_model):
         ({"background": []}, InputError, "empty"),
         ({"positive": ["only this"]}, InputError, "at least 2"),
         ({"positive": SHIPS}, InputError, "same texts"),
+        ({"positive": "the cat sang"}, InputError, "positive"),
+        ({"background": None}, InputError, "background"),
+        ({"name": "a/b"}, InputError, "cannot name a concept"),
         ({"positive": ["<eos>", "the cat", "a cat"]}, InputError, "no token"),
     ],
 )
@@ -101,8 +104,9 @@ def test_what_cannot_be_used_is_refused(llama_model, wrong, error, said):
         "layer": 1,
         "calibrate": False,
     } | wrong
+    name = options.pop("name", "cat")
     with pytest.raises(error, match=said):
-        vectors.extract(llama_model, "cat", **options)
+        vectors.extract(llama_model, name, **options)
 
 
 def test_texts_that_look_alike_are_refused(llama_model):

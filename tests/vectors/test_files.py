@@ -51,6 +51,14 @@ def test_a_failure_midway_leaves_nothing_behind(
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a.bin": b"old"}
 
 
+def test_two_writers_cannot_take_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "a.bin"
+    monkeypatch.setattr(os, "fsync", lambda _: place.write_bytes(b"theirs"))  # between our check and our naming
+    with pytest.raises(OutputError, match="another process has just written it"):
+        write_atomically(place, b"ours")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a.bin": b"theirs"}
+
+
 def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     cases: list[tuple[str | Path, str]] = [

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vectors import learned
 from vectors.errors import InputError
 from vectors.learned import _loss, learn
 from vectors.residual import shifted
@@ -34,6 +35,13 @@ def test_the_seed_decides_and_steps_are_counted(llama_model):
     assert seen == [1] * 5
     assert torch.equal(once, learn(llama_model, CATS, 0, steps=5, seed=1))
     assert not torch.equal(once, learn(llama_model, CATS, 0, steps=5, seed=2))
+
+
+def test_only_whole_texts_close_with_the_end_token_and_order_means_nothing(llama_model):
+    end = next(iter(llama_model.eos_ids))
+    short, long = learned._rows(llama_model, ["the cat", "the " * 200])
+    assert short[-1] == end and end not in long and len(long) == llama_model.max_context - 1
+    assert torch.equal(learn(llama_model, CATS, 0, steps=3), learn(llama_model, CATS[::-1], 0, steps=3))
 
 
 def test_weights_keep_neither_gradients_nor_changes(make_hf, make_tokenizer):

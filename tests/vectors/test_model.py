@@ -75,6 +75,15 @@ def test_more_families_are_named_and_steered(family: str, make_tokenizer: Callab
     prove_steering(model, model.n_layers - 1)
 
 
+def test_a_model_whose_config_holds_another_finds_its_start_token(make_tokenizer: Callable) -> None:
+    text = {key: value for key, value in SMALL.items() if key not in ("ffn_dim", "num_local_experts")}
+    with quiet():
+        config = AutoConfig.for_model("gemma3", text_config=text | {"model_type": "gemma3_text"})
+        hf = AutoModelForCausalLM.from_config(config).eval()
+    model = ResidualModel(hf, make_tokenizer(), name="gemma3")
+    assert model.bos_id == 0 and model.n_layers == 3
+
+
 def test_a_callers_model_is_taken_as_it_is(make_hf: Callable, make_tokenizer: Callable) -> None:
     hf, tokenizer = make_hf("gpt2"), make_tokenizer()
     model = ResidualModel(hf, tokenizer, name="mine")
@@ -274,6 +283,12 @@ def test_hash_names_the_weights_and_not_their_dtype(make_hf: Callable, make_toke
         for weight in tuned.parameters():
             weight += 0.005 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     assert ResidualModel(tuned, make_tokenizer()).hash != known
+    packed = []
+    for value in (1, 2):
+        hf = make_hf("llama")
+        hf.model.layers[0].register_buffer("qweight", torch.full((8,), value, dtype=torch.uint8))
+        packed.append(ResidualModel(hf, make_tokenizer()).hash)
+    assert packed[0] != packed[1]
 
 
 # Text and ids

@@ -31,9 +31,9 @@ def test_reach_stops_where_nothing_ever_costs():
     assert 0 < module._reach(lambda shift: 0.0, 1.0) < 1e8
 
 
-def row(shift: float, success: float, n: int = 64) -> dict:
+def row(shift: float, success: float, n: int = 64, p95: float = 0.5) -> dict:
     low, high = wilson(round(success * n), n)
-    return {"shift": shift, "success": success, "low": low, "high": high}
+    return {"shift": shift, "success": success, "low": low, "high": high, "p95": p95}
 
 
 def test_the_unit_is_the_first_shift_at_nine_tenths_of_the_best():
@@ -43,6 +43,15 @@ def test_the_unit_is_the_first_shift_at_nine_tenths_of_the_best():
 
 def test_a_curve_that_never_rises_has_no_unit():
     assert module._unit([row(0, 0.1), row(1, 0.15), row(2, 0.12)]) is None
+
+
+def test_rows_above_the_budget_do_not_count():
+    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.6), row(3, 1.0, p95=1.2)]
+    assert module._unit(curve) == pytest.approx(1 + (0.9 * 0.6 - 0.5) / 0.1)
+
+
+def test_a_concept_that_is_there_anyway_has_no_unit():
+    assert module._unit([row(0, 116 / 128, n=128), row(1, 116 / 128, n=128), row(2, 1.0, n=128)]) is None
 
 
 def test_a_pilot_measures_its_own_samples(llama_model):
