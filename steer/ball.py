@@ -8,9 +8,9 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from steer.point import SteeringPoint
-from vectors.checks import number, shown, whole
+from vectors.checks import MAX_SEED, number, shown, whole
 from vectors.errors import InputError
-from vectors.randomness import MAX_SEED, Stream, rng
+from vectors.randomness import Stream, rng
 
 GEOMETRIES = ("shell", "cap")
 MAX_RADIUS = 1e6

@@ -116,7 +116,10 @@ def _bare_end(text: str, start: int) -> int:
 
 
 class _Parser:
-    """Recursive descent: sum = term {(+|-) term}; term = signs {NUMBER [*]} (NAME | ( sum )) {* signs NUMBER}."""
+    """Recursive descent.
+
+    sum = term {(+|-) term}; term = signs [NUMBER {* signs NUMBER} [*]] (NAME | ( sum )) {* signs NUMBER}.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -150,6 +153,8 @@ class _Parser:
             if _in_name(text[digits.end() : digits.end() + 1] or " "):
                 whole = _Token("name", text[start : _bare_end(text, start)], "", start)
                 self.fail("put a space between a dose and a name, or quote a name that starts with a digit", whole)
+            if not float(token.text) and re.search("[1-9]", re.split("[eE]", token.text)[0]):
+                self.fail("this dose is too small to be told from 0", token)
             if abs(float(token.text)) > MAX_DOSE:
                 self.fail(f"a dose must be finite and within {MAX_DOSE:g}, 1 is enough and 2 emphatic", token)
             return token
@@ -195,7 +200,11 @@ class _Parser:
     def term(self, depth: int) -> dict[str, float]:
         factor = self.sign()
         while token := self.take("number"):
-            factor *= float(token.text) * (self.sign() if self.take("*") else 1.0)
+            factor *= float(token.text)
+            if self.take("*"):
+                factor *= self.sign()
+            elif self.peek().kind == "number":
+                self.fail('expected a name, or "*" between two doses')
         opening = self.take("(")
         if opening is not None:
             if depth == MAX_DEPTH:

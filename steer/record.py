@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from vectors.checks import number, shown, whole
+from vectors.checks import MAX_SEED, number, shown, whole
 from vectors.errors import InputError
 
 FINISHES = ("eos", "length")
 RUN_KEYS = ("seed", "radius", "geometry", "doses", "layer", "model", "prompt", "settings")
 _PRESSURE = ("mean", "p95", "total")
-_MAX_SEED = 2**64 - 1
 # valid inside JSON text, but able to break lines, steer a terminal or defeat UTF-8: written as \uXXXX
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
@@ -35,7 +34,7 @@ class Sample:
         model: name of the model.
         finish: `eos` (the model ended the text) or `length` (it was cut).
         prompt: what the text continues, empty without one.
-        settings: the sampler's settings, plain JSON values.
+        settings: the sampler's settings and the digests of model and vectors, plain JSON values.
 
     Raises:
         InputError: naming the field that cannot be used.
@@ -70,7 +69,7 @@ class Sample:
             checked[key] = [whole(item, key) for item in row]
         for key in ("logprob_base", "logprob_steered", "radius"):
             checked[key] = number(getattr(self, key), key)
-        checked["seed"] = whole(self.seed, "seed", high=_MAX_SEED)
+        checked["seed"] = whole(self.seed, "seed", high=MAX_SEED)
         for key in ("pressure", "doses", "settings"):
             if not isinstance(getattr(self, key), Mapping):
                 raise InputError(f"{key} is {shown(getattr(self, key))}: expected an object")
@@ -118,9 +117,13 @@ class Sample:
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
 
-    def run(self) -> dict[str, Any]:
-        """Return what every sample of one run shares."""
-        return {key: getattr(self, key) for key in RUN_KEYS}
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[Sample | None, int]]:
@@ -140,7 +143,8 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[Sample | Non
             sample = Sample.from_json(line, where)
         except InputError:
             # only the start of a line of ours counts as torn: nothing of a foreign file is ever cut off
-            if line.endswith(b"\n") or line[: len(_START)] != _START[: len(line)]:
+            ours = line.startswith(_START) or (count > 1 and _START.startswith(line))
+            if line.endswith(b"\n") or not ours or _is_json(line):
                 raise
             yield None, end
             return

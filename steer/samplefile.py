@@ -38,6 +38,10 @@ def check_output(path: str | Path, mode: Mode = "new") -> Path:
             )
         if not place.parent.is_dir():
             raise OutputError(f"cannot write {shown(place)}: there is no folder {shown(place.parent)}, create it first")
+        if place.name.startswith("-") and len(place.parts) == 1:
+            raise OutputError(f"{shown(place)} looks like an option: write './{place.name}' if it is a file's name")
+        if not os.access(place if place.exists() else place.parent, os.W_OK):
+            raise OutputError(f"cannot write {shown(place)}: you may not write there, choose another path")
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the home folder is unknown"
         raise OutputError(f"cannot write {shown(path)} ({reason}): choose a path that can be written") from error
@@ -83,6 +87,7 @@ class SampleFile:
             raise self._failed(error) from error
         try:
             self._lock()
+            self._check_place()
             if self.mode == "resume":
                 self._take_up()
         except BaseException:
@@ -139,6 +144,17 @@ class SampleFile:
         except OSError:
             return  # a file system without locks
 
+    def _check_place(self) -> None:
+        """Refuse a file that another process took away between our opening and our locking it."""
+        mine = os.fstat(self._descriptor)
+        try:
+            there = self.path.stat()
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            self._created = False
+            raise OutputError(f"{shown(self.path)} was removed or replaced by another process: run it again")
+
     def _take_up(self) -> None:
         name = shown(self.path)
         with os.fdopen(os.dup(self._descriptor), "rb") as stream:
@@ -151,9 +167,11 @@ class SampleFile:
                         )
                     self.done.add(sample.index)
                     self._length = end
-        if self._length and os.pread(self._descriptor, 1, self._length - 1) != b"\n":
-            os.pwrite(self._descriptor, b"\n", self._length)  # the last line is whole but for its end
-            self._length += 1
+        if self._length:
+            os.lseek(self._descriptor, self._length - 1, os.SEEK_SET)
+            if os.read(self._descriptor, 1) != b"\n":
+                os.write(self._descriptor, b"\n")  # the last line is whole but for its end
+                self._length += 1
         os.ftruncate(self._descriptor, self._length)
 
     def _failed(self, error: OSError) -> OutputError:
@@ -166,6 +184,9 @@ def _difference(sample: Sample, expect: Mapping[str, Any]) -> str:
         pairs = [(key, getattr(sample, key), expect[key])]
         if key == "settings":
             pairs = [(name, sample.settings.get(name), value) for name, value in expect[key].items()]
+            pairs = [pair for pair in pairs if pair[0] != "vectors"]
+            kept = sample.settings.get("vectors") or {}
+            pairs += [(f"vector {name}", kept.get(name), made) for name, made in expect[key].get("vectors", {}).items()]
         for name, given, wanted in pairs:
             wanted = list(wanted) if isinstance(wanted, tuple) else wanted
             if given != wanted:

@@ -1,12 +1,13 @@
 """Sampling: a steering point, a radius and a seed in, samples with their cost out, each as it finishes."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from steer.ball import perturb
 from steer.point import SteeringPoint, compose
@@ -21,7 +22,7 @@ from vectors.likelihood import Cost, costs
 from vectors.model import ResidualModel
 from vectors.residual import prove_steering
 
-_COSTED_TOGETHER = 16  # finished rows whose cost is measured in one pass
+_COSTED_TOGETHER = (1, 2, 4, 8, 16)  # finished rows whose cost is measured in one pass: the first come soon
 
 
 def sample(
@@ -82,7 +83,7 @@ def sample(
 
     if output is None:
         return SampleSet(made(()))
-    run = _run(model, composed, radius, seed, geometry, prompt, settings)
+    run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
     with SampleFile(output, "force" if force else "resume" if resume else "new", run) as file:
         for finished in made(frozenset(file.done)):
             file.append(finished)
@@ -144,9 +145,9 @@ def stream(
     prefix = prefix_ids(model, prompt, settings.max_tokens)
     for vector in composed.vectors:
         check_fits(vector, model)
-    for layer in composed.layers:
-        prove_steering(model, layer)
-    run = _run(model, composed, radius, seed, geometry, prompt, settings)
+    for layer, delta in composed.deltas.items():
+        prove_steering(model, layer, delta)
+    run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
     wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
     return _batches(model, composed, settings, prefix, run, wanted, batch_size)
 
@@ -165,18 +166,46 @@ def _batches(
         rows = [perturb(point, 1, run["radius"], start=index, **shape) for index in indices]
         deltas = {layer: torch.cat([row[layer] for row in rows]).to(model.device) for layer in point.layers}
         done = decode(model, deltas, prefix=prefix, settings=settings, seed=run["seed"], indices=indices)
-        while some := list(islice(done, _COSTED_TOGETHER)):
+
+        def costed(some: list[Finished], deltas: Mapping[int, Tensor] = deltas) -> Iterator[tuple[Finished, Cost]]:
             picked = {layer: delta[[finished.row for finished in some]] for layer, delta in deltas.items()}
             tokens = [finished.tokens for finished in some]
             found = costs(model, picked, prefix=prefix, generated=tokens, positions=settings.positions)
-            for finished, cost in zip(some, found, strict=True):
-                yield _sample(model, indices[finished.row], finished, cost, run)
+            return zip(some, found, strict=True)
+
+        for finished, cost in _in_groups(done, costed):
+            yield _sample(model, indices[finished.row], prefix, finished, cost, run)
 
 
-def _sample(model: ResidualModel, index: int, finished: Finished, cost: Cost, run: dict[str, Any]) -> Sample:
+def _in_groups(
+    done: Iterator[Finished], costed: Callable[[list[Finished]], Iterator[tuple[Finished, Cost]]]
+) -> Iterator[tuple[Finished, Cost]]:
+    """Cost finished rows together, in groups that grow; what is finished is not lost when the decoding breaks off."""
+    sizes = chain(_COSTED_TOGETHER, repeat(_COSTED_TOGETHER[-1]))
+    size, some = next(sizes), list[Finished]()
+    try:
+        for finished in done:
+            some.append(finished)
+            if len(some) == size:
+                ready, some, size = some, [], next(sizes)
+                yield from costed(ready)
+    except KeyboardInterrupt:
+        if some:
+            yield from costed(some)
+        raise
+    if some:
+        yield from costed(some)
+
+
+def _sample(
+    model: ResidualModel, index: int, prefix: list[int], finished: Finished, cost: Cost, run: dict[str, Any]
+) -> Sample:
+    # decoded with what it continues: some tokenizers drop the blank before a text's first word
+    before, whole_text = model.decode(prefix), model.decode([*prefix, *finished.tokens])
+    joined = whole_text.startswith(before)
     return Sample(
         index=index,
-        text=model.decode(finished.tokens),
+        text=whole_text[len(before) :] if joined else model.decode(finished.tokens),
         tokens=finished.tokens,
         logprob_base=float(cost.logprob_base.sum()),
         logprob_steered=float(cost.logprob_steered.sum()),
@@ -192,15 +221,18 @@ def _composed(point: SteeringPoint | str | None, model: ResidualModel) -> Steeri
     return compose(point, model) if isinstance(point, str) else point
 
 
-def _run(
+def identity(
     model: ResidualModel,
     point: SteeringPoint,
+    *,
     radius: float,
     seed: int,
     geometry: str,
     prompt: str | None,
     settings: Settings,
 ) -> dict[str, Any]:
+    """Return what every sample of one run shares; weights and vectors by their digests, since names can be reused."""
+    digests = {"model_hash": model.hash[:16], "vectors": {made.name: made.digest[:16] for made in point.vectors}}
     return {
         "seed": seed,
         "radius": radius,
@@ -209,5 +241,5 @@ def _run(
         "layer": list(point.layers),
         "model": model.name,
         "prompt": prompt or "",
-        "settings": asdict(settings),
+        "settings": asdict(settings) | digests,
     }

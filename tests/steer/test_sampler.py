@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import steer
+from steer import sampler
 from steer.point import SteeringPoint
 from vectors.concept import ConceptVector
 from vectors.decode import Settings, decode
@@ -88,7 +90,7 @@ def test_base_log_probability_is_the_plain_models(tiny_model, point):
 def test_samples_record_their_run(tiny_model, point):
     for index, sample in enumerate(runs(tiny_model, point, radius=0.25, temperature=0.9, prompt="the cat")):
         assert sample.index == index
-        assert sample.text == tiny_model.decode(sample.tokens)
+        assert "the cat" + sample.text == tiny_model.decode([*tiny_model.encode(["the cat"])[0], *sample.tokens])
         assert (sample.seed, sample.radius, sample.geometry) == (5, 0.25, "shell")
         assert sample.doses == {"cat": 1.0, "sea": 0.5} and sample.layer == [1]
         assert sample.prompt == "the cat" and sample.settings["temperature"] == 0.9
@@ -177,6 +179,66 @@ def test_an_interrupted_run_is_completed_to_the_same_set(llama_model, tmp_path):
     resumed = runs(llama_model, at, n=20, radius=0.5, output=path, resume=True)
     assert resumed.texts == whole.texts
     assert len(path.read_text().splitlines()) == 20
+
+
+def test_a_vector_made_anew_is_not_resumed_under_its_old_name(llama_model, tmp_path):
+    path = tmp_path / "run.jsonl"
+    runs(llama_model, steer.compose({concept(llama_model): 1.0}), n=2, output=path)
+    other = steer.compose({concept(llama_model, seed=1): 1.0})
+    with pytest.raises(OutputError, match="its vector cat is"):
+        runs(llama_model, other, n=4, output=path, resume=True)
+
+
+def test_finished_rows_come_soon_and_an_interruption_gives_those_that_wait(llama_model, monkeypatch):
+    at, real = steer.compose({concept(llama_model): 1.0}), sampler.decode
+    taken = []
+
+    def breaking(*arguments, **options):
+        for finished in real(*arguments, **options):
+            taken.append(finished.row)
+            yield finished
+            if len(taken) == 6:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampler, "decode", breaking)
+    found = sampler.stream(llama_model, at, n=40, max_tokens=16, seed=5)
+    first = next(found)
+    assert taken == [first.index]
+    rest = []
+    with pytest.raises(KeyboardInterrupt):
+        rest.extend(found)
+    assert [first.index, *(sample.index for sample in rest)] == taken
+    assert {sample.text for sample in rest} <= set(runs(llama_model, at, n=40).texts)
+
+
+def test_a_shift_too_small_for_the_dtype_is_refused(make_hf, make_tokenizer):
+    from vectors.model import ResidualModel
+
+    model = ResidualModel(make_hf("llama").bfloat16(), make_tokenizer(), name="half")
+    with pytest.raises(UnsteeredError, match="too small to change anything in bfloat16"):
+        runs(model, steer.compose({concept(model): 1e-6}))
+    assert len(runs(model, steer.compose({concept(model): 1.0}), n=1)) == 1
+
+
+def test_settings_may_be_numbers_of_other_libraries(llama_model):
+    found = runs(llama_model, None, n=1, max_tokens=np.int64(4), temperature=np.float32(0.5), top_k=np.int64(9))
+    assert found[0].settings["max_tokens"] == 4 and json.loads(found[0].to_json())["settings"]["temperature"] == 0.5
+
+
+def test_a_continued_prompt_keeps_the_blank_before_its_next_word(make_hf):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from vectors.model import ResidualModel
+
+    pieces = ["<bos>", "<eos>", "<unk>", *(f"▁w{number}" for number in range(61))]
+    raw = Tokenizer(models.WordLevel({piece: number for number, piece in enumerate(pieces)}, unk_token="<unk>"))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<bos>", eos_token="<eos>", unk_token="<unk>")
+    model = ResidualModel(make_hf("llama"), tokenizer)
+    for sample in runs(model, None, prompt="w1 w2"):
+        assert "w1 w2" + sample.text == model.decode([*model.encode(["w1 w2"])[0], *sample.tokens])
+    assert any(sample.text.startswith(" w") for sample in runs(model, None, prompt="w1 w2"))
 
 
 def test_radius_gives_each_sample_its_own_direction_and_keeps_the_doses(llama_model):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.samples import Sample, SampleFile, SampleSet
+from steer.samples import Sample, SampleFile, SampleSet, check_output
 from vectors.errors import InputError, OutputError
 
 KEYS = (  # noqa: SIM905 (DESIGN's list, in its order)
@@ -126,6 +126,8 @@ def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
         (b"\xff\xfe\n", "line 1 is not JSON"),
         (b"[1]\n", "line 1 is no JSON object"),
         (b'{"index": 3}\n', "lacks text, tokens"),
+        (b'{"index":3,"mine":"notes"}', "lacks text, tokens"),
+        (b"{", "line 1 is not JSON"),
         ((sample(0).to_json() + "\n").encode() * 2, "line 2 repeats sample 0"),
     ],
 )
@@ -201,6 +203,34 @@ def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
         assert "another process" in other.stderr
         file.append(sample(1))
     assert len(SampleSet.load(place)) == 2
+
+
+def test_a_file_that_was_taken_away_before_it_was_locked_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "run.jsonl"
+    monkeypatch.setattr(SampleFile, "_lock", lambda file: file.path.unlink())
+    with pytest.raises(OutputError, match="removed or replaced"), SampleFile(place):
+        raise AssertionError("entered")
+    assert not place.exists()
+
+
+def test_a_place_without_permission_or_named_like_an_option_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OutputError, match=r"write '\./-x' if"):
+        check_output("-x")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(OutputError, match="you may not write there"):
+        check_output(tmp_path / "run.jsonl")
+
+
+def test_resuming_with_another_vector_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    made = {"max_tokens": 8, "vectors": {"cat": "aa"}}
+    place = SampleSet([sample(0, settings=made)]).save(tmp_path / "run.jsonl")
+    SampleFile(place, "resume", {"settings": made}).__enter__().__exit__(None, None, None)
+    with pytest.raises(OutputError, match="its vector cat is 'aa', this run's is 'bb'"):
+        SampleFile(place, "resume", {"settings": made | {"vectors": {"cat": "bb"}}}).__enter__()
 
 
 @pytest.mark.parametrize("mode", ["new", "force", "resume"])
