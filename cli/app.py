@@ -1,6 +1,7 @@
 """The `steer` command: its subcommands, its version, and how anything that goes wrong is said."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -86,14 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        message, code = _told(error)
+        message, code = _told(error, sys.argv[1:] if arguments is None else arguments)
         note(f"error: {' '.join(message.split())}")
         return code
     finally:
         _give_up_stdout()
 
 
-def _told(error: BaseException) -> tuple[str, int]:
+def _told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
     """Return the message of an error, and the exit code it ends with."""
     if isinstance(error, SteerError):
         return str(error), 2 if isinstance(error, InputError) else 1
@@ -101,7 +102,9 @@ def _told(error: BaseException) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "steer"
         mend = f"see `{where} --help`"
-        if type(error).__name__ == "NoSuchOption":
+        if type(error).__name__ in ("NoSuchOption", "MissingParameter", "BadParameter") and _starts_with_minus(
+            arguments
+        ):
             mend += ', and write -- before an expression or a name that begins with "-"'
         return f"{error.format_message().rstrip('.')}: {mend}", error.exit_code
     if isinstance(error, typer.Abort):
@@ -112,6 +115,11 @@ def _told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.filename is None:
         return f"cannot read or write ({error.strerror}): check stdin, stdout and the disk's free space", 1
     return f"unexpected {kind}: {str(error)[:300] or 'no message'}: rerun with STEER_DEBUG=1 for the traceback", 1
+
+
+def _starts_with_minus(arguments: Sequence[str]) -> bool:
+    """Tell whether an argument may be an expression such as "-noon + sea", which reads as options."""
+    return any(re.match(r"-[^\W\d_]{2}", each) for each in arguments)
 
 
 def _give_up_stdout() -> None:

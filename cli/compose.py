@@ -1,6 +1,6 @@
 """`steer compose`: the main job, an expression in and entries out, each as soon as its turn has come."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,14 +8,13 @@ import typer
 
 from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
 from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
-from vectors.checks import number, shown, whole
-from vectors.errors import InputError
+from vectors.checks import MAX_SEED, number, shown, whole
+from vectors.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from steer.samples import Sample, SampleFile
 
 Mode = Literal["new", "force", "resume"]
-MAX_SEED = 2**64 - 1
 Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, "cat + 0.8 storm"; - reads stdin.')]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries.")]
 Radius = Annotated[float, typer.Option(metavar="R", help="How far each entry strays on its own; 0 is not at all.")]
@@ -81,23 +80,26 @@ def command(
         )
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.point import compose
-        from steer.sampler import stream
+        from steer.sampler import identity, stream
         from steer.samples import SampleFile
 
         point = compose(text, loaded)
+        if not any(point.norms.values()):
+            progress.clear()
+            idle = ", and the radius has nothing to scale" if radius else ""
+            note(f"note: every dose is 0: these are samples of the base model as it is{idle}")
         for vector in point.vectors:
             if not vector.calibrated:
                 progress.clear()
                 note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
         file = None
         if output is not None:
-            expect: dict[str, Any] = {"seed": seed, "radius": radius, "geometry": "shell", "prompt": prompt}
-            expect |= {"doses": point.doses, "layer": point.layers, "model": loaded.name}
-            expect["settings"] = asdict(settings)
-            file = stack.enter_context(SampleFile(output, mode, expect))
+            run = identity(loaded, point, radius=radius, seed=seed, geometry="shell", prompt=prompt, settings=settings)
+            file = stack.enter_context(SampleFile(output, mode, run))
         done = frozenset(file.done if file else ())
         turns = Turns(n, done, as_json, file, progress)
         if turns.left == 0:
+            progress.clear()
             note(f"all {n} samples are already in {shown(output)}")
             return
         progress("sampling", turns.count, n)
@@ -107,14 +109,21 @@ def command(
                 loaded, point, n=n, radius=radius, seed=seed, prompt=prompt or None, skip=done, **options
             ):
                 turns.take(sample)
-        except KeyboardInterrupt:
-            turns.give_rest()
+        except BaseException as error:
+            with suppress(ClosedPipeError, OutputError):
+                turns.give_rest()
             progress.clear()
-            kept = f": {turns.count} of {n} samples are kept in {shown(output)}, " if output else ", "
-            mend = (
-                f"repeat the command with --resume --seed {seed} to go on" if output else "use -o FILE to keep samples"
-            )
-            note(f"interrupted{kept}{mend}")
+            kept = ""
+            if output is not None and turns.count:
+                kept = f"{turns.count} of {n} samples are kept in {shown(output)}"
+            if isinstance(error, KeyboardInterrupt):
+                mend = "use -o FILE to keep samples" if output is None else "nothing was finished yet"
+                note(f"interrupted: {kept or mend}")
+            elif kept and not isinstance(error, ClosedPipeError):
+                note(kept)
+            if kept:
+                instead = " in place of --force" if force else ""
+                note(f"to go on, repeat the command with --resume --seed {seed}{instead}")
             raise
         progress.clear()
         if output is not None:

@@ -8,7 +8,7 @@ import typer
 from cli.library import describe, facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import Progress, emit, emit_json, note, record
-from vectors.checks import check_name, shown, whole
+from vectors.checks import MAX_SEED, check_name, shown, whole
 from vectors.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from vectors.contrast import ContrastSet
     from vectors.model import ResidualModel
 
-MAX_SEED = 2**64 - 1
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What expressions will call the concept.")]
 Positive = Annotated[
     str | None, typer.Option(metavar="FILE", help="Texts that have it: .txt, .jsonl, .csv; - reads stdin.")
@@ -71,9 +70,11 @@ def command(
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         if block != "auto":
             loaded.check_layer(block)
+        from vectors import store
+
         if not force:
             _check_free(name, loaded)
-        from vectors import store
+        store.writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
         from vectors.extraction import extract
 
         vector = extract(
@@ -87,8 +88,8 @@ def command(
             seed=seed,
             progress=progress,
         )
-        kept = store.keep(vector, force=force)
         written = None if output is None else store.save(vector, output, force=force)
+        kept = store.keep(vector, force=force)
     if loaded.library is not None and (loaded.library / f"{name}{store.SUFFIX}").exists():
         note(f"note: {shown(name)} is also shipped with the model: from now on expressions mean yours")
     if as_json:

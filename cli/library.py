@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Json, Model
+from cli.options import EMBEDDED_NAME, Json, Model
 from cli.output import emit, emit_json, figure, note, record, table, visible
 from vectors.checks import check_name, shown
 from vectors.errors import InputError, VectorError
@@ -16,7 +16,6 @@ from vectors.errors import InputError, VectorError
 if TYPE_CHECKING:
     from vectors.concept import ConceptVector
 
-EMBEDDED_NAME = "almanac"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A concept of the library, or a .safetensors file.")]
 
 
@@ -75,7 +74,7 @@ def show_command(name: Name, model: Model = None, as_json: Json = False) -> None
     }
     emit(f"{visible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
     if vector.unit_curve:
-        keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row))
+        keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row)) or ["shift"]
         curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
         emit(f"\nunit curve\n{table([keys, *curve], right=range(len(keys)))}")
 
@@ -83,12 +82,10 @@ def show_command(name: Name, model: Model = None, as_json: Json = False) -> None
 def describe(vector: "ConceptVector") -> dict[str, str]:
     """Return what a person wants to know of a vector first, by name."""
     unit = f"{figure(vector.unit)} (dose 1)" if vector.calibrated else "not measured: dose 1 is the natural gap"
-    interval = getattr(vector, "auc_interval", None)
-    spread = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     return {
         "model": vector.model,
         "layer": str(vector.layer),
-        "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f}{spread} on held-out texts",
+        "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f} on held-out texts",
         "natural gap": figure(vector.gap),
         "unit": unit,
         "method": f"{vector.method}, positions {vector.positions}",
@@ -99,9 +96,7 @@ def describe(vector: "ConceptVector") -> dict[str, str]:
 def facts(vector: "ConceptVector") -> dict[str, Any]:
     """Return everything stored of a vector but its tensors, plain JSON."""
     keys = "name model model_hash layer d_model gap unit unit_curve method positions contrast_hash n_positive"
-    content = {key: getattr(vector, key) for key in (*keys.split(), "n_background", "auc", "created")}
-    interval = getattr(vector, "auc_interval", None)
-    return content if interval is None else content | {"auc_interval": list(interval)}
+    return {key: getattr(vector, key) for key in (*keys.split(), "n_background", "auc", "created")}
 
 
 def read_library() -> list[Entry]:
@@ -142,13 +137,18 @@ def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
 
 def _names(model: str) -> set[str]:
     """Return what vectors may call the model that `--model` names: a hub name as given, a folder by its last part."""
-    return {model, Path(model).expanduser().resolve().name if "\0" not in model else model}
+    try:
+        return {model, Path(model).expanduser().resolve().name}
+    except (OSError, RuntimeError, ValueError):  # no path at all
+        return {model}
 
 
 def _find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
     from vectors.store import SUFFIX, load_file
 
     if name.endswith(SUFFIX):
+        if model is not None:
+            raise InputError("a file says itself which model it is for: leave --model out, or give a concept's name")
         return Path(name), load_file(name)
     name = check_name(name)
     entries = [each for each in read_library() if model is None or each.vector.model in _names(model)]

@@ -1,6 +1,7 @@
 """Options that several commands share, and the model they name."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,8 @@ from vectors.errors import InputError
 
 if TYPE_CHECKING:
     from vectors.model import ResidualModel
+
+EMBEDDED_NAME = "almanac"
 
 Model = Annotated[
     str | None,
@@ -30,6 +33,8 @@ def open_model(
     progress(f"loading {name or 'the embedded model'}")
     from vectors.model import load_model
 
+    if name == EMBEDDED_NAME and not Path(name).exists():
+        name = None  # what `ls` and every sample call it
     return load_model(name, device, dtype, trust_remote_code=trust)
 
 

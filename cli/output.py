@@ -142,6 +142,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: i
 
     cells = [[visible(cell) for cell in row] for row in rows]
     wide = [max(cell_len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    wide = [*(min(size, width() // 2) for size in wide[:-1]), wide[-1]]
     room = width() - indent - sum(wide[:-1]) - 2 * (len(wide) - 1)
     lines = []
     for row in cells:

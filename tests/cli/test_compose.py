@@ -47,6 +47,22 @@ def test_a_drawn_seed_is_printed_and_repeats_the_run(compose: Callable[..., Any]
     assert done.out.startswith("0 ── pressure ") and "\n1 ── pressure " in done.out and "\x1b" not in done.out
 
 
+def test_doses_that_cancel_are_said_to_be_the_base_model(steer: Callable[..., Any], tiny: Path) -> None:
+    done = steer("compose", "cat - cat", "--model", tiny, "--max-tokens", 4, "-n", 1, "--radius", 1)
+    assert done.code == 0 and "every dose is 0" in done.err and "nothing to scale" in done.err
+
+
+def test_the_embedded_model_has_a_name(steer: Callable[..., Any]) -> None:
+    plain = steer("compose", "cat", "-n", 1, "--seed", 1, "--max-tokens", 8, "--json")
+    assert steer("compose", "cat", "-n", 1, "--seed", 1, "--max-tokens", 8, "--json", "--model", "almanac") == plain
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/model", "x" * 300, "a\0b"])
+def test_names_that_are_no_folder_are_refused(steer: Callable[..., Any], name: str) -> None:
+    assert steer("compose", "cat", "--model", name).code == 1
+    assert steer("ls", "--model", name).code == 0
+
+
 def test_a_prompt_is_continued_and_an_expression_comes_from_stdin(
     steer: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
