@@ -1,0 +1,127 @@
+"""What the steering benchmarks share: the model, labelled texts, a judge, equal pressure, and both cores at work."""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from typing import TypeVar
+
+import torch
+
+import vectors
+from vectors.almanac import oracle
+from vectors.almanac.concepts import CONCEPTS, Texts, collect
+from vectors.decode import Settings
+from vectors.model import ResidualModel
+from vectors.pilot import Pilot, pilot, wilson
+
+MAX_TOKENS = 128
+
+_PROBE = 24  # samples in each step of the search for a pressure
+_HALVINGS = 6
+
+Task = TypeVar("Task")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every part is told: samples a cell, the pressure at which to compare, the seed."""
+
+    n: int
+    p95: float
+    seed: int
+
+    @classmethod
+    def add_to(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the flags of the options."""
+        parser.add_argument("-n", type=int, default=200)
+        parser.add_argument("--p95", type=float, default=0.5)
+        parser.add_argument("--seed", type=int, default=3)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Success at one pressure, with the mean pressure that went with it."""
+
+    success: float
+    mean: float
+
+    def __str__(self) -> str:
+        return f"{self.success:.2f} ({self.mean:.2f})"
+
+
+@cache
+def embedded() -> ResidualModel:
+    """The model, once a process, on one core: the work is shared out over processes."""
+    torch.set_num_threads(1)
+    return vectors.load_model()
+
+
+@cache
+def texts(seed: int) -> Texts:
+    """The labelled texts, once a process."""
+    return collect(seed, positives=300, background=600)
+
+
+def has(concept: str, text: str) -> bool:
+    """Whether the oracle reads the concept in the text."""
+    name, value = CONCEPTS[concept]
+    return bool(getattr(oracle.read(text), name) == value)
+
+
+def judged(concept: str, made: Pilot) -> Cell:
+    """How many of a pilot's texts have the concept."""
+    return Cell(sum(has(concept, text) for text in made.texts) / len(made.texts), float(made.kl.mean()))
+
+
+def rate(hits: int, n: int) -> str:
+    """A success rate with its 95 % interval."""
+    low, high = wilson(hits, n)
+    return f"{hits / n:.2f} ({low:.2f} to {high:.2f})"
+
+
+def widest(n: int) -> str:
+    """Half the width of the widest 95 % interval of a rate over n samples."""
+    low, high = wilson(n // 2, n)
+    return f"±{(high - low) / 2:.2f}"
+
+
+def at_pressure(
+    layer: int, direction: torch.Tensor, options: Options, *, start: float, positions: str = "all"
+) -> Pilot:
+    """Samples under a direction at the shift whose p95 pressure is the asked one.
+
+    The shift is found by bisection over small pilots; the samples that count are fresh ones.
+    """
+    model = embedded()
+    settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
+
+    def pressure(shift: float) -> float:
+        return pilot(model, layer, direction * shift, n=_PROBE, settings=settings, seed=options.seed).p95
+
+    low, high = 0.0, start
+    while pressure(high) < options.p95 and high < 1e4 * start:
+        low, high = high, high * 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if pressure(middle) < options.p95 else (low, middle)
+    delta = direction * (low + high) / 2
+    return pilot(model, layer, delta, n=options.n, settings=settings, seed=options.seed + 1)
+
+
+def unsteered(options: Options) -> Pilot:
+    """Samples of the base model by itself: dose zero."""
+    none = torch.zeros(embedded().d_model)
+    return pilot(embedded(), 0, none, n=options.n, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed)
+
+
+def shared_out(work: Callable[[Task, Options], Made], tasks: Sequence[Task], options: Options) -> Iterator[Made]:
+    """Results of `work` on each task, in order, a process a core."""
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for made in pool.map(work, tasks, [options] * len(tasks)):
+            print(made, flush=True)
+            yield made
