@@ -164,6 +164,22 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(program: list[str],
     assert f"{len(SampleSet.load(place))} of 1000000000 samples are kept" in err
 
 
+def test_a_killed_run_keeps_whole_lines_and_is_completed(program: list[str], tiny: Path, tmp_path: Path) -> None:
+    place = tmp_path / "run.jsonl"
+    process = _start(program, tiny, "-n", "1000000000", "-o", str(place), "--seed", "3", stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (place.exists() and place.stat().st_size > 5000) and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)
+    kept = len(SampleSet.load(place))
+    assert kept > 0
+    resumed = _start(program, tiny, "-n", str(kept + 40), "-o", str(place), "--resume", stdout=subprocess.DEVNULL)
+    _, err = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0 and "seed 3" in err
+    assert {each.index for each in SampleSet.load(place)} >= set(range(kept + 40))
+
+
 def test_a_reader_that_leaves_ends_the_run_quietly(program: list[str], tiny: Path) -> None:
     process = _start(program, tiny, "-n", "1000000000", "--json", stdout=subprocess.PIPE)
     assert process.stdout is not None and json.loads(process.stdout.readline())["index"] == 0

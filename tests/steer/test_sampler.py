@@ -61,7 +61,7 @@ def test_a_sample_is_a_pure_function_of_seed_and_index(llama_model, radius):
     reference = runs(llama_model, at, n=256, radius=radius, batch_size=64)
     for other in (
         runs(llama_model, at, n=256, radius=radius, batch_size=7),
-        runs(llama_model, at, n=40, radius=radius, batch_size=1),
+        runs(llama_model, at, n=256, radius=radius, batch_size=1),
         runs(llama_model, at, n=4, radius=radius, batch_size=64),
     ):
         same = [mine.tokens == reference[mine.index].tokens for mine in other]

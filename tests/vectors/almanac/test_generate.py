@@ -317,7 +317,7 @@ def tiny_lexicon(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int]], 
 
     def cut(sizes: dict[str, int]) -> None:
         small = {
-            key: PhraseList(found.slot, found.condition, found.phrases[: sizes.get(found.slot, LEAST.get(found.slot, 1))])
+            key: PhraseList(found.slot, found.condition, found.phrases[: (LEAST | sizes).get(found.slot, 1)])
             for key, found in whole.items()
         }
         monkeypatch.setattr(generate, "phrase_lists", lambda: small)
@@ -327,7 +327,10 @@ def tiny_lexicon(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int]], 
 
 
 # What an entry of three such sentences needs, since it never uses a phrase twice.
-LEAST = {"form.acts": 2, "form.shows": 2, "topic.notice": 2, "topic.place": 2, "topic.thing": 3, "mood.adj": 3, "topic.does": 2, "voice.act": 2}
+LEAST = {
+    **dict.fromkeys(("form.acts", "form.shows", "topic.notice", "topic.place", "topic.does", "voice.act"), 2),
+    **dict.fromkeys(("topic.thing", "mood.adj"), 3),
+}
 TAILS = {f"mood.tail.{family}": 2 for family in generate.RHYMES}
 MINIATURES: list[tuple[Attributes, dict[str, int]]] = [
     (_asked(form="letter"), {"form.plan": 2, "form.acts": 3, "form.greet": 2, "form.close": 2, "voice.sign": 2}),
