@@ -85,32 +85,29 @@ def prove_steering(model: ResidualModel, layer: int, delta: Float[Tensor, " d_mo
         _prove(model, layer)
         proven.add(layer)
     if delta is not None and bool(delta.any()):
-        inputs = model.batch([[model.bos_id or 0, 0, 1]])
-        with torch.no_grad():
-            base = model.hf(**inputs, use_cache=False).logits
-            with shifted(model, {layer: delta}):
-                moved = model.hf(**inputs, use_cache=False).logits
-        if torch.equal(moved, base):
+        base = _probe(model, {})
+        if torch.equal(_probe(model, {layer: delta}), base):
             raise UnsteeredError(
                 f"model {model.name!r}, layer {layer}: this shift of length {float(delta.norm()):.3g} is too small to "
                 f"change anything in {str(base.dtype).removeprefix('torch.')}: raise the doses or load it in float32"
             )
 
 
+def _probe(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Tensor:
+    """Return the logits of a short sequence under some shifts."""
+    with torch.no_grad(), shifted(model, deltas):
+        found: Tensor = model.hf(**model.batch([[model.bos_id or 0, 0, 1]]), use_cache=False).logits
+        return found
+
+
 def _prove(model: ResidualModel, layer: int) -> None:
-    inputs = model.batch([[model.bos_id or 0, 0, 1]])
     pattern = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     calls: list[None] = []
-
-    def logits(delta: Tensor | None = None) -> Tensor:
-        with torch.no_grad(), shifted(model, {} if delta is None else {layer: delta}):
-            found: Tensor = model.hf(**inputs, use_cache=False).logits
-            return found
 
     counter = model.blocks[layer].register_forward_hook(lambda *_: calls.append(None))
     try:
         with capture(model, [layer]) as read:
-            base = logits()
+            base = _probe(model, {})
     finally:
         counter.remove()
     where = f"model {model.name!r}, layer {layer}"
@@ -119,10 +116,12 @@ def _prove(model: ResidualModel, layer: int) -> None:
     if not bool(base.isfinite().all()):
         raise UnsteeredError(f"{where}: the unsteered logits are not finite: load the model in float32")
     size = float(read[layer].float().norm(dim=-1).median())
-    if torch.equal(logits(pattern / pattern.norm() * max(size, 1.0)), base):
+    if torch.equal(_probe(model, {layer: pattern / pattern.norm() * max(size, 1.0)}), base):
         raise UnsteeredError(f"{where}: a shift of length {size:.3g} left the logits unchanged: steer another layer")
     # Some GPU kernels do not repeat themselves bit for bit: a difference only counts where the model does.
-    if not torch.equal(logits(torch.zeros(model.d_model)), base) and torch.equal(logits(), base):
+    if not torch.equal(_probe(model, {layer: torch.zeros(model.d_model)}), base) and torch.equal(
+        _probe(model, {}), base
+    ):
         raise UnsteeredError(f"{where}: a shift of zero changed the logits: steer another layer")
 
 
