@@ -1,6 +1,7 @@
 """Rebuild the embedded model from nothing: `python -m vectors.almanac.train --minutes 100`."""
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -38,9 +39,10 @@ class Plan:
     seed: int
     steps: int
     batch: int = 32
-    d_model: int = 192
+    d_model: int = 256
     layers: int = 6
-    heads: int = 6
+    heads: int = 4
+    dtype: str = "bfloat16"
     rate: float = 3e-3
     weight_decay: float = 0.05
     warmup: int = 200
@@ -66,6 +68,7 @@ def build(plan: Plan, tokenizer: PreTrainedTokenizerFast, *, device: str = "cpu"
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
+    config._attn_implementation = "eager"  # at this length faster than the fused kernel, whose backward is slow on CPUs
     model = LlamaForCausalLM(config)
     for name, weight in model.named_parameters():
         if weight.ndim == 2:  # by fan-in; what writes into the residual stream starts smaller
@@ -102,19 +105,22 @@ def padded(rows: list[list[int]]) -> torch.Tensor:
 def loss_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Mean negative log-likelihood in nats per predicted token."""
     logits = model(input_ids=ids.clamp(min=0), use_cache=False).logits[:, :-1]
-    return cross_entropy(logits.reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1), ignore_index=-1)
+    return cross_entropy(logits.float().reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1), ignore_index=-1)
 
 
 class Gradient:
-    """The loss of a batch and its gradient, shared out over the cores row by row.
+    """The loss of a batch and its gradient in `dtype`, shared out over the cores row by row.
 
     On a CPU each core takes whole rows in a thread of its own, since kernels this small gain little from two cores
     (a step takes two thirds of the time); shares are added up in order, so that the sum does not depend on timing.
+    The weights stay in float32 and are copied into a model of that dtype at each step.
     """
 
-    def __init__(self, model: LlamaForCausalLM, *, compiled: bool) -> None:
-        self.parameters = list(model.parameters())
-        self.model = torch.compile(model, dynamic=True) if compiled else model
+    def __init__(self, model: LlamaForCausalLM, *, dtype: str, compiled: bool) -> None:
+        self.weights = list(model.parameters())
+        working = copy.deepcopy(model).to(getattr(torch, dtype))
+        self.parameters = list(working.parameters())
+        self.model = torch.compile(working, dynamic=True) if compiled else working
         self.shares = (os.cpu_count() or 1) if self.parameters[0].device.type == "cpu" else 1
         self.pool = ThreadPoolExecutor(self.shares)
         if self.shares > 1:
@@ -125,11 +131,14 @@ class Gradient:
     def __call__(self, ids: torch.Tensor) -> float:
         """Set every parameter's gradient, and return the mean loss in nats per predicted token."""
         whole = int((ids[:, 1:] >= 0).sum())
+        with torch.no_grad():
+            for working, weight in zip(self.parameters, self.weights, strict=True):
+                working.copy_(weight)
         losses, gradients = zip(
             *self.pool.map(lambda share: self._share(share, whole), ids.chunk(self.shares)), strict=True
         )
-        for weight, *found in zip(self.parameters, *gradients, strict=True):
-            weight.grad = sum(found[1:], start=found[0])
+        for weight, *found in zip(self.weights, *gradients, strict=True):
+            weight.grad = sum((share.float() for share in found[1:]), start=found[0].float())
         return float(sum(losses))
 
     def _share(self, ids: torch.Tensor, whole: int) -> tuple[float, tuple[torch.Tensor, ...]]:
@@ -158,7 +167,7 @@ def train(
 ) -> LlamaForCausalLM:
     """Train to the plan's last step, resuming from the folder's checkpoint if it is of the same plan."""
     model = build(plan, tokenizer, device=device)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=plan.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=plan.weight_decay, fused=True)
     checkpoint, step = folder / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
@@ -166,7 +175,7 @@ def train(
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             step = state["step"]
-    gradient = Gradient(model, compiled=plan.steps > 2000)  # compiling costs a minute or two
+    gradient = Gradient(model, dtype=plan.dtype, compiled=plan.steps > 2000)  # compiling costs a minute or two
     stream = batches(plan, tokenizer, step)
     saved_at, recent = time.monotonic(), math.nan
     columns = (
@@ -204,7 +213,7 @@ def train(
 def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int) -> int:
     """How many steps fit in `minutes` on this machine, from a short timed run."""
     plan = Plan(seed=seed, steps=10_000)
-    gradient = Gradient(build(plan, tokenizer, device=device), compiled=True)
+    gradient = Gradient(build(plan, tokenizer, device=device), dtype=plan.dtype, compiled=True)
     stream = batches(plan, tokenizer, 0)
     times = []
     for _ in range(16):
