@@ -1,5 +1,6 @@
 """The Almanac's author: attributes in, an entry out, with the exact probability of how it was written."""
 
+import itertools
 import math
 import re
 from collections import Counter, defaultdict
@@ -10,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from vectors.almanac import world
-from vectors.almanac.lexicon import PhraseList, phrase_lists, stems
+from vectors.almanac.lexicon import PhraseList, phrase_lists, stems, syllables
 from vectors.almanac.world import Attributes
 from vectors.errors import InputError
 
@@ -112,21 +113,42 @@ class _Author:
         fillers = ("topic", "voice")
         roles = self._roles((*fillers, "hour"), fillers, length=4, multiple=2)
         families = [RHYMES[i] for i in self._sample(len(RHYMES), len(roles) // 2)]
-        crossed = self._uniform(2) == 1
-        scheme = [0, 1, 0, 1] if crossed else [0, 0, 1, 1]
-        scheme += [i // 2 for i in range(4, len(roles))]
         lines = []
         for i, role in enumerate(roles):
-            tail = self._pick(f"mood.tail.{families[scheme[i]]}", "mood")
+            tail = self._pick(f"mood.tail.{families[i // 2]}", "mood")
             line = f"{self._line(role, 'half')}, {tail}"
             lines.append(line[0].upper() + line[1:] + (".", ",", ";", ",")[0 if i + 1 == len(roles) else 1 + i % 2])
         return "\n".join(lines)
 
     def _haiku(self) -> str:
-        fillers = ("topic", "voice", "mood")
-        roles = self._roles((*fillers, "hour"), fillers, length=6, multiple=3)
-        lines = [self._line(role, "seven" if i % 3 == 1 else "five") for i, role in enumerate(roles)]
-        return "\n\n".join("\n".join(lines[i : i + 3]) for i in range(0, len(lines), 3))
+        details = self.attributes.details
+        stanzas = max(2, 1 + len(details))
+        thirds = self._shuffled(["hour", *details, "mood"][:stanzas])
+        written = []
+        for third in thirds:
+            roles = self._shuffled(["topic", "voice", third])
+            lines = [self._haiku_line(role, 7 if i == 1 else 5) for i, role in enumerate(roles)]
+            written.append("\n".join(lines))
+        return "\n\n".join(written)
+
+    def _haiku_line(self, role: str, size: int) -> str:
+        """A line of so many syllables; one about the topic mostly has the mood in it, and always where no line is."""
+        slot = "seven" if size == 7 else "five"
+        if role != "topic" or (not self.attributes.details and self._one_in(3)):
+            return self._line(role, slot)
+        if size == 5:
+            return self._named(5)
+        return f"the {self._named(4)}, {self._pick('mood.adj', 'mood', size=2)}"
+
+    def _named(self, size: int) -> str:
+        """A thing of the topic with a word of the mood: any two of so many syllables are as likely as any other."""
+        adjectives, things = self._list("mood.adj", "mood"), self._list("topic.thing", "topic")
+        used, seen = self.used[adjectives], self.used[things]
+        free = [(i, j) for i, j in _fitting(adjectives, things, size) if i not in used and j not in seen]
+        i, j = free[self._uniform(len(free))]
+        used.add(i)
+        seen.add(j)
+        return f"{adjectives.phrases[i]} {things.phrases[j]}"
 
     def _roles(self, must: tuple[str, ...], fillers: tuple[str, ...], length: int, multiple: int) -> list[str]:
         """What each line of a poem is about: every `must` and detail once, fillers up to a whole number of stanzas."""
@@ -154,14 +176,14 @@ class _Author:
             return self._pick(f"{owner}.{slot}", owner, *others)
         return self._fill(self._pick(f"form.{slot}", "form"))
 
-    def _pick(self, slot: str, *depends: str, detail: str | None = None) -> str:
-        """One phrase of the list that the slot and the entry's attributes name, never the same twice in an entry."""
-        values = {name: getattr(self.attributes, name) for name in depends if name != "detail"}
-        if detail:
-            values["detail"] = detail
-        found = phrase_lists()[slot, tuple(sorted(values.items()))]
+    def _pick(self, slot: str, *depends: str, detail: str | None = None, size: int | None = None) -> str:
+        """One phrase of the list that the slot and the entry's attributes name, never the same twice in an entry.
+
+        With a size, one of so many syllables.
+        """
+        found = self._list(slot, *depends, detail=detail)
         used = self.used[found]
-        free = [i for i in range(len(found.phrases)) if i not in used]
+        free = [i for i in range(len(found.phrases)) if i not in used and size in (None, _sizes(found)[i])]
         if slot == "topic.does":  # "the acorn tosses acorns"
             free = [i for i in free if self.things.isdisjoint(_words(found.phrases[i]))] or free
         chosen = free[self._uniform(len(free))]
@@ -170,9 +192,20 @@ class _Author:
             self.things.update(_words(found.phrases[chosen]))
         return found.phrases[chosen]
 
+    def _list(self, slot: str, *depends: str, detail: str | None = None) -> PhraseList:
+        values = {name: getattr(self.attributes, name) for name in depends if name != "detail"}
+        if detail:
+            values["detail"] = detail
+        return phrase_lists()[slot, tuple(sorted(values.items()))]
+
     def _uniform(self, n: int) -> int:
         self.log_prob -= math.log(n)
         return int(self.rng.integers(n))
+
+    def _one_in(self, n: int) -> bool:
+        hit = int(self.rng.integers(n)) == 0
+        self.log_prob += math.log(1 / n if hit else 1 - 1 / n)
+        return hit
 
     def _sample(self, n: int, k: int) -> list[int]:
         self.log_prob -= math.log(math.perm(n, k))
@@ -184,6 +217,17 @@ class _Author:
             orders //= math.factorial(repeats)
         self.log_prob -= math.log(orders)
         return [items[i] for i in self.rng.permutation(len(items))]
+
+
+@cache
+def _sizes(found: PhraseList) -> tuple[int, ...]:
+    return tuple(syllables(phrase) for phrase in found.phrases)
+
+
+@cache
+def _fitting(first: PhraseList, second: PhraseList, size: int) -> tuple[tuple[int, int], ...]:
+    sizes = itertools.product(enumerate(_sizes(first)), enumerate(_sizes(second)))
+    return tuple((i, j) for (i, m), (j, n) in sizes if m + n == size)
 
 
 @cache

@@ -10,14 +10,11 @@ from collections import Counter, defaultdict
 from functools import cache
 
 from vectors.almanac import world
-from vectors.almanac.lexicon import cue_index, pairs, phrase_lists, stems
+from vectors.almanac.lexicon import LETTERS, cue_index, pairs, phrase_lists, stems, syllables
 from vectors.almanac.world import Attributes
 
 DOMINANCE = 2.0
 """How many times more distinct cues the winning value needs than the runner-up; below that, the text is at odds."""
-
-_LETTERS = re.compile(r"[a-z]+(?:'[a-z]+)?")
-_VOWELS = re.compile(r"[aeiouy]+")
 
 
 def read(text: str) -> Attributes:
@@ -69,8 +66,8 @@ def _winner(votes: Counter[str]) -> str | None:
 def _form(text: str, votes: Counter[str]) -> str | None:
     """Verse by its shape, short lines in stanzas or longer rhymed ones; prose by its words."""
     lines = [line for line in text.split("\n") if line.strip()]
-    sizes = [_syllables(line) for line in lines]
-    if len(lines) < 4 or max(sizes) > 14 or sum(votes.values()) > 1:
+    sizes = [syllables(line) for line in lines]
+    if len(lines) < 4 or max(sizes) > 15 or sum(votes.values()) > 1:
         return _winner(votes)
     mean = sum(sizes) / len(sizes)
     if mean <= 7.2 and len(lines) % 3 == 0:
@@ -86,28 +83,18 @@ def _rhymed(lines: list[str]) -> bool:
 
 
 def _sound(line: str) -> str | None:
-    words = _LETTERS.findall(line.lower())
+    words = LETTERS.findall(line.lower())
     return _line_ends().get(words[-1]) if words else None
 
 
 @cache
 def _line_ends() -> dict[str, str]:
     return {
-        _LETTERS.findall(phrase.lower())[-1]: found.slot
+        LETTERS.findall(phrase.lower())[-1]: found.slot
         for found in phrase_lists().values()
         if found.slot.startswith("mood.tail.")
         for phrase in found.phrases
     }
-
-
-def _syllables(line: str) -> int:
-    """Vowel groups, less silent final e: near enough to tell five or seven from nine."""
-    count = 0
-    for word in _LETTERS.findall(line.lower()):
-        groups = len(_VOWELS.findall(word))
-        silent = re.search(r"[^aeiouyl]e$|[^aeiouytd]ed$|[^aeiouycgshxz]es$", word) is not None
-        count += max(1, groups - silent)
-    return count
 
 
 def _number(text: str) -> int | None:
