@@ -20,8 +20,8 @@ from vectors.pilot import Pilot, pilot, wilson
 
 MAX_TOKENS = 128
 
-_PROBE = 24  # samples in each step of the search for a pressure
-_HALVINGS = 6
+_PROBE = 20  # samples in each step of the search for a pressure
+_HALVINGS = 5
 
 Task = TypeVar("Task")
 Made = TypeVar("Made")

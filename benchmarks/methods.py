@@ -10,9 +10,7 @@ from harness import MAX_TOKENS, Cell, Options, at_pressure, embedded, has, judge
 from report import table, write
 
 import vectors
-from vectors.concept import ConceptVector
-from vectors.decode import POSITIONS, Settings, decode
-from vectors.extraction import METHODS
+from vectors.decode import Settings, decode
 
 DOZEN = (
     "quantum", "waterfall", "kitchen", "cat", "sailor", "ghost", "gloomy", "tender", "sonnet", "recipe", "letter",
@@ -35,81 +33,74 @@ def prompted(concept: str, options: Options) -> float:
     return hits / (PROMPTS * each)
 
 
-def vector_of(concept: str, method: str, layer: int, options: Options) -> ConceptVector:
-    """A concept's vector by one method at one layer, without its pilot."""
-    found = texts(options.seed)
-    return vectors.extract(
-        embedded(), concept, positive=found.positive[concept], background=found.background(concept),
-        method=method, layer=layer, calibrate=False, seed=options.seed,
-    )  # fmt: skip
+def found_by(concept: str, method: str, layer: int, positions: str, options: Options) -> Cell:
+    """Success under one method's direction, or a random one, at one layer, added at some positions."""
+    model, found = embedded(), texts(options.seed)
+    if method == "random":
+        noise = torch.randn(model.d_model, generator=torch.Generator().manual_seed(options.seed + layer))
+        direction, start = noise / noise.norm(), 10.0
+    else:
+        vector = vectors.extract(
+            model, concept, positive=found.positive[concept], background=found.background(concept), method=method,
+            layer=layer, positions=positions, calibrate=False, seed=options.seed,
+        )  # fmt: skip
+        direction, start = vector.direction, vector.gap
+    return judged(concept, at_pressure(layer, direction, options, start=start, positions=positions))
 
 
-def methods_of(
-    concept: str, options: Options, *, layers: Sequence[int]
-) -> tuple[list[list[object]], dict[tuple[str, int], Cell]]:
-    """One concept's rows of the table of methods and layers."""
-    rows: list[list[object]] = []
-    cells: dict[tuple[str, int], Cell] = {}
+def cells_of(
+    concept: str, options: Options, *, variants: Sequence[tuple[str, str]], layers: Sequence[int]
+) -> tuple[str, list[str], dict[tuple[str, str, int], Cell]]:
+    """One concept's controls, and its cells by method, positions and layer."""
     controls = [f"{judged(concept, unsteered(options)).success:.2f}", f"{prompted(concept, options):.2f}"]
-    for layer in layers:
-        found = {method: vector_of(concept, method, layer, options) for method in METHODS}
-        noise = torch.randn(embedded().d_model, generator=torch.Generator().manual_seed(options.seed + layer))
-        lines = {method: vector.direction for method, vector in found.items()} | {"random": noise / noise.norm()}
-        start = found["mean-difference"].gap
-        for method, line in lines.items():
-            cells[method, layer] = judged(concept, at_pressure(layer, line, options, start=start))
-        rows.append([concept, *controls, layer, *(cells[method, layer] for method in lines)])
-    return rows, cells
+    cells = {
+        (method, where, layer): found_by(concept, method, layer, where, options)
+        for method, where in variants
+        for layer in layers
+    }
+    return concept, controls, cells
 
 
-def methods(concepts: Sequence[str], layers: Sequence[int], options: Options) -> None:
-    """Every method at every layer, at one p95 pressure, beside a random direction."""
-    rows: list[list[object]] = []
-    found: dict[tuple[str, int], list[float]] = {}
-    for made, cells in shared_out(partial(methods_of, layers=layers), concepts, options):
-        rows += made
-        for key, cell in cells.items():
-            found.setdefault(key, []).append(cell.success)
-    means = [[method, *(f"{np.mean(found[method, layer]):.3f}" for layer in layers)] for method in (*METHODS, "random")]
+def compare(
+    name: str,
+    title: str,
+    variants: Sequence[tuple[str, str]],
+    concepts: Sequence[str],
+    layers: Sequence[int],
+    options: Options,
+) -> None:
+    """Every variant at every layer, at one p95 pressure."""
+    made = list(shared_out(partial(cells_of, variants=variants, layers=layers), concepts, options))
+    heads = [f"{method}, {where}" for method, where in variants]
+    means = [
+        [head, *(f"{np.mean([cells[*variant, layer].success for _, _, cells in made]):.3f}" for layer in layers)]
+        for head, variant in zip(heads, variants, strict=True)
+    ]
+    rows = [
+        [concept, *controls, layer, *(cells[*variant, layer] for variant in variants)]
+        for concept, controls, cells in made
+        for layer in layers
+    ]
     body = "\n".join(
         [
             f"Success (oracle) over {options.n} prompt-free samples at a p95 pressure of {options.p95} nats a token, "
-            "for all alike; in brackets the mean pressure. `random` is a random direction scaled to the same pressure, "
-            "`dose 0` the base model by itself, `prompt` what it writes after the first third of a text that has the "
-            f"concept. 95 % intervals are at most {widest(options.n)} wide on either side.",
+            "for all alike; in brackets the mean pressure. Behind each method stand the positions it is added at. "
+            "`random` is a random direction scaled to the same pressure, `dose 0` the base model by itself, `prompt` "
+            "what it writes after the first third of a text that has the concept. 95 % intervals are at most "
+            f"{widest(options.n)} wide on either side.",
             "",
             f"Mean over {len(concepts)} concepts:",
             "",
-            table(["method", *(f"layer {layer}" for layer in layers)], means),
+            table(["method, positions", *(f"layer {layer}" for layer in layers)], means),
             "",
-            table(["concept", "dose 0", "prompt", "layer", *METHODS, "random"], rows),
+            table(["concept", "dose 0", "prompt", "layer", *heads], rows),
         ]
     )
-    write("methods", "Method and layer at equal pressure", body, seed=options.seed)
+    write(name, title, body, seed=options.seed)
 
 
-def positions_of(concept: str, options: Options) -> tuple[str, int, list[Cell]]:
-    """One concept's row of the table of positions."""
-    vector = vectors.load(concept, embedded())
-    found = [
-        judged(concept, at_pressure(vector.layer, vector.direction, options, start=vector.gap, positions=positions))
-        for positions in POSITIONS
-    ]
-    return concept, vector.layer, found
-
-
-def positions(concepts: Sequence[str], options: Options) -> None:
-    """Which positions to steer, at one p95 pressure."""
-    made = list(shared_out(positions_of, concepts, options))
-    means = np.mean([[cell.success for cell in cells] for _, _, cells in made], axis=0)
-    rows = [[concept, layer, *cells] for concept, layer, cells in made]
-    body = (
-        f"Shipped vectors; success (oracle) over {options.n} prompt-free samples at a p95 pressure of {options.p95} "
-        "nats a token; in brackets the mean pressure. Without a prompt, `generated` and `not-bos` are the same. "
-        f"95 % intervals are at most {widest(options.n)} wide on either side.\n\n"
-        + table(["concept", "layer", *POSITIONS], [*rows, ["**mean**", "", *(f"{mean:.3f}" for mean in means)]])
-    )
-    write("positions", "Steered positions at equal pressure", body, seed=options.seed)
+METHODS = (("learned", "bos"), ("mean-difference", "all"), ("pca", "all"), ("random", "bos"), ("random", "all"))
+PLACES = (("learned", "all"), ("learned", "not-bos"), ("mean-difference", "bos"), ("mean-difference", "not-bos"))
 
 
 def main() -> None:
@@ -117,16 +108,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=["methods", "positions"], default=["methods", "positions"])
     parser.add_argument("--concepts", default=",".join(DOZEN))
-    parser.add_argument("--layers", help="comma-separated; default: all but the last")
+    parser.add_argument("--layers", default="0,1,2,3")
     Options.add_to(parser)
     given = parser.parse_args()
     options = Options(given.n, given.p95, given.seed)
     concepts = given.concepts.split(",")
-    layers = [int(layer) for layer in given.layers.split(",")] if given.layers else range(embedded().n_layers - 1)
+    layers = [int(layer) for layer in given.layers.split(",")]
     if "methods" in given.parts:
-        methods(concepts, layers, options)
+        compare("methods", "Method and layer at equal pressure", METHODS, concepts, layers, options)
     if "positions" in given.parts:
-        positions(concepts, options)
+        compare("positions", "Steered positions at equal pressure", PLACES, concepts, [1], options)
 
 
 if __name__ == "__main__":

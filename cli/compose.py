@@ -1,7 +1,7 @@
 """`steer compose`: the main job, an expression in and entries out, each as soon as its turn has come."""
 
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -25,7 +25,10 @@ Temperature = Annotated[float, typer.Option(metavar="T", help="1 is the model as
 TopP = Annotated[float, typer.Option(metavar="P", help="Keep the likeliest tokens of this total; 1 keeps all.")]
 TopK = Annotated[int, typer.Option(metavar="K", help="Keep the K likeliest tokens; 0 keeps all.")]
 MinP = Annotated[float, typer.Option(metavar="P", help="Keep tokens above this share of the likeliest; 0 keeps all.")]
-Positions = Annotated[str, typer.Option(metavar="WHICH", help="Which positions are steered.")]
+Positions = Annotated[
+    str | None,
+    typer.Option(metavar="WHICH", help="Steer bos, all, generated or not-bos.  [default: as the concepts were made]"),
+]
 BatchSize = Annotated[int, typer.Option(metavar="N", help="Entries sampled together; changes only the speed.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also append each to this JSONL.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace FILE.")]
@@ -43,7 +46,7 @@ def command(
     top_p: TopP = 1.0,
     top_k: TopK = 0,
     min_p: MinP = 0.0,
-    positions: Positions = "all",
+    positions: Positions = None,
     batch_size: BatchSize = 64,
     model: Model = None,
     device: Device = None,
@@ -76,7 +79,12 @@ def command(
         from vectors.decode import Settings
 
         settings = Settings(
-            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, positions=positions
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            positions=positions or "all",
         )
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.point import compose
@@ -84,6 +92,8 @@ def command(
         from steer.samples import SampleFile
 
         point = compose(text, loaded)
+        if positions is None:
+            settings = replace(settings, positions=point.positions)
         if not any(point.norms.values()):
             progress.clear()
             idle = ", and the radius has nothing to scale" if radius else ""
@@ -92,6 +102,9 @@ def command(
             if not vector.calibrated:
                 progress.clear()
                 note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
+            elif vector.positions != settings.positions:
+                progress.clear()
+                note(f"note: the unit of {shown(vector.name)} was measured at positions {vector.positions}")
         file = None
         if output is not None:
             run = identity(loaded, point, radius=radius, seed=seed, geometry="shell", prompt=prompt, settings=settings)

@@ -30,6 +30,10 @@ Method = Annotated[
     Literal["learned", "mean-difference", "pca"], typer.Option(metavar="HOW", help="learned, mean-difference or pca.")
 ]
 Layer = Annotated[str, typer.Option(metavar="auto|N", help="Block after which it is read and steered.")]
+Positions = Annotated[
+    str | None,
+    typer.Option(metavar="WHICH", help="Where it is added: bos, all, generated, not-bos.  [default: by method]"),
+]
 NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Which texts are held out, and the pilot's samples.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a .safetensors file.")]
@@ -44,6 +48,7 @@ def command(
     where: Where = None,
     method: Method = "learned",
     layer: Layer = "auto",
+    positions: Positions = None,
     no_calibrate: NoCalibrate = False,
     seed: Seed = 0,
     model: Model = None,
@@ -62,6 +67,10 @@ def command(
     name = check_name(name)
     whole(seed, "--seed", high=MAX_SEED)
     block = _layer(layer)
+    if positions is not None:
+        from vectors.positions import check_positions
+
+        check_positions(positions)
     contrast = _contrast(positive, background, source, where)
     if output is not None:
         _check_file(output, force)
@@ -84,6 +93,7 @@ def command(
             background=contrast.background,
             method=method,
             layer=block,
+            positions=positions,
             calibrate=not no_calibrate,
             seed=seed,
             progress=progress,

@@ -88,7 +88,8 @@ def describe(vector: "ConceptVector") -> dict[str, str]:
         "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f} on held-out texts",
         "natural gap": figure(vector.gap),
         "unit": unit,
-        "method": f"{vector.method}, positions {vector.positions}",
+        "method": vector.method,
+        "added at": f"{vector.positions} positions",
         "texts": f"{vector.n_positive} positive, {vector.n_background} background",
     }
 

@@ -46,6 +46,22 @@ class SteeringPoint:
         return {layer: float(delta.double().norm()) for layer, delta in self.deltas.items()}
 
     @property
+    def positions(self) -> str:
+        """The positions that all its concepts are made for.
+
+        Raises:
+            InputError: when they differ.
+        """
+        first = self.vectors[0] if self.vectors else None
+        for other in self.vectors[1:]:
+            if first and other.positions != first.positions:
+                raise InputError(
+                    f"{shown(first.name)} is made for positions {first.positions} and {shown(other.name)} for "
+                    f"{other.positions}: extract one of them anew, or choose positions for all"
+                )
+        return first.positions if first else "all"
+
+    @property
     def expression(self) -> str:
         """The doses in canonical form, as `parse` reads them."""
         return format_doses(self.doses)

@@ -20,6 +20,7 @@ from vectors.decode import Finished, Settings, decode, prefix_ids
 from vectors.errors import InputError
 from vectors.likelihood import Cost, costs
 from vectors.model import ResidualModel
+from vectors.positions import check_positions
 from vectors.residual import prove_steering
 
 _COSTED_TOGETHER = (1, 2, 4, 8, 16)  # finished rows whose cost is measured in one pass: the first come soon
@@ -39,7 +40,7 @@ def sample(
     top_p: float = 1.0,
     top_k: int = 0,
     min_p: float = 0.0,
-    positions: str = "all",
+    positions: str | None = None,
     batch_size: int = 64,
     output: str | Path | None = None,
     force: bool = False,
@@ -64,7 +65,12 @@ def sample(
         raise InputError("force and resume are about an output file: name it with output=")
     composed = _composed(point, model)
     settings = Settings(
-        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, positions=positions
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        positions=composed.positions if positions is None else positions,
     )
 
     def made(skip: Collection[int]) -> Iterator[Sample]:
@@ -104,7 +110,7 @@ def stream(
     top_p: float = 1.0,
     top_k: int = 0,
     min_p: float = 0.0,
-    positions: str = "all",
+    positions: str | None = None,
     batch_size: int = 64,
     skip: Collection[int] = (),
 ) -> Iterator[Sample]:
@@ -126,7 +132,8 @@ def stream(
         top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
         top_k: keep so many of the likeliest tokens; 0 keeps all.
         min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
-        positions: which positions are shifted: `all`, `generated`, or `not-bos`.
+        positions: which positions are shifted: `bos` (the start token's), `all`, `generated` or `not-bos`; by default
+            those that the concepts were made for.
         batch_size: samples decoded together.
         skip: indices that are not to be sampled.
 
@@ -138,15 +145,21 @@ def stream(
     """
     composed = _composed(point, model)
     settings = Settings(
-        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, positions=positions
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        positions=composed.positions if positions is None else positions,
     )
+    check_positions(settings.positions, bos=model.bos_id is not None)
     whole(batch_size, "batch_size", low=1)
     perturb(composed, 1, radius, seed=seed, geometry=geometry)  # refuses a bad radius before anything is sampled
     prefix = prefix_ids(model, prompt, settings.max_tokens)
     for vector in composed.vectors:
         check_fits(vector, model)
     for layer, delta in composed.deltas.items():
-        prove_steering(model, layer, delta)
+        prove_steering(model, layer, delta, positions=settings.positions)
     run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
     wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
     return _batches(model, composed, settings, prefix, run, wanted, batch_size)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vectors.checks import check_name, number, shown, whole
 from vectors.errors import VectorError
+from vectors.positions import POSITIONS
 
 NORM_TOLERANCE = 1e-3
 MAX_LAYER = 99_999
@@ -62,10 +63,12 @@ class ConceptVector:
         layer: 0-based block whose output it was read from.
         direction: unit vector, "d_model".
         mean: mean of the background texts at that layer, "d_model".
-        gap: natural gap, direction . (mean of positives - mean of background), > 0.
+        gap: natural gap, direction . (mean of positives - mean of background), > 0; of a learned direction the length
+            of the learned shift.
         unit: shift that dose 1 stands for, > 0, or None without a pilot.
         unit_curve: the pilot's rows, plain JSON objects.
-        method, positions: how the direction was found and which positions it was read from.
+        method: how the direction was found.
+        positions: which positions it is added at, one of `vectors.positions.POSITIONS`; its unit holds for those.
         contrast_hash, n_positive, n_background: the texts it was found in.
         auc: how well it ranks held-out texts, 0 to 1, or None.
         created: ISO 8601 time.
@@ -107,6 +110,8 @@ class ConceptVector:
         what = f"vector {shown(self.name)}"
         for key in ("model", "model_hash", "method", "positions", "contrast_hash", "created"):
             checked[key] = _text(getattr(self, key), f"{key} of {what}", empty=key == "contrast_hash")
+        if self.positions not in POSITIONS:
+            raise VectorError(f"positions of {what} is {shown(self.positions)}: expected {', '.join(POSITIONS)}")
         for key in ("layer", "n_positive", "n_background"):
             high = MAX_LAYER if key == "layer" else None
             checked[key] = whole(getattr(self, key), f"{key} of {what}", high=high, kind=VectorError)

@@ -12,11 +12,9 @@ from transformers import DynamicCache
 from vectors.checks import number, whole
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
+from vectors.positions import check_positions, on_positions
 from vectors.randomness import Stream, rng
 from vectors.residual import shifted
-
-POSITIONS = ("all", "generated", "not-bos")
-"""Which positions are shifted: every one; only those of generated tokens; every one but the start token's."""
 
 _DROP_SHARE = 8  # finished rows leave the batch once they are one in so many: copying the cache costs too
 
@@ -31,7 +29,7 @@ class Settings:
         top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
         top_k: keep so many of the likeliest tokens; 0 keeps all.
         min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
-        positions: which positions are shifted, one of `POSITIONS`.
+        positions: which positions are shifted, one of `vectors.positions.POSITIONS`.
 
     Raises:
         InputError: a value outside its range.
@@ -56,8 +54,7 @@ class Settings:
             raise InputError(f"top_p is {self.top_p:g}: give a number above 0, up to 1 (1 keeps every token)")
         if not 0 <= self.min_p < 1:
             raise InputError(f"min_p is {self.min_p:g}: give a number from 0 (keeps every token) to below 1")
-        if self.positions not in POSITIONS:
-            raise InputError(f"positions is {self.positions!r}: choose from {', '.join(POSITIONS)}")
+        check_positions(self.positions)
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def decode(
     )
     if cache.get_seq_length() != len(prefix):
         raise ModelError(f"model {model.name!r} keeps no key-value cache that can be used here: give another model")
-    current = dict(deltas)
+    current = {} if settings.positions == "bos" else dict(deltas)
     for step in range(settings.max_tokens):
         tokens = draw(logits, uniforms[rows, step], settings).tolist()
         last = step + 1 == settings.max_tokens
@@ -144,7 +141,7 @@ def decode(
         if (len(rows) - len(live)) * _DROP_SHARE >= len(rows):
             cache.reorder_cache(torch.LongTensor(live))  # on each layer's own device
             rows, tokens = [rows[place] for place in live], [tokens[place] for place in live]
-            current = {layer: deltas[layer][rows] for layer in deltas}
+            current = {layer: deltas[layer][rows] for layer in current}
         logits = forward(torch.tensor(tokens, device=model.device)[:, None], current)
 
 
@@ -188,12 +185,3 @@ def _at_prefix(deltas: Mapping[int, Tensor], prefix: Sequence[int], positions: s
     if positions == "all":
         return dict(deltas)
     return {layer: on_positions(delta, len(prefix), len(prefix), positions) for layer, delta in deltas.items()}
-
-
-def on_positions(
-    delta: Float[Tensor, "rows d_model"], length: int, n_prefix: int, positions: str
-) -> Float[Tensor, "rows pos d_model"]:
-    """Return the shift of each of `length` positions, of which the first `n_prefix` were given."""
-    first = {"all": 0, "not-bos": 1, "generated": n_prefix}[positions]
-    mask = (torch.arange(length) >= first).to(delta)
-    return delta[:, None, :] * mask[None, :, None]

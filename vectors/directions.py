@@ -9,8 +9,6 @@ from torch import Tensor
 from vectors.activations import Moments
 from vectors.errors import VectorError
 
-_BACKWARD = 0.3  # cosine against the difference beyond which a learned direction is refused, not turned
-
 Direction = Float64[Tensor, " d_model"]
 
 
@@ -50,31 +48,6 @@ def pca(reading: Reading) -> Direction:
     shift = reading.difference
     axis: Tensor = torch.linalg.eigh(scatter + reading.positive.count * torch.outer(shift, shift)).eigenvectors[:, -1]
     return axis if float(axis @ shift) >= 0 else -axis
-
-
-def leaning(direction: Direction, difference: Direction, *, cosine: float) -> Direction:
-    """Return the direction, turned just so far that its cosine with the difference of means is at least `cosine`.
-
-    A learned direction may be at right angles to the difference, or a little beyond; its natural gap must be positive.
-
-    Raises:
-        VectorError: a direction that clearly points away from the difference.
-
-    >>> backward, forward = torch.tensor([[1.0, -0.1], [0.0, 2.0]], dtype=torch.float64)
-    >>> leaning(backward, forward, cosine=0.0).tolist()
-    [1.0, 0.0]
-    """
-    towards = unit(difference, what="the difference of means")
-    along = float(direction @ towards)
-    if along < -_BACKWARD * float(direction.norm()):
-        raise VectorError(
-            f"the learned direction points away from its texts (cosine {along / float(direction.norm()):.2f}): "
-            "give more texts, another layer or another method"
-        )
-    across = direction - along * towards
-    least = cosine / (1 - cosine**2) ** 0.5 * float(across.norm())
-    turned: Tensor = across + max(along, least) * towards
-    return turned
 
 
 def unit(direction: Direction, *, what: str) -> Direction:

@@ -1,6 +1,7 @@
 """From a contrast set to a concept: find its direction, say how sure we are, and calibrate its unit."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,20 +11,16 @@ from vectors.activations import moments, text_means
 from vectors.checks import check_name
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
-from vectors.directions import Reading, leaning, mean_difference, pca, unit
+from vectors.directions import Reading, mean_difference, pca, unit
 from vectors.errors import InputError, VectorError
-from vectors.learned import STEPS, learn
+from vectors.learned import STEPS, gains, learn
 from vectors.model import ResidualModel
 from vectors.pilot import calibrate as calibrated
+from vectors.positions import check_positions
 
 METHODS = ("learned", "mean-difference", "pca")
-READ_OVER = "text"
-"""What positions means are read over: a text's own tokens, special ones left out."""
-
 LEARNED_DEPTH = 0.25
 """Layer of a learned direction, as a share of the depth (see benchmarks/RESULTS.md)."""
-
-_LEAST_COSINE = 0.02  # of a learned direction with the difference of means
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -37,6 +34,7 @@ def extract(
     background: Sequence[str],
     method: str = "learned",
     layer: int | Literal["auto"] = "auto",
+    positions: str | None = None,
     calibrate: bool = True,
     held_out: float = 0.25,
     seed: int = 0,
@@ -44,8 +42,9 @@ def extract(
 ) -> ConceptVector:
     """Find a concept's direction in texts that have it against texts that need not.
 
-    The AUC is that of held-out texts; where `auto` chose among layers by it, it is the best of them, and a little
-    high for that.
+    The gap of a learned direction is the length of the shift that was learned. The AUC is that of held-out texts,
+    ranked by their projection on the direction or, for a learned one, by how much likelier the shift makes them; where
+    `auto` chose among layers by it, it is the best of them, and a little high for that.
 
     Args:
         model: the model to look in.
@@ -55,6 +54,9 @@ def extract(
         method: `learned` raises the texts' likelihood by gradient; `mean-difference` and `pca` read activations only.
         layer: 0-based block, or `auto`: a quarter of the depth for `learned`, else the layer that best tells held-out
             texts apart.
+        positions: where the direction is added (see `sample`), and learned, and its unit found. Default: `bos` for
+            `learned` where the model has a start token, else `all`. Means are read over a text's own tokens whatever
+            this is.
         calibrate: find the unit by a pilot of samples; else dose 1 stands for the natural gap.
         held_out: share of the texts kept from the direction, for the AUC and for the pilot's judge.
         seed: of the split, the learning and the pilot.
@@ -72,16 +74,26 @@ def extract(
             f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "
             "calibrate=False (--no-calibrate)"
         )
+    has_bos = model.bos_id is not None
+    added_at = check_positions(positions or ("bos" if method == "learned" and has_bos else "all"), bos=has_bos)
     contrast = ContrastSet(positive, background)
     fit, held = contrast.split(held_out=held_out, seed=seed)
     layers = _layers(model, method, layer)
     tell = progress or (lambda what, done, total: None)
 
     readings = _read(model, fit, layers, second=method == "pca", tell=tell)
-    directions = {at: _direction(model, method, fit, at, readings[at], seed, tell) for at in layers}
-    scores = _held_out(model, held, directions)
+    if method == "learned":
+        found = {at: _learned(model, fit, at, added_at, seed, tell) for at in layers}
+        gaps = {at: float(found[at].norm()) for at in layers}
+        scores = {at: _auc(partial(gains, model, layer=at, shift=found[at], positions=added_at), held) for at in layers}
+    else:
+        found = {at: (mean_difference if method == "mean-difference" else pca)(readings[at]) for at in layers}
+    directions = {at: unit(found[at], what=f"the {method} direction at layer {at}") for at in layers}
+    if method != "learned":
+        gaps = {at: float(directions[at] @ readings[at].difference) for at in layers}
+        scores = _held_out(model, held, directions)
     best = max(layers, key=lambda at: scores[at])
-    gap = float(directions[best] @ readings[best].difference)
+    gap = gaps[best]
     if gap <= 0:
         raise VectorError(
             f"concept {name!r}: the direction found at layer {best} points away from its texts (gap {gap:.3g}): "
@@ -96,7 +108,7 @@ def extract(
         mean=readings[best].background.mean.float(),
         gap=gap,
         method=method,
-        positions=READ_OVER,
+        positions=added_at,
         contrast_hash=contrast.hash,
         n_positive=len(contrast.positive),
         n_background=len(contrast.background),
@@ -143,22 +155,20 @@ def _read(
     return {layer: Reading(positive[layer], background[layer]) for layer in layers}
 
 
-def _direction(
-    model: ResidualModel, method: str, fit: ContrastSet, layer: int, reading: Reading, seed: int, tell: Progress
-) -> Tensor:
-    if method == "learned":
-        done = 0
+def _learned(model: ResidualModel, fit: ContrastSet, layer: int, positions: str, seed: int, tell: Progress) -> Tensor:
+    done = 0
 
-        def more(n: int) -> None:
-            nonlocal done
-            done += n
-            tell(f"learning at layer {layer}", done, STEPS)
+    def more(n: int) -> None:
+        nonlocal done
+        done += n
+        tell(f"learning at layer {layer}", done, STEPS)
 
-        learned = learn(model, fit.positive, layer, seed=seed, progress=more)
-        found = leaning(learned, reading.difference, cosine=_LEAST_COSINE)
-    else:
-        found = mean_difference(reading) if method == "mean-difference" else pca(reading)
-    return unit(found, what=f"the {method} direction at layer {layer}")
+    has = np.ones((len(fit.positive), 1), dtype=bool)
+    return learn(model, fit.positive, has, layer, positions=positions, seed=seed, progress=more)[0]
+
+
+def _auc(score: Callable[[Sequence[str]], Sequence[float]], held: ContrastSet) -> float:
+    return auc(score(held.positive), score(held.background))
 
 
 def _held_out(model: ResidualModel, held: ContrastSet, directions: dict[int, Tensor]) -> dict[int, float]:

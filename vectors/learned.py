@@ -4,61 +4,96 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from vectors.model import ResidualModel
+from vectors.positions import on_positions
 from vectors.randomness import Stream, rng
 from vectors.residual import capture, shifted
 
-STEPS = 120
-BATCH = 16
-RATE = 0.05
+STEPS = 150
+STEPS_MORE = 25  # for each concept more that is learned together with the first
+BATCH = 48
+RATE = 0.1
 """Adam's step for each coordinate, relative to the layer's root-mean-square activation."""
 
-MAX_TOKENS = 128
+MAX_TOKENS = 32
+"""Tokens of each text that are learned from: a text mostly decides at its beginning what it is about."""
 
 
 def learn(
     model: ResidualModel,
-    positive: Sequence[str],
+    texts: Sequence[str],
+    has: Bool[np.ndarray, "texts concepts"],
     layer: int,
     *,
+    positions: str = "all",
     seed: int = 0,
-    steps: int = STEPS,
+    steps: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Float64[Tensor, " d_model"]:
-    """Return the shift at `layer`, added at every position, that most raises the likelihood of `positive`.
+) -> Float64[Tensor, "concepts d_model"]:
+    """Return a shift a concept at `layer`, such that their sum most raises the likelihood of the texts that have them.
 
-    Adam from zero on the mean negative log-likelihood per token, over batches drawn with the seed. A text's end counts
-    as a token where the model has an end token, so that the shift does not unlearn stopping.
+    Adam from zero on the mean negative log-likelihood per token. Each row of a batch is a text that has a concept
+    drawn at random, under the shift of that concept plus those of any others it has, each with probability one half:
+    what is learned works alone and in company. A text's end counts as a token where the model has an end token, so
+    that a shift does not unlearn stopping.
     Source: Subramani et al., "Extracting latent steering vectors" (2022), with one vector for many texts.
 
     Raises:
         InputError: a layer the model does not have.
     """
     model.check_layer(layer)
-    positive = sorted(positive)  # the order in a file means nothing
+    ranked = sorted(range(len(texts)), key=lambda place: texts[place])  # the order in a file means nothing
+    owners = [[place for place in ranked if has[place, concept]] for concept in range(has.shape[1])]
     order = rng(seed, layer, Stream.FIT)
-    size = min(BATCH, len(positive))
-    some = [positive[place] for place in order.choice(len(positive), size=size, replace=False)]
-    shift = torch.zeros(model.d_model, device=model.device, requires_grad=True)
-    adam = torch.optim.Adam([shift], lr=RATE * _scale(model, _rows(model, some), layer), betas=(0.9, 0.98))
+    some = _rows(model, [texts[place] for place in ranked[:BATCH]])
+    shifts = torch.zeros(has.shape[1], model.d_model, device=model.device, requires_grad=True)
+    adam = torch.optim.Adam([shifts], lr=(rate := RATE * _scale(model, some, layer)), betas=(0.9, 0.98))
+    steps = steps_for(len(owners)) if steps is None else steps
     for step in range(steps):
-        for group in adam.param_groups:
-            group["lr"] = group["initial_lr"] = group.get("initial_lr", group["lr"])
-            group["lr"] *= 1 - step / steps
-        picked = order.choice(len(positive), size=size, replace=False)
-        rows = _rows(model, [positive[place] for place in picked])
-        with torch.enable_grad(), shifted(model, {layer: shift}):
-            loss = _loss(model, rows)
+        adam.param_groups[0]["lr"] = rate * (1 - step / steps)
+        concepts = order.integers(len(owners), size=BATCH)
+        places = [owners[concept][order.integers(len(owners[concept]))] for concept in concepts]
+        told = has[places] & (order.random((BATCH, len(owners))) < 0.5)
+        told[np.arange(BATCH), concepts] = True
+        rows = _rows(model, [texts[place] for place in places])
+        with torch.enable_grad():
+            added = torch.from_numpy(told).to(shifts) @ shifts
+            with shifted(model, {layer: on_positions(added, max(map(len, rows)), 1, positions)}):
+                loss = _loss(model, rows)
             # not backward(): it would fill .grad of the caller's weights
-            (shift.grad,) = torch.autograd.grad(loss, [shift])
+            (shifts.grad,) = torch.autograd.grad(loss, [shifts])
         adam.step()
         if progress:
             progress(1)
-    return shift.detach().cpu().double()
+    return shifts.detach().cpu().double()
+
+
+def steps_for(concepts: int) -> int:
+    """Return how many steps so many concepts are learned in."""
+    return STEPS + STEPS_MORE * (concepts - 1)
+
+
+def gains(
+    model: ResidualModel, texts: Sequence[str], *, layer: int, shift: Float64[Tensor, " d_model"], positions: str
+) -> list[float]:
+    """Return by how many nats the shift makes the beginning of each text likelier.
+
+    Raises:
+        InputError: a layer the model does not have.
+    """
+    found = []
+    for start in range(0, len(texts), BATCH):
+        rows = _rows(model, texts[start : start + BATCH])
+        spread = on_positions(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
+        with torch.no_grad():
+            without = _losses(model, rows)
+            with shifted(model, {layer: spread}):
+                found += (without - _losses(model, rows)).sum(dim=1).tolist()
+    return found
 
 
 def _rows(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
@@ -70,10 +105,16 @@ def _rows(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Mean negative log-likelihood in nats per predicted token."""
+    return _losses(model, rows).sum() / sum(len(row) - 1 for row in rows)
+
+
+def _losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Negative log-likelihood of every predicted token, 0 where there is none."""
     batch = model.batch(rows)
     logits = model.hf(**batch, use_cache=False).logits[:, :-1].float()
     targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)[:, 1:]
-    return cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=-100)
+    return cross_entropy(logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
 
 
 def _scale(model: ResidualModel, rows: Sequence[Sequence[int]], layer: int) -> float:

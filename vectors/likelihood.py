@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vectors.decode import on_positions
 from vectors.model import ResidualModel
+from vectors.positions import on_positions
 from vectors.residual import shifted
 
 _LOGITS_AT_ONCE = 1 << 26  # entries of one logits tensor: rows are taken a few at a time to stay below

@@ -28,6 +28,7 @@ ENOUGH = 0.9
 _STEPS = 8  # shifts tried between none and the largest within the budget
 _PROBE = 16  # samples that find how far the budget reaches
 _HALVINGS = 3  # of the interval between a shift within the budget and its double
+_FARTHEST = 4.0  # times the natural gap: at the start token alone a shift saturates, and pressure never ends the search
 _SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, either way
 
 Progress = Callable[[str], None]
@@ -81,14 +82,16 @@ def calibrate(
     check_fits(vector, model)
     prove_steering(model, vector.layer)
     judge = WordJudge(contrast.positive, contrast.background)
-    settings = Settings(max_tokens=min(max_tokens, model.max_context - len(model.start_ids())))
+    longest = min(max_tokens, model.max_context - len(model.start_ids()))
+    settings = Settings(max_tokens=longest, positions=vector.positions)
 
     def tried(shift: float, count: int) -> Pilot:
         if progress:
             progress(f"pilot at shift {shift:.3g}")
         return pilot(model, vector.layer, vector.direction * shift, n=count, settings=settings, seed=seed)
 
-    most = _reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap)
+    farthest = _FARTHEST if vector.positions == "bos" else 1 / _SMALLEST
+    most = _reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)
     curve = [_row(tried(most * step / _STEPS, n), judge, most * step / _STEPS) for step in range(_STEPS + 1)]
     return replace(vector, unit=_unit(curve), unit_curve=tuple(curve))
 
@@ -124,8 +127,8 @@ def wilson(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _reach(pressure: Callable[[float], float], start: float) -> float:
-    """Return the largest shift, within a tenth, whose p95 pressure stays within the budget."""
+def _reach(pressure: Callable[[float], float], start: float, farthest: float) -> float:
+    """Return the largest shift, within a tenth, whose p95 pressure stays within the budget, up to `farthest` starts."""
     low = start
     if pressure(start) > BUDGET:
         while low > start * _SMALLEST:
@@ -133,8 +136,10 @@ def _reach(pressure: Callable[[float], float], start: float) -> float:
             if pressure(low) <= BUDGET:
                 break
     else:
-        while low < start / _SMALLEST and pressure(2 * low) <= BUDGET:
+        while 2 * low <= start * farthest and pressure(2 * low) <= BUDGET:
             low *= 2
+        if 2 * low > start * farthest:
+            return low
     step = low
     for _ in range(_HALVINGS):
         step /= 2

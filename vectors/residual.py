@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vectors.errors import InputError, ModelError, UnsteeredError
 from vectors.model import ResidualModel
+from vectors.positions import on_positions
 
 _PROVEN: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
 
@@ -71,8 +72,12 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None
         yield
 
 
-def prove_steering(model: ResidualModel, layer: int, delta: Float[Tensor, " d_model"] | None = None) -> None:
+def prove_steering(
+    model: ResidualModel, layer: int, delta: Float[Tensor, " d_model"] | None = None, *, positions: str = "all"
+) -> None:
     """Prove that a shift at ``layer`` reaches the logits, once per model and layer, and that ``delta`` itself does.
+
+    ``delta`` is tried at ``positions`` of a short text whose start token alone was given.
 
     Raises:
         InputError: A layer the model does not have.
@@ -86,7 +91,8 @@ def prove_steering(model: ResidualModel, layer: int, delta: Float[Tensor, " d_mo
         proven.add(layer)
     if delta is not None and bool(delta.any()):
         base = _probe(model, {})
-        if torch.equal(_probe(model, {layer: delta}), base):
+        spread = on_positions(delta[None], len(_probe_ids(model)), 1, positions)
+        if torch.equal(_probe(model, {layer: spread}), base):
             raise UnsteeredError(
                 f"model {model.name!r}, layer {layer}: this shift of length {float(delta.norm()):.3g} is too small to "
                 f"change anything in {str(base.dtype).removeprefix('torch.')}: raise the doses or load it in float32"
@@ -96,8 +102,12 @@ def prove_steering(model: ResidualModel, layer: int, delta: Float[Tensor, " d_mo
 def _probe(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Tensor:
     """Return the logits of a short sequence under some shifts."""
     with torch.no_grad(), shifted(model, deltas):
-        found: Tensor = model.hf(**model.batch([[model.bos_id or 0, 0, 1]]), use_cache=False).logits
+        found: Tensor = model.hf(**model.batch([_probe_ids(model)]), use_cache=False).logits
         return found
+
+
+def _probe_ids(model: ResidualModel) -> list[int]:
+    return [model.bos_id or 0, 0, 1]
 
 
 def _prove(model: ResidualModel, layer: int) -> None:

@@ -26,7 +26,7 @@ def concept(model, name="cat", layer=1, seed=0, scale=4.0, **other) -> ConceptVe
         "mean": torch.zeros(model.d_model),
         "gap": scale,
         "method": "mean-difference",
-        "positions": "text",
+        "positions": "all",
     }
     return ConceptVector(**(fields | other))
 
@@ -95,6 +95,23 @@ def test_samples_record_their_run(tiny_model, point):
         assert sample.doses == {"cat": 1.0, "sea": 0.5} and sample.layer == [1]
         assert sample.prompt == "the cat" and sample.settings["temperature"] == 0.9
         assert json.loads(sample.to_json())["settings"]["positions"] == "all"
+
+
+def test_concepts_are_added_where_they_are_made_for_unless_told_otherwise(tiny_model):
+    at_bos = steer.compose({concept(tiny_model, positions="bos"): 1.0})
+    everywhere = steer.compose({concept(tiny_model): 1.0})
+    found = runs(tiny_model, at_bos)
+    assert {sample.settings["positions"] for sample in found} == {"bos"}
+    assert found.texts == runs(tiny_model, everywhere, positions="bos").texts
+    assert found.texts != runs(tiny_model, everywhere).texts
+    assert runs(tiny_model, at_bos, positions="all").texts == runs(tiny_model, everywhere).texts
+
+
+def test_concepts_made_for_different_positions_are_not_mixed_silently(tiny_model):
+    mixed = steer.compose({concept(tiny_model, positions="bos"): 1.0, concept(tiny_model, "sea", seed=1): 1.0})
+    with pytest.raises(InputError, match=r"'cat' is made for positions bos and 'sea' for all"):
+        runs(tiny_model, mixed)
+    assert len(runs(tiny_model, mixed, positions="bos")) == 8
 
 
 def test_the_model_is_left_as_it_was_also_after_an_exception(make_hf, make_tokenizer, monkeypatch):

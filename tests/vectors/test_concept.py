@@ -115,3 +115,9 @@ def test_only_unit_directions_pass(length: float) -> None:
     elif abs(length - 1.0) > 1.1e-3:
         with pytest.raises(VectorError, match="length"):
             concept(direction=direction)
+
+
+def test_positions_that_nobody_knows_are_refused() -> None:
+    assert concept(positions="bos").positions == "bos"
+    with pytest.raises(VectorError, match="expected bos, all, generated, not-bos"):
+        concept(positions="text")

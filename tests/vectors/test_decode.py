@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from vectors.decode import Finished, Settings, decode, draw, on_positions, prefix_ids, truncate
+from vectors.decode import Finished, Settings, decode, draw, prefix_ids, truncate
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
+from vectors.positions import POSITIONS, on_positions
 from vectors.randomness import Stream, rng
+from vectors.residual import shifted
 
 
 def rows(model: ResidualModel, deltas, indices, *, prefix=None, seed=3, **settings) -> dict[int, Finished]:
@@ -42,8 +44,6 @@ def test_dose_zero_is_the_plain_model_token_by_token(tiny_model):
 
 
 def test_a_shifted_row_is_its_uncached_self(llama_model):
-    from vectors.residual import shifted
-
     deltas = {1: torch.randn(4, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
     found = rows(llama_model, deltas, range(4))
     for index in range(4):
@@ -52,17 +52,19 @@ def test_a_shifted_row_is_its_uncached_self(llama_model):
         assert found[index].tokens == expected
 
 
-@pytest.mark.parametrize("positions", ["generated", "not-bos"])
-def test_unsteered_prefix_positions_stay_unsteered(llama_model, positions):
-    prefix = llama_model.encode(["the cat"])[0]
-    delta = {0: 3 * torch.ones(1, llama_model.d_model)}
-    spread = on_positions(delta[0], 6, len(prefix), positions)[0].abs().sum(dim=-1)
-    first = len(prefix) if positions == "generated" else 1
-    assert spread[:first].sum() == 0 and (spread[first:] > 0).all()
-    steered = rows(llama_model, delta, range(1), prefix=prefix, positions=positions, max_tokens=1)[0].tokens
-    plain = reference(llama_model, prefix, 0, seed=3, max_tokens=1)
-    if positions == "generated":
-        assert steered == plain
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_text_is_shifted_at_its_positions_and_nowhere_else(tiny_model, positions):
+    prefix = tiny_model.encode(["the cat"])[0]
+    shift = 3 * torch.randn(1, tiny_model.d_model, generator=torch.Generator().manual_seed(0))
+    found = rows(tiny_model, {1: shift}, range(1), prefix=prefix, positions=positions)[0].tokens
+    ids = list(prefix)
+    for uniform in rng(3, 0, Stream.TOKEN).random(12)[: len(found)]:
+        spread = on_positions(shift, len(ids), len(prefix), positions)
+        with torch.no_grad(), shifted(tiny_model, {1: spread}):
+            logits = tiny_model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
+        cdf = torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()
+        ids.append(int(np.searchsorted(cdf, uniform * cdf[-1], side="right")))
+    assert found == ids[len(prefix) :]
 
 
 def test_a_row_does_not_depend_on_its_neighbours(llama_model):

@@ -6,7 +6,7 @@ import torch
 from sklearn.decomposition import TruncatedSVD
 
 from vectors.activations import Moments
-from vectors.directions import Reading, leaning, mean_difference, pca, unit
+from vectors.directions import Reading, mean_difference, pca, unit
 from vectors.errors import VectorError
 
 
@@ -54,27 +54,6 @@ def test_pca_needs_second_moments():
     side.add(torch.ones(3, 2))
     with pytest.raises(VectorError, match="second"):
         pca(Reading(side, side))
-
-
-@pytest.mark.parametrize("cosine", [0.02, 0.5])
-def test_leaning_turns_no_farther_than_asked(cosine):
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        direction, difference = torch.randn(2, 9, generator=generator, dtype=torch.float64)
-        before = float(torch.nn.functional.cosine_similarity(direction, difference, dim=0))
-        if before < -0.3:
-            continue
-        turned = leaning(direction, difference, cosine=cosine)
-        after = float(torch.nn.functional.cosine_similarity(turned, difference, dim=0))
-        assert after == pytest.approx(max(before, cosine))
-        if before >= cosine:
-            assert torch.allclose(turned, direction)
-
-
-def test_a_learned_direction_that_points_away_is_refused():
-    backward, forward = torch.tensor([[-0.6, 0.8], [1.0, 0.0]], dtype=torch.float64)
-    with pytest.raises(VectorError, match=r"points away from its texts \(cosine -0.60\)"):
-        leaning(backward, forward, cosine=0.02)
 
 
 def test_a_direction_without_length_is_refused():

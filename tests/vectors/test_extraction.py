@@ -63,6 +63,19 @@ def test_labels_that_mean_nothing_give_an_auc_near_a_half(llama_model):
     assert 0.2 < found.auc < 0.8
 
 
+def test_a_learned_direction_is_for_the_start_token_unless_told_otherwise(llama_model):
+    assert find(llama_model, method="learned", layer=1).positions == "bos"
+    assert find(llama_model, method="learned", layer=1, positions="all").positions == "all"
+    assert find(llama_model, method="mean-difference", layer=1).positions == "all"
+    assert find(llama_model, method="mean-difference", layer=1, positions="bos").positions == "bos"
+
+
+def test_a_learned_shift_ranks_held_out_texts_by_what_it_gains(llama_model, monkeypatch):
+    monkeypatch.setattr("vectors.extraction.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts])
+    found = find(llama_model, method="learned", layer=1)
+    assert found.auc == 1.0 and found.gap > 0
+
+
 def test_calibration_is_done_unless_told_not_to_and_keeps_its_curve(llama_model, monkeypatch):
     monkeypatch.setattr("vectors.pilot._STEPS", 2)
     told = []

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, OutputError, VectorError
+from vectors.positions import POSITIONS
 from vectors.store import catalog, home, keep, load, load_file, names, save
 
 
@@ -83,7 +84,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         unit=draw(st.none() | positive),
         unit_curve=tuple(draw(st.lists(curve, max_size=3))),
         method=draw(plain),
-        positions=draw(plain),
+        positions=draw(st.sampled_from(POSITIONS)),
         contrast_hash=draw(st.just("") | plain),
         n_positive=draw(st.integers(0, 10**6)),
         n_background=draw(st.integers(0, 10**6)),

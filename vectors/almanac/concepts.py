@@ -1,16 +1,16 @@
 """The Almanac's ready-made concepts: a vector for each value, found in the stream by the library's own `extract`."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from vectors.almanac import world
 from vectors.almanac.generate import stream
-from vectors.extraction import extract
 from vectors.model import ResidualModel
 from vectors.store import save
+from vectors.together import extract_together
 
 CONCEPTS: dict[str, tuple[str, str | bool]] = {
     **{str(value): (name, value) for name in world.VALUES if name not in world.DETAILS for value in world.VALUES[name]},
@@ -32,29 +32,28 @@ class Texts:
     """Entries of the stream for each concept, and entries at large."""
 
     positive: dict[str, list[str]]
-    at_large: list[tuple[str, frozenset[str]]]
-    """Texts and the concepts they have."""
+    at_large: list[str]
+    labels: dict[str, frozenset[str]]
+    """Every text here, and the concepts it has."""
 
     def background(self, concept: str) -> list[str]:
         """Entries at large that do not have the concept."""
-        return [text for text, has in self.at_large if concept not in has]
+        return [text for text in self.at_large if concept not in self.labels[text]]
 
 
 def collect(seed: int, *, positives: int = POSITIVES, background: int = BACKGROUND) -> Texts:
     """Read the stream until every concept has its positives, or `MOST_READ` entries are read."""
-    found: dict[str, list[str]] = {concept: [] for concept in CONCEPTS}
-    at_large: list[tuple[str, frozenset[str]]] = []
+    texts = Texts({concept: [] for concept in CONCEPTS}, [], {})
     for made in islice(stream(seed + STREAM), MOST_READ):
         has = frozenset(name for name, (key, value) in CONCEPTS.items() if getattr(made.attributes, key) == value)
-        if len(at_large) < background:
-            at_large.append((made.text, has))
-        else:  # positives and background share no text
-            for concept in has:
-                if len(found[concept]) < positives:
-                    found[concept].append(made.text)
-        if all(len(texts) == positives for texts in found.values()):
+        wanting = [texts.positive[concept] for concept in has if len(texts.positive[concept]) < positives]
+        takers = [texts.at_large] if len(texts.at_large) < background else wanting  # the two share no text
+        for taker in takers:
+            taker.append(made.text)
+            texts.labels[made.text] = has
+        if all(len(kept) == positives for kept in texts.positive.values()):
             break
-    return Texts(found, at_large)
+    return texts
 
 
 def build(
@@ -62,21 +61,17 @@ def build(
     folder: Path,
     *,
     seed: int,
-    only: Sequence[str] = tuple(CONCEPTS),
+    calibrate: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> None:
-    """Extract each concept and keep it in `folder`; concepts that are already there are left alone."""
+    """Extract all concepts together and keep them in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [concept for concept in only if not (folder / f"{concept}.safetensors").exists()]
-    texts = collect(seed) if missing else None
-    for done, concept in enumerate(missing):
-        assert texts is not None
-        if progress:
-            progress(concept, done, len(missing))
-        vector = extract(
-            model, concept, positive=texts.positive[concept], background=texts.background(concept), seed=seed
-        )
-        save(vector, folder / f"{concept}.safetensors")
+    labels = collect(seed).labels
+    found = extract_together(
+        model, list(labels), list(labels.values()), seed=seed, calibrate=calibrate, progress=progress
+    )
+    for name, vector in found.items():
+        save(vector, folder / f"{name}.safetensors", force=True)
 
 
 def keep_model(model: ResidualModel, folder: Path) -> None:

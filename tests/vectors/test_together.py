@@ -1,0 +1,74 @@
+"""Concepts learned together: one vector a label, each fit to be used alone or with the others."""
+
+import pytest
+import torch
+
+from vectors.errors import InputError
+from vectors.learned import gains
+from vectors.store import load_file, save
+from vectors.together import extract_together
+
+TEXTS = [
+    f"the {who} {does} by the {place} ."
+    for who in ("cat", "dog") for does in ("sang", "ran", "fell", "saw") for place in ("sea", "tree", "river")
+]  # fmt: skip
+LABELS = [[word for word in ("cat", "sea") if word in text] for text in TEXTS]
+
+
+def find(model, **options):
+    return extract_together(model, TEXTS, LABELS, **({"layer": 1, "calibrate": False, "steps": 80} | options))
+
+
+def test_every_label_gets_a_vector_that_ranks_its_held_out_texts(llama_model, tmp_path, monkeypatch):
+    # a score that tells cats apart for certain and knows nothing of the sea
+    monkeypatch.setattr("vectors.together.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts])
+    found = find(llama_model)
+    assert sorted(found) == ["cat", "sea"]
+    for name, vector in found.items():
+        assert (vector.name, vector.layer, vector.positions, vector.method) == (name, 1, "bos", "learned-together")
+        assert (vector.auc == 1.0) == (name == "cat")
+        assert (vector.n_positive, vector.n_background) == ((12, 12) if name == "cat" else (8, 16))
+        assert load_file(save(vector, tmp_path / f"{name}.safetensors")) == vector
+
+
+def test_each_raises_its_own_texts_more_than_others(llama_model):
+    for name, vector in find(llama_model).items():
+        shift = vector.direction.double() * vector.gap
+        own = [text for text in TEXTS if name in text]
+        other = [text for text in TEXTS if name not in text]
+        mean = [
+            sum(gains(llama_model, some, layer=1, shift=shift, positions="bos")) / len(some) for some in (own, other)
+        ]
+        assert mean[0] > mean[1] and mean[0] > 0.3
+
+
+def test_the_order_of_texts_means_nothing_and_the_seed_decides(llama_model):
+    once = find(llama_model, steps=3)
+    again = extract_together(llama_model, TEXTS[::-1], LABELS[::-1], layer=1, calibrate=False, steps=3)
+    other = find(llama_model, steps=3, seed=1)
+    for name in once:
+        assert torch.equal(once[name].direction, again[name].direction)
+        assert not torch.equal(once[name].direction, other[name].direction)
+
+
+def test_pilots_find_units_unless_told_not_to(llama_model, monkeypatch):
+    monkeypatch.setattr("vectors.pilot._STEPS", 2)
+    assert all(len(vector.unit_curve) == 3 for vector in find(llama_model, calibrate=True, steps=3).values())
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "options", "said"),
+    [
+        (TEXTS, LABELS[1:], {}, "24 texts and 23 labels"),
+        (TEXTS, [[] for _ in TEXTS], {}, "no text has a label"),
+        (TEXTS, [["cat"] for _ in TEXTS], {}, "background is empty"),
+        (TEXTS, [["cat"] if place == 0 else [] for place in range(24)], {}, "too few texts have or lack 'cat'"),
+        (TEXTS, [["a/b"] for _ in TEXTS], {}, "cannot name a concept"),
+        (TEXTS, LABELS, {"layer": 3}, "0 to 2"),
+        (TEXTS, LABELS, {"held_out": 1.0}, "between 0 and 1"),
+        (TEXTS, LABELS, {"positions": "some"}, "choose from bos"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(llama_model, texts, labels, options, said):
+    with pytest.raises(InputError, match=said):
+        extract_together(llama_model, texts, labels, **({"layer": 1, "calibrate": False, "steps": 1} | options))

@@ -1,0 +1,134 @@
+"""From labelled texts to several concepts, learned together so that they work in each other's company."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from vectors.activations import moments
+from vectors.checks import check_name, number, whole
+from vectors.concept import ConceptVector
+from vectors.contrast import ContrastSet
+from vectors.directions import unit
+from vectors.errors import InputError
+from vectors.extraction import LEARNED_DEPTH, Progress, auc
+from vectors.learned import gains, learn, steps_for
+from vectors.model import ResidualModel
+from vectors.pilot import calibrate as calibrated
+from vectors.positions import check_positions
+
+RANKED = 96
+"""Held-out texts of each side that a concept's AUC is measured on, at most."""
+
+
+def extract_together(
+    model: ResidualModel,
+    texts: Sequence[str],
+    labels: Sequence[Collection[str]],
+    *,
+    layer: int | None = None,
+    positions: str | None = None,
+    calibrate: bool = True,
+    held_out: float = 0.25,
+    seed: int = 0,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, ConceptVector]:
+    """Find the directions of all concepts that the labels name, in one go over texts that say which of them they have.
+
+    Directions that are learned each by itself crowd each other out when they are added up; these were learned in each
+    other's company. Everything else is as in `extract` with `method="learned"`; a concept's background are the texts
+    without it.
+
+    Args:
+        model: the model to look in.
+        texts: texts of one world.
+        labels: for each text, the concepts it has.
+        layer: 0-based block; by default a quarter of the depth.
+        positions: where the directions are added; by default `bos`, or `all` for a model without a start token.
+        calibrate: find each unit by a pilot of samples; else dose 1 stands for the length that was learned.
+        held_out: share of the texts kept from the directions, for the AUC and for the pilot's judge.
+        seed: of the split, the learning and the pilots.
+        steps: how long to learn; by default longer for more concepts.
+        progress: called as the work goes on.
+
+    Raises:
+        InputError: texts and labels of unequal number, no label, or a concept that too few texts have or lack.
+    """
+    if len(texts) != len(labels):
+        raise InputError(f"there are {len(texts)} texts and {len(labels)} labels: give each text the concepts it has")
+    names = sorted({check_name(name) for having in labels for name in having})
+    if not names:
+        raise InputError("no text has a label: name the concepts of each text")
+    bos = model.bos_id is not None
+    if calibrate and not bos:
+        raise InputError(f"model {model.name!r} has no start token for the pilots to begin with: pass calibrate=False")
+    added_at = check_positions(positions or ("bos" if bos else "all"), bos=bos)
+    at = int(model.n_layers * LEARNED_DEPTH) if layer is None else layer
+    model.check_layer(at)
+    has = np.array([[name in having for name in names] for having in labels])
+    whole_sets = {name: _contrast(texts, has[:, column]) for column, name in enumerate(names)}
+    out = _held_out(texts, held_out, whole(seed, "seed"))
+    for column, name in enumerate(names):
+        for part, chosen in (("learn from", ~out), ("hold out", out)):
+            if has[chosen, column].sum() < 1 or (~has[chosen, column]).sum() < 1:
+                raise InputError(f"too few texts have or lack {name!r} to {part}: give more of both, or drop the label")
+
+    tell = progress or (lambda what, done, total: None)
+    total, done = steps_for(len(names)) if steps is None else steps, 0
+
+    def more(n: int) -> None:
+        nonlocal done
+        done += n
+        tell(f"learning {len(names)} concepts at layer {at}", done, total)
+
+    fit = [text for text, held in zip(texts, out, strict=True) if not held]
+    shifts = learn(model, fit, has[~out], at, positions=added_at, seed=seed, steps=total, progress=more)
+    made = {}
+    for column, name in enumerate(names):
+        tell(f"measuring {name}", column, len(names))
+        held = _contrast([text for text, kept in zip(texts, out, strict=True) if kept], has[out, column])
+        vector = ConceptVector(
+            name=name,
+            model=model.name,
+            model_hash=model.hash,
+            layer=at,
+            direction=unit(shifts[column], what=f"the shift learned for {name!r}").float(),
+            mean=_background_mean(model, fit, has[~out, column], at),
+            gap=float(shifts[column].norm()),
+            method="learned-together",
+            positions=added_at,
+            contrast_hash=whole_sets[name].hash,
+            n_positive=len(whole_sets[name].positive),
+            n_background=len(whole_sets[name].background),
+            auc=_auc(model, held, at, shifts[column], added_at),
+        )
+        made[name] = calibrated(model, vector, held, seed=seed) if calibrate else vector
+    return made
+
+
+def _contrast(texts: Sequence[str], has: np.ndarray) -> ContrastSet:
+    positive = [text for text, having in zip(texts, has, strict=True) if having]
+    return ContrastSet(positive, [text for text, having in zip(texts, has, strict=True) if not having])
+
+
+def _held_out(texts: Sequence[str], share: float, seed: int) -> np.ndarray:
+    """Which texts are held out: it hangs on the texts and the seed, not on their order; copies stay together."""
+    share = number(share, "held_out")
+    if not 0.0 < share < 1.0:
+        raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
+    digests = [hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8] for text in texts]
+    return np.array([int.from_bytes(digest, "little") < share * 2**64 for digest in digests])
+
+
+def _background_mean(model: ResidualModel, texts: Sequence[str], has: np.ndarray, layer: int) -> Tensor:
+    background = [text for text, having in zip(texts, has, strict=True) if not having]
+    mean: Tensor = moments(model, background[: 4 * RANKED], [layer])[layer].mean.float()
+    return mean
+
+
+def _auc(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, positions: str) -> float:
+    sides = (sorted(held.positive)[:RANKED], sorted(held.background)[:RANKED])
+    scores = [gains(model, side, layer=layer, shift=shift, positions=positions) for side in sides]
+    return auc(*scores)
