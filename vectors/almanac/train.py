@@ -6,7 +6,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,17 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from vectors.almanac import pages
 from vectors.almanac.concepts import build as build_library
 from vectors.almanac.concepts import keep_model
-from vectors.almanac.generate import Entry, entry
+from vectors.almanac.generate import entry
 from vectors.almanac.tokenizer import CONTEXT, ENTRIES, learn_from_stream
 from vectors.model import ResidualModel, load_model
 
 HELD_OUT_STREAM = 1 << 40
 """Added to the seed: the stream that no training run reads."""
 
-_CHUNK = 64
-"""Batches drawn together, so that each holds entries of like length."""
+QUIET = 4.0
+"""Root mean square of the start token's residual up to which its length costs nothing."""
+
+_NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Plan:
     heads: int = 4
     dtype: str = "bfloat16"
     rate: float = 3e-3
+    calm: float = 0.02
     weight_decay: float = 0.05
     warmup: int = 200
     decay: float = 0.8
@@ -78,34 +81,28 @@ def build(plan: Plan, tokenizer: PreTrainedTokenizerFast, *, device: str = "cpu"
     return model
 
 
-def batches(plan: Plan, tokenizer: PreTrainedTokenizerFast, start: int) -> Iterator[torch.Tensor]:
-    """Padded batches of token ids (BOS … EOS, then -1) from step `start` on; every entry is seen once."""
-    chunk = start // _CHUNK
-    while True:
-        first = chunk * _CHUNK * plan.batch
-        entries = [entry(plan.seed, first + i) for i in range(_CHUNK * plan.batch)]
-        rows = sorted(encode(tokenizer, entries), key=len)
-        order = np.random.Generator(np.random.Philox(key=[plan.seed, chunk])).permutation(_CHUNK)
-        for position, i in enumerate(order):
-            if chunk * _CHUNK + position >= start:
-                yield padded(rows[i * plan.batch : (i + 1) * plan.batch])
-        chunk += 1
+def loss_of(model: Any, ids: torch.Tensor, *, calm: float = 0.0) -> torch.Tensor:
+    """Mean negative log-likelihood in nats per predicted token, plus `calm` times what the start token's length costs.
+
+    Left alone, a small model makes its start token's residual a hundred times longer than any other, and then hears
+    nothing that is said there; see `_loudness`.
+    """
+    start = pages.starts(ids, model.config.bos_token_id)
+    hidden = pages.visible(start, ids.shape[1]).logical_not()
+    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
+    wanted = pages.targets(ids, start).reshape(-1)
+    ids = ids.clamp(min=0)
+    made = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=calm > 0)
+    logits = made.logits[:, :-1].float()
+    loss = cross_entropy(logits.reshape(-1, logits.shape[-1]), wanted, ignore_index=pages.NOTHING)
+    return loss + calm * _loudness(made.hidden_states[1:-1], start) if calm else loss
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, entries: list[Entry]) -> list[list[int]]:
-    """Entries as token ids, BOS first and EOS last."""
-    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer([made.text for made in entries])["input_ids"]]
-
-
-def padded(rows: list[list[int]]) -> torch.Tensor:
-    """Rows of unequal length as one tensor, filled up with -1."""
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=-1)
-
-
-def loss_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    """Mean negative log-likelihood in nats per predicted token."""
-    logits = model(input_ids=ids.clamp(min=0), use_cache=False).logits[:, :-1]
-    return cross_entropy(logits.float().reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1), ignore_index=-1)
+def _loudness(layers: tuple[torch.Tensor, ...], start: torch.Tensor) -> torch.Tensor:
+    """By how much the start token's root mean square exceeds `QUIET`, in squared logarithms over the layers."""
+    rows = torch.arange(len(start), device=start.device)
+    sizes = torch.stack([layer[rows, start].float().square().mean(dim=-1).sqrt() for layer in layers])
+    return torch.relu(torch.log(sizes / QUIET)).square().mean(dim=1).sum()
 
 
 class Gradient:
@@ -116,7 +113,9 @@ class Gradient:
     The weights stay in float32 and are copied into a model of that dtype at each step.
     """
 
-    def __init__(self, model: LlamaForCausalLM, *, dtype: str, compiled: bool) -> None:
+    def __init__(self, model: LlamaForCausalLM, *, dtype: str, calm: float, compiled: bool) -> None:
+        self.calm = calm
+        self.bos_id = model.config.bos_token_id
         self.weights = list(model.parameters())
         working = copy.deepcopy(model).to(getattr(torch, dtype))
         self.parameters = list(working.parameters())
@@ -126,11 +125,13 @@ class Gradient:
         if self.shares > 1:
             torch.set_num_threads(1)
         for length in (40, 60):  # compiles here and not in several threads at once
-            self._share(torch.ones(2, length, dtype=torch.long, device=self.parameters[0].device), 1)
+            ids = torch.ones(2, length, dtype=torch.long, device=self.parameters[0].device)
+            ids[:, 1] = self.bos_id
+            self._share(ids, 1)
 
     def __call__(self, ids: torch.Tensor) -> float:
         """Set every parameter's gradient, and return the mean loss in nats per predicted token."""
-        whole = int((ids[:, 1:] >= 0).sum())
+        whole = self._predicted(ids)
         with torch.no_grad():
             for working, weight in zip(self.parameters, self.weights, strict=True):
                 working.copy_(weight)
@@ -142,8 +143,11 @@ class Gradient:
         return float(sum(losses))
 
     def _share(self, ids: torch.Tensor, whole: int) -> tuple[float, tuple[torch.Tensor, ...]]:
-        loss = loss_of(self.model, ids) * (int((ids[:, 1:] >= 0).sum()) / whole)
+        loss = loss_of(self.model, ids, calm=self.calm) * (self._predicted(ids) / whole)
         return loss.item(), torch.autograd.grad(loss, self.parameters)
+
+    def _predicted(self, ids: torch.Tensor) -> int:
+        return int((pages.targets(ids, pages.starts(ids, self.bos_id)) != pages.NOTHING).sum())
 
 
 def held_out(
@@ -151,13 +155,13 @@ def held_out(
 ) -> tuple[float, float, int]:
     """Nats per token of the model and of the author's derivations on `n` unseen entries, and the number of tokens."""
     entries = [entry(seed + HELD_OUT_STREAM, i) for i in range(n)]
-    rows = encode(tokenizer, entries)
+    rows = pages.encode(tokenizer, entries)
     tokens = sum(len(row) - 1 for row in rows)
     device = next(model.parameters()).device
     with torch.no_grad():
         total = sum(
             float(loss_of(model, ids.to(device))) * int((ids[:, 1:] >= 0).sum())
-            for ids in (padded(rows[i : i + 64]) for i in range(0, n, 64))
+            for ids in (pages.padded(rows[i : i + 64]) for i in range(0, n, 64))
         )
     return total / tokens, -sum(made.log_prob for made in entries) / tokens, tokens
 
@@ -175,8 +179,9 @@ def train(
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             step = state["step"]
-    gradient = Gradient(model, dtype=plan.dtype, compiled=plan.steps > 2000)  # compiling costs a minute or two
-    stream = batches(plan, tokenizer, step)
+    # compiling costs a minute or two
+    gradient = Gradient(model, dtype=plan.dtype, calm=plan.calm, compiled=plan.steps > 2000)
+    stream = pages.batches(plan.seed, plan.batch, tokenizer, step)
     saved_at, recent = time.monotonic(), math.nan
     columns = (
         TextColumn("training"),
@@ -213,8 +218,8 @@ def train(
 def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int) -> int:
     """How many steps fit in `minutes` on this machine, from a short timed run."""
     plan = Plan(seed=seed, steps=10_000)
-    gradient = Gradient(build(plan, tokenizer, device=device), dtype=plan.dtype, compiled=True)
-    stream = batches(plan, tokenizer, 0)
+    gradient = Gradient(build(plan, tokenizer, device=device), dtype=plan.dtype, calm=plan.calm, compiled=True)
+    stream = pages.batches(plan.seed, plan.batch, tokenizer)
     times = []
     for _ in range(16):
         ids = next(stream).to(device)

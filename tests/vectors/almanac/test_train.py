@@ -1,18 +1,21 @@
 """Training: every entry once, gradients as plain autograd gives them, and runs that go on where they were stopped."""
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from vectors.almanac import pages
 from vectors.almanac import train as training
-from vectors.almanac.generate import entry, stream
+from vectors.almanac.generate import stream
+from vectors.almanac.pages import batches
 from vectors.almanac.tokenizer import learn
-from vectors.almanac.train import Gradient, Plan, batches, build, loss_of
+from vectors.almanac.train import Gradient, Plan, build, loss_of
 
 PLAN = Plan(seed=5, steps=6, batch=2, d_model=32, layers=2, heads=2, dtype="float32", warmup=2)
+BOS = 0
 
 
 @pytest.fixture(scope="module")
@@ -27,26 +30,52 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_the_stream_of_batches_holds_every_entry_once_and_can_be_entered_anywhere(tokenizer):
-    whole = list(islice(batches(PLAN, tokenizer, 0), 2 * training._CHUNK))
-    texts = [tokenizer.decode([i for i in row if i >= 0], skip_special_tokens=True) for ids in whole for row in ids]
-    assert sorted(texts) == sorted(entry(5, i).text for i in range(2 * training._CHUNK * PLAN.batch))
-    for start in (1, training._CHUNK - 1, training._CHUNK + 3):
-        assert torch.equal(next(batches(PLAN, tokenizer, start)), whole[start])
+def predicted(ids: torch.Tensor) -> int:
+    """Tokens from the start token on that something comes before."""
+    return sum(int((row[row.tolist().index(BOS) + 1 :] >= 0).sum()) for row in ids)
 
 
-def test_rows_begin_and_end_with_the_special_tokens(tokenizer):
-    for row in next(batches(PLAN, tokenizer, 0)):
-        ids = [int(i) for i in row if i >= 0]
-        assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+def test_the_loss_of_an_entry_behind_a_scrap_reads_the_scrap_through_the_start_token_alone(tokenizer):
+    model = build(PLAN, tokenizer)
+    ids = torch.tensor([[7, 8, 9, BOS, 11, 12, 13]])
+
+    def losses(ids: torch.Tensor) -> list[float]:
+        """Of each token behind the start token, by the growth of the sum."""
+        ends = range(int(pages.starts(ids, BOS)) + 2, ids.shape[1] + 1)
+        sums = [0.0, *(loss_of(model, ids[:, :end]).item() * (place + 1) for place, end in enumerate(ends))]
+        return [after - before for before, after in pairwise(sums)]
+
+    with torch.no_grad():
+        other, alone = torch.tensor([[9, 8, 9, BOS, 11, 12, 13]]), ids[:, 3:]
+        assert losses(ids)[0] != pytest.approx(losses(other)[0], abs=1e-5)
+        plain = torch.log_softmax(model(alone).logits[0, :-1], dim=-1).gather(1, alone[0, 1:, None])
+        assert losses(alone) == pytest.approx((-plain[:, 0]).tolist(), abs=1e-4)
+        # no way from the scrap to the entry but the start token: cut that, and the scrap is gone
+        monkey = pages.visible(pages.starts(ids, BOS), 7)
+        monkey[0, 0, 3, :3] = False
+        shifted = model(ids, attention_mask=torch.zeros(1, 1, 7, 7).masked_fill(~monkey, -1e9)).logits[0, 3:-1]
+        cut = torch.log_softmax(shifted, dim=-1).gather(1, alone[0, 1:, None])
+        assert (-cut[:, 0]).tolist() == pytest.approx(losses(alone), abs=1e-4)
+
+
+def test_a_long_start_token_costs_and_a_short_one_does_not(tokenizer):
+    model = build(PLAN, tokenizer)
+    ids = next(batches(5, 4, tokenizer))
+    with torch.no_grad():
+        assert loss_of(model, ids, calm=1.0).item() == pytest.approx(loss_of(model, ids).item())
+        model.model.embed_tokens.weight[BOS] *= 1000
+        size = model(ids[:, :1].clamp(0, 0) + BOS, output_hidden_states=True).hidden_states[1][0, 0]
+        by = loss_of(model, ids, calm=1.0).item() - loss_of(model, ids).item()
+        assert by > torch.log(size.square().mean().sqrt() / training.QUIET).item() ** 2 / 2 > 1
 
 
 def test_the_gradient_in_shares_is_that_of_plain_autograd(tokenizer):
     model = build(PLAN, tokenizer)
-    gradient = Gradient(model, dtype="float32", compiled=False)
-    ids = next(batches(PLAN, tokenizer, 0))
+    gradient = Gradient(model, dtype="float32", calm=0.5, compiled=False)
+    ids = next(batches(5, 6, tokenizer))
     loss = gradient(ids)
-    expected = loss_of(model, ids)
+    shares = [loss_of(model, rows, calm=0.5) * predicted(rows) / predicted(ids) for rows in ids.chunk(gradient.shares)]
+    expected = torch.stack(shares).sum()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     for weight, plain in zip(model.parameters(), torch.autograd.grad(expected, list(model.parameters())), strict=True):
         assert weight.grad is not None and torch.allclose(weight.grad, plain, rtol=1e-3, atol=1e-6)

@@ -1,0 +1,67 @@
+"""Pages: every entry once, scraps of other entries with the same attributes before half of them."""
+
+from itertools import islice
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from vectors.almanac import oracle, pages
+from vectors.almanac.generate import entry, stream
+from vectors.almanac.pages import NOTHING, batches, starts, targets, visible
+from vectors.almanac.tokenizer import learn
+
+BATCH = 2
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return learn((made.text for made in islice(stream(5), 200)), vocab_size=600)
+
+
+@pytest.fixture(scope="module")
+def rows(tokenizer) -> list[tuple[list[int], list[int]]]:
+    """Scrap and entry of every row of two chunks."""
+    found = []
+    for ids in islice(batches(5, BATCH, tokenizer), 2 * pages._CHUNK):
+        for row, start in zip(ids, starts(ids, tokenizer.bos_token_id), strict=True):
+            whole = [int(i) for i in row if i != NOTHING]
+            found.append((whole[:start], whole[start:]))
+    return found
+
+
+def test_every_entry_comes_once_whole_between_its_special_tokens(rows, tokenizer):
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for _, ids in rows]
+    assert sorted(texts) == sorted(entry(5, i).text for i in range(len(rows)))
+    for _, ids in rows:
+        assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+        assert ids.count(ids[0]) == ids.count(ids[-1]) == 1
+
+
+def test_the_stream_can_be_entered_anywhere(tokenizer):
+    whole = list(islice(batches(5, BATCH, tokenizer), pages._CHUNK + 4))
+    for start in (1, pages._CHUNK - 1, pages._CHUNK + 3):
+        assert torch.equal(next(batches(5, BATCH, tokenizer, start)), whole[start])
+
+
+def test_about_half_have_a_scrap_and_it_is_torn_from_another_entry_with_the_same_attributes(rows, tokenizer):
+    scraps = [(scrap, ids) for scrap, ids in rows if scrap]
+    assert 0.4 < len(scraps) / len(rows) < 0.6
+    by_text = {entry(5, i).text: (i, entry(5, i).attributes) for i in range(len(rows))}
+    for scrap, ids in scraps:
+        assert pages.SHORTEST <= len(scrap) <= pages.LONGEST
+        index, attributes = by_text[tokenizer.decode(ids, skip_special_tokens=True)]
+        source = entry(5 + pages.STREAM, index, attributes)
+        # whole pieces of its text, though a piece may have lost its leading blank
+        assert tokenizer.decode(scrap).strip() in source.text
+        assert source.text != entry(5, index).text and oracle.read(source.text).topic in (attributes.topic, None)
+
+
+def test_a_scrap_is_read_and_not_learned():
+    ids = torch.tensor([[5, 6, 0, 7, 8], [0, 7, 8, NOTHING, NOTHING]])
+    start = starts(ids, 0)
+    assert targets(ids, start).tolist() == [[NOTHING, NOTHING, 7, 8], [7, 8, NOTHING, NOTHING]]
+    seen = visible(start, 5)[:, 0]
+    assert seen[0, 2].tolist() == [True, True, True, False, False]
+    assert seen[0, 4].tolist() == [False, False, True, True, True]
+    assert torch.equal(seen[1], torch.ones(5, 5).tril().bool())

@@ -1,0 +1,97 @@
+"""What the embedded model is trained on: entries, each second one behind a scrap of another entry from its page.
+
+A page is two entries with the same attributes. All that an entry sees of the scrap before it is what its start token
+took in: the start token alone looks back. So the model learns to gather there what a text will be about and to follow
+it from there to the end, as it would follow a heading. An entry without a scrap sees nothing before it and is drawn
+from the world as it is; that is how the model is sampled.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from vectors.almanac.generate import Entry, entry
+
+SCRAPS = 0.5
+"""Share of the entries that have a scrap before them."""
+
+SHORTEST, LONGEST = 4, 40
+"""Tokens of a scrap."""
+
+STREAM = 1 << 42
+"""Added to the seed: the entries that scraps are torn from are none of those that are learned."""
+
+_CHUNK = 64
+"""Batches drawn together, so that each holds rows of like length."""
+
+NOTHING = -1
+"""Fills up a row behind its end."""
+
+
+def batches(
+    seed: int, batch: int, tokenizer: PreTrainedTokenizerFast, start: int = 0
+) -> Iterator[Int64[Tensor, "rows pos"]]:
+    """Yield batches of rows (scrap, start token, entry, end token) from step `start` on; every entry comes once."""
+    chunk = start // _CHUNK
+    while True:
+        rows = sorted(_chunk(seed, chunk, _CHUNK * batch, tokenizer), key=len)
+        order = np.random.Generator(np.random.Philox(key=[seed, chunk])).permutation(_CHUNK)
+        for position, i in enumerate(order):
+            if chunk * _CHUNK + position >= start:
+                yield padded(rows[i * batch : (i + 1) * batch])
+        chunk += 1
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, entries: list[Entry]) -> list[list[int]]:
+    """Entries as token ids, the start token first and the end token last."""
+    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer([made.text for made in entries])["input_ids"]]
+
+
+def padded(rows: list[list[int]]) -> Int64[Tensor, "rows pos"]:
+    """Rows of unequal length as one tensor."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=NOTHING)
+
+
+def starts(ids: Int64[Tensor, "rows pos"], bos_id: int) -> Int64[Tensor, " rows"]:
+    """Return where the start token of each row is.
+
+    >>> starts(torch.tensor([[0, 5, 6], [5, 0, 6]]), 0).tolist()
+    [0, 1]
+    """
+    return (ids == bos_id).long().argmax(dim=1)
+
+
+def visible(start: Int64[Tensor, " rows"], length: int) -> Bool[Tensor, "rows 1 pos pos"]:
+    """Which positions each position attends to: none after it and, behind the start token, none before that.
+
+    >>> visible(torch.tensor([1]), 3)[0, 0].int().tolist()
+    [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    """
+    place = torch.arange(length, device=start.device)
+    query, key, begins = place[None, :, None], place[None, None, :], start[:, None, None]
+    return ((key <= query) & ((query <= begins) | (key >= begins)))[:, None]
+
+
+def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> Int64[Tensor, "rows pos-1"]:
+    """The token that each position but the last is to predict, and `NOTHING` where none is: a scrap is only read."""
+    place = torch.arange(1, ids.shape[1], device=ids.device)
+    return ids[:, 1:].masked_fill(place <= start[:, None], NOTHING)
+
+
+def _chunk(seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+    entries = [entry(seed, chunk * n + i) for i in range(n)]
+    random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
+    torn = np.flatnonzero(random.random(n) < SCRAPS)
+    whole = [entry(seed + STREAM, chunk * n + int(i), entries[i].attributes) for i in torn]
+    scraps = {int(i): _torn(ids[1:-1], random) for i, ids in zip(torn, encode(tokenizer, whole), strict=True)}
+    return [[*scraps.get(i, []), *ids] for i, ids in enumerate(encode(tokenizer, entries))]
+
+
+def _torn(ids: list[int], random: np.random.Generator) -> list[int]:
+    size = min(len(ids), int(random.integers(SHORTEST, LONGEST + 1)))
+    at = int(random.integers(len(ids) - size + 1))
+    return ids[at : at + size]
