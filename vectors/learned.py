@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -16,8 +16,13 @@ from vectors.residual import capture, shifted
 STEPS = 150
 STEPS_MORE = 25  # for each concept more that is learned together with the first
 BATCH = 48
-RATE = 0.1
+RATE = 0.3
 """Adam's step for each coordinate, relative to the layer's root-mean-square activation."""
+
+SEARCHED = 0.8
+"""Largest radius that the shifts are learned to bear."""
+
+_RIDGE = 1e-4  # on the Gram matrix, so that two concepts may be parallel on the way
 
 MAX_TOKENS = 32
 """Tokens of each text that are learned from: a text mostly decides at its beginning what it is about."""
@@ -34,12 +39,13 @@ def learn(
     steps: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Float64[Tensor, "concepts d_model"]:
-    """Return a shift a concept at `layer`, such that their sum most raises the likelihood of the texts that have them.
+    """Return a shift a concept at `layer`, which composed most raise the likelihood of the texts that have them.
 
-    Adam from zero on the mean negative log-likelihood per token. Each row of a batch is a text that has a concept
-    drawn at random, under the shift of that concept plus those of any others it has, each with probability one half:
-    what is learned works alone and in company. A text's end counts as a token where the model has an end token, so
-    that a shift does not unlearn stopping.
+    Adam from near zero on the mean negative log-likelihood per token. Each row of a batch is a text that has a concept
+    drawn at random, under the shift of that concept composed with those of any others it has, each with probability
+    one half, and pushed off in a direction of its own as a radius would: what is learned works alone, in company and
+    in a search. A text's end counts as a token where the model has an end token, so that a shift does not unlearn
+    stopping.
     Source: Subramani et al., "Extracting latent steering vectors" (2022), with one vector for many texts.
 
     Raises:
@@ -50,8 +56,9 @@ def learn(
     owners = [[place for place in ranked if has[place, concept]] for concept in range(has.shape[1])]
     order = rng(seed, layer, Stream.FIT)
     some = _rows(model, [texts[place] for place in ranked[:BATCH]])
-    shifts = torch.zeros(has.shape[1], model.d_model, device=model.device, requires_grad=True)
-    adam = torch.optim.Adam([shifts], lr=(rate := RATE * _scale(model, some, layer)), betas=(0.9, 0.98))
+    rate = RATE * _scale(model, some, layer)
+    shifts = _normal(order, has.shape[1], model).mul_(rate).requires_grad_(True)
+    adam = torch.optim.Adam([shifts], lr=rate, betas=(0.9, 0.98))
     steps = steps_for(len(owners)) if steps is None else steps
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * (1 - step / steps)
@@ -61,7 +68,9 @@ def learn(
         told[np.arange(BATCH), concepts] = True
         rows = _rows(model, [texts[place] for place in places])
         with torch.enable_grad():
-            added = torch.from_numpy(told).to(shifts) @ shifts
+            added = composed(shifts, torch.from_numpy(told).to(shifts.device))
+            radii = torch.from_numpy(order.random((BATCH, 1)) * SEARCHED).to(added)
+            added = added + radii * _outward(added.detach(), _normal(order, BATCH, model))
             with shifted(model, {layer: on_positions(added, max(map(len, rows)), 1, positions)}):
                 loss = _loss(model, rows)
             # not backward(): it would fill .grad of the caller's weights
@@ -70,6 +79,23 @@ def learn(
         if progress:
             progress(1)
     return shifts.detach().cpu().double()
+
+
+def composed(
+    shifts: Float[Tensor, "concepts d_model"], told: Bool[Tensor, "rows concepts"]
+) -> Float[Tensor, "rows d_model"]:
+    """Return for each row the smallest shift whose projection on each told concept is that concept's own shift.
+
+    >>> composed(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[True, True]])).round(decimals=2).tolist()
+    [[1.0, 1.0]]
+    """
+    inside = told.to(shifts)
+    lengths = shifts.norm(dim=1).clamp(min=torch.finfo(shifts.dtype).tiny)
+    directions = shifts / lengths[:, None]
+    gram = inside[:, :, None] * (directions @ directions.T) * inside[:, None, :]
+    rest = torch.diag_embed(1 - inside + _RIDGE)
+    weights = torch.linalg.solve(gram + rest, (inside * lengths)[:, :, None])[:, :, 0]
+    return weights @ directions
 
 
 def steps_for(concepts: int) -> int:
@@ -115,6 +141,18 @@ def _losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Tensor:
     logits = model.hf(**batch, use_cache=False).logits[:, :-1].float()
     targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)[:, 1:]
     return cross_entropy(logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
+
+
+def _outward(shifts: Tensor, drawn: Tensor) -> Tensor:
+    """Return what was drawn at right angles to each shift, as long as the shift."""
+    lengths = shifts.norm(dim=1, keepdim=True)
+    along = shifts / lengths
+    rest = drawn - (drawn * along).sum(dim=1, keepdim=True) * along
+    return rest / rest.norm(dim=1, keepdim=True) * lengths
+
+
+def _normal(order: np.random.Generator, rows: int, model: ResidualModel) -> Tensor:
+    return torch.from_numpy(order.standard_normal((rows, model.d_model), dtype=np.float32)).to(model.device)
 
 
 def _scale(model: ResidualModel, rows: Sequence[Sequence[int]], layer: int) -> float:

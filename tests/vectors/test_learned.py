@@ -99,3 +99,26 @@ def test_weights_keep_neither_gradients_nor_changes(make_hf, make_tokenizer):
 def test_a_layer_out_of_range_is_refused(llama_model):
     with pytest.raises(InputError, match="layers 0 to 2"):
         learn(llama_model, CATS, ALL, 3)
+
+
+def test_composed_shifts_are_the_smallest_with_the_projections_of_their_own():
+    random = np.random.default_rng(0)
+    shifts, told = random.standard_normal((5, 12)) * random.uniform(1, 9, (5, 1)), random.random((20, 5)) < 0.5
+    found = learned.composed(torch.from_numpy(shifts), torch.from_numpy(told))
+    for row, chosen in zip(found.numpy(), told, strict=True):
+        lengths = np.linalg.norm(shifts[chosen], axis=1)
+        expected = np.linalg.lstsq(shifts[chosen] / lengths[:, None], lengths)[0] if chosen.any() else np.zeros(12)
+        assert np.allclose(row, expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_push_is_at_right_angles_to_the_shift_and_as_long():
+    shifts, drawn = torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(0))
+    pushes = learned._outward(shifts, drawn)
+    assert torch.allclose((pushes * shifts).sum(dim=1), torch.zeros(7), atol=1e-5)
+    assert torch.allclose(pushes.norm(dim=1), shifts.norm(dim=1), rtol=1e-5)
+
+
+def test_pushes_are_part_of_learning(llama_model, monkeypatch):
+    pushed = learn(llama_model, CATS, ALL, 1, positions="bos", steps=5)
+    monkeypatch.setattr(learned, "SEARCHED", 0.0)
+    assert not torch.equal(pushed, learn(llama_model, CATS, ALL, 1, positions="bos", steps=5))
