@@ -57,6 +57,17 @@ def marginals(read: list[Attributes], seed: int) -> list[list[object]]:
     return rows
 
 
+def by_form(read: list[Attributes]) -> list[list[object]]:
+    """How many entries of each form read as complete; an entry without a form is in no row."""
+    rows = []
+    for form in world.VALUES["form"]:
+        there = [one for one in read if one.form == form]
+        hits = sum(oracle.complete(one) for one in there)
+        low, high = wilson(hits, len(there))
+        rows.append([form, f"{hits / len(there):.4f}", f"{low:.4f} to {high:.4f}", len(there)])
+    return rows
+
+
 def rates(read: list[Attributes]) -> list[list[object]]:
     """Single conditional events, with Wilson intervals."""
     elsewhere = [topic for topic in world.VALUES["topic"] if topic != "waterfall"]
@@ -137,6 +148,8 @@ def main() -> None:
                 ["sonnet, quantum and cat together, unsteered", f"{triple}", ""],
             ],
         ),
+        "",
+        table(["form", "complete", "95 % interval", "n"], by_form(read)),
         "",
         table(["attribute", "TV", "noise floor", "bar", "met", "oracle abstains"], marginals(read, options.seed)),
         "",
