@@ -95,7 +95,8 @@ def composed(
     gram = inside[:, :, None] * (directions @ directions.T) * inside[:, None, :]
     rest = torch.diag_embed(1 - inside + _RIDGE)
     weights = torch.linalg.solve(gram + rest, (inside * lengths)[:, :, None])[:, :, 0]
-    return weights @ directions
+    added: Tensor = weights @ directions
+    return added
 
 
 def steps_for(concepts: int) -> int:
@@ -148,7 +149,8 @@ def _outward(shifts: Tensor, drawn: Tensor) -> Tensor:
     lengths = shifts.norm(dim=1, keepdim=True)
     along = shifts / lengths
     rest = drawn - (drawn * along).sum(dim=1, keepdim=True) * along
-    return rest / rest.norm(dim=1, keepdim=True) * lengths
+    pushes: Tensor = rest / rest.norm(dim=1, keepdim=True) * lengths
+    return pushes
 
 
 def _normal(order: np.random.Generator, rows: int, model: ResidualModel) -> Tensor:

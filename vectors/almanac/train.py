@@ -115,7 +115,7 @@ class Gradient:
 
     def __init__(self, model: LlamaForCausalLM, *, dtype: str, calm: float, compiled: bool) -> None:
         self.calm = calm
-        self.bos_id = model.config.bos_token_id
+        self.bos_id: int = model.config.bos_token_id or 0
         self.weights = list(model.parameters())
         working = copy.deepcopy(model).to(getattr(torch, dtype))
         self.parameters = list(working.parameters())
