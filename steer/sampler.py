@@ -64,14 +64,7 @@ def sample(
     if output is None and (force or resume):
         raise InputError("force and resume are about an output file: name it with output=")
     composed = _composed(point, model)
-    settings = Settings(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        positions=composed.positions if positions is None else positions,
-    )
+    settings = _settings(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
 
     def made(skip: Collection[int]) -> Iterator[Sample]:
         return stream(
@@ -144,14 +137,7 @@ def stream(
         UnsteeredError: a shift that does not reach the logits; no text is returned then.
     """
     composed = _composed(point, model)
-    settings = Settings(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        positions=composed.positions if positions is None else positions,
-    )
+    settings = _settings(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
     check_positions(settings.positions, bos=model.bos_id is not None)
     whole(batch_size, "batch_size", low=1)
     perturb(composed, 1, radius, seed=seed, geometry=geometry)  # refuses a bad radius before anything is sampled
@@ -232,6 +218,26 @@ def _composed(point: SteeringPoint | str | None, model: ResidualModel) -> Steeri
     if point is None:
         return SteeringPoint(deltas={}, doses={}, vectors=())
     return compose(point, model) if isinstance(point, str) else point
+
+
+def _settings(
+    point: SteeringPoint,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    min_p: float,
+    positions: str | None,
+) -> Settings:
+    """Return the settings of a run; the positions are the point's own where none were given."""
+    return Settings(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        positions=point.positions if positions is None else positions,
+    )
 
 
 def identity(
