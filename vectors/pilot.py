@@ -25,10 +25,11 @@ BUDGET = 1.0
 ENOUGH = 0.9
 """Share of the best success within the budget that one unit reaches."""
 
-_STEPS = 8  # shifts tried between none and the largest within the budget
+_STEPS = 6  # shifts tried between none and the largest within the budget
+_CLOSER = 3  # halvings, after them, of the interval that the unit lies in
 _PROBE = 16  # samples that find how far the budget reaches
 _HALVINGS = 3  # of the interval between a shift within the budget and its double
-_FARTHEST = 4.0  # times the natural gap: at the start token alone a shift saturates, and pressure never ends the search
+_FARTHEST = 2.0  # times the natural gap: at the start token alone a shift saturates, and pressure never ends the search
 _SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, either way
 
 Progress = Callable[[str], None]
@@ -62,8 +63,8 @@ def calibrate(
 
     The pilot samples without a prompt at shifts from zero to the largest within 1 nat of p95 pressure, and a word judge
     fit on `contrast` (give held-out texts) tells which samples have the concept. The unit is the smallest shift that
-    reaches 90 % of the best success. Where success never clearly leaves the rate at shift zero, the vector keeps its
-    curve and gets no unit: its natural gap serves then, and `calibrated` says so.
+    reaches 90 % of the best success; around it the curve has more rows. Where success never clearly leaves the rate at
+    shift zero, the vector keeps its curve and gets no unit: its natural gap serves then, and `calibrated` says so.
 
     Args:
         model: the model the vector was made for.
@@ -93,6 +94,12 @@ def calibrate(
     farthest = _FARTHEST if vector.positions == "bos" else 1 / _SMALLEST
     most = _reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)
     curve = [_row(tried(most * step / _STEPS, n), judge, most * step / _STEPS) for step in range(_STEPS + 1)]
+    for _ in range(_CLOSER):
+        if (around := _bracket(curve)) is None:
+            break
+        before, after = around
+        between = (before["shift"] + after["shift"]) / 2
+        curve.insert(curve.index(after), _row(tried(between, n), judge, between))
     return replace(vector, unit=_unit(curve), unit_curve=tuple(curve))
 
 
@@ -164,13 +171,26 @@ def _row(made: Pilot, judge: WordJudge, shift: float) -> dict[str, Any]:
 
 def _unit(curve: Sequence[dict[str, Any]]) -> float | None:
     """The first shift, between rows interpolated, that reaches the wanted share of the best success."""
-    curve = [curve[0], *(row for row in curve[1:] if row["p95"] <= BUDGET)]
-    best = max(curve, key=lambda row: row["success"])
-    if best["low"] <= curve[0]["high"] or curve[0]["success"] >= ENOUGH * best["success"]:
+    around = _bracket(curve)
+    if around is None:
         return None
-    wanted = ENOUGH * best["success"]
-    for before, after in pairwise(curve):
-        if after["success"] >= wanted:
-            rise = (wanted - before["success"]) / (after["success"] - before["success"])
-            return float(before["shift"] + rise * (after["shift"] - before["shift"]))
-    raise AssertionError("the best row reaches the wanted success")
+    before, after = around
+    rise = (_wanted(curve) - before["success"]) / (after["success"] - before["success"])
+    return float(before["shift"] + rise * (after["shift"] - before["shift"]))
+
+
+def _bracket(curve: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The neighbouring rows that the unit lies between; None where success never clearly leaves that at shift zero."""
+    wanted = _wanted(curve)
+    best = max(_affordable(curve), key=lambda row: row["success"])
+    if best["low"] <= curve[0]["high"] or curve[0]["success"] >= wanted:
+        return None
+    return next(rows for rows in pairwise(_affordable(curve)) if rows[1]["success"] >= wanted)
+
+
+def _wanted(curve: Sequence[dict[str, Any]]) -> float:
+    return ENOUGH * float(max(row["success"] for row in _affordable(curve)))
+
+
+def _affordable(curve: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [curve[0], *(row for row in curve[1:] if row["p95"] <= BUDGET)]

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectors import pilot as module
+from vectors.concept import ConceptVector
+from vectors.contrast import ContrastSet
 from vectors.decode import Settings
-from vectors.pilot import BUDGET, pilot, wilson
+from vectors.pilot import BUDGET, Pilot, pilot, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -62,6 +64,31 @@ def test_a_pilot_measures_its_own_samples(llama_model):
     assert made.p95 == pytest.approx(np.percentile(made.kl, 95))
     nothing = pilot(llama_model, 1, torch.zeros(llama_model.d_model), n=6, settings=Settings(max_tokens=10), seed=1)
     assert nothing.p95 == 0
+
+
+@pytest.mark.parametrize("threshold", [0.07, 0.4, 1.1, 1.9])
+def test_the_curve_is_finest_around_the_unit(llama_model, monkeypatch, threshold):
+    """A stand-in for samples: all have the concept from a shift of `threshold` on, and none before it."""
+
+    def stand_in(_model, _layer, delta, *, n, **_):
+        reached = float(delta.norm()) >= threshold
+        return Pilot(["cat" if reached else "dog"] * n, np.full(4 * n, 0.1))
+
+    monkeypatch.setattr(module, "pilot", stand_in)
+    monkeypatch.setattr(module, "prove_steering", lambda *_: None)
+    direction = torch.nn.functional.one_hot(torch.tensor(3), llama_model.d_model).float()
+    vector = ConceptVector(
+        name="cat", model=llama_model.name, model_hash=llama_model.hash, layer=1, direction=direction,
+        mean=torch.zeros(llama_model.d_model), gap=1.0, method="learned", positions="bos", contrast_hash="0",
+        n_positive=2, n_background=2, auc=1.0,
+    )  # fmt: skip
+    contrast = ContrastSet(["a cat", "my cat", "the cat"], ["a dog", "my dog", "the dog"])
+    found = module.calibrate(llama_model, vector, contrast)
+    shifts = [row["shift"] for row in found.unit_curve]
+    assert shifts == sorted(shifts) and len(shifts) == 1 + module._STEPS + module._CLOSER
+    assert shifts[-1] == module._FARTHEST
+    finest = module._FARTHEST / module._STEPS / 2**module._CLOSER
+    assert found.unit is not None and threshold - finest <= found.unit <= threshold + finest
 
 
 def test_the_budget_is_the_designs():

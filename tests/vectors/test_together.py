@@ -53,6 +53,7 @@ def test_the_order_of_texts_means_nothing_and_the_seed_decides(llama_model):
 
 def test_pilots_find_units_unless_told_not_to(llama_model, monkeypatch):
     monkeypatch.setattr("vectors.pilot._STEPS", 2)
+    monkeypatch.setattr("vectors.pilot._CLOSER", 0)
     assert all(len(vector.unit_curve) == 3 for vector in find(llama_model, calibrate=True, steps=3).values())
 
 
