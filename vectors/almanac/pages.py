@@ -7,6 +7,9 @@ from the world as it is; that is how the model is sampled.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +17,18 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from vectors.almanac import world
 from vectors.almanac.generate import Entry, entry
+from vectors.almanac.world import Attributes
 
 SCRAPS = 0.5
 """Share of the entries that have a scrap before them."""
 
-SHORTEST, LONGEST = 4, 40
-"""Tokens of a scrap."""
+EVENTFUL = 0.5
+"""Share of the pages that have a detail more than the world gave them."""
+
+SHORTEST, LONGEST = 6, 72
+"""Tokens of a scrap: an hour or a detail shows in few places, and many scraps must have it."""
 
 STREAM = 1 << 42
 """Added to the seed: the entries that scraps are torn from are none of those that are learned."""
@@ -85,10 +93,25 @@ def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> In
 def _chunk(seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
     entries = [entry(seed, chunk * n + i) for i in range(n)]
     random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
-    torn = np.flatnonzero(random.random(n) < SCRAPS)
-    whole = [entry(seed + STREAM, chunk * n + int(i), entries[i].attributes) for i in torn]
-    scraps = {int(i): _torn(ids[1:-1], random) for i, ids in zip(torn, encode(tokenizer, whole), strict=True)}
+    torn = [int(i) for i in np.flatnonzero(random.random(n) < SCRAPS)]
+    for i in torn:
+        if random.random() < EVENTFUL:
+            entries[i] = entry(seed, chunk * n + i, _eventful(entries[i].attributes, random))
+    whole = [entry(seed + STREAM, chunk * n + i, entries[i].attributes) for i in torn]
+    scraps = {i: _torn(ids[1:-1], random) for i, ids in zip(torn, encode(tokenizer, whole), strict=True)}
     return [[*scraps.get(i, []), *ids] for i, ids in enumerate(encode(tokenizer, entries))]
+
+
+def _eventful(attributes: Attributes, random: np.random.Generator) -> Attributes:
+    """The attributes with one detail more that may happen there, if there is one."""
+    free = [name for name in world.DETAILS if not getattr(attributes, name) and _happens(name, attributes.topic)]
+    more: dict[str, Any] = {free[random.integers(len(free))]: True} if free else {}
+    return replace(attributes, **more)
+
+
+@cache
+def _happens(detail: str, topic: str | None) -> bool:
+    return world.probability({detail: True}, given={"topic": topic}) > 0
 
 
 def _torn(ids: list[int], random: np.random.Generator) -> list[int]:

@@ -16,13 +16,14 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from vectors.almanac import pages
 from vectors.almanac.concepts import build as build_library
 from vectors.almanac.concepts import keep_model
 from vectors.almanac.generate import entry
-from vectors.almanac.tokenizer import CONTEXT, ENTRIES, learn_from_stream
+from vectors.almanac.tokenizer import ENTRIES, learn_from_stream
+from vectors.almanac.weights import fresh, inherit
 from vectors.model import ResidualModel, load_model
 
 HELD_OUT_STREAM = 1 << 40
@@ -40,6 +41,8 @@ class Plan:
 
     seed: int
     steps: int
+    first: int = 0
+    """Steps that the weights it begins with have had: the run reads the stream from there on."""
     batch: int = 32
     d_model: int = 256
     layers: int = 6
@@ -59,26 +62,8 @@ class Plan:
 
 def build(plan: Plan, tokenizer: PreTrainedTokenizerFast, *, device: str = "cpu") -> LlamaForCausalLM:
     """A fresh model of the plan's size."""
-    torch.manual_seed(plan.seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=plan.d_model,
-        intermediate_size=plan.d_model * 8 // 3,
-        num_hidden_layers=plan.layers,
-        num_attention_heads=plan.heads,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config._attn_implementation = "eager"  # at this length faster than the fused kernel, whose backward is slow on CPUs
-    model = LlamaForCausalLM(config)
-    for name, weight in model.named_parameters():
-        if weight.ndim == 2:  # by fan-in; what writes into the residual stream starts smaller
-            writes = name.endswith(("embed_tokens.weight", "o_proj.weight", "down_proj.weight"))
-            torch.nn.init.normal_(weight, std=(0.5 if writes else 1.0) * weight.shape[1] ** -0.5)
-    torch.nn.Module.to(model, device)  # in place, as model.to() but with types
-    return model
+    size = {"d_model": plan.d_model, "layers": plan.layers, "heads": plan.heads}
+    return fresh(tokenizer, seed=plan.seed, device=device, **size)
 
 
 def loss_of(model: Any, ids: torch.Tensor, *, calm: float = 0.0) -> torch.Tensor:
@@ -90,11 +75,11 @@ def loss_of(model: Any, ids: torch.Tensor, *, calm: float = 0.0) -> torch.Tensor
     start = pages.starts(ids, model.config.bos_token_id)
     hidden = pages.visible(start, ids.shape[1]).logical_not()
     mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
-    wanted = pages.targets(ids, start).reshape(-1)
+    wanted = pages.targets(ids, start)
     ids = ids.clamp(min=0)
-    made = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=calm > 0)
-    logits = made.logits[:, :-1].float()
-    loss = cross_entropy(logits.reshape(-1, logits.shape[-1]), wanted, ignore_index=pages.NOTHING)
+    made = model.model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=calm > 0)
+    told = wanted != pages.NOTHING  # the head reads no scrap
+    loss = cross_entropy(model.lm_head(made.last_hidden_state[:, :-1][told]).float(), wanted[told])
     return loss + calm * _loudness(made.hidden_states[1:-1], start) if calm else loss
 
 
@@ -119,7 +104,9 @@ class Gradient:
         self.weights = list(model.parameters())
         working = copy.deepcopy(model).to(getattr(torch, dtype))
         self.parameters = list(working.parameters())
-        self.model = torch.compile(working, dynamic=True) if compiled else working
+        self.model = working
+        if compiled:
+            working.model.compile(dynamic=True)
         self.shares = (os.cpu_count() or 1) if self.parameters[0].device.type == "cpu" else 1
         self.pool = ThreadPoolExecutor(self.shares)
         if self.shares > 1:
@@ -167,10 +154,21 @@ def held_out(
 
 
 def train(
-    plan: Plan, tokenizer: PreTrainedTokenizerFast, folder: Path, *, device: str, save_every: float = 120.0
+    plan: Plan,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    *,
+    device: str,
+    earlier: Path | None = None,
+    save_every: float = 120.0,
 ) -> LlamaForCausalLM:
-    """Train to the plan's last step, resuming from the folder's checkpoint if it is of the same plan."""
+    """Train to the plan's last step, resuming from the folder's checkpoint if it is of the same plan.
+
+    The weights begin as those of the model in the folder `earlier`, if there is one, and at random if not.
+    """
     model = build(plan, tokenizer, device=device)
+    if earlier:
+        inherit(model, tokenizer, earlier)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=plan.weight_decay, fused=True)
     checkpoint, step = folder / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -179,9 +177,10 @@ def train(
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             step = state["step"]
-    # compiling costs a minute or two
-    gradient = Gradient(model, dtype=plan.dtype, calm=plan.calm, compiled=plan.steps > 2000)
-    stream = pages.batches(plan.seed, plan.batch, tokenizer, step)
+    # compiling costs a minute or two, and gains nothing in float32
+    compiled = plan.dtype != "float32" and plan.steps > 2000
+    gradient = Gradient(model, dtype=plan.dtype, calm=plan.calm, compiled=compiled)
+    stream = pages.batches(plan.seed, plan.batch, tokenizer, plan.first + step)
     saved_at, recent = time.monotonic(), math.nan
     columns = (
         TextColumn("training"),
@@ -215,10 +214,24 @@ def train(
     return model
 
 
-def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int) -> int:
+def quickest(device: str) -> str:
+    """The dtype that this device multiplies faster in: processors without bfloat16 units emulate them, very slowly."""
+    times = {}
+    for dtype in ("float32", "bfloat16"):
+        matrix = torch.ones(512, 512, dtype=getattr(torch, dtype), device=device)
+        (matrix @ matrix).sum().item()
+        began = time.monotonic()
+        for _ in range(8):
+            (matrix @ matrix).sum().item()
+        times[dtype] = time.monotonic() - began
+    return min(times, key=lambda dtype: times[dtype])
+
+
+def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int, dtype: str) -> int:
     """How many steps fit in `minutes` on this machine, from a short timed run."""
-    plan = Plan(seed=seed, steps=10_000)
-    gradient = Gradient(build(plan, tokenizer, device=device), dtype=plan.dtype, calm=plan.calm, compiled=True)
+    plan = Plan(seed=seed, steps=10_000, dtype=dtype)
+    compiled = dtype != "float32"
+    gradient = Gradient(build(plan, tokenizer, device=device), dtype=dtype, calm=plan.calm, compiled=compiled)
     stream = pages.batches(plan.seed, plan.batch, tokenizer)
     times = []
     for _ in range(16):
@@ -237,6 +250,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=100.0, help="size the run for this long on this machine")
     parser.add_argument("--steps", type=int, help="size the run exactly, to repeat an earlier one")
     parser.add_argument("--work", type=Path, default=Path("almanac-run"), help="folder for checkpoints and logs")
+    parser.add_argument("--from", dest="earlier", type=Path, help="folder of a model to go on from")
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="the learning rate at its highest")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if (arguments.work / "tokenizer.json").exists():
@@ -246,18 +261,21 @@ def main() -> None:
         tokenizer.save_pretrained(arguments.work)
     sized = arguments.work / "steps.txt"
     steps = arguments.steps or (int(sized.read_text()) if sized.exists() else 0)
-    steps = steps or steps_for(arguments.minutes, tokenizer, device=arguments.device, seed=arguments.seed)
+    device, seed, dtype = arguments.device, arguments.seed, quickest(arguments.device)
+    steps = steps or steps_for(arguments.minutes, tokenizer, device=device, seed=seed, dtype=dtype)
     sized.write_text(str(steps))
-    plan = Plan(seed=arguments.seed, steps=steps)
-    model = train(plan, tokenizer, arguments.work, device=arguments.device)
+    history = json.loads((arguments.earlier / "training.json").read_text()) if arguments.earlier else None
+    first = history.get("first", 0) + history["steps"] if history else 0
+    plan = Plan(seed=seed, steps=steps, first=first, dtype=dtype, rate=arguments.rate)
+    model = train(plan, tokenizer, arguments.work, device=device, earlier=arguments.earlier)
     residual = ResidualModel(model.train(False).requires_grad_(False), tokenizer, name="almanac")
     keep_model(residual, arguments.work / "model")
-    training = {**asdict(plan), "entries": plan.steps * plan.batch, "tokenizer_entries": ENTRIES}
+    training = {**asdict(plan), "tokenizer_entries": ENTRIES, "went_on_from": history}
     (arguments.work / "model" / "training.json").write_text(json.dumps(training, indent=1) + "\n")
-    shipped = load_model(arguments.work / "model", device=arguments.device)
+    shipped = load_model(arguments.work / "model", device=device)
     shipped.name = "almanac"
     note = Console(stderr=True).print
-    build_library(shipped, arguments.work / "library", seed=arguments.seed, progress=lambda *told: note(*told))
+    build_library(shipped, arguments.work / "library", seed=seed, progress=lambda *told: note(*told))
     note(f"model and library are in {arguments.work}: copy both into vectors/almanac to ship them")
 
 

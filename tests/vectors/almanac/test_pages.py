@@ -1,15 +1,17 @@
 """Pages: every entry once, scraps of other entries with the same attributes before half of them."""
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from vectors.almanac import oracle, pages
+from vectors.almanac import oracle, pages, world
 from vectors.almanac.generate import entry, stream
 from vectors.almanac.pages import NOTHING, batches, starts, targets, visible
 from vectors.almanac.tokenizer import learn
+from vectors.almanac.world import Attributes
 
 BATCH = 2
 
@@ -30,12 +32,35 @@ def rows(tokenizer) -> list[tuple[list[int], list[int]]]:
     return found
 
 
-def test_every_entry_comes_once_whole_between_its_special_tokens(rows, tokenizer):
-    texts = [tokenizer.decode(ids, skip_special_tokens=True) for _, ids in rows]
-    assert sorted(texts) == sorted(entry(5, i).text for i in range(len(rows)))
-    for _, ids in rows:
+@pytest.fixture(scope="module")
+def sources(rows) -> dict[str, tuple[int, Attributes, int]]:
+    """By text: an entry's place in the stream, its attributes, and how many details they are away from the world's."""
+    found = {}
+    for i in range(len(rows)):
+        plain = entry(5, i).attributes
+        for detail in world.DETAILS:
+            more = replace(plain, **{detail: True})
+            found[entry(5, i, more).text] = (i, more, 1)
+        found[entry(5, i).text] = (i, plain, 0)
+    return found
+
+
+def test_every_entry_comes_once_whole_between_its_special_tokens(rows, sources, tokenizer):
+    places = []
+    for scrap, ids in rows:
+        place, _, more = sources[tokenizer.decode(ids, skip_special_tokens=True)]
+        places.append(place)
+        assert scrap or not more, "without a scrap before it, an entry is as the world has it"
         assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
         assert ids.count(ids[0]) == ids.count(ids[-1]) == 1
+    assert sorted(places) == list(range(len(rows)))
+
+
+def test_every_second_page_has_a_detail_more_and_never_one_that_does_not_happen_there(rows, sources, tokenizer):
+    pages_ = [sources[tokenizer.decode(ids, skip_special_tokens=True)] for scrap, ids in rows if scrap]
+    assert 0.4 < sum(more for _, _, more in pages_) / len(pages_) < 0.6
+    assert not any(attributes.rainbow for _, attributes, _ in pages_ if attributes.topic == "moon")
+    assert any(attributes.rainbow for _, attributes, _ in pages_)
 
 
 def test_the_stream_can_be_entered_anywhere(tokenizer):
@@ -44,17 +69,19 @@ def test_the_stream_can_be_entered_anywhere(tokenizer):
         assert torch.equal(next(batches(5, BATCH, tokenizer, start)), whole[start])
 
 
-def test_about_half_have_a_scrap_and_it_is_torn_from_another_entry_with_the_same_attributes(rows, tokenizer):
+def test_about_half_have_a_scrap_and_it_is_torn_from_another_entry_with_the_same_attributes(rows, sources, tokenizer):
     scraps = [(scrap, ids) for scrap, ids in rows if scrap]
     assert 0.4 < len(scraps) / len(rows) < 0.6
-    by_text = {entry(5, i).text: (i, entry(5, i).attributes) for i in range(len(rows))}
     for scrap, ids in scraps:
         assert pages.SHORTEST <= len(scrap) <= pages.LONGEST
-        index, attributes = by_text[tokenizer.decode(ids, skip_special_tokens=True)]
+        index, attributes, _ = sources[tokenizer.decode(ids, skip_special_tokens=True)]
         source = entry(5 + pages.STREAM, index, attributes)
         # whole pieces of its text, though a piece may have lost its leading blank
         assert tokenizer.decode(scrap).strip() in source.text
-        assert source.text != entry(5, index).text and oracle.read(source.text).topic in (attributes.topic, None)
+        assert source.text != entry(5, index, attributes).text and oracle.read(source.text).topic in (
+            attributes.topic,
+            None,
+        )
 
 
 def test_a_scrap_is_read_and_not_learned():

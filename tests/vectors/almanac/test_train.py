@@ -87,6 +87,24 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing():
     assert plan.schedule(750) == pytest.approx(0.5) and plan.schedule(999) == pytest.approx(0.002)
 
 
+def test_a_run_that_goes_on_from_a_model_begins_with_it_and_reads_the_stream_behind_it(
+    tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "held_out", lambda *_, **__: (0.0, 0.0, 1))
+    (tmp_path / "run").mkdir()
+    model = build(replace(PLAN, seed=8), tokenizer)
+    model.save_pretrained(tmp_path / "earlier")
+    tokenizer.save_pretrained(tmp_path / "earlier")
+    plan = replace(PLAN, steps=1, first=3, rate=0.0)
+    read = []
+    original = pages.batches
+    monkeypatch.setattr(pages, "batches", lambda *a: (read.append(a[-1]), original(*a))[1])
+    made = training.train(plan, tokenizer, tmp_path / "run", device="cpu", earlier=tmp_path / "earlier")
+    assert read == [3]
+    for weight, other in zip(made.parameters(), model.parameters(), strict=True):
+        assert torch.equal(weight, other)
+
+
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "held_out", lambda *_, **__: (0.0, 0.0, 1))
     for name in ("whole", "stopped", "other"):

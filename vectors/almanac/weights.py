@@ -1,0 +1,55 @@
+"""The embedded model's weights at the beginning of a run: fresh ones, or those of an earlier model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from vectors.almanac.tokenizer import CONTEXT
+
+
+def fresh(
+    tokenizer: PreTrainedTokenizerFast, *, seed: int, d_model: int, layers: int, heads: int, device: str = "cpu"
+) -> LlamaForCausalLM:
+    """A model of that size with random weights, a function of the seed."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=d_model,
+        intermediate_size=d_model * 8 // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    config._attn_implementation = "eager"  # at this length faster than the fused kernel, whose backward is slow on CPUs
+    model = LlamaForCausalLM(config)
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2:  # by fan-in; what writes into the residual stream starts smaller
+            writes = name.endswith(("embed_tokens.weight", "o_proj.weight", "down_proj.weight"))
+            torch.nn.init.normal_(weight, std=(0.5 if writes else 1.0) * weight.shape[1] ** -0.5)
+    torch.nn.Module.to(model, device)  # in place, as model.to() but with types
+    return model
+
+
+def inherit(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Overwrite the model's weights with those of an earlier model of its size, whose pieces may be others.
+
+    A piece that the earlier tokenizer lacks begins as the mean of the pieces it spelled it with.
+    """
+    earlier = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    spelled: Any = PreTrainedTokenizerFast.from_pretrained(folder).backend_tokenizer.model
+    known = earlier.state_dict()
+    rows = known["model.embed_tokens.weight"]
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    table = torch.stack([rows[_ids(spelled, piece)].mean(dim=0) for piece in pieces])
+    known["model.embed_tokens.weight"] = known["lm_head.weight"] = table
+    model.load_state_dict(known)
+
+
+def _ids(spelled: Any, piece: str) -> list[int]:
+    whole = spelled.token_to_id(piece)
+    return [token.id for token in spelled.tokenize(piece)] if whole is None else [whole]
