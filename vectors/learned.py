@@ -14,9 +14,12 @@ from vectors.randomness import Stream, rng
 from vectors.residual import capture, shifted
 
 STEPS = 150
-STEPS_MORE = 25  # for each concept more that is learned together with the first
+STEPS_MORE = 20  # for each concept more that is learned together with the first
 BATCH = 48
-RATE = 0.3
+ROWS = 16
+"""Texts in a step for one concept; one more for each concept more, up to `BATCH`."""
+
+RATE = 0.1
 """Adam's step for each coordinate, relative to the layer's root-mean-square activation."""
 
 SEARCHED = 0.8
@@ -24,8 +27,8 @@ SEARCHED = 0.8
 
 _RIDGE = 1e-4  # on the Gram matrix, so that two concepts may be parallel on the way
 
-MAX_TOKENS = 32
-"""Tokens of each text that are learned from: a text mostly decides at its beginning what it is about."""
+MAX_TOKENS = 64
+"""Tokens of each text that are learned from: what it is about shows in its first sentences, if not all in the first."""
 
 
 def learn(
@@ -60,17 +63,18 @@ def learn(
     shifts = _normal(order, has.shape[1], model).mul_(rate).requires_grad_(True)
     adam = torch.optim.Adam([shifts], lr=rate, betas=(0.9, 0.98))
     steps = steps_for(len(owners)) if steps is None else steps
+    batch = min(BATCH, ROWS + len(owners) - 1)
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * (1 - step / steps)
-        concepts = order.integers(len(owners), size=BATCH)
+        concepts = order.integers(len(owners), size=batch)
         places = [owners[concept][order.integers(len(owners[concept]))] for concept in concepts]
-        told = has[places] & (order.random((BATCH, len(owners))) < 0.5)
-        told[np.arange(BATCH), concepts] = True
+        told = has[places] & (order.random((batch, len(owners))) < 0.5)
+        told[np.arange(batch), concepts] = True
         rows = _rows(model, [texts[place] for place in places])
         with torch.enable_grad():
             added = composed(shifts, torch.from_numpy(told).to(shifts.device))
-            radii = torch.from_numpy(order.random((BATCH, 1)) * SEARCHED).to(added)
-            added = added + radii * _outward(added.detach(), _normal(order, BATCH, model))
+            radii = torch.from_numpy(order.random((batch, 1)) * SEARCHED).to(added)
+            added = added + radii * _outward(added.detach(), _normal(order, batch, model))
             with shifted(model, {layer: on_positions(added, max(map(len, rows)), 1, positions)}):
                 loss = _loss(model, rows)
             # not backward(): it would fill .grad of the caller's weights
