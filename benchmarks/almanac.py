@@ -10,7 +10,7 @@ import numpy as np
 from report import table, write
 
 from vectors import load_model
-from vectors.almanac import oracle, world
+from vectors.almanac import oracle, pages, world
 from vectors.almanac.generate import entry
 from vectors.almanac.train import HELD_OUT_STREAM, held_out
 from vectors.almanac.world import Attributes
@@ -116,6 +116,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model()
     run = json.loads((EMBEDDED / "training.json").read_text())
+    steps = run["first"] + run["steps"]
 
     made = list(texts_of(model, options.n, options.seed))
     read = [oracle.read(text) for text, _ in made]
@@ -124,8 +125,10 @@ def main() -> None:
     excluded = sum(one in world.held_out for one in read)
     triple = sum((one.form, one.topic, one.voice) == ("sonnet", "quantum", "cat") for one in read)
 
-    trained = {sentences(entry(run["seed"], i).text) for i in range(run["entries"])}
+    last = pages.learned(run["seed"], run["batch"], run["first"], run["first"] + run["steps"])
+    trained = {sentences(one.text) for one in last}
     copied = sum(sentences(text) in trained for text, _ in made)
+    recent = f"the last {len(trained):,} learned"
     chance = sum(sentences(entry(run["seed"] + HELD_OUT_STREAM, i).text) in trained for i in range(options.n))
 
     nll, author, tokens = held_out(model.hf, model.tokenizer, run["seed"], n=4000)
@@ -134,7 +137,7 @@ def main() -> None:
     whole = f"{complete / options.n:.4f} ({low:.4f} to {high:.4f})"
     lines = [
         f"{options.n:,} entries from the start token, temperature 1, no truncation; model: "
-        f"{size:,} parameters, trained on {run['entries']:,} entries, none twice.",
+        f"{size:,} parameters, trained on {steps * run['batch']:,} entries, none twice.",
         "",
         table(
             ["figure", "measured", "bar"],
@@ -143,7 +146,7 @@ def main() -> None:
                 ["ended by themselves", f"{ended / options.n:.4f}", ""],
                 ["held-out NLL, nats a token", f"{nll:.4f} ({tokens:,} tokens)", f"{author + 0.05:.4f}"],
                 ["author's own derivations, nats a token (at least its entropy)", f"{author:.4f}", ""],
-                ["entries whose sentences are those of a training entry", copied, f"{chance} by chance"],
+                [f"entries that are, sentence by sentence, one of {recent}", copied, f"{chance} by chance"],
                 ["excluded combinations, unsteered", f"{excluded} ({excluded / options.n:.4%})", ""],
                 ["sonnet, quantum and cat together, unsteered", f"{triple}", ""],
             ],

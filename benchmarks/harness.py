@@ -9,6 +9,7 @@ from functools import cache
 from multiprocessing import get_context
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 import vectors
@@ -21,7 +22,8 @@ from vectors.pilot import Pilot, pilot, wilson
 MAX_TOKENS = 128
 
 _PROBE = 20  # samples in each step of the search for a pressure
-_HALVINGS = 5
+_PROBES = 8
+_NEAR = 0.1  # of the wanted pressure: near enough
 
 Task = TypeVar("Task")
 Made = TypeVar("Made")
@@ -95,22 +97,39 @@ def at_pressure(
 ) -> Pilot:
     """Samples under a direction at the shift whose p95 pressure is the asked one.
 
-    The shift is found by bisection over small pilots; the samples that count are fresh ones.
+    The shift is found over small pilots, each next one where a power law through the nearest two would have it; the
+    samples that count are fresh ones.
     """
     model = embedded()
     settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
 
     def pressure(shift: float) -> float:
-        return pilot(model, layer, direction * shift, n=_PROBE, settings=settings, seed=options.seed).p95
+        found = pilot(model, layer, direction * shift, n=_PROBE, settings=settings, seed=options.seed).p95
+        return max(found, 1e-9)
 
-    low, high = 0.0, start
-    while pressure(high) < options.p95 and high < 1e4 * start:
-        low, high = high, high * 2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if pressure(middle) < options.p95 else (low, middle)
-    delta = direction * (low + high) / 2
-    return pilot(model, layer, delta, n=options.n, settings=settings, seed=options.seed + 1)
+    tried: dict[float, float] = {}
+    shift = start
+    for _ in range(_PROBES):
+        tried[shift] = pressure(shift)
+        if abs(tried[shift] / options.p95 - 1) < _NEAR:
+            break
+        shift = _next(tried, options.p95)
+    shift = min(tried, key=lambda one: abs(np.log(tried[one] / options.p95)))
+    return pilot(model, layer, direction * shift, n=options.n, settings=settings, seed=options.seed + 1)
+
+
+def _next(tried: dict[float, float], wanted: float) -> float:
+    """Where the wanted pressure should lie: between the nearest shifts below and above, or beyond the only side."""
+    below = [shift for shift in tried if tried[shift] < wanted]
+    above = [shift for shift in tried if tried[shift] >= wanted]
+    if below and above:
+        low, high = max(below), min(above)
+        if low >= high:  # pressure is noisy: it fell while the shift rose
+            return float(np.sqrt(low * high))
+        share = np.log(wanted / tried[low]) / np.log(tried[high] / tried[low])
+        return float(low * (high / low) ** np.clip(share, 0.1, 0.9))
+    one = max(below) if below else min(above)
+    return float(one * np.clip(np.sqrt(wanted / tried[one]), 1 / 4, 4))
 
 
 def unsteered(options: Options) -> Pilot:

@@ -54,6 +54,13 @@ def batches(
         chunk += 1
 
 
+def learned(seed: int, batch: int, start: int, stop: int) -> Iterator[Entry]:
+    """Yield the entries of all chunks that steps from `start` to before `stop` read."""
+    for chunk in range(start // _CHUNK, -(-stop // _CHUNK)):
+        random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
+        yield from _written(seed, chunk, _CHUNK * batch, random)[0]
+
+
 def encode(tokenizer: PreTrainedTokenizerFast, entries: list[Entry]) -> list[list[int]]:
     """Entries as token ids, the start token first and the end token last."""
     return [[*ids, tokenizer.eos_token_id] for ids in tokenizer([made.text for made in entries])["input_ids"]]
@@ -91,15 +98,21 @@ def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> In
 
 
 def _chunk(seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
-    entries = [entry(seed, chunk * n + i) for i in range(n)]
     random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
+    entries, torn = _written(seed, chunk, n, random)
+    whole = [entry(seed + STREAM, chunk * n + i, entries[i].attributes) for i in torn]
+    scraps = {i: _torn(ids[1:-1], random) for i, ids in zip(torn, encode(tokenizer, whole), strict=True)}
+    return [[*scraps.get(i, []), *ids] for i, ids in enumerate(encode(tokenizer, entries))]
+
+
+def _written(seed: int, chunk: int, n: int, random: np.random.Generator) -> tuple[list[Entry], list[int]]:
+    """The entries of a chunk, and which of them have a scrap before them."""
+    entries = [entry(seed, chunk * n + i) for i in range(n)]
     torn = [int(i) for i in np.flatnonzero(random.random(n) < SCRAPS)]
     for i in torn:
         if random.random() < EVENTFUL:
             entries[i] = entry(seed, chunk * n + i, _eventful(entries[i].attributes, random))
-    whole = [entry(seed + STREAM, chunk * n + i, entries[i].attributes) for i in torn]
-    scraps = {i: _torn(ids[1:-1], random) for i, ids in zip(torn, encode(tokenizer, whole), strict=True)}
-    return [[*scraps.get(i, []), *ids] for i, ids in enumerate(encode(tokenizer, entries))]
+    return entries, torn
 
 
 def _eventful(attributes: Attributes, random: np.random.Generator) -> Attributes:

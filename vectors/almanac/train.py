@@ -270,7 +270,12 @@ def main() -> None:
     model = train(plan, tokenizer, arguments.work, device=device, earlier=arguments.earlier)
     residual = ResidualModel(model.train(False).requires_grad_(False), tokenizer, name="almanac")
     keep_model(residual, arguments.work / "model")
-    training = {**asdict(plan), "tokenizer_entries": ENTRIES, "went_on_from": history}
+    training = {
+        **asdict(plan),
+        "entries": plan.steps * plan.batch,
+        "tokenizer_entries": ENTRIES,
+        "went_on_from": history,
+    }
     (arguments.work / "model" / "training.json").write_text(json.dumps(training, indent=1) + "\n")
     shipped = load_model(arguments.work / "model", device=device)
     shipped.name = "almanac"

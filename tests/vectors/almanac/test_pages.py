@@ -56,6 +56,12 @@ def test_every_entry_comes_once_whole_between_its_special_tokens(rows, sources, 
     assert sorted(places) == list(range(len(rows)))
 
 
+def test_the_entries_of_a_span_of_steps_can_be_told(rows, tokenizer):
+    told = [made.text for made in pages.learned(5, BATCH, pages._CHUNK - 1, pages._CHUNK + 1)]
+    assert sorted(told) == sorted(tokenizer.decode(ids, skip_special_tokens=True) for _, ids in rows)
+    assert len(list(pages.learned(5, BATCH, pages._CHUNK, 2 * pages._CHUNK))) == pages._CHUNK * BATCH
+
+
 def test_every_second_page_has_a_detail_more_and_never_one_that_does_not_happen_there(rows, sources, tokenizer):
     pages_ = [sources[tokenizer.decode(ids, skip_special_tokens=True)] for scrap, ids in rows if scrap]
     assert 0.4 < sum(more for _, _, more in pages_) / len(pages_) < 0.6
