@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vectors.almanac import world
 from vectors.almanac.generate import Entry, entry
+from vectors.almanac.lexicon import phrase_lists
 from vectors.almanac.world import Attributes
 
 SCRAPS = 0.5
@@ -26,6 +27,15 @@ SCRAPS = 0.5
 
 EVENTFUL = 0.5
 """Share of the pages that have a detail more than the world gave them."""
+
+JOTTED = 0.4
+"""Share of the scraps that are jottings."""
+
+MOST_TOLD = 3
+"""Attributes that a jotting tells, at most."""
+
+EACH = 4
+"""Phrases of a jotting for each attribute."""
 
 SHORTEST, LONGEST = 6, 72
 """Tokens of a scrap: an hour or a detail shows in few places, and many scraps must have it."""
@@ -100,9 +110,32 @@ def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> In
 def _chunk(seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
     random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
     entries, torn = _written(seed, chunk, n, random)
-    whole = [entry(seed + STREAM, chunk * n + i, entries[i].attributes) for i in torn]
-    scraps = {i: _torn(ids[1:-1], random) for i, ids in zip(torn, encode(tokenizer, whole), strict=True)}
+    jotted = {i for i in torn if random.random() < JOTTED}
+    scraps = {}
+    for i in torn:
+        told = entries[i].attributes
+        text = jotting(told, random) if i in jotted else entry(seed + STREAM, chunk * n + i, told).text
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        scraps[i] = ids[:LONGEST] if i in jotted else _torn(ids, random)
     return [[*scraps.get(i, []), *ids] for i, ids in enumerate(encode(tokenizer, entries))]
+
+
+def jotting(attributes: Attributes, random: np.random.Generator) -> str:
+    """Return phrases that tell some of the attributes, details among them, but never the form."""
+    free = ["topic", "voice", "mood", "hour", *attributes.details]
+    told = random.permutation(free)[: random.integers(1, MOST_TOLD + 1)]
+    phrases: list[str] = []
+    for name in map(str, told):
+        alone = ("detail", name) if name in world.DETAILS else (name, str(getattr(attributes, name)))
+        phrases += random.choice(_phrases(alone), size=EACH, replace=False).tolist()
+    return ", ".join(str(phrase) for phrase in random.permutation(phrases))
+
+
+@cache
+def _phrases(alone: tuple[str, str]) -> tuple[str, ...]:
+    """What is said of one attribute and hangs on no other."""
+    lists = [found for (_, condition), found in phrase_lists().items() if condition == (alone,)]
+    return tuple(sorted({phrase for found in lists for phrase in found.phrases}))
 
 
 def _written(seed: int, chunk: int, n: int, random: np.random.Generator) -> tuple[list[Entry], list[int]]:

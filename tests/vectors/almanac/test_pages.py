@@ -1,8 +1,10 @@
 """Pages: every entry once, scraps of other entries with the same attributes before half of them."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -75,19 +77,35 @@ def test_the_stream_can_be_entered_anywhere(tokenizer):
         assert torch.equal(next(batches(5, BATCH, tokenizer, start)), whole[start])
 
 
-def test_about_half_have_a_scrap_and_it_is_torn_from_another_entry_with_the_same_attributes(rows, sources, tokenizer):
+def test_about_half_have_a_scrap_torn_from_another_entry_with_the_same_attributes_or_jotted(rows, sources, tokenizer):
     scraps = [(scrap, ids) for scrap, ids in rows if scrap]
     assert 0.4 < len(scraps) / len(rows) < 0.6
+    torn = 0
     for scrap, ids in scraps:
-        assert pages.SHORTEST <= len(scrap) <= pages.LONGEST
+        assert len(scrap) <= pages.LONGEST
         index, attributes, _ = sources[tokenizer.decode(ids, skip_special_tokens=True)]
         source = entry(5 + pages.STREAM, index, attributes)
         # whole pieces of its text, though a piece may have lost its leading blank
-        assert tokenizer.decode(scrap).strip() in source.text
-        assert source.text != entry(5, index, attributes).text and oracle.read(source.text).topic in (
-            attributes.topic,
-            None,
-        )
+        if tokenizer.decode(scrap).strip() in source.text:
+            torn += 1
+            assert len(scrap) >= pages.SHORTEST
+        assert source.text != entry(5, index, attributes).text
+        assert oracle.read(source.text).topic in (attributes.topic, None)
+    assert 0.5 < torn / len(scraps) < 0.7
+
+
+def test_a_jotting_tells_up_to_three_of_the_attributes_and_nothing_else():
+    random = np.random.default_rng(0)
+    names = ["topic", "voice", "mood", "hour", *world.DETAILS]
+    seen = Counter()
+    for i in range(300):
+        attributes = replace(entry(5, i).attributes, snow=True)
+        read = oracle.read(pages.jotting(attributes, random))
+        told = [name for name in names if getattr(read, name)]
+        assert 1 <= len(told) <= pages.MOST_TOLD
+        assert all(getattr(read, name) == getattr(attributes, name) for name in told)
+        seen.update(told)
+    assert min(seen[name] for name in ("topic", "voice", "mood", "hour", "snow")) > 60
 
 
 def test_a_scrap_is_read_and_not_learned():
