@@ -50,6 +50,7 @@ class Plan:
     dtype: str = "bfloat16"
     rate: float = 3e-3
     calm: float = 0.02
+    foretell: float = 0.2
     weight_decay: float = 0.05
     warmup: int = 200
     decay: float = 0.8
@@ -66,21 +67,30 @@ def build(plan: Plan, tokenizer: PreTrainedTokenizerFast, *, device: str = "cpu"
     return fresh(tokenizer, seed=plan.seed, device=device, **size)
 
 
-def loss_of(model: Any, ids: torch.Tensor, *, calm: float = 0.0) -> torch.Tensor:
-    """Mean negative log-likelihood in nats per predicted token, plus `calm` times what the start token's length costs.
+def loss_of(model: Any, ids: torch.Tensor, *, calm: float = 0.0, foretell: float = 0.0) -> torch.Tensor:
+    """Mean negative log-likelihood in nats per predicted token, and what is asked of the start token besides.
 
     Left alone, a small model makes its start token's residual a hundred times longer than any other, and then hears
-    nothing that is said there; see `_loudness`.
+    nothing that is said there: `calm` weighs what that length costs (`_loudness`). And what an entry shows only once is
+    never gathered there: `foretell` weighs how badly the words to come are told from the start token's residual
+    half-way up.
     """
     start = pages.starts(ids, model.config.bos_token_id)
     hidden = pages.visible(start, ids.shape[1]).logical_not()
     mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
     wanted = pages.targets(ids, start)
     ids = ids.clamp(min=0)
-    made = model.model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=calm > 0)
+    made = model.model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
     told = wanted != pages.NOTHING  # the head reads no scrap
     loss = cross_entropy(model.lm_head(made.last_hidden_state[:, :-1][told]).float(), wanted[told])
-    return loss + calm * _loudness(made.hidden_states[1:-1], start) if calm else loss
+    if calm:
+        loss = loss + calm * _loudness(made.hidden_states[1:-1], start)
+    if foretell:
+        rows, words = told.nonzero()[:, 0], wanted[told]
+        halfway = made.hidden_states[len(made.hidden_states) // 2][torch.arange(len(ids), device=ids.device), start]
+        foretold = torch.log_softmax(model.lm_head(model.model.norm(halfway)).float(), dim=-1)
+        loss = loss - foretell * foretold[rows, words].mean()
+    return loss
 
 
 def _loudness(layers: tuple[torch.Tensor, ...], start: torch.Tensor) -> torch.Tensor:
@@ -98,8 +108,10 @@ class Gradient:
     The weights stay in float32 and are copied into a model of that dtype at each step.
     """
 
-    def __init__(self, model: LlamaForCausalLM, *, dtype: str, calm: float, compiled: bool) -> None:
-        self.calm = calm
+    def __init__(
+        self, model: LlamaForCausalLM, *, dtype: str, compiled: bool, calm: float = 0.0, foretell: float = 0.0
+    ) -> None:
+        self.asked = {"calm": calm, "foretell": foretell}
         self.bos_id: int = model.config.bos_token_id or 0
         self.weights = list(model.parameters())
         working = copy.deepcopy(model).to(getattr(torch, dtype))
@@ -130,7 +142,7 @@ class Gradient:
         return float(sum(losses))
 
     def _share(self, ids: torch.Tensor, whole: int) -> tuple[float, tuple[torch.Tensor, ...]]:
-        loss = loss_of(self.model, ids, calm=self.calm) * (self._predicted(ids) / whole)
+        loss = loss_of(self.model, ids, **self.asked) * (self._predicted(ids) / whole)
         return loss.item(), torch.autograd.grad(loss, self.parameters)
 
     def _predicted(self, ids: torch.Tensor) -> int:
@@ -179,7 +191,7 @@ def train(
             step = state["step"]
     # compiling costs a minute or two, and gains nothing in float32
     compiled = plan.dtype != "float32" and plan.steps > 2000
-    gradient = Gradient(model, dtype=plan.dtype, calm=plan.calm, compiled=compiled)
+    gradient = Gradient(model, dtype=plan.dtype, compiled=compiled, calm=plan.calm, foretell=plan.foretell)
     stream = pages.batches(plan.seed, plan.batch, tokenizer, plan.first + step)
     saved_at, recent = time.monotonic(), math.nan
     columns = (
@@ -231,7 +243,9 @@ def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str
     """How many steps fit in `minutes` on this machine, from a short timed run."""
     plan = Plan(seed=seed, steps=10_000, dtype=dtype)
     compiled = dtype != "float32"
-    gradient = Gradient(build(plan, tokenizer, device=device), dtype=dtype, calm=plan.calm, compiled=compiled)
+    gradient = Gradient(
+        build(plan, tokenizer, device=device), dtype=dtype, compiled=compiled, calm=plan.calm, foretell=plan.foretell
+    )
     stream = pages.batches(plan.seed, plan.batch, tokenizer)
     times = []
     for _ in range(16):

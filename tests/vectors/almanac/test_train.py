@@ -69,12 +69,26 @@ def test_a_long_start_token_costs_and_a_short_one_does_not(tokenizer):
         assert by > torch.log(size.square().mean().sqrt() / training.QUIET).item() ** 2 / 2 > 1
 
 
+def test_the_start_token_is_asked_half_way_up_for_the_words_to_come(tokenizer):
+    model = build(PLAN, tokenizer)
+    ids = torch.tensor([[7, 8, BOS, 11, 12, 11], [BOS, 14, 15, -1, -1, -1]])
+    with torch.no_grad():
+        by = loss_of(model, ids, foretell=0.3).item() - loss_of(model, ids).item()
+        expected = 0.0
+        for row, words in (([7, 8, BOS], [11, 12, 11]), ([BOS], [14, 15])):
+            halfway = model(torch.tensor([row]), output_hidden_states=True).hidden_states[1][0, -1]
+            told = torch.log_softmax(model.lm_head(model.model.norm(halfway)), dim=-1)
+            expected -= sum(told[word].item() for word in words)
+        assert by == pytest.approx(0.3 * expected / 5, rel=1e-3)
+
+
 def test_the_gradient_in_shares_is_that_of_plain_autograd(tokenizer):
     model = build(PLAN, tokenizer)
-    gradient = Gradient(model, dtype="float32", calm=0.5, compiled=False)
+    asked = {"calm": 0.5, "foretell": 0.3}
+    gradient = Gradient(model, dtype="float32", compiled=False, **asked)
     ids = next(batches(5, 6, tokenizer))
     loss = gradient(ids)
-    shares = [loss_of(model, rows, calm=0.5) * predicted(rows) / predicted(ids) for rows in ids.chunk(gradient.shares)]
+    shares = [loss_of(model, rows, **asked) * predicted(rows) / predicted(ids) for rows in ids.chunk(gradient.shares)]
     expected = torch.stack(shares).sum()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     for weight, plain in zip(model.parameters(), torch.autograd.grad(expected, list(model.parameters())), strict=True):
