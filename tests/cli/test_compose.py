@@ -85,7 +85,12 @@ def test_the_file_holds_what_is_printed_and_resumes(compose: Callable[..., Any],
     assert [json.loads(line)["index"] for line in more.out.splitlines()] == [2, 3] and "seed 7" in more.err
     assert place.read_text().startswith(first)
     whole = compose("-n", 4, "--seed", 7, "--json").out
-    assert [each.to_json() for each in SampleSet.load(place)] == whole.splitlines()
+    # another batch size may round the last digit of a cost otherwise
+    for kept, line in zip(SampleSet.load(place), whole.splitlines(), strict=True):
+        mine, fresh = json.loads(kept.to_json()), json.loads(line)
+        for name in ("logprob_base", "logprob_steered", "pressure"):
+            assert mine.pop(name) == pytest.approx(fresh.pop(name), rel=1e-4)
+        assert mine == fresh
     assert "all 4 samples are already" in compose("-n", 4, "-o", place, "--resume").err
     other = compose("-n", 4, "--seed", 8, "-o", place, "--resume")
     assert other.code == 1 and "its seed is 7, this run's is 8" in other.err
