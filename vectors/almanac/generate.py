@@ -15,7 +15,7 @@ from vectors.almanac.lexicon import PhraseList, phrase_lists, stems, syllables
 from vectors.almanac.world import Attributes
 from vectors.errors import InputError
 
-LONGEST = 330
+LONGEST = 360
 """Characters; a longer entry is written anew with the same attributes, which keeps nearly all within 90 tokens."""
 
 _TRIES = 50  # an entry with three or four details may never fit
@@ -33,6 +33,7 @@ _SLOTS = {
     **dict.fromkeys(("when", "scene"), ("hour",)),
 }
 _SLOT = re.compile(r"\{(\w+)\}")
+_OPEN_ENDED = re.compile(r"\{(notice|does|thing|like|place|feel)\}\.$")
 _SENTENCE_START = re.compile(r"(^|[.!?]\s+|\n)([a-z])")
 
 
@@ -105,6 +106,10 @@ class _Author:
         if "{middle}" in plan and len(middle) == 2:
             middle.append(self._pick(("form.acts", "form.shows")[self._uniform(2)], "form"))
         middle = self._shuffled(middle)
+        bearing = [i for i, sentence in enumerate(middle) if _OPEN_ENDED.search(sentence)]
+        if bearing:  # an hour told only once is heard by no model
+            i = bearing[self._uniform(len(bearing))]
+            middle[i] = f"{middle[i][:-1]}, {{when}}."
         text = self._fill(re.sub(r"\{middle\}|\{short\}", " ".join(middle), plan))
         text = _SENTENCE_START.sub(lambda found: found[1] + found[2].upper(), text)
         return text[0].upper() + text[1:]
@@ -121,9 +126,8 @@ class _Author:
         return "\n".join(lines)
 
     def _haiku(self) -> str:
-        details = self.attributes.details
-        stanzas = max(2, 1 + len(details))
-        thirds = self._shuffled(["hour", *details, "mood"][:stanzas])
+        thirds = ["hour", "mood", *self.attributes.details]
+        thirds = self._shuffled(thirds if len(thirds) > 2 else ["hour", *thirds])
         written = []
         for third in thirds:
             roles = self._shuffled(["topic", "voice", third])
@@ -136,15 +140,21 @@ class _Author:
         slot = "seven" if size == 7 else "five"
         if role != "topic" or (not self.attributes.details and self._one_in(3)):
             return self._line(role, slot)
-        if size == 5:
-            return self._named(5)
-        return f"the {self._named(4)}, {self._pick('mood.adj', 'mood', size=2)}"
+        named = self._named(size if size == 5 else 4)
+        if named is None:
+            return self._line(role, slot)
+        return named if size == 5 else f"the {named}, {self._pick('mood.adj', 'mood', size=2)}"
 
-    def _named(self, size: int) -> str:
-        """A thing of the topic with a word of the mood: any two of so many syllables are as likely as any other."""
+    def _named(self, size: int) -> str | None:
+        """A thing of the topic with a word of the mood: any two of so many syllables are as likely as any other.
+
+        None where many details made the haiku so long that none are left.
+        """
         adjectives, things = self._list("mood.adj", "mood"), self._list("topic.thing", "topic")
         used, seen = self.used[adjectives], self.used[things]
         free = [(i, j) for i, j in _fitting(adjectives, things, size) if i not in used and j not in seen]
+        if not free:
+            return None
         i, j = free[self._uniform(len(free))]
         used.add(i)
         seen.add(j)

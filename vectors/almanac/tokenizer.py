@@ -4,25 +4,32 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from vectors.almanac.generate import stream
 
 BOS, EOS = "<bos>", "<eos>"
-VOCAB_SIZE = 7168
-"""Enough that nearly every word is one piece: one in 30 is split, of 4,096 pieces one in 8, and split words come out as
-scraps of words now and then."""
+VOCAB_SIZE = 8192
+"""Enough that nearly every word is one piece: of 4,096 pieces one word in 8 is split, and split words come out as parts
+of words now and then."""
 CONTEXT = 256
 ENTRIES = 40_000
 """Entries of the stream that the pieces are learned from."""
 
 
 def learn(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
-    """A tokenizer of `vocab_size` pieces learned on `texts`; encoding starts every text with BOS."""
+    """A tokenizer of `vocab_size` pieces learned on `texts`; encoding starts every text with BOS.
+
+    A word is the same piece at a line's start as elsewhere: every line is read with a blank before it, which decoding
+    takes away again.
+    """
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex("\n(?=.)"), "\n "), normalizers.Prepend(" ")]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(Regex("^ "), "")])
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[BOS, EOS],
