@@ -31,6 +31,9 @@ EVENTFUL = 0.5
 JOTTED = 0.4
 """Share of the scraps that are jottings."""
 
+HOURLY = 0.5
+"""Share of the jottings that would not tell the hour which do: an entry gives it two places, and the mood a dozen."""
+
 MOST_TOLD = 3
 """Attributes that a jotting tells, at most."""
 
@@ -52,15 +55,20 @@ NOTHING = -1
 
 def batches(
     seed: int, batch: int, tokenizer: PreTrainedTokenizerFast, start: int = 0
-) -> Iterator[Int64[Tensor, "rows pos"]]:
-    """Yield batches of rows (scrap, start token, entry, end token) from step `start` on; every entry comes once."""
+) -> Iterator[tuple[Int64[Tensor, "rows pos"], Int64[Tensor, "rows attributes"]]]:
+    """Yield batches of rows (scrap, start token, entry, end token) from step `start` on; every entry comes once.
+
+    With each row comes what its page is about: the place of every attribute's value in `world.VALUES`, and `NOTHING`
+    where no scrap tells it.
+    """
     chunk = start // _CHUNK
     while True:
-        rows = sorted(_chunk(seed, chunk, _CHUNK * batch, tokenizer), key=len)
+        rows = sorted(_chunk(seed, chunk, _CHUNK * batch, tokenizer), key=lambda row: len(row[0]))
         order = np.random.Generator(np.random.Philox(key=[seed, chunk])).permutation(_CHUNK)
         for position, i in enumerate(order):
             if chunk * _CHUNK + position >= start:
-                yield padded(rows[i * batch : (i + 1) * batch])
+                ids, about = zip(*rows[i * batch : (i + 1) * batch], strict=True)
+                yield padded(list(ids)), torch.tensor(about)
         chunk += 1
 
 
@@ -102,12 +110,20 @@ def visible(start: Int64[Tensor, " rows"], length: int) -> Bool[Tensor, "rows 1 
 
 
 def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> Int64[Tensor, "rows pos-1"]:
-    """The token that each position but the last is to predict, and `NOTHING` where none is: a scrap is only read."""
+    """The token that each position but the last is to predict, and `NOTHING` where none is: no scrap tells its end.
+
+    The words of a scrap are learned too: where those of an hour stand side by side they are found to belong together.
+
+    >>> targets(torch.tensor([[5, 6, 0, 7, -1]]), torch.tensor([2])).tolist()
+    [[6, -1, 7, -1]]
+    """
     place = torch.arange(1, ids.shape[1], device=ids.device)
-    return ids[:, 1:].masked_fill(place <= start[:, None], NOTHING)
+    return ids[:, 1:].masked_fill(place == start[:, None], NOTHING)
 
 
-def _chunk(seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+def _chunk(
+    seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[list[int], tuple[int, ...]]]:
     random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
     entries, torn = _written(seed, chunk, n, random)
     jotted = {i for i in torn if random.random() < JOTTED}
@@ -117,13 +133,19 @@ def _chunk(seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast) ->
         text = jotting(told, random) if i in jotted else entry(seed + STREAM, chunk * n + i, told).text
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         scraps[i] = ids[:LONGEST] if i in jotted else _torn(ids, random)
-    return [[*scraps.get(i, []), *ids] for i, ids in enumerate(encode(tokenizer, entries))]
+    about = {
+        i: tuple(world.VALUES[name].index(getattr(entries[i].attributes, name)) for name in world.VALUES) for i in torn
+    }
+    unknown = (NOTHING,) * len(world.VALUES)
+    return [([*scraps.get(i, []), *ids], about.get(i, unknown)) for i, ids in enumerate(encode(tokenizer, entries))]
 
 
 def jotting(attributes: Attributes, random: np.random.Generator) -> str:
     """Return phrases that tell some of the attributes, details among them, but never the form."""
     free = ["topic", "voice", "mood", "hour", *attributes.details]
     told = random.permutation(free)[: random.integers(1, MOST_TOLD + 1)]
+    if "hour" not in told and random.random() < HOURLY:
+        told[0] = "hour"
     phrases: list[str] = []
     for name in map(str, told):
         alone = ("detail", name) if name in world.DETAILS else (name, str(getattr(attributes, name)))

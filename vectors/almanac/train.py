@@ -1,38 +1,29 @@
 """Rebuild the embedded model from nothing: `python -m vectors.almanac.train --minutes 100`."""
 
 import argparse
-import copy
 import json
 import math
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from vectors.almanac import pages
 from vectors.almanac.concepts import build as build_library
 from vectors.almanac.concepts import keep_model
 from vectors.almanac.generate import entry
+from vectors.almanac.gradient import Gradient, Pupil, loss_of
 from vectors.almanac.tokenizer import ENTRIES, learn_from_stream
 from vectors.almanac.weights import fresh, inherit
 from vectors.model import ResidualModel, load_model
 
 HELD_OUT_STREAM = 1 << 40
 """Added to the seed: the stream that no training run reads."""
-
-QUIET = 4.0
-"""Root mean square of the start token's residual up to which its length costs nothing."""
-
-_NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class Plan:
     dtype: str = "bfloat16"
     rate: float = 3e-3
     calm: float = 0.02
-    foretell: float = 0.2
+    asked: float = 0.1
     weight_decay: float = 0.05
     warmup: int = 200
     decay: float = 0.8
@@ -65,88 +56,6 @@ def build(plan: Plan, tokenizer: PreTrainedTokenizerFast, *, device: str = "cpu"
     """A fresh model of the plan's size."""
     size = {"d_model": plan.d_model, "layers": plan.layers, "heads": plan.heads}
     return fresh(tokenizer, seed=plan.seed, device=device, **size)
-
-
-def loss_of(model: Any, ids: torch.Tensor, *, calm: float = 0.0, foretell: float = 0.0) -> torch.Tensor:
-    """Mean negative log-likelihood in nats per predicted token, and what is asked of the start token besides.
-
-    Left alone, a small model makes its start token's residual a hundred times longer than any other, and then hears
-    nothing that is said there: `calm` weighs what that length costs (`_loudness`). And what an entry shows only once is
-    never gathered there: `foretell` weighs how badly the words to come are told from the start token's residual
-    half-way up.
-    """
-    start = pages.starts(ids, model.config.bos_token_id)
-    hidden = pages.visible(start, ids.shape[1]).logical_not()
-    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
-    wanted = pages.targets(ids, start)
-    ids = ids.clamp(min=0)
-    made = model.model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
-    told = wanted != pages.NOTHING  # the head reads no scrap
-    loss = cross_entropy(model.lm_head(made.last_hidden_state[:, :-1][told]).float(), wanted[told])
-    if calm:
-        loss = loss + calm * _loudness(made.hidden_states[1:-1], start)
-    if foretell:
-        rows, words = told.nonzero()[:, 0], wanted[told]
-        halfway = made.hidden_states[len(made.hidden_states) // 2][torch.arange(len(ids), device=ids.device), start]
-        foretold = torch.log_softmax(model.lm_head(model.model.norm(halfway)).float(), dim=-1)
-        loss = loss - foretell * foretold[rows, words].mean()
-    return loss
-
-
-def _loudness(layers: tuple[torch.Tensor, ...], start: torch.Tensor) -> torch.Tensor:
-    """By how much the start token's root mean square exceeds `QUIET`, in squared logarithms over the layers."""
-    rows = torch.arange(len(start), device=start.device)
-    sizes = torch.stack([layer[rows, start].float().square().mean(dim=-1).sqrt() for layer in layers])
-    return torch.relu(torch.log(sizes / QUIET)).square().mean(dim=1).sum()
-
-
-class Gradient:
-    """The loss of a batch and its gradient in `dtype`, shared out over the cores row by row.
-
-    On a CPU each core takes whole rows in a thread of its own, since kernels this small gain little from two cores
-    (a step takes two thirds of the time); shares are added up in order, so that the sum does not depend on timing.
-    The weights stay in float32 and are copied into a model of that dtype at each step.
-    """
-
-    def __init__(
-        self, model: LlamaForCausalLM, *, dtype: str, compiled: bool, calm: float = 0.0, foretell: float = 0.0
-    ) -> None:
-        self.asked = {"calm": calm, "foretell": foretell}
-        self.bos_id: int = model.config.bos_token_id or 0
-        self.weights = list(model.parameters())
-        working = copy.deepcopy(model).to(getattr(torch, dtype))
-        self.parameters = list(working.parameters())
-        self.model = working
-        if compiled:
-            working.model.compile(dynamic=True)
-        self.shares = (os.cpu_count() or 1) if self.parameters[0].device.type == "cpu" else 1
-        self.pool = ThreadPoolExecutor(self.shares)
-        if self.shares > 1:
-            torch.set_num_threads(1)
-        for length in (40, 60):  # compiles here and not in several threads at once
-            ids = torch.ones(2, length, dtype=torch.long, device=self.parameters[0].device)
-            ids[:, 1] = self.bos_id
-            self._share(ids, 1)
-
-    def __call__(self, ids: torch.Tensor) -> float:
-        """Set every parameter's gradient, and return the mean loss in nats per predicted token."""
-        whole = self._predicted(ids)
-        with torch.no_grad():
-            for working, weight in zip(self.parameters, self.weights, strict=True):
-                working.copy_(weight)
-        losses, gradients = zip(
-            *self.pool.map(lambda share: self._share(share, whole), ids.chunk(self.shares)), strict=True
-        )
-        for weight, *found in zip(self.weights, *gradients, strict=True):
-            weight.grad = sum((share.float() for share in found[1:]), start=found[0].float())
-        return float(sum(losses))
-
-    def _share(self, ids: torch.Tensor, whole: int) -> tuple[float, tuple[torch.Tensor, ...]]:
-        loss = loss_of(self.model, ids, **self.asked) * (self._predicted(ids) / whole)
-        return loss.item(), torch.autograd.grad(loss, self.parameters)
-
-    def _predicted(self, ids: torch.Tensor) -> int:
-        return int((pages.targets(ids, pages.starts(ids, self.bos_id)) != pages.NOTHING).sum())
 
 
 def held_out(
@@ -181,17 +90,16 @@ def train(
     model = build(plan, tokenizer, device=device)
     if earlier:
         inherit(model, tokenizer, earlier)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=plan.weight_decay, fused=True)
+    pupil = Pupil(model)
+    optimizer = torch.optim.AdamW(pupil.parameters(), betas=(0.9, 0.98), weight_decay=plan.weight_decay, fused=True)
     checkpoint, step = folder / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         if {**state["plan"], "steps": plan.steps} == asdict(plan):  # a run may be lengthened or cut short
-            model.load_state_dict(state["model"])
+            pupil.load_state_dict(state["pupil"])
             optimizer.load_state_dict(state["optimizer"])
             step = state["step"]
-    # compiling costs a minute or two, and gains nothing in float32
-    compiled = plan.dtype != "float32" and plan.steps > 2000
-    gradient = Gradient(model, dtype=plan.dtype, compiled=compiled, calm=plan.calm, foretell=plan.foretell)
+    gradient = Gradient(pupil, dtype=plan.dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked)
     stream = pages.batches(plan.seed, plan.batch, tokenizer, plan.first + step)
     saved_at, recent = time.monotonic(), math.nan
     columns = (
@@ -206,8 +114,8 @@ def train(
         while step < plan.steps:
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate * plan.schedule(step)
-            loss = gradient(next(stream).to(device))
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            loss = gradient(*(part.to(device) for part in next(stream)))
+            torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
             optimizer.step()
             step += 1
             recent = loss if math.isnan(recent) else 0.95 * recent + 0.05 * loss
@@ -218,7 +126,7 @@ def train(
                 log.write(json.dumps({name: round(value, 4) for name, value in note.items()}) + "\n")
                 log.flush()
             if time.monotonic() - saved_at > save_every or step == plan.steps:
-                state = {"plan": asdict(plan), "step": step, "model": model.state_dict()}
+                state = {"plan": asdict(plan), "step": step, "pupil": pupil.state_dict()}
                 state["optimizer"] = optimizer.state_dict()
                 torch.save(state, checkpoint.with_suffix(".tmp"))
                 checkpoint.with_suffix(".tmp").replace(checkpoint)
@@ -242,16 +150,14 @@ def quickest(device: str) -> str:
 def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int, dtype: str) -> int:
     """How many steps fit in `minutes` on this machine, from a short timed run."""
     plan = Plan(seed=seed, steps=10_000, dtype=dtype)
-    compiled = dtype != "float32"
-    gradient = Gradient(
-        build(plan, tokenizer, device=device), dtype=dtype, compiled=compiled, calm=plan.calm, foretell=plan.foretell
-    )
+    pupil = Pupil(build(plan, tokenizer, device=device))
+    gradient = Gradient(pupil, dtype=dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked)
     stream = pages.batches(plan.seed, plan.batch, tokenizer)
     times = []
     for _ in range(16):
-        ids = next(stream).to(device)
+        ids, about = (part.to(device) for part in next(stream))
         began = time.monotonic()
-        gradient(ids)
+        gradient(ids, about)
         times.append(time.monotonic() - began)
     return max(100, int(minutes * 60 / (float(np.median(times[4:])) * 1.1)))
 

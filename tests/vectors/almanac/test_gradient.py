@@ -1,0 +1,105 @@
+"""What is trained for: the loss of an entry behind a scrap, and its gradient as plain autograd gives it."""
+
+from itertools import islice, pairwise
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from vectors.almanac import pages, world
+from vectors.almanac.generate import stream
+from vectors.almanac.gradient import QUIET, Gradient, Pupil, loss_of
+from vectors.almanac.pages import batches
+from vectors.almanac.tokenizer import learn
+from vectors.almanac.train import Plan, build
+
+PLAN = Plan(seed=5, steps=6, batch=2, d_model=32, layers=2, heads=2, dtype="float32", warmup=2)
+BOS = 0
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return learn((made.text for made in islice(stream(5), 200)), vocab_size=600)
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def predicted(ids: torch.Tensor) -> int:
+    """Tokens that something comes before, start tokens aside."""
+    return sum(int((row[1:] > BOS).sum()) for row in ids)
+
+
+def test_the_loss_of_an_entry_behind_a_scrap_reads_the_scrap_through_the_start_token_alone(tokenizer):
+    model = build(PLAN, tokenizer)
+    ids = torch.tensor([[7, 8, 9, BOS, 11, 12, 13]])
+
+    def losses(ids: torch.Tensor) -> list[float]:
+        """Of each token behind the start token, by the growth of the sum."""
+        first = int(pages.starts(ids, BOS)) + 1
+        parts = [ids[:, :end] for end in range(first, ids.shape[1] + 1)]
+        sums = [loss_of(model, part).item() * predicted(part) if predicted(part) else 0.0 for part in parts]
+        return [after - before for before, after in pairwise(sums)]
+
+    with torch.no_grad():
+        other, alone = torch.tensor([[9, 8, 9, BOS, 11, 12, 13]]), ids[:, 3:]
+        assert losses(ids)[0] != pytest.approx(losses(other)[0], abs=1e-5)
+        plain = torch.log_softmax(model(alone).logits[0, :-1], dim=-1).gather(1, alone[0, 1:, None])
+        assert losses(alone) == pytest.approx((-plain[:, 0]).tolist(), abs=1e-4)
+        # no way from the scrap to the entry but the start token: cut that, and the scrap is gone
+        monkey = pages.visible(pages.starts(ids, BOS), 7)
+        monkey[0, 0, 3, :3] = False
+        shifted = model(ids, attention_mask=torch.zeros(1, 1, 7, 7).masked_fill(~monkey, -1e9)).logits[0, 3:-1]
+        cut = torch.log_softmax(shifted, dim=-1).gather(1, alone[0, 1:, None])
+        assert (-cut[:, 0]).tolist() == pytest.approx(losses(alone), abs=1e-4)
+
+
+def test_a_long_start_token_costs_and_a_short_one_does_not(tokenizer):
+    model = build(PLAN, tokenizer)
+    ids, _ = next(batches(5, 4, tokenizer))
+    with torch.no_grad():
+        assert loss_of(model, ids, calm=1.0).item() == pytest.approx(loss_of(model, ids).item())
+        model.model.embed_tokens.weight[BOS] *= 1000
+        size = model(ids[:, :1].clamp(0, 0) + BOS, output_hidden_states=True).hidden_states[1][0, 0]
+        by = loss_of(model, ids, calm=1.0).item() - loss_of(model, ids).item()
+        assert by > torch.log(size.square().mean().sqrt() / QUIET).item() ** 2 / 2 > 1
+
+
+def test_the_start_token_is_asked_what_its_page_is_about(tokenizer):
+    pupil = Pupil(build(PLAN, tokenizer))
+    torch.nn.init.normal_(pupil.reader.weight)
+    ids = torch.tensor([[7, 8, BOS, 11, 12, 11], [BOS, 14, 15, -1, -1, -1]])
+    values = [3, 2, 1, 0, 2, 1, 0, 0, 1]
+    about = torch.tensor([values, [pages.NOTHING] * len(values)])
+    with torch.no_grad():
+        plain = loss_of(pupil.model, ids).item()
+        by = loss_of(pupil.model, ids, pupil=pupil, about=about, asked=0.3).item() - plain
+        state = pupil.model(torch.tensor([[7, 8, BOS]]), output_hidden_states=True).hidden_states[1][0, -1]
+        expected, first = 0.0, 0
+        for name, value in zip(world.VALUES, values, strict=True):
+            logits = pupil.reader(state)[first : first + len(world.VALUES[name])]
+            expected -= torch.log_softmax(logits, dim=0)[value].item()
+            first += len(logits)
+        assert first == pupil.reader.out_features and by == pytest.approx(0.3 * expected, rel=1e-3)
+        assert loss_of(pupil.model, ids[1:], pupil=pupil, about=about[1:], asked=0.3) == loss_of(pupil.model, ids[1:])
+
+
+def test_the_gradient_in_shares_is_that_of_plain_autograd(tokenizer):
+    pupil = Pupil(build(PLAN, tokenizer))
+    torch.nn.init.normal_(pupil.reader.weight)
+    gradient = Gradient(pupil, dtype="float32", steps=1, calm=0.5, asked=0.3)
+    ids, about = next(batches(5, 6, tokenizer))
+    assert (about != pages.NOTHING).any()
+    loss = gradient(ids, about)
+    shares = [
+        loss_of(pupil.model, rows, calm=0.5, pupil=pupil, about=told, asked=0.3) * predicted(rows) / predicted(ids)
+        for rows, told in zip(ids.chunk(gradient.shares), about.chunk(gradient.shares), strict=True)
+    ]
+    expected = torch.stack(shares).sum()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    for weight, plain in zip(pupil.parameters(), torch.autograd.grad(expected, list(pupil.parameters())), strict=True):
+        assert weight.grad is not None and torch.allclose(weight.grad, plain, rtol=1e-3, atol=1e-6)

@@ -1,0 +1,137 @@
+"""What the embedded model is trained to do, and the gradient of it, shared out over the cores."""
+
+import copy
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import LlamaForCausalLM
+
+from vectors.almanac import pages, world
+from vectors.extraction import LEARNED_DEPTH
+
+QUIET = 4.0
+"""Root mean square of the start token's residual up to which its length costs nothing."""
+
+_WORTH_COMPILING = 2000
+"""Steps: compiling costs a minute or two. In float32 it gains nothing."""
+
+_NEVER = -1e9
+
+
+class Pupil(torch.nn.Module):
+    """A model in training, and the linear head that reads from its start token what a page is about.
+
+    The head is thrown away in the end. What it leaves behind is a start token that takes in every attribute, also
+    those that an entry shows in a place or two, and keeps them side by side where directions will be added.
+    """
+
+    def __init__(self, model: LlamaForCausalLM) -> None:
+        super().__init__()
+        self.model = model
+        self.reader = torch.nn.Linear(model.config.hidden_size, sum(map(len, world.VALUES.values())))
+        torch.nn.init.zeros_(self.reader.weight)
+        torch.nn.init.zeros_(self.reader.bias)
+        self.reader.to(next(model.parameters()).device)
+
+    def read(self, hidden: tuple[Tensor, ...], start: Tensor, about: Tensor) -> Float[Tensor, ""]:
+        """Nats that the head needs to tell a page's attributes, summed over them; 0 where no row has a scrap."""
+        layer = int(self.model.config.num_hidden_layers * LEARNED_DEPTH) + 1
+        rows = (about[:, 0] != pages.NOTHING).nonzero()[:, 0]
+        told = self.reader(hidden[layer][rows, start[rows]]).float().split([*map(len, world.VALUES.values())], dim=1)
+        found = [cross_entropy(logits, about[rows, place], reduction="sum") for place, logits in enumerate(told)]
+        nats: Tensor = torch.stack(found).sum() / max(1, len(rows))
+        return nats
+
+
+def loss_of(
+    model: Any,
+    ids: Int64[Tensor, "rows pos"],
+    *,
+    calm: float = 0.0,
+    pupil: Pupil | None = None,
+    about: Int64[Tensor, "rows attributes"] | None = None,
+    asked: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood in nats per predicted token, and what the start token's state costs besides.
+
+    Left alone, a small model makes its start token's residual a hundred times longer than any other, and then hears
+    nothing that is said there: `calm` weighs what that length costs (`_loudness`). `asked` weighs how badly what a page
+    is `about` is read from it (`Pupil.read`).
+    """
+    start = pages.starts(ids, model.config.bos_token_id)
+    hidden = pages.visible(start, ids.shape[1]).logical_not()
+    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
+    wanted = pages.targets(ids, start)
+    ids = ids.clamp(min=0)
+    made = model.model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+    told = wanted != pages.NOTHING
+    loss = cross_entropy(model.lm_head(made.last_hidden_state[:, :-1][told]).float(), wanted[told])
+    if calm:
+        loss = loss + calm * _loudness(made.hidden_states[1:-1], start)
+    if pupil is not None and about is not None:
+        loss = loss + asked * pupil.read(made.hidden_states, start, about)
+    return loss
+
+
+def _loudness(layers: tuple[Tensor, ...], start: Tensor) -> Tensor:
+    """By how much the start token's root mean square exceeds `QUIET`, in squared logarithms over the layers."""
+    rows = torch.arange(len(start), device=start.device)
+    sizes = torch.stack([layer[rows, start].float().square().mean(dim=-1).sqrt() for layer in layers])
+    return torch.relu(torch.log(sizes / QUIET)).square().mean(dim=1).sum()
+
+
+class Gradient:
+    """The loss of a batch and its gradient in `dtype`, shared out over the cores row by row.
+
+    On a CPU each core takes whole rows in a thread of its own, since kernels this small gain little from two cores
+    (a step takes two thirds of the time); shares are added up in order, so that the sum does not depend on timing.
+    The weights stay in float32 and are copied into a model of that dtype at each step.
+    """
+
+    def __init__(self, pupil: Pupil, *, dtype: str, steps: int, calm: float = 0.0, asked: float = 0.0) -> None:
+        self.weighed = {"calm": calm, "asked": asked}
+        self.bos_id: int = pupil.model.config.bos_token_id or 0
+        self.weights = list(pupil.parameters())
+        self.working = working = copy.deepcopy(pupil).to(getattr(torch, dtype))
+        self.parameters = list(working.parameters())
+        if dtype != "float32" and steps > _WORTH_COMPILING:
+            working.model.model.compile(dynamic=True)
+        self.shares = (os.cpu_count() or 1) if self.parameters[0].device.type == "cpu" else 1
+        self.pool = ThreadPoolExecutor(self.shares)
+        if self.shares > 1:
+            torch.set_num_threads(1)
+        for length in (40, 60):  # compiles here and not in several threads at once
+            ids = torch.ones(2, length, dtype=torch.long, device=self.parameters[0].device)
+            ids[:, 1] = self.bos_id
+            self._share((ids, torch.zeros(2, len(world.VALUES), dtype=torch.long, device=ids.device)), 1)
+
+    def __call__(self, ids: Int64[Tensor, "rows pos"], about: Int64[Tensor, "rows attributes"]) -> float:
+        """Set every parameter's gradient, and return the mean loss in nats per predicted token."""
+        whole = self._predicted(ids)
+        with torch.no_grad():
+            for working, weight in zip(self.parameters, self.weights, strict=True):
+                working.copy_(weight)
+        losses, gradients = zip(
+            *self.pool.map(
+                lambda share: self._share(share, whole),
+                zip(ids.chunk(self.shares), about.chunk(self.shares), strict=True),
+            ),
+            strict=True,
+        )
+        for weight, *found in zip(self.weights, *gradients, strict=True):
+            weight.grad = sum((share.float() for share in found[1:]), start=found[0].float())
+        return float(sum(losses))
+
+    def _share(self, share: tuple[Tensor, Tensor], whole: int) -> tuple[float, tuple[Tensor, ...]]:
+        ids, about = share
+        loss = loss_of(self.working.model, ids, pupil=self.working, about=about, **self.weighed)
+        loss = loss * (self._predicted(ids) / whole)
+        return loss.item(), torch.autograd.grad(loss, self.parameters)
+
+    def _predicted(self, ids: Tensor) -> int:
+        return int((pages.targets(ids, pages.starts(ids, self.bos_id)) != pages.NOTHING).sum())
