@@ -3,7 +3,7 @@
 import copy
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -23,6 +23,12 @@ _WORTH_COMPILING = 2000
 _NEVER = -1e9
 
 
+class _Pass(NamedTuple):
+    nats: Float[Tensor, ""]
+    hidden: tuple[Float[Tensor, "rows pos d_model"], ...]
+    start: Int64[Tensor, " rows"]
+
+
 class Pupil(torch.nn.Module):
     """A model in training, and the linear head that reads from its start token what a page is about.
 
@@ -38,44 +44,42 @@ class Pupil(torch.nn.Module):
         torch.nn.init.zeros_(self.reader.bias)
         self.reader.to(next(model.parameters()).device)
 
-    def read(self, hidden: tuple[Tensor, ...], start: Tensor, about: Tensor) -> Float[Tensor, ""]:
-        """Nats that the head needs to tell a page's attributes, summed over them; 0 where no row has a scrap."""
+    def loss(
+        self, ids: Int64[Tensor, "rows pos"], about: Int64[Tensor, "rows attributes"], *, calm: float, asked: float
+    ) -> Float[Tensor, ""]:
+        """Mean negative log-likelihood in nats per predicted token, and what the start token's state costs besides.
+
+        Left alone, a small model makes its start token's residual a hundred times longer than any other, and then hears
+        nothing that is said there: `calm` weighs what that length costs (`_loudness`). `asked` weighs the nats that the
+        head needs to tell what each page is `about`.
+        """
+        made = _passed(self.model, ids)
+        loss = made.nats + calm * _loudness(made.hidden[1:-1], made.start)
+        return loss + asked * self._unread(made.hidden, made.start, about)
+
+    def _unread(self, hidden: tuple[Tensor, ...], start: Tensor, about: Tensor) -> Tensor:
+        """Nats that the head needs for all attributes of a page that has a scrap, on average; 0 where none has one."""
         layer = int(self.model.config.num_hidden_layers * LEARNED_DEPTH) + 1
         rows = (about[:, 0] != pages.NOTHING).nonzero()[:, 0]
         told = self.reader(hidden[layer][rows, start[rows]]).float().split([*map(len, world.VALUES.values())], dim=1)
         found = [cross_entropy(logits, about[rows, place], reduction="sum") for place, logits in enumerate(told)]
-        nats: Tensor = torch.stack(found).sum() / max(1, len(rows))
-        return nats
+        return torch.stack(found).sum() / max(1, len(rows))
 
 
-def loss_of(
-    model: Any,
-    ids: Int64[Tensor, "rows pos"],
-    *,
-    calm: float = 0.0,
-    pupil: Pupil | None = None,
-    about: Int64[Tensor, "rows attributes"] | None = None,
-    asked: float = 0.0,
-) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood in nats per predicted token, and what the start token's state costs besides.
+def nats_per_token(model: Any, ids: Int64[Tensor, "rows pos"]) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood per predicted token."""
+    return _passed(model, ids).nats
 
-    Left alone, a small model makes its start token's residual a hundred times longer than any other, and then hears
-    nothing that is said there: `calm` weighs what that length costs (`_loudness`). `asked` weighs how badly what a page
-    is `about` is read from it (`Pupil.read`).
-    """
+
+def _passed(model: Any, ids: Tensor) -> _Pass:
     start = pages.starts(ids, model.config.bos_token_id)
     hidden = pages.visible(start, ids.shape[1]).logical_not()
     mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
     wanted = pages.targets(ids, start)
-    ids = ids.clamp(min=0)
-    made = model.model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True)
+    made = model.model(input_ids=ids.clamp(min=0), attention_mask=mask, use_cache=False, output_hidden_states=True)
     told = wanted != pages.NOTHING
-    loss = cross_entropy(model.lm_head(made.last_hidden_state[:, :-1][told]).float(), wanted[told])
-    if calm:
-        loss = loss + calm * _loudness(made.hidden_states[1:-1], start)
-    if pupil is not None and about is not None:
-        loss = loss + asked * pupil.read(made.hidden_states, start, about)
-    return loss
+    nats = cross_entropy(model.lm_head(made.last_hidden_state[:, :-1][told]).float(), wanted[told])
+    return _Pass(nats, made.hidden_states, start)
 
 
 def _loudness(layers: tuple[Tensor, ...], start: Tensor) -> Tensor:
@@ -129,8 +133,7 @@ class Gradient:
 
     def _share(self, share: tuple[Tensor, Tensor], whole: int) -> tuple[float, tuple[Tensor, ...]]:
         ids, about = share
-        loss = loss_of(self.working.model, ids, pupil=self.working, about=about, **self.weighed)
-        loss = loss * (self._predicted(ids) / whole)
+        loss = self.working.loss(ids, about, **self.weighed) * (self._predicted(ids) / whole)
         return loss.item(), torch.autograd.grad(loss, self.parameters)
 
     def _predicted(self, ids: Tensor) -> int:

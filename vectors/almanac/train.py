@@ -17,7 +17,7 @@ from vectors.almanac import pages
 from vectors.almanac.concepts import build as build_library
 from vectors.almanac.concepts import keep_model
 from vectors.almanac.generate import entry
-from vectors.almanac.gradient import Gradient, Pupil, loss_of
+from vectors.almanac.gradient import Gradient, Pupil, nats_per_token
 from vectors.almanac.tokenizer import ENTRIES, learn_from_stream
 from vectors.almanac.weights import fresh, inherit
 from vectors.model import ResidualModel, load_model
@@ -44,7 +44,7 @@ class Plan:
     asked: float = 0.1
     weight_decay: float = 0.05
     warmup: int = 200
-    decay: float = 0.8
+    decay: float = 0.4
 
     def schedule(self, step: int) -> float:
         """The learning rate's factor: linear warm-up, a plateau, a linear fall to zero over the run's last `decay`."""
@@ -68,7 +68,7 @@ def held_out(
     device = next(model.parameters()).device
     with torch.no_grad():
         total = sum(
-            float(loss_of(model, ids.to(device))) * int((ids[:, 1:] >= 0).sum())
+            float(nats_per_token(model, ids.to(device))) * int((ids[:, 1:] >= 0).sum())
             for ids in (pages.padded(rows[i : i + 64]) for i in range(0, n, 64))
         )
     return total / tokens, -sum(made.log_prob for made in entries) / tokens, tokens

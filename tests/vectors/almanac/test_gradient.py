@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vectors.almanac import pages, world
 from vectors.almanac.generate import stream
-from vectors.almanac.gradient import QUIET, Gradient, Pupil, loss_of
+from vectors.almanac.gradient import QUIET, Gradient, Pupil, nats_per_token
 from vectors.almanac.pages import batches
 from vectors.almanac.tokenizer import learn
 from vectors.almanac.train import Plan, build
@@ -42,7 +42,7 @@ def test_the_loss_of_an_entry_behind_a_scrap_reads_the_scrap_through_the_start_t
         """Of each token behind the start token, by the growth of the sum."""
         first = int(pages.starts(ids, BOS)) + 1
         parts = [ids[:, :end] for end in range(first, ids.shape[1] + 1)]
-        sums = [loss_of(model, part).item() * predicted(part) if predicted(part) else 0.0 for part in parts]
+        sums = [nats_per_token(model, part).item() * predicted(part) if predicted(part) else 0.0 for part in parts]
         return [after - before for before, after in pairwise(sums)]
 
     with torch.no_grad():
@@ -59,13 +59,13 @@ def test_the_loss_of_an_entry_behind_a_scrap_reads_the_scrap_through_the_start_t
 
 
 def test_a_long_start_token_costs_and_a_short_one_does_not(tokenizer):
-    model = build(PLAN, tokenizer)
-    ids, _ = next(batches(5, 4, tokenizer))
+    pupil = Pupil(build(PLAN, tokenizer))
+    model, (ids, about) = pupil.model, next(batches(5, 4, tokenizer))
     with torch.no_grad():
-        assert loss_of(model, ids, calm=1.0).item() == pytest.approx(loss_of(model, ids).item())
+        assert pupil.loss(ids, about, calm=1.0, asked=0.0).item() == pytest.approx(nats_per_token(model, ids).item())
         model.model.embed_tokens.weight[BOS] *= 1000
         size = model(ids[:, :1].clamp(0, 0) + BOS, output_hidden_states=True).hidden_states[1][0, 0]
-        by = loss_of(model, ids, calm=1.0).item() - loss_of(model, ids).item()
+        by = pupil.loss(ids, about, calm=1.0, asked=0.0).item() - nats_per_token(model, ids).item()
         assert by > torch.log(size.square().mean().sqrt() / QUIET).item() ** 2 / 2 > 1
 
 
@@ -76,8 +76,7 @@ def test_the_start_token_is_asked_what_its_page_is_about(tokenizer):
     values = [3, 2, 1, 0, 2, 1, 0, 0, 1]
     about = torch.tensor([values, [pages.NOTHING] * len(values)])
     with torch.no_grad():
-        plain = loss_of(pupil.model, ids).item()
-        by = loss_of(pupil.model, ids, pupil=pupil, about=about, asked=0.3).item() - plain
+        by = pupil.loss(ids, about, calm=0.0, asked=0.3).item() - nats_per_token(pupil.model, ids).item()
         state = pupil.model(torch.tensor([[7, 8, BOS]]), output_hidden_states=True).hidden_states[1][0, -1]
         expected, first = 0.0, 0
         for name, value in zip(world.VALUES, values, strict=True):
@@ -85,7 +84,8 @@ def test_the_start_token_is_asked_what_its_page_is_about(tokenizer):
             expected -= torch.log_softmax(logits, dim=0)[value].item()
             first += len(logits)
         assert first == pupil.reader.out_features and by == pytest.approx(0.3 * expected, rel=1e-3)
-        assert loss_of(pupil.model, ids[1:], pupil=pupil, about=about[1:], asked=0.3) == loss_of(pupil.model, ids[1:])
+        untold = pupil.loss(ids[1:], about[1:], calm=0.0, asked=0.3)
+        assert untold == nats_per_token(pupil.model, ids[1:])
 
 
 def test_the_gradient_in_shares_is_that_of_plain_autograd(tokenizer):
@@ -96,7 +96,7 @@ def test_the_gradient_in_shares_is_that_of_plain_autograd(tokenizer):
     assert (about != pages.NOTHING).any()
     loss = gradient(ids, about)
     shares = [
-        loss_of(pupil.model, rows, calm=0.5, pupil=pupil, about=told, asked=0.3) * predicted(rows) / predicted(ids)
+        pupil.loss(rows, told, calm=0.5, asked=0.3) * predicted(rows) / predicted(ids)
         for rows, told in zip(ids.chunk(gradient.shares), about.chunk(gradient.shares), strict=True)
     ]
     expected = torch.stack(shares).sum()
