@@ -64,11 +64,13 @@ def _winner(votes: Counter[str]) -> str | None:
 
 
 def _form(text: str, votes: Counter[str]) -> str | None:
-    """Verse by its shape, short lines in stanzas or longer rhymed ones; prose by its words."""
+    """Verse by its shape, short lines in stanzas or longer rhymed ones; prose by its words, two of them at least."""
     lines = [line for line in text.split("\n") if line.strip()]
     sizes = [syllables(line) for line in lines]
-    if len(lines) < 4 or max(sizes) > 15 or sum(votes.values()) > 1:
+    if votes.total() > 1:
         return _winner(votes)
+    if len(lines) < 4 or max(sizes) > 15:
+        return None
     mean = sum(sizes) / len(sizes)
     if mean <= 7.2 and len(lines) % 3 == 0:
         return "haiku"
