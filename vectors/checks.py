@@ -18,13 +18,15 @@ _ZERO_WIDTH_JOINER = "\u200d"  # glues emoji together; every other invisible cha
 
 
 def shown(value: object) -> str:
-    r"""Render any value for a one-line message: controls escaped, cut at 80 characters, text and paths quoted.
+    r"""Render any value for a one-line message: controls escaped, 80 characters at most, text and paths quoted.
+
+    What is longer loses its middle: a path is known by the name at its end.
 
     >>> shown("a\nb")
     "'a\\nb'"
     """
     quoted = repr(str(value))
-    quoted = quoted if len(quoted) <= 80 else f"{quoted[:76]}...{quoted[0]}"
+    quoted = quoted if len(quoted) <= 80 else f"{quoted[:37]}...{quoted[-40:]}"
     return quoted if isinstance(value, str | PurePath) else quoted[1:-1]
 
 

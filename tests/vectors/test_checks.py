@@ -76,6 +76,11 @@ def test_shown_is_always_one_short_printable_line(text: str) -> None:
     assert line.isprintable()
 
 
+def test_a_long_path_keeps_its_name() -> None:
+    line = shown(Path("/home") / ("a-long-folder-name/" * 9) / "cat.safetensors")
+    assert len(line) == 80 and line.startswith("'/home/a-long") and line.endswith("name/cat.safetensors'")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "1", True, None, 1j, torch.ones(2), b"1"])
 def test_what_is_no_finite_number_is_refused(value: object) -> None:
     with pytest.raises(InputError, match=r"the thing is .*: give a finite number"):
