@@ -1,8 +1,14 @@
-"""Entries of a stream that nothing was fitted to, written once for all the tests that read them."""
+"""Entries of a stream that nothing was fitted to, written once for all who read them, and a small tokenizer."""
+
+from collections.abc import Iterator
+from itertools import islice
 
 import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
 
-from vectors.almanac.generate import Entry, entry
+from vectors.almanac.generate import Entry, entry, stream
+from vectors.almanac.tokenizer import learn
 
 FRESH = 20_261_121
 """The seed of those entries."""
@@ -18,3 +24,17 @@ def some_entries() -> list[Entry]:
 def many_entries(some_entries: list[Entry]) -> list[Entry]:
     """20,000 fresh entries, the first 3,000 among them."""
     return some_entries + [entry(FRESH, i) for i in range(3_000, 20_000)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """600 pieces of another stream."""
+    return learn((made.text for made in islice(stream(5), 200)), vocab_size=600)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Give back the number of threads that training takes for itself."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -1,32 +1,19 @@
 """What is trained for: the loss of an entry behind a scrap, and its gradient as plain autograd gives it."""
 
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from vectors.almanac import pages, world
-from vectors.almanac.generate import stream
 from vectors.almanac.gradient import QUIET, Gradient, Pupil, nats_per_token
 from vectors.almanac.pages import batches
-from vectors.almanac.tokenizer import learn
-from vectors.almanac.train import Plan, build
+from vectors.almanac.weights import fresh
 
-PLAN = Plan(seed=5, steps=6, batch=2, d_model=32, layers=2, heads=2, dtype="float32", warmup=2)
+SIZE = {"d_model": 32, "layers": 2, "heads": 2}
 BOS = 0
 
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return learn((made.text for made in islice(stream(5), 200)), vocab_size=600)
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def predicted(ids: torch.Tensor) -> int:
@@ -35,7 +22,7 @@ def predicted(ids: torch.Tensor) -> int:
 
 
 def test_the_loss_of_an_entry_behind_a_scrap_reads_the_scrap_through_the_start_token_alone(tokenizer):
-    model = build(PLAN, tokenizer)
+    model = fresh(tokenizer, seed=5, **SIZE)
     ids = torch.tensor([[7, 8, 9, BOS, 11, 12, 13]])
 
     def losses(ids: torch.Tensor) -> list[float]:
@@ -59,7 +46,7 @@ def test_the_loss_of_an_entry_behind_a_scrap_reads_the_scrap_through_the_start_t
 
 
 def test_a_long_start_token_costs_and_a_short_one_does_not(tokenizer):
-    pupil = Pupil(build(PLAN, tokenizer))
+    pupil = Pupil(fresh(tokenizer, seed=5, **SIZE))
     model, (ids, about) = pupil.model, next(batches(5, 4, tokenizer))
     with torch.no_grad():
         assert pupil.loss(ids, about, calm=1.0, asked=0.0).item() == pytest.approx(nats_per_token(model, ids).item())
@@ -70,7 +57,7 @@ def test_a_long_start_token_costs_and_a_short_one_does_not(tokenizer):
 
 
 def test_the_start_token_is_asked_what_its_page_is_about(tokenizer):
-    pupil = Pupil(build(PLAN, tokenizer))
+    pupil = Pupil(fresh(tokenizer, seed=5, **SIZE))
     torch.nn.init.normal_(pupil.reader.weight)
     ids = torch.tensor([[7, 8, BOS, 11, 12, 11], [BOS, 14, 15, -1, -1, -1]])
     values = [3, 2, 1, 0, 2, 1, 0, 0, 1]
@@ -89,7 +76,7 @@ def test_the_start_token_is_asked_what_its_page_is_about(tokenizer):
 
 
 def test_the_gradient_in_shares_is_that_of_plain_autograd(tokenizer):
-    pupil = Pupil(build(PLAN, tokenizer))
+    pupil = Pupil(fresh(tokenizer, seed=5, **SIZE))
     torch.nn.init.normal_(pupil.reader.weight)
     gradient = Gradient(pupil, dtype="float32", steps=1, calm=0.5, asked=0.3)
     ids, about = next(batches(5, 6, tokenizer))

@@ -7,20 +7,13 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from vectors.almanac import oracle, pages, world
-from vectors.almanac.generate import entry, stream
+from vectors.almanac.generate import entry
 from vectors.almanac.pages import NOTHING, batches, starts, targets, visible
-from vectors.almanac.tokenizer import learn
 from vectors.almanac.world import Attributes
 
 BATCH = 2
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return learn((made.text for made in islice(stream(5), 200)), vocab_size=600)
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,17 @@
 """Training: the learning rate, and runs that go on from a model or where they were stopped."""
 
 from dataclasses import replace
-from itertools import islice
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from vectors.almanac import pages
 from vectors.almanac import train as training
-from vectors.almanac.generate import stream
-from vectors.almanac.tokenizer import learn
 from vectors.almanac.train import Plan, build
 
 PLAN = Plan(seed=5, steps=6, batch=2, d_model=32, layers=2, heads=2, dtype="float32", warmup=2)
 
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return learn((made.text for made in islice(stream(5), 200)), vocab_size=600)
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing():
