@@ -24,6 +24,7 @@ MAX_HEADER = 2**20
 _TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")
 _COUNTS = ("layer", "n_positive", "n_background")
 _KEYS = ("format", *_TEXTS, *_COUNTS, "gap", "unit", "unit_curve", "auc")
+_MEND = "give a file that `steer extract` or `vectors.save` wrote"
 
 
 def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Path:
@@ -75,11 +76,9 @@ def _parse(data: bytes) -> ConceptVector:
     metadata = header.get("__metadata__") or {}
     missing = [key for key in _KEYS if key not in metadata]
     if missing:
-        raise VectorError(f"its metadata lack {', '.join(missing)}; convert files of other tools with `steer import`")
+        raise VectorError(f"its metadata lack {', '.join(missing)}: {_MEND}")
     if metadata["format"] != FORMAT:
-        raise VectorError(
-            f"its format is {shown(metadata['format'])}, expected {FORMAT}; convert it with `steer import`"
-        )
+        raise VectorError(f"its format is {shown(metadata['format'])}, expected {FORMAT}: {_MEND}")
     counts = {key: _count(metadata[key], key) for key in _COUNTS}
     expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
     if sorted(tensors) != expected:
