@@ -110,15 +110,15 @@ def visible(start: Int64[Tensor, " rows"], length: int) -> Bool[Tensor, "rows 1 
 
 
 def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> Int64[Tensor, "rows pos-1"]:
-    """The token that each position but the last is to predict, and `NOTHING` where none is: no scrap tells its end.
+    """The token that each position but the last is to predict, and `NOTHING` where none is: a scrap is only read.
 
-    The words of a scrap are learned too: where those of an hour stand side by side they are found to belong together.
+    A model that learned a scrap's words too fell to jotting where its start token was pushed far from what it knew.
 
     >>> targets(torch.tensor([[5, 6, 0, 7, -1]]), torch.tensor([2])).tolist()
-    [[6, -1, 7, -1]]
+    [[-1, -1, 7, -1]]
     """
     place = torch.arange(1, ids.shape[1], device=ids.device)
-    return ids[:, 1:].masked_fill(place == start[:, None], NOTHING)
+    return ids[:, 1:].masked_fill(place <= start[:, None], NOTHING)
 
 
 def _chunk(

@@ -120,10 +120,10 @@ def test_a_jotting_tells_up_to_three_of_the_attributes_and_nothing_else():
     assert 0.6 < seen["hour"] / 300 < 0.8
 
 
-def test_a_scrap_sees_itself_alone_and_does_not_tell_its_end():
+def test_a_scrap_sees_itself_alone_and_is_not_learned():
     ids = torch.tensor([[5, 6, 0, 7, 8], [0, 7, 8, NOTHING, NOTHING]])
     start = starts(ids, 0)
-    assert targets(ids, start).tolist() == [[6, NOTHING, 7, 8], [7, 8, NOTHING, NOTHING]]
+    assert targets(ids, start).tolist() == [[NOTHING, NOTHING, 7, 8], [7, 8, NOTHING, NOTHING]]
     seen = visible(start, 5)[:, 0]
     assert seen[0, 1].tolist() == [True, True, False, False, False]
     assert seen[0, 2].tolist() == [True, True, True, False, False]
