@@ -65,3 +65,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tokenizer, tmp_path, mo
         assert torch.equal(weight, other)
     fresh = training.train(replace(PLAN, seed=6), tokenizer, tmp_path / "other", device="cpu")
     assert not torch.equal(next(whole.parameters()), next(fresh.parameters()))
+
+
+@pytest.mark.parametrize(("readings", "dtype"), [([0, 1, 1, 3], "float32"), ([0, 2, 2, 3], "bfloat16")])
+def test_the_dtype_that_took_less_time_is_taken(monkeypatch, readings, dtype):
+    clock = iter(readings)  # began and ended, first in float32 and then in bfloat16
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    assert training.quickest("cpu") == dtype
