@@ -17,7 +17,9 @@ class WordJudge:
 
     It shares nothing with a steering direction but the kind of text: it reads words, never activations, and is to be
     fit on texts that the direction did not see. Source: multinomial naive Bayes with add-half smoothing over the set of
-    a text's unigrams and bigrams; equal priors.
+    a text's unigrams and bigrams; equal priors. Where one side has many times the texts of the other, it is cut into
+    slices of about the other's size, and the score is the mean over the slices: fit on uneven sides at once, naive
+    Bayes would give every word that few texts hold to the larger one.
 
     Args:
         positive: texts that have the concept.
@@ -35,22 +37,33 @@ class WordJudge:
         if not positive or not background:
             given = f"{len(positive)} positive and {len(background)} background"
             raise InputError(f"a judge needs texts of both kinds: given {given}")
-        counts = [Counter(feature for text in texts for feature in features(text)) for texts in (positive, background)]
-        vocabulary = {feature for count in counts for feature in count if counts[0][feature] + counts[1][feature] > 1}
-        totals = [sum(count[feature] for feature in vocabulary) + _SMOOTHING * len(vocabulary) for count in counts]
-        self._weights = {
-            feature: math.log((counts[0][feature] + _SMOOTHING) / totals[0])
-            - math.log((counts[1][feature] + _SMOOTHING) / totals[1])
-            for feature in vocabulary
-        }
+        sides = [sorted(texts) for texts in (positive, background)]  # their order means nothing
+        slices = [len(side) // min(map(len, sides)) for side in sides]  # one of the two is 1
+        self._weights: dict[str, float] = {}
+        for turn in range(max(slices)):
+            part = [side[turn % cut :: cut] for side, cut in zip(sides, slices, strict=True)]
+            for feature, weight in _weights(*part).items():
+                self._weights[feature] = self._weights.get(feature, 0.0) + weight / max(slices)
 
     def score(self, text: str) -> float:
         """Return the log odds that the text has the concept, at equal priors."""
-        return sum(self._weights.get(feature, 0.0) for feature in features(text))
+        return math.fsum(self._weights.get(feature, 0.0) for feature in features(text))  # in whatever order they come
 
     def accepts(self, text: str) -> bool:
         """Whether the text more likely has the concept than not."""
         return self.score(text) > 0
+
+
+def _weights(positive: Sequence[str], background: Sequence[str]) -> dict[str, float]:
+    """What each feature that more than one text has adds to the log odds."""
+    counts = [Counter(feature for text in texts for feature in features(text)) for texts in (positive, background)]
+    vocabulary = sorted(feature for feature, held in (counts[0] + counts[1]).items() if held > 1)
+    totals = [sum(count[feature] for feature in vocabulary) + _SMOOTHING * len(vocabulary) for count in counts]
+    return {
+        feature: math.log((counts[0][feature] + _SMOOTHING) / totals[0])
+        - math.log((counts[1][feature] + _SMOOTHING) / totals[1])
+        for feature in vocabulary
+    }
 
 
 def features(text: str) -> set[str]:

@@ -1,11 +1,13 @@
 """The word judge tells kinds of texts apart, and refuses to judge from nothing."""
 
 import random
+from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vectors.almanac.generate import stream
 from vectors.errors import InputError
 from vectors.judge import WordJudge, features
 
@@ -30,9 +32,19 @@ def test_swapping_the_sides_turns_every_score_round():
         assert there.score(text) == pytest.approx(-back.score(text))
 
 
-def test_uneven_sides_do_not_bias_a_text_it_knows_nothing_of():
-    judge = WordJudge(texts(["cat"], 5, 0), texts(["sea"], 500, 1))
-    assert judge.score("zzz qqq") == 0
+def test_twenty_texts_against_four_hundred_are_told_apart_either_way():
+    entries = list(islice(stream(991), 900))
+    sea = [made.text for made in entries if made.attributes.topic == "sea"]
+    other = [made.text for made in entries if made.attributes.topic != "sea"]
+    for judge, of in ((WordJudge(sea[:20], other[:400]), 1), (WordJudge(other[:400], sea[:20]), -1)):
+        found = sum(of * judge.score(text) > 0 for text in sea[20:]) / len(sea[20:])
+        wrong = sum(of * judge.score(text) > 0 for text in other[400:]) / len(other[400:])
+        assert found > 0.6 and wrong < 0.3
+
+
+def test_the_order_of_the_texts_means_nothing():
+    sides = texts(["cat"], 5, 0), texts(["sea", "cat"], 52, 1)
+    assert WordJudge(*sides).score("the cat") == WordJudge(sides[0][::-1], sides[1][::-1]).score("the cat") != 0
 
 
 @pytest.mark.parametrize("sides", [([], ["a"]), (["a"], [])])
