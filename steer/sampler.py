@@ -145,7 +145,9 @@ def stream(
     for vector in composed.vectors:
         check_fits(vector, model)
     for layer, delta in composed.deltas.items():
-        prove_steering(model, layer, delta, positions=settings.positions)
+        prove_steering(
+            model, layer, delta, positions=settings.positions, prefix=prefix, new=settings.max_tokens
+        )
     run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
     wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
     return _batches(model, composed, settings, prefix, run, wanted, batch_size)

@@ -15,15 +15,15 @@ def check_positions(positions: str, *, bos: bool = True) -> str:
     """Return the name of some positions if it is one, and if a model has them.
 
     Raises:
-        InputError: an unknown name, or the start token's position for a model without one.
+        InputError: an unknown name, or one about the start token for a model without one.
 
     >>> check_positions("bos")
     'bos'
     """
     if positions not in POSITIONS:
         raise InputError(f"positions is {shown(positions)}: choose from {', '.join(POSITIONS)}")
-    if positions == "bos" and not bos:
-        raise InputError("positions is 'bos', but the model has no start token: choose 'all'")
+    if positions in ("bos", "not-bos") and not bos:
+        raise InputError(f"positions is {positions!r}, but the model has no start token: choose 'all' or 'generated'")
     return positions
 
 

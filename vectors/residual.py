@@ -73,16 +73,24 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None
 
 
 def prove_steering(
-    model: ResidualModel, layer: int, delta: Float[Tensor, " d_model"] | None = None, *, positions: str = "all"
+    model: ResidualModel,
+    layer: int,
+    delta: Float[Tensor, " d_model"] | None = None,
+    *,
+    positions: str = "all",
+    prefix: Sequence[int] | None = None,
+    new: int = 2,
 ) -> None:
     """Prove that a shift at ``layer`` reaches the logits, once per model and layer, and that ``delta`` itself does.
 
-    ``delta`` is tried at ``positions`` of a short text whose start token alone was given.
+    ``delta`` is tried at ``positions`` of a text of which ``prefix`` (the start token alone, if left out) was given and
+    ``new`` tokens at least were drawn; only the logits that tokens are drawn from count.
 
     Raises:
         InputError: A layer the model does not have.
         UnsteeredError: The block does not run exactly once a forward, a non-zero shift changes nothing (``delta`` may
-            be too small for the model's dtype), or a zero shift changes something.
+            be too small for the model's dtype, or at positions that no token drawn reads), or a zero shift changes
+            something.
     """
     model.check_layer(layer)
     proven = _PROVEN.setdefault(model, set())
@@ -90,24 +98,38 @@ def prove_steering(
         _prove(model, layer)
         proven.add(layer)
     if delta is not None and bool(delta.any()):
-        base = _probe(model, {})
-        spread = on_positions(delta[None], len(_probe_ids(model)), 1, positions)
-        if torch.equal(_probe(model, {layer: spread}), base):
+        given = list(prefix) if prefix is not None else [model.bos_id or 0]
+        ids = given + [0, 1][: max(0, new - 1)]  # the last token drawn is read by nothing
+        base = _probe(model, {}, ids, len(given) - 1)
+
+        def reaches(where: str) -> bool:
+            spread = on_positions(delta[None], len(ids), len(given), where)
+            return not torch.equal(_probe(model, {layer: spread}, ids, len(given) - 1), base)
+
+        if reaches(positions):
+            return
+        where = f"model {model.name!r}, layer {layer}"
+        if reaches("all"):
             raise UnsteeredError(
-                f"model {model.name!r}, layer {layer}: this shift of length {float(delta.norm()):.3g} is too small to "
-                f"change anything in {str(base.dtype).removeprefix('torch.')}: raise the doses or load it in float32"
+                f"{where}: no token that is drawn here reads a shift at positions {positions}: choose positions all, "
+                "or a concept of an earlier layer"
             )
+        raise UnsteeredError(
+            f"{where}: this shift of length {float(delta.norm()):.3g} is too small to change anything in "
+            f"{str(base.dtype).removeprefix('torch.')}: raise the doses or load it in float32"
+        )
 
 
-def _probe(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Tensor:
-    """Return the logits of a short sequence under some shifts."""
+def _probe(
+    model: ResidualModel, deltas: Mapping[int, Tensor], ids: Sequence[int] | None = None, first: int = 0
+) -> Tensor:
+    """Return the logits of a short text, or of `ids`, from position `first` on, under some shifts."""
+    ids = ids or [model.bos_id or 0, 0, 1]
+    kept = len(ids) - first
     with torch.no_grad(), shifted(model, deltas):
-        found: Tensor = model.hf(**model.batch([_probe_ids(model)]), use_cache=False).logits
-        return found
-
-
-def _probe_ids(model: ResidualModel) -> list[int]:
-    return [model.bos_id or 0, 0, 1]
+        output = model.hf(**model.batch([ids]), use_cache=False, **dict.fromkeys(model.last_only, kept))
+    found: Tensor = output.logits[:, -kept:]
+    return found
 
 
 def _prove(model: ResidualModel, layer: int) -> None:

@@ -138,6 +138,13 @@ def test_the_model_is_left_as_it_was_also_after_an_exception(make_hf, make_token
     assert not hf.training
 
 
+def test_a_shift_that_no_drawn_token_reads_is_refused_with_a_prompt_and_not_without(llama_model):
+    last = steer.compose({concept(llama_model, layer=2, positions="bos"): 1.0})
+    assert runs(llama_model, last, n=1)[0].pressure["total"] > 0
+    with pytest.raises(UnsteeredError, match="positions bos"):
+        runs(llama_model, last, prompt="the sea")
+
+
 def test_between_samples_the_model_is_unsteered(llama_model):
     at, ids = steer.compose({concept(llama_model): 3.0}), torch.tensor([[0, 5, 6]])
     with torch.no_grad():

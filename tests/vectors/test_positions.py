@@ -21,6 +21,7 @@ def test_the_shift_stands_there_and_nowhere_else(positions):
 def test_what_is_no_position_is_refused():
     with pytest.raises(InputError, match="choose from bos, all, generated, not-bos"):
         check_positions("some")
-    with pytest.raises(InputError, match="no start token"):
-        check_positions("bos", bos=False)
+    for positions in ("bos", "not-bos"):
+        with pytest.raises(InputError, match="no start token"):
+            check_positions(positions, bos=False)
     assert check_positions("all", bos=False) == "all"

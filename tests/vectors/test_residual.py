@@ -1,6 +1,7 @@
 """The residual stream is read where HF says it is, and shifted there, by exactly what was asked, and nowhere else."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -298,6 +299,24 @@ def test_prove_steering_finds_logits_that_are_not_finite(llama_model: ResidualMo
     llama_model.hf.get_output_embeddings().weight.fill_(float("nan"))
     with pytest.raises(UnsteeredError, match="not finite"):
         prove_steering(llama_model, 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "positions", "prefix", "new", "reaches"),
+    [
+        (2, "bos", [0, 5, 6], 8, False),  # behind the last block no other position reads it
+        (2, "bos", [0], 8, True),  # but the first token is drawn from it
+        (1, "bos", [0, 5, 6], 8, True),
+        (2, "all", [0, 5, 6], 1, True),
+        (0, "generated", [0, 5], 1, False),  # one token is drawn, and nothing behind it
+        (0, "generated", [0, 5], 2, True),
+        (2, "not-bos", [0], 1, False),
+    ],
+)
+def test_prove_steering_asks_the_tokens_that_are_drawn(tiny_model, layer, positions, prefix, new, reaches) -> None:
+    ready = nullcontext() if reaches else pytest.raises(UnsteeredError, match=f"positions {positions}: choose")
+    with ready:
+        prove_steering(tiny_model, layer, torch.ones(32), positions=positions, prefix=prefix, new=new)
 
 
 def test_a_block_without_one_residual_stream_is_refused(llama_model: ResidualModel) -> None:
