@@ -60,22 +60,20 @@ def text_means(
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch d_model"]]]]:
     """Yield batches of the residual stream averaged over each text's own tokens, with the texts' places in `texts`.
 
-    Special tokens (start, end, padding) are in no average: a start token is an attention sink with a huge norm.
-    Texts come shortest first within a chunk, so batches are not in the order of `texts`.
+    Special tokens (start, end, padding) are in no average: a start token is an attention sink with a huge norm. Of a
+    text longer than the model's context only the beginning is read. Texts come shortest first within a chunk, so
+    batches are not in the order of `texts`.
 
     Raises:
         InputError: a text without a single token of its own, or a layer the model does not have.
         ModelError: activations that are not finite.
     """
-    start = [] if model.bos_id is None else [model.bos_id]
-    no_text = {*model.tokenizer.all_special_ids, *model.eos_ids, *start}
-    special = torch.tensor(sorted(no_text), dtype=torch.long)
+    special = torch.tensor(sorted(_special(model)), dtype=torch.long)
     for first in range(0, len(texts), _CHUNK):
-        rows = model.encode(texts[first : first + _CHUNK], max_tokens=model.max_context)
+        chunk = texts[first : first + _CHUNK]
+        rows = model.encode(chunk, max_tokens=model.max_context)
+        _check_own(model, chunk, rows)
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
-        for place in order:
-            if not set(rows[place]) - no_text:
-                raise InputError(f"the text {shown(texts[first + place])} has no token of its own: leave it out")
         for places in _batches(order, rows):
             batch = model.batch([rows[place] for place in places])
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
@@ -88,6 +86,31 @@ def text_means(
                         f"activations of model {model.name!r} at layer {layer} are not finite: load it in float32"
                     )
             yield [first + place for place in places], means
+
+
+def check_texts(model: ResidualModel, texts: Sequence[str]) -> None:
+    """Refuse a text that holds nothing for the model to read, before anything slow.
+
+    Raises:
+        InputError: a text without a single token of its own.
+    """
+    for first in range(0, len(texts), _CHUNK):
+        chunk = texts[first : first + _CHUNK]
+        _check_own(model, chunk, model.encode(chunk, max_tokens=model.max_context))
+
+
+def _check_own(model: ResidualModel, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
+    special = _special(model)
+    for text, row in zip(texts, rows, strict=True):
+        if special.issuperset(row):
+            raise InputError(f"the text {shown(text)} has no token of its own: leave it out")
+
+
+def _special(model: ResidualModel) -> set[int]:
+    """Ids that are no text; the one that stands for an unknown word is some."""
+    tokenizer = model.tokenizer
+    marks = {model.bos_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+    return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id} | {*model.eos_ids} | marks
 
 
 def moments(

@@ -69,13 +69,18 @@ class ContrastSet:
         kept, out = {}, {}
         for side in ("positive", "background"):
             texts: tuple[str, ...] = getattr(self, side)
-            ranked = sorted(set(texts), key=lambda text: hashlib.sha256(f"{seed}:{text}".encode()).digest())
+            ranked = sorted(set(texts), key=lambda text: shuffled(text, seed))
             if len(ranked) < 2:
                 raise InputError(f"{side} has {len(ranked)} different text: a split needs at least 2 on each side")
             chosen = set(ranked[: min(max(round(share * len(ranked)), 1), len(ranked) - 1)])
             kept[side] = tuple(text for text in texts if text not in chosen)
             out[side] = tuple(text for text in texts if text in chosen)
         return ContrastSet(**kept), ContrastSet(**out)
+
+
+def shuffled(text: str, seed: int) -> bytes:
+    """Return a key that sorts texts in an order that hangs on nothing but each text and the seed."""
+    return hashlib.sha256(f"{seed}:{text}".encode()).digest()
 
 
 def _texts(value: object, side: str) -> tuple[str, ...]:

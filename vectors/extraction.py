@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from vectors.activations import moments, text_means
+from vectors.activations import check_texts, moments, text_means
 from vectors.checks import check_name
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
@@ -42,6 +42,9 @@ def extract(
 ) -> ConceptVector:
     """Find a concept's direction in texts that have it against texts that need not.
 
+    `learned` looks at the first 64 tokens of each text, the other methods at as many as the model's context holds:
+    where a concept shows later than that, cut the texts to where it does.
+
     The gap of a learned direction is the length of the shift that was learned. The AUC is that of held-out texts,
     ranked by their projection on the direction or, for a learned one, by how much likelier the shift makes them; where
     `auto` chose among layers by it, it is the best of them, and a little high for that.
@@ -53,7 +56,8 @@ def extract(
         background: texts of the same world that need not have it.
         method: `learned` raises the texts' likelihood by gradient; `mean-difference` and `pca` read activations only.
         layer: 0-based block, or `auto`: a quarter of the depth for `learned`, else the layer that best tells held-out
-            texts apart.
+            texts apart and, of several that do so equally well, the one at which they lie farthest apart for their
+            spread.
         positions: where the direction is added (see `sample`), and learned, and its unit found. Default: `bos` for
             `learned` where the model has a start token, else `all`. Means are read over a text's own tokens whatever
             this is.
@@ -79,20 +83,23 @@ def extract(
     contrast = ContrastSet(positive, background)
     fit, held = contrast.split(held_out=held_out, seed=seed)
     layers = _layers(model, method, layer)
+    for side in (contrast.positive, contrast.background):
+        check_texts(model, side)
     tell = progress or (lambda what, done, total: None)
 
     readings = _read(model, fit, layers, second=method == "pca", tell=tell)
     if method == "learned":
         found = {at: _learned(model, fit, at, added_at, seed, tell) for at in layers}
         gaps = {at: float(found[at].norm()) for at in layers}
-        scores = {at: _auc(partial(gains, model, layer=at, shift=found[at], positions=added_at), held) for at in layers}
+        scored = {at: partial(gains, model, layer=at, shift=found[at], positions=added_at) for at in layers}
+        told = {at: _told(scored[at](held.positive), scored[at](held.background)) for at in layers}
     else:
         found = {at: (mean_difference if method == "mean-difference" else pca)(readings[at]) for at in layers}
     directions = {at: unit(found[at], what=f"the {method} direction at layer {at}") for at in layers}
     if method != "learned":
         gaps = {at: float(directions[at] @ readings[at].difference) for at in layers}
-        scores = _held_out(model, held, directions)
-    best = max(layers, key=lambda at: scores[at])
+        told = _held_out(model, held, directions)
+    best = max(layers, key=lambda at: told[at])
     gap = gaps[best]
     if gap <= 0:
         raise VectorError(
@@ -112,7 +119,7 @@ def extract(
         contrast_hash=contrast.hash,
         n_positive=len(contrast.positive),
         n_background=len(contrast.background),
-        auc=scores[best],
+        auc=told[best][0],
     )
     if not calibrate:
         return vector
@@ -135,8 +142,7 @@ def auc(positive: Sequence[float], background: Sequence[float]) -> float:
 def _layers(model: ResidualModel, method: str, layer: int | Literal["auto"]) -> list[int]:
     if layer == "auto":
         return [int(model.n_layers * LEARNED_DEPTH)] if method == "learned" else list(range(model.n_layers))
-    model.check_layer(layer)
-    return [layer]
+    return [model.check_layer(layer)]
 
 
 def _read(
@@ -167,13 +173,15 @@ def _learned(model: ResidualModel, fit: ContrastSet, layer: int, positions: str,
     return learn(model, fit.positive, has, layer, positions=positions, seed=seed, progress=more)[0]
 
 
-def _auc(score: Callable[[Sequence[str]], Sequence[float]], held: ContrastSet) -> float:
-    return auc(score(held.positive), score(held.background))
-
-
-def _held_out(model: ResidualModel, held: ContrastSet, directions: dict[int, Tensor]) -> dict[int, float]:
+def _held_out(model: ResidualModel, held: ContrastSet, directions: dict[int, Tensor]) -> dict[int, tuple[float, float]]:
     positive, background = (_projections(model, side, directions) for side in (held.positive, held.background))
-    return {at: auc(positive[at], background[at]) for at in directions}
+    return {at: _told(positive[at], background[at]) for at in directions}
+
+
+def _told(positive: Sequence[float], background: Sequence[float]) -> tuple[float, float]:
+    """How well scores tell two sides apart: AUC, and how far apart the means lie for the spread (AUC ends at 1)."""
+    spread = np.sqrt((np.var(positive) + np.var(background)) / 2)
+    return auc(positive, background), float((np.mean(positive) - np.mean(background)) / max(spread, 1e-12))
 
 
 def _projections(model: ResidualModel, texts: Sequence[str], directions: dict[int, Tensor]) -> dict[int, list[float]]:

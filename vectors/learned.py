@@ -1,5 +1,6 @@
 """Directions learned by gradient: the shift that makes the positive texts likelier."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from vectors.errors import ModelError
 from vectors.model import ResidualModel
 from vectors.positions import on_positions
 from vectors.randomness import Stream, rng
@@ -26,6 +28,8 @@ SEARCHED = 0.8
 """Largest radius that the shifts are learned to bear."""
 
 _RIDGE = 1e-4  # on the Gram matrix, so that two concepts may be parallel on the way
+
+_SCALE = 2.0**10  # of the loss: keeps half-precision gradients off zero, and Adam does not mind
 
 MAX_TOKENS = 64
 """Tokens of each text that are learned from: what it is about shows in its first sentences, if not all in the first."""
@@ -53,6 +57,7 @@ def learn(
 
     Raises:
         InputError: a layer the model does not have.
+        ModelError: likelihoods that are not finite.
     """
     model.check_layer(layer)
     ranked = sorted(range(len(texts)), key=lambda place: texts[place])  # the order in a file means nothing
@@ -77,8 +82,9 @@ def learn(
             added = added + radii * _outward(added.detach(), _normal(order, batch, model))
             with shifted(model, {layer: on_positions(added, max(map(len, rows)), 1, positions)}):
                 loss = _loss(model, rows)
+            _check_finite(model, layer, loss.item())
             # not backward(): it would fill .grad of the caller's weights
-            (shifts.grad,) = torch.autograd.grad(loss, [shifts])
+            (shifts.grad,) = torch.autograd.grad(_SCALE * loss, [shifts])
         adam.step()
         if progress:
             progress(1)
@@ -115,6 +121,7 @@ def gains(
 
     Raises:
         InputError: a layer the model does not have.
+        ModelError: likelihoods that are not finite.
     """
     found = []
     for start in range(0, len(texts), BATCH):
@@ -123,8 +130,17 @@ def gains(
         with torch.no_grad():
             without = _losses(model, rows)
             with shifted(model, {layer: spread}):
-                found += (without - _losses(model, rows)).sum(dim=1).tolist()
+                gained = (without - _losses(model, rows)).sum(dim=1).tolist()
+        _check_finite(model, layer, sum(gained))
+        found += gained
     return found
+
+
+def _check_finite(model: ResidualModel, layer: int, nats: float) -> None:
+    if not math.isfinite(nats):
+        raise ModelError(
+            f"model {model.name!r} gives texts no finite likelihood under a shift at layer {layer}: load it in float32"
+        )
 
 
 def _rows(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vectors.checkpoint import brief, choose_device, choose_dtype, find_blocks, load_parts, locate
+from vectors.checks import shown, whole
 from vectors.errors import InputError, ModelError
 
 EMBEDDED: Final = Path(__file__).parent / "almanac" / "model"
@@ -127,10 +128,13 @@ class ResidualModel:
         plain = ids.tolist() if isinstance(ids, Tensor) else [int(token) for token in ids]
         return str(self.tokenizer.decode(plain, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def check_layer(self, layer: int) -> None:
-        """Raise InputError unless ``layer`` is the number of a block of this model, counted from 0."""
-        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < self.n_layers:
-            raise InputError(f"layer is {layer!r}: model {self.name!r} has layers 0 to {self.n_layers - 1}")
+    def check_layer(self, layer: int) -> int:
+        """Return ``layer``, or raise InputError unless it is the number of a block of this model, counted from 0."""
+        try:
+            return whole(layer, "layer", high=self.n_layers - 1)
+        except InputError as error:
+            last = self.n_layers - 1
+            raise InputError(f"layer is {shown(layer)}: model {self.name!r} has layers 0 to {last}") from error
 
     def batch(
         self, sequences: Sequence[Sequence[int]], *, side: Literal["right", "left"] = "right"

@@ -61,10 +61,11 @@ def calibrate(
 ) -> ConceptVector:
     """Return the vector with its unit and the curve of the pilot that found it.
 
-    The pilot samples without a prompt at shifts from zero to the largest within 1 nat of p95 pressure, and a word judge
-    fit on `contrast` (give held-out texts) tells which samples have the concept. The unit is the smallest shift that
-    reaches 90 % of the best success; around it the curve has more rows. Where success never clearly leaves the rate at
-    shift zero, the vector keeps its curve and gets no unit: its natural gap serves then, and `calibrated` says so.
+    The pilot samples without a prompt at shifts from zero to the largest within 1 nat of p95 pressure (at the start
+    token alone, where pressure saturates, to twice the natural gap at most), and a word judge fit on `contrast` (give
+    held-out texts) tells which samples have the concept. The unit is the smallest shift that reaches 90 % of the best
+    success; around it the curve has more rows. Where success never clearly leaves the rate at shift zero, the vector
+    keeps its curve and gets no unit: its natural gap serves then, and `calibrated` says so.
 
     Args:
         model: the model the vector was made for.

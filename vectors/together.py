@@ -1,15 +1,15 @@
 """From labelled texts to several concepts, learned together so that they work in each other's company."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from vectors.activations import moments
+from vectors.activations import check_texts, text_means
 from vectors.checks import check_name, number, whole
 from vectors.concept import ConceptVector
-from vectors.contrast import ContrastSet
+from vectors.contrast import ContrastSet, shuffled
 from vectors.directions import unit
 from vectors.errors import InputError
 from vectors.extraction import LEARNED_DEPTH, Progress, auc
@@ -65,10 +65,10 @@ def extract_together(
     if calibrate and not bos:
         raise InputError(f"model {model.name!r} has no start token for the pilots to begin with: pass calibrate=False")
     added_at = check_positions(positions or ("bos" if bos else "all"), bos=bos)
-    at = int(model.n_layers * LEARNED_DEPTH) if layer is None else layer
-    model.check_layer(at)
+    at = model.check_layer(int(model.n_layers * LEARNED_DEPTH) if layer is None else layer)
     has = np.array([[name in having for name in names] for having in labels])
     whole_sets = {name: _contrast(texts, has[:, column]) for column, name in enumerate(names)}
+    check_texts(model, texts)
     out = _held_out(texts, held_out, whole(seed, "seed"))
     for column, name in enumerate(names):
         for part, chosen in (("learn from", ~out), ("hold out", out)):
@@ -85,6 +85,7 @@ def extract_together(
 
     fit = [text for text, held in zip(texts, out, strict=True) if not held]
     shifts = learn(model, fit, has[~out], at, positions=added_at, seed=seed, steps=total, progress=more)
+    means = _background_means(model, fit, has[~out], at)
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
@@ -95,14 +96,14 @@ def extract_together(
             model_hash=model.hash,
             layer=at,
             direction=unit(shifts[column], what=f"the shift learned for {name!r}").float(),
-            mean=_background_mean(model, fit, has[~out, column], at),
+            mean=means[column],
             gap=float(shifts[column].norm()),
             method="learned-together",
             positions=added_at,
             contrast_hash=whole_sets[name].hash,
             n_positive=len(whole_sets[name].positive),
             n_background=len(whole_sets[name].background),
-            auc=_auc(model, held, at, shifts[column], added_at),
+            auc=_auc(model, held, at, shifts[column], positions=added_at, seed=seed),
         )
         made[name] = calibrated(model, vector, held, seed=seed) if calibrate else vector
     return made
@@ -118,17 +119,19 @@ def _held_out(texts: Sequence[str], share: float, seed: int) -> np.ndarray:
     share = number(share, "held_out")
     if not 0.0 < share < 1.0:
         raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
-    digests = [hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8] for text in texts]
-    return np.array([int.from_bytes(digest, "little") < share * 2**64 for digest in digests])
+    parts = [int.from_bytes(shuffled(text, seed)[:8], "little") for text in texts]
+    return np.array([part < share * 2**64 for part in parts])
 
 
-def _background_mean(model: ResidualModel, texts: Sequence[str], has: np.ndarray, layer: int) -> Tensor:
-    background = [text for text, having in zip(texts, has, strict=True) if not having]
-    mean: Tensor = moments(model, background[: 4 * RANKED], [layer])[layer].mean.float()
-    return mean
+def _background_means(model: ResidualModel, texts: Sequence[str], has: np.ndarray, layer: int) -> Tensor:
+    """For each concept the mean activation of the texts that lack it, all from one reading of the texts."""
+    lacks = torch.from_numpy(~has).double()
+    sums = torch.zeros(has.shape[1], model.d_model, dtype=torch.float64)
+    for places, means in text_means(model, texts, [layer]):
+        sums += lacks[places].T @ means[layer].cpu().double()
+    return (sums / lacks.sum(dim=0)[:, None]).float()
 
 
-def _auc(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, positions: str) -> float:
-    sides = (sorted(held.positive)[:RANKED], sorted(held.background)[:RANKED])
-    scores = [gains(model, side, layer=layer, shift=shift, positions=positions) for side in sides]
-    return auc(*scores)
+def _auc(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, positions: str, seed: int) -> float:
+    sides = [sorted(side, key=lambda text: shuffled(text, seed))[:RANKED] for side in (held.positive, held.background)]
+    return auc(*(gains(model, side, layer=layer, shift=shift, positions=positions) for side in sides))

@@ -1,9 +1,12 @@
 """Means and moments against plain Hugging Face hidden states, whatever the padding."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
+from vectors import activations
 from vectors.activations import Moments, moments, text_means
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
@@ -19,7 +22,7 @@ def plain_mean(model, text: str, layer: int) -> torch.Tensor:
     ids = model.encode([text])[0]
     with torch.no_grad():
         hidden = model.hf(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer + 1][0]
-    own = [place for place, token in enumerate(ids) if token not in model.tokenizer.all_special_ids]
+    own = [place for place, token in enumerate(ids) if token not in (0, 1)]
     return hidden[own].mean(dim=0)
 
 
@@ -56,9 +59,7 @@ def test_padding_on_either_side_reads_the_same(tiny_model, side):
         tiny_model.hf(**batch, use_cache=False)
     for row, text in enumerate(TEXTS):
         own = batch["attention_mask"][row].bool()
-        own &= torch.tensor(
-            [int(token) not in tiny_model.tokenizer.all_special_ids for token in batch["input_ids"][row]]
-        )
+        own &= torch.tensor([int(token) not in (0, 1) for token in batch["input_ids"][row]])
         assert torch.allclose(read[1][row][own].mean(dim=0), plain_mean(tiny_model, text, 1), atol=1e-4)
 
 
@@ -75,6 +76,31 @@ def test_moments_stream_to_what_numpy_says():
 def test_a_text_without_a_token_of_its_own_is_refused(llama_model):
     with pytest.raises(InputError, match="the text '<eos>' has no token"):
         moments(llama_model, ["the cat", "<eos>"], [0])
+
+
+def test_a_word_that_the_tokenizer_does_not_know_is_text(llama_model):
+    known, unknown = (moments(llama_model, [text], [0])[0].mean for text in ("the cat", "the zzz"))
+    assert not torch.allclose(known, unknown)
+    moments(llama_model, ["zzz qqq"], [0])
+
+
+def test_memory_does_not_grow_with_the_number_of_texts(llama_model, monkeypatch):
+    monkeypatch.setattr("vectors.activations.BATCH_TOKENS", 64)
+    alive: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+    original = activations._mean
+
+    def watched(hidden: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        nonlocal most
+        made = original(hidden, own)
+        alive.extend((weakref.ref(hidden), weakref.ref(made)))
+        most = max(most, sum(each() is not None for each in alive))
+        return made
+
+    monkeypatch.setattr(activations, "_mean", watched)
+    found = moments(llama_model, TEXTS * 50, [0, 1])[1]
+    assert found.count == 400 and len(alive) > 100
+    assert most <= 8  # of two batches and two layers, hidden states and means
 
 
 def test_activations_that_are_not_finite_are_refused(make_hf, make_tokenizer):

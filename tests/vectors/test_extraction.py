@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 import vectors
 from vectors.activations import moments
 from vectors.contrast import ContrastSet
-from vectors.errors import InputError, VectorError
+from vectors.errors import InputError, ModelError, VectorError
 from vectors.extraction import auc
+from vectors.model import ResidualModel
 
 VERBS, PLACES = ("sang", "ran", "fell", "saw", "rose", "heard"), ("sea", "river", "tree", "stone", "night", "wind")
 CATS = [f"the cat {verb} by the {place}" for verb in VERBS for place in PLACES]
@@ -50,7 +51,7 @@ def test_every_method_tells_the_sides_apart_and_says_how_it_was_made(llama_model
 
 def test_auto_takes_the_layer_that_tells_held_out_texts_apart_best(llama_model):
     scores = [find(llama_model, method="mean-difference", layer=layer).auc for layer in range(llama_model.n_layers)]
-    assert find(llama_model, method="mean-difference").layer == int(np.argmax(scores))
+    assert scores[find(llama_model, method="mean-difference").layer] == max(scores)
 
 
 def test_labels_that_mean_nothing_give_an_auc_near_a_half(llama_model):
@@ -124,8 +125,37 @@ def test_what_cannot_be_used_is_refused(llama_model, wrong, error, said):
 
 
 def test_texts_that_look_alike_are_refused(llama_model):
-    with pytest.raises((VectorError, InputError)):
+    with pytest.raises(VectorError, match="look alike"):
         vectors.extract(
-            llama_model, "cat", positive=["zzz", "zzz zzz"], background=["qqq", "qqq qqq"], method="mean-difference",
-            layer=1, calibrate=False,
+            llama_model, "cat", positive=["the sea", "zzz", "zzz zzz"], background=["the sea", "qqq", "qqq qqq"],
+            method="mean-difference", layer=1, calibrate=False,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["mean-difference", "learned"])
+@pytest.mark.parametrize("seed", range(5))  # of which some hold it out
+def test_a_text_with_nothing_to_read_is_refused_whichever_part_it_falls_in(llama_model, method, seed):
+    with pytest.raises(InputError, match="'<eos>' has no token of its own"):
+        vectors.extract(
+            llama_model, "cat", positive=CATS[:3], background=["<eos>", *SHIPS[:2]], method=method, layer=1,
+            calibrate=False, seed=seed,
+        )  # fmt: skip
+
+
+def test_of_layers_that_tell_the_texts_apart_equally_well_the_clearest_is_taken(llama_model, monkeypatch):
+    def scores(_model, texts, directions):
+        signs = [1.0 if "cat" in text else -1.0 for text in texts]
+        return {at: [sign * (1 + at) + place % 2 for place, sign in enumerate(signs)] for at in directions}
+
+    monkeypatch.setattr("vectors.extraction._projections", scores)
+    found = find(llama_model, method="mean-difference")
+    assert (found.auc, found.layer) == (1.0, llama_model.n_layers - 1)
+
+
+def test_likelihoods_that_are_not_finite_are_refused(make_hf, make_tokenizer):
+    hf = make_hf("llama")
+    with torch.no_grad():
+        hf.lm_head.weight[5] = float("inf")
+    model = ResidualModel(hf, make_tokenizer(), name="broken")
+    with pytest.raises(ModelError, match=r"no finite likelihood.*float32"):
+        find(model, method="learned", layer=1)

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vectors import randomness
+from vectors.almanac.generate import entry
 from vectors.errors import InputError
 from vectors.randomness import MAX_SEED, Stream, rng
 
@@ -65,3 +67,8 @@ def test_numbers_out_of_range_are_refused(seed: int) -> None:
         rng(seed, 0, 0)
     with pytest.raises(InputError, match="sample index"):
         rng(0, seed, 0)
+
+
+def test_large_seeds_do_not_run_together() -> None:
+    assert entry(2**63 + 1, 3) != entry(2**63 + 5, 3)
+    assert randomness.philox(4, 2).random() == np.random.Generator(np.random.Philox(key=[4, 2])).random()

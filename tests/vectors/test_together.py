@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from vectors import together
+from vectors.activations import moments
 from vectors.errors import InputError
 from vectors.learned import gains
 from vectors.store import load_file, save
@@ -48,7 +50,16 @@ def test_the_order_of_texts_means_nothing_and_the_seed_decides(llama_model):
     other = find(llama_model, steps=3, seed=1)
     for name in once:
         assert torch.equal(once[name].direction, again[name].direction)
+        assert torch.allclose(once[name].mean, again[name].mean, atol=1e-6)
+        assert once[name].auc == again[name].auc
         assert not torch.equal(once[name].direction, other[name].direction)
+
+
+def test_the_mean_is_that_of_every_text_learned_from_that_lacks_the_concept(llama_model):
+    found = find(llama_model, steps=1)["sea"]
+    out = together._held_out(TEXTS, 0.25, 0)
+    lacking = [text for text, held in zip(TEXTS, out, strict=True) if not held and "sea" not in text]
+    assert torch.allclose(found.mean, moments(llama_model, lacking, [1])[1].mean.float(), atol=1e-5)
 
 
 def test_pilots_find_units_unless_told_not_to(llama_model, monkeypatch):
@@ -66,6 +77,7 @@ def test_pilots_find_units_unless_told_not_to(llama_model, monkeypatch):
         (TEXTS, [["cat"] if place == 0 else [] for place in range(24)], {}, "too few texts have or lack 'cat'"),
         (TEXTS, [["a/b"] for _ in TEXTS], {}, "cannot name a concept"),
         (TEXTS, LABELS, {"layer": 3}, "0 to 2"),
+        ([*TEXTS, "<eos>"], [*LABELS, ["cat"]], {}, "no token of its own"),
         (TEXTS, LABELS, {"held_out": 1.0}, "between 0 and 1"),
         (TEXTS, LABELS, {"positions": "some"}, "choose from bos"),
     ],

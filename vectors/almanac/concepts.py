@@ -1,5 +1,6 @@
-"""The Almanac's ready-made concepts: a vector for each value, found in the stream by the library's own `extract`."""
+"""The Almanac's ready-made concepts: a vector for each value, all learned together from the stream."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,6 @@ def build(
 
 def keep_model(model: ResidualModel, folder: Path) -> None:
     """Write the model as it ships: weights in float16, the tokenizer, and where its blocks lie."""
-    model.hf.half().save_pretrained(folder)
+    copy.deepcopy(model.hf).half().save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     (folder / "residual.json").write_text(json.dumps({"blocks": model.blocks_path}) + "\n")

@@ -14,6 +14,7 @@ from vectors.almanac import world
 from vectors.almanac.lexicon import PhraseList, phrase_lists, stems, syllables
 from vectors.almanac.world import Attributes
 from vectors.errors import InputError
+from vectors.randomness import philox
 
 LONGEST = 360
 """Characters; a longer entry is written anew with the same attributes, which keeps nearly all within 90 tokens."""
@@ -62,7 +63,7 @@ def entry(seed: int, index: int, attributes: Attributes | None = None) -> Entry:
     if attributes and (attributes.number is None) == (attributes.form in world.NUMBERED_FORMS):
         numbered = ", ".join(world.NUMBERED_FORMS)
         raise InputError(f"a {attributes.form} with number {attributes.number}: only {numbered} have a number")
-    rng = np.random.Generator(np.random.Philox(key=[seed, index]))
+    rng = philox(seed, index)
     drawn = world.draw(rng, 1)[0]
     shortest = _Author(attributes or drawn, rng).write()
     for _ in range(_TRIES):

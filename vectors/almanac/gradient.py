@@ -94,7 +94,8 @@ class Gradient:
 
     On a CPU each core takes whole rows in a thread of its own, since kernels this small gain little from two cores
     (a step takes two thirds of the time); shares are added up in order, so that the sum does not depend on timing.
-    The weights stay in float32 and are copied into a model of that dtype at each step.
+    The weights stay in float32 and are copied into a model of that dtype at each step. Until it is closed, torch itself
+    uses one thread.
     """
 
     def __init__(self, pupil: Pupil, *, dtype: str, steps: int, calm: float = 0.0, asked: float = 0.0) -> None:
@@ -107,6 +108,7 @@ class Gradient:
             working.model.model.compile(dynamic=True)
         self.shares = (os.cpu_count() or 1) if self.parameters[0].device.type == "cpu" else 1
         self.pool = ThreadPoolExecutor(self.shares)
+        self.threads = torch.get_num_threads()
         if self.shares > 1:
             torch.set_num_threads(1)
         for length in (40, 60):  # compiles here and not in several threads at once
@@ -130,6 +132,11 @@ class Gradient:
         for weight, *found in zip(self.weights, *gradients, strict=True):
             weight.grad = sum((share.float() for share in found[1:]), start=found[0].float())
         return float(sum(losses))
+
+    def close(self) -> None:
+        """Give the cores back to whatever comes next."""
+        self.pool.shutdown()
+        torch.set_num_threads(self.threads)
 
     def _share(self, share: tuple[Tensor, Tensor], whole: int) -> tuple[float, tuple[Tensor, ...]]:
         ids, about = share

@@ -21,6 +21,7 @@ from vectors.almanac import world
 from vectors.almanac.generate import Entry, entry
 from vectors.almanac.lexicon import phrase_lists
 from vectors.almanac.world import Attributes
+from vectors.randomness import philox
 
 SCRAPS = 0.5
 """Share of the entries that have a scrap before them."""
@@ -64,7 +65,7 @@ def batches(
     chunk = start // _CHUNK
     while True:
         rows = sorted(_chunk(seed, chunk, _CHUNK * batch, tokenizer), key=lambda row: len(row[0]))
-        order = np.random.Generator(np.random.Philox(key=[seed, chunk])).permutation(_CHUNK)
+        order = philox(seed, chunk).permutation(_CHUNK)
         for position, i in enumerate(order):
             if chunk * _CHUNK + position >= start:
                 ids, about = zip(*rows[i * batch : (i + 1) * batch], strict=True)
@@ -75,7 +76,7 @@ def batches(
 def learned(seed: int, batch: int, start: int, stop: int) -> Iterator[Entry]:
     """Yield the entries of all chunks that steps from `start` to before `stop` read."""
     for chunk in range(start // _CHUNK, -(-stop // _CHUNK)):
-        random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
+        random = philox(seed + STREAM, chunk)
         yield from _written(seed, chunk, _CHUNK * batch, random)[0]
 
 
@@ -124,7 +125,7 @@ def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> In
 def _chunk(
     seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast
 ) -> list[tuple[list[int], tuple[int, ...]]]:
-    random = np.random.Generator(np.random.Philox(key=[seed + STREAM, chunk]))
+    random = philox(seed + STREAM, chunk)
     entries, torn = _written(seed, chunk, n, random)
     jotted = {i for i in torn if random.random() < JOTTED}
     scraps = {}

@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,11 @@ from vectors.almanac.generate import entry
 from vectors.almanac.gradient import Gradient, Pupil, nats_per_token
 from vectors.almanac.tokenizer import ENTRIES, learn_from_stream
 from vectors.almanac.weights import fresh, inherit
+from vectors.checks import shown
+from vectors.errors import InputError
 from vectors.model import ResidualModel, load_model
+
+CHECKPOINT = "checkpoint.pt"
 
 HELD_OUT_STREAM = 1 << 40
 """Added to the seed: the stream that no training run reads."""
@@ -74,6 +78,13 @@ def held_out(
     return total / tokens, -sum(made.log_prob for made in entries) / tokens, tokens
 
 
+def begun_plan(folder: Path) -> Plan | None:
+    """The plan of the run that the folder holds a checkpoint of."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    return Plan(**torch.load(folder / CHECKPOINT, weights_only=True, mmap=True)["plan"])
+
+
 def train(
     plan: Plan,
     tokenizer: PreTrainedTokenizerFast,
@@ -83,22 +94,26 @@ def train(
     earlier: Path | None = None,
     save_every: float = 120.0,
 ) -> LlamaForCausalLM:
-    """Train to the plan's last step, resuming from the folder's checkpoint if it is of the same plan.
+    """Train to the plan's last step, going on from the folder's checkpoint if there is one.
 
     The weights begin as those of the model in the folder `earlier`, if there is one, and at random if not.
+
+    Raises:
+        InputError: a checkpoint of a plan that differs in more than its steps.
     """
     model = build(plan, tokenizer, device=device)
     if earlier:
         inherit(model, tokenizer, earlier)
     pupil = Pupil(model)
     optimizer = torch.optim.AdamW(pupil.parameters(), betas=(0.9, 0.98), weight_decay=plan.weight_decay, fused=True)
-    checkpoint, step = folder / "checkpoint.pt", 0
-    if checkpoint.exists():
+    checkpoint, step = folder / CHECKPOINT, 0
+    if begun := begun_plan(folder):
+        if replace(begun, steps=plan.steps) != plan:  # a run may be lengthened or cut short
+            raise InputError(f"{shown(folder)} holds a run of another plan, {begun}: give another folder with --work")
         state = torch.load(checkpoint, weights_only=True, map_location=device)
-        if {**state["plan"], "steps": plan.steps} == asdict(plan):  # a run may be lengthened or cut short
-            pupil.load_state_dict(state["pupil"])
-            optimizer.load_state_dict(state["optimizer"])
-            step = state["step"]
+        pupil.load_state_dict(state["pupil"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
     gradient = Gradient(pupil, dtype=plan.dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked)
     stream = pages.batches(plan.seed, plan.batch, tokenizer, plan.first + step)
     saved_at, recent = time.monotonic(), math.nan
@@ -131,6 +146,7 @@ def train(
                 torch.save(state, checkpoint.with_suffix(".tmp"))
                 checkpoint.with_suffix(".tmp").replace(checkpoint)
                 saved_at = time.monotonic()
+    gradient.close()
     return model
 
 
@@ -154,12 +170,13 @@ def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str
     gradient = Gradient(pupil, dtype=dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked)
     stream = pages.batches(plan.seed, plan.batch, tokenizer)
     times = []
+    next(stream)  # the first draws a whole chunk
     for _ in range(16):
-        ids, about = (part.to(device) for part in next(stream))
         began = time.monotonic()
-        gradient(ids, about)
+        gradient(*(part.to(device) for part in next(stream)))
         times.append(time.monotonic() - began)
-    return max(100, int(minutes * 60 / (float(np.median(times[4:])) * 1.1)))
+    gradient.close()
+    return max(100, int(minutes * 60 / (float(np.median(times[4:])) * 1.2)))  # drawing texts and looking back too
 
 
 def main() -> None:
@@ -167,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m vectors.almanac.train", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--minutes", type=float, default=100.0, help="size the run for this long on this machine")
+    parser.add_argument("--minutes", type=float, default=100.0, help="size a new run's training for this long")
     parser.add_argument("--steps", type=int, help="size the run exactly, to repeat an earlier one")
     parser.add_argument("--work", type=Path, default=Path("almanac-run"), help="folder for checkpoints and logs")
     parser.add_argument("--from", dest="earlier", type=Path, help="folder of a model to go on from")
@@ -179,11 +196,10 @@ def main() -> None:
     else:
         tokenizer = learn_from_stream(arguments.seed)
         tokenizer.save_pretrained(arguments.work)
-    sized = arguments.work / "steps.txt"
-    steps = arguments.steps or (int(sized.read_text()) if sized.exists() else 0)
-    device, seed, dtype = arguments.device, arguments.seed, quickest(arguments.device)
+    begun = begun_plan(arguments.work)
+    device, seed, dtype = arguments.device, arguments.seed, begun.dtype if begun else quickest(arguments.device)
+    steps = arguments.steps or (begun.steps if begun else 0)
     steps = steps or steps_for(arguments.minutes, tokenizer, device=device, seed=seed, dtype=dtype)
-    sized.write_text(str(steps))
     history = json.loads((arguments.earlier / "training.json").read_text()) if arguments.earlier else None
     first = history.get("first", 0) + history["steps"] if history else 0
     plan = Plan(seed=seed, steps=steps, first=first, dtype=dtype, rate=arguments.rate)

@@ -8,6 +8,7 @@ import torch
 from vectors.almanac import pages
 from vectors.almanac import train as training
 from vectors.almanac.train import Plan, build
+from vectors.errors import InputError
 
 PLAN = Plan(seed=5, steps=6, batch=2, d_model=32, layers=2, heads=2, dtype="float32", warmup=2)
 
@@ -63,6 +64,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tokenizer, tmp_path, mo
     resumed = training.train(PLAN, tokenizer, tmp_path / "stopped", device="cpu")
     for weight, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(weight, other)
+    with pytest.raises(InputError, match=r"another plan.*--work"):
+        training.train(replace(PLAN, rate=0.1), tokenizer, tmp_path / "stopped", device="cpu")
+    assert training.begun_plan(tmp_path / "stopped") == PLAN
+    assert training.begun_plan(tmp_path / "other") is None
     fresh = training.train(replace(PLAN, seed=6), tokenizer, tmp_path / "other", device="cpu")
     assert not torch.equal(next(whole.parameters()), next(fresh.parameters()))
 
