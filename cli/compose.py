@@ -8,7 +8,7 @@ import typer
 
 from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
 from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
-from vectors.checks import MAX_SEED, number, shown, whole
+from vectors.checks import MAX_BATCH, MAX_SEED, number, shown, whole
 from vectors.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def command(
     text = read_stdin("an expression").strip() if expression == "-" else expression
     parse(text)  # what is wrong with it is said before anything slow
     whole(n, "-n", low=1)
-    whole(batch_size, "--batch-size", low=1)
+    whole(batch_size, "--batch-size", low=1, high=MAX_BATCH)
     if number(radius, "--radius") < 0.0:
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
     _check_text(prompt)
@@ -84,7 +84,7 @@ def command(
             top_p=top_p,
             top_k=top_k,
             min_p=min_p,
-            positions=positions or "all",
+            positions="all" if positions is None else positions,
         )
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.point import compose
@@ -102,9 +102,9 @@ def command(
             if not vector.calibrated:
                 progress.clear()
                 note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
-            elif vector.positions != settings.positions:
+            if vector.positions != settings.positions:
                 progress.clear()
-                note(f"note: the unit of {shown(vector.name)} was measured at positions {vector.positions}")
+                note(f"note: {shown(vector.name)} was made for positions {vector.positions}: its doses hold there")
         file = None
         if output is not None:
             run = identity(loaded, point, radius=radius, seed=seed, geometry="shell", prompt=prompt, settings=settings)

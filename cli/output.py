@@ -25,7 +25,7 @@ class ClosedPipeError(Exception):
     """The reader of stdout went away: there is nobody to print for."""
 
 
-def visible(text: str, *, keep: str = "") -> str:
+def visible(text: str) -> str:
     r"""Return a text with every control and invisible character escaped, so that it cannot steer a terminal.
 
     >>> visible("a\x1b[2Jb\nc")
@@ -33,7 +33,7 @@ def visible(text: str, *, keep: str = "") -> str:
     """
     return "".join(
         character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in _HIDDEN and character != _JOINER and character not in keep
+        if unicodedata.category(character) in _HIDDEN and character != _JOINER
         else character
         for character in text
     )
@@ -42,6 +42,14 @@ def visible(text: str, *, keep: str = "") -> str:
 def width() -> int:
     """Return the columns to print in: 80, or fewer on a narrow terminal."""
     return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def _columns(terminal: TextIO) -> int:
+    """Return the columns of the terminal that a stream goes to."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or WIDTH
+    except (OSError, ValueError):
+        return width()
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -201,7 +209,7 @@ class Progress:
             filled = round(20 * min(done, total) / total)
             bar = f" [{'#' * filled}{'.' * (20 - filled)}] {done}/{total}"
         self._text = f"{visible(stage)}{bar} {now - self._started:.0f} s"
-        self._write(f"\r\x1b[2K{self._text[: width() - 1]}")
+        self._write(f"\r\x1b[2K{self._text[: _columns(sys.stderr) - 1]}")
 
     def clear(self) -> None:
         """Take the line away, so that something else can be written."""

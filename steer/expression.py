@@ -198,9 +198,9 @@ class _Parser:
             joined = -1.0 if token.kind == "-" else 1.0
 
     def term(self, depth: int) -> dict[str, float]:
-        factor = self.sign()
+        first, factor = self.peek(), self.sign()
         while token := self.take("number"):
-            factor *= float(token.text)
+            factor = self.times(factor, float(token.text), token)
             if self.take("*"):
                 factor *= self.sign()
             elif self.peek().kind == "number":
@@ -222,8 +222,13 @@ class _Parser:
             token = self.take("number")
             if token is None:
                 self.fail("expected a dose after a name and *")
-            factor *= float(token.text)
-        return {name: factor * dose for name, dose in doses.items()}
+            factor = self.times(factor, float(token.text), token)
+        return {name: self.times(factor, dose, first) for name, dose in doses.items()}
+
+    def times(self, one: float, other: float, token: _Token) -> float:
+        if one and other and not one * other:
+            self.fail("this dose is too small to be told from 0", token)
+        return one * other
 
     def fail(self, expected: str, token: _Token | None = None) -> NoReturn:
         token = token or self.peek()

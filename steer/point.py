@@ -11,7 +11,7 @@ from torch import Tensor
 
 from steer.expression import check_dose, format_doses, parse
 from vectors import store
-from vectors.checks import number, shown
+from vectors.checks import shown
 from vectors.concept import ConceptVector, ModelLike, check_fits
 from vectors.errors import InputError, VectorError
 
@@ -29,11 +29,13 @@ class SteeringPoint:
         deltas: shift after each steered block, float32 on the CPU, "d_model" each.
         doses: dose of every concept by name.
         vectors: the concepts, in the order of `doses`.
+        method: how they were composed.
     """
 
     deltas: dict[int, Float32[Tensor, " d_model"]] = field(repr=False)
     doses: dict[str, float]
     vectors: tuple[ConceptVector, ...] = field(repr=False)
+    method: str = "exact"
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -78,17 +80,6 @@ class SteeringPoint:
             )
         return torch.from_numpy(_orthonormal(_directions([each for each in self.vectors if each.layer == layer])))
 
-    def scaled(self, factor: float) -> "SteeringPoint":
-        """Return the point with every dose and every shift multiplied by a finite `factor`.
-
-        Raises:
-            InputError: when the factor or a resulting dose is not finite or absurd.
-        """
-        by = number(factor, "factor")
-        doses = {name: check_dose(by * dose, name) for name, dose in self.doses.items()}
-        deltas = {layer: _float32(by * delta.double().numpy(), layer) for layer, delta in self.deltas.items()}
-        return SteeringPoint(deltas=deltas, doses=doses, vectors=self.vectors)
-
 
 def compose(
     expression: str | Mapping[ConceptVector, float] | Mapping[str, float] | Mapping[ConceptVector | str, float],
@@ -122,7 +113,8 @@ def compose(
         if method == "exact":
             asked = np.linalg.solve(_checked_gram(directions, [vector.name for vector, _ in here]), asked)
         deltas[layer] = _float32(asked @ directions, layer)
-    return SteeringPoint(deltas=deltas, doses={name: dose for name, (_, dose) in chosen.items()}, vectors=vectors)
+    doses = {name: dose for name, (_, dose) in chosen.items()}
+    return SteeringPoint(deltas=deltas, doses=doses, vectors=vectors, method=method)
 
 
 def _gather(

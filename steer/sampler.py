@@ -14,7 +14,7 @@ from steer.point import SteeringPoint, compose
 from steer.record import Sample
 from steer.samplefile import SampleFile
 from steer.samples import SampleSet
-from vectors.checks import whole
+from vectors.checks import MAX_BATCH, whole
 from vectors.concept import check_fits
 from vectors.decode import Finished, Settings, decode, prefix_ids
 from vectors.errors import InputError
@@ -139,15 +139,13 @@ def stream(
     composed = _composed(point, model)
     settings = _settings(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
     check_positions(settings.positions, bos=model.bos_id is not None)
-    whole(batch_size, "batch_size", low=1)
+    whole(batch_size, "batch_size", low=1, high=MAX_BATCH)
     perturb(composed, 1, radius, seed=seed, geometry=geometry)  # refuses a bad radius before anything is sampled
     prefix = prefix_ids(model, prompt, settings.max_tokens)
     for vector in composed.vectors:
         check_fits(vector, model)
     for layer, delta in composed.deltas.items():
-        prove_steering(
-            model, layer, delta, positions=settings.positions, prefix=prefix, new=settings.max_tokens
-        )
+        prove_steering(model, layer, delta, positions=settings.positions, prefix=prefix, new=settings.max_tokens)
     run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
     wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
     return _batches(model, composed, settings, prefix, run, wanted, batch_size)
@@ -188,9 +186,10 @@ def _in_groups(
         for finished in done:
             some.append(finished)
             if len(some) == size:
-                ready, some, size = some, [], next(sizes)
-                yield from costed(ready)
-    except KeyboardInterrupt:
+                ready = list(costed(some))
+                size, some = next(sizes), []
+                yield from ready
+    except (Exception, KeyboardInterrupt):
         if some:
             yield from costed(some)
         raise
@@ -254,6 +253,7 @@ def identity(
 ) -> dict[str, Any]:
     """Return what every sample of one run shares; weights and vectors by their digests, since names can be reused."""
     digests = {"model_hash": model.hash[:16], "vectors": {made.name: made.digest[:16] for made in point.vectors}}
+    how = {"dtype": str(model.dtype).removeprefix("torch."), "composition": point.method}
     return {
         "seed": seed,
         "radius": radius,
@@ -262,5 +262,5 @@ def identity(
         "layer": list(point.layers),
         "model": model.name,
         "prompt": prompt or "",
-        "settings": asdict(settings) | digests,
+        "settings": asdict(settings) | how | digests,
     }

@@ -10,6 +10,7 @@ from vectors.errors import InputError, SteerError
 
 MAX_NAME = 100
 MAX_SEED = 2**64 - 1
+MAX_BATCH = 2**20
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 _WINDOWS = frozenset(
     ["con", "prn", "aux", "nul"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]

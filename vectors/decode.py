@@ -80,9 +80,10 @@ def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> lis
         if len(ids) == (model.bos_id is not None):
             raise InputError("the prompt is empty: leave it out to sample without a prompt, or give some text")
     if len(ids) + max_tokens > model.max_context:
+        room = model.max_context - len(ids)
+        mend = f"ask for at most {room} tokens" if room > 0 else "shorten the prompt"
         raise InputError(
-            f"{len(ids)} prompt tokens and {max_tokens} new ones outgrow the context of {model.max_context}: "
-            f"ask for at most {max(0, model.max_context - len(ids))} tokens"
+            f"{len(ids)} prompt tokens and {max_tokens} new ones outgrow the context of {model.max_context}: {mend}"
         )
     return ids
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,6 +74,12 @@ def test_a_prompt_is_continued_and_an_expression_comes_from_stdin(
         done = steer("compose", "-", "--model", tiny, "--max-tokens", 4, "-n", 1, "--prompt", "the sea", "--json")
     row = json.loads(done.out)
     assert row["doses"] == {"cat": 2.0} and row["prompt"] == "the sea" and not row["text"].startswith("the sea")
+
+
+def test_positions_that_a_concept_was_not_made_for_are_noted(compose: Callable[..., Any]) -> None:
+    assert "made for" not in compose("-n", 1).err
+    assert "note: 'cat' was made for positions all" in compose("-n", 1, "--positions", "bos").err
+    assert compose("-n", 1, "--positions", "").code == 2
 
 
 def test_the_file_holds_what_is_printed_and_resumes(compose: Callable[..., Any], tmp_path: Path) -> None:
@@ -198,6 +205,28 @@ def test_a_full_disk_behind_stdout_is_an_error(program: list[str], tiny: Path) -
         process = _start(program, tiny, "-n", "1", stdout=full)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and "error: cannot write to stdout (No space left on device)" in err
+
+
+def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(program: list[str], tmp_path: Path) -> None:
+    # a sitecustomize that Python imports first, so that the command itself cannot open a socket
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket\ndef refuse(*_, **__): raise SystemExit('asked the network')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    took = []
+    for _ in range(2):  # the first may read the packages from a cold disk
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [*program, "compose", "sonnet + quantum + cat", "-n", "4", "--radius", "0.5", "--seed", "7", "--json"],
+            env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert process.stdout is not None and json.loads(process.stdout.readline())["doses"].keys() == {
+            "sonnet", "quantum", "cat",
+        }  # fmt: skip
+        took.append(time.monotonic() - began)
+        assert len(process.stdout.readlines()) == 3 and process.wait(timeout=60) == 0
+    assert min(took) < 10
 
 
 def test_the_embedded_model_writes_a_sonnet_of_a_quantum_cat(steer: Callable[..., Any]) -> None:

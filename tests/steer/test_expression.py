@@ -83,6 +83,8 @@ def test_the_order_is_that_of_appearance() -> None:
         ("0 .8 cat", r"character 3 \('.8'\)", r'"\*" between two doses'),
         ("1 000 cat", r"character 3 \('000'\)", r'"\*" between two doses'),
         ("1e-400 cat", r"character 1 \('1e-400'\)", "too small"),
+        ("1e-300*1e-300 cat", r"character 8 \('1e-300'\)", "too small"),
+        ("1e-200 (cat * 1e-200)", r"character 1 \('1e-200'\)", "too small"),
         ("1000*1000 cat", "the dose of 'cat' is 1e\\+06", "keep within 1000"),
         ("1000*" * 200 + "cat", "the dose of 'cat' is inf", "finite"),
         ("(" * 51 + "cat" + ")" * 51, r"character 51 \('\('\)", "parentheses"),

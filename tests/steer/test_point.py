@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.point import SteeringPoint, compose
+from steer.point import compose
 from vectors import store
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, VectorError
@@ -80,8 +80,7 @@ def test_composition_is_linear_in_the_doses(raw: list[tuple[Any, float, float]],
     cast = built(raw)
     point = compose(cast)
     again = compose({vector: factor * dose for vector, dose in cast.items()})
-    assert torch.allclose(again.deltas[1], point.scaled(factor).deltas[1], atol=1e-4)
-    assert point.scaled(factor).doses == again.doses
+    assert torch.allclose(again.deltas[1], factor * point.deltas[1], atol=1e-4)
 
 
 @given(casts())
@@ -130,7 +129,6 @@ def test_all_doses_zero_compose_to_the_base_model() -> None:
     point = compose({axis("cat", 1.0): 0.0, axis("pet", 1.0, 1.0): -0.0})
     assert not point.deltas[1].any()
     assert not torch.signbit(point.deltas[1]).any()
-    assert not torch.signbit(point.scaled(-1.0).deltas[1]).any()
 
 
 def test_layers_are_composed_apart() -> None:
@@ -229,11 +227,3 @@ def test_what_is_no_request_is_refused() -> None:
         compose({axis("cat", 1.0): 1.0}, method="mean")
     with pytest.raises(VectorError, match="layer 1 overflows float32"):
         compose({axis("cat", 1.0, gap=1e300): 1.0})
-
-
-def test_scaling_keeps_doses_in_bounds() -> None:
-    point: SteeringPoint = compose({axis("cat", 1.0): 2.0})
-    assert point.scaled(0.5).deltas[1][0] == pytest.approx(2.0)
-    for factor in (float("nan"), 501.0):
-        with pytest.raises(InputError):
-            point.scaled(factor)

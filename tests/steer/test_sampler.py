@@ -12,7 +12,7 @@ from steer import sampler
 from steer.point import SteeringPoint
 from vectors.concept import ConceptVector
 from vectors.decode import Settings, decode
-from vectors.errors import InputError, OutputError, UnsteeredError, VectorError
+from vectors.errors import InputError, ModelError, OutputError, UnsteeredError, VectorError
 
 
 def concept(model, name="cat", layer=1, seed=0, scale=4.0, **other) -> ConceptVector:
@@ -213,7 +213,18 @@ def test_a_vector_made_anew_is_not_resumed_under_its_old_name(llama_model, tmp_p
         runs(llama_model, other, n=4, output=path, resume=True)
 
 
-def test_finished_rows_come_soon_and_an_interruption_gives_those_that_wait(llama_model, monkeypatch):
+def test_a_run_of_another_composition_or_dtype_is_not_resumed(llama_model, tmp_path):
+    path, cat, sea = tmp_path / "run.jsonl", concept(llama_model), concept(llama_model, "sea", seed=1)
+    runs(llama_model, steer.compose({cat: 1.0, sea: 1.0}, method="sum"), n=2, output=path)
+    with pytest.raises(OutputError, match="its composition is 'sum', this run's is 'exact'"):
+        runs(llama_model, steer.compose({cat: 1.0, sea: 1.0}), n=4, output=path, resume=True)
+    llama_model.hf.bfloat16()
+    with pytest.raises(OutputError, match="its dtype is 'float32', this run's is 'bfloat16'"):
+        runs(llama_model, steer.compose({cat: 1.0, sea: 1.0}, method="sum"), n=4, output=path, resume=True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ModelError])
+def test_finished_rows_come_soon_and_what_breaks_off_gives_those_that_wait(llama_model, monkeypatch, error):
     at, real = steer.compose({concept(llama_model): 1.0}), sampler.decode
     taken = []
 
@@ -222,17 +233,33 @@ def test_finished_rows_come_soon_and_an_interruption_gives_those_that_wait(llama
             taken.append(finished.row)
             yield finished
             if len(taken) == 6:
-                raise KeyboardInterrupt
+                raise error
 
     monkeypatch.setattr(sampler, "decode", breaking)
     found = sampler.stream(llama_model, at, n=40, max_tokens=16, seed=5)
     first = next(found)
     assert taken == [first.index]
     rest = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         rest.extend(found)
     assert [first.index, *(sample.index for sample in rest)] == taken
     assert {sample.text for sample in rest} <= set(runs(llama_model, at, n=40).texts)
+
+
+def test_an_interruption_while_costs_are_measured_loses_nothing(llama_model, monkeypatch):
+    at, real, calls = steer.compose({concept(llama_model): 1.0}), sampler.costs, []
+
+    def breaking(*arguments, **options):
+        calls.append(len(options["generated"]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(sampler, "costs", breaking)
+    found = []
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(sampler.stream(llama_model, at, n=40, max_tokens=16, seed=5))
+    assert len(found) == sum(calls[:2]) + calls[3] and calls[3] >= calls[2]
 
 
 def test_a_shift_too_small_for_the_dtype_is_refused(make_hf, make_tokenizer):

@@ -147,8 +147,10 @@ def test_prefix_is_the_start_token_or_the_prompt(llama_model):
     assert prefix_ids(llama_model, "the cat", 8) == llama_model.encode(["the cat"])[0]
     with pytest.raises(InputError, match="empty"):
         prefix_ids(llama_model, "", 8)
-    with pytest.raises(InputError, match="context"):
+    with pytest.raises(InputError, match="ask for at most 63 tokens"):
         prefix_ids(llama_model, None, llama_model.max_context)
+    with pytest.raises(InputError, match="shorten the prompt"):
+        prefix_ids(llama_model, "sea " * 80, 8)
 
 
 def test_between_two_yields_the_model_is_as_it_was(llama_model):
