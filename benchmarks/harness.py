@@ -24,6 +24,8 @@ MAX_TOKENS = 128
 _PROBE = 20  # samples in each step of the search for a pressure
 _PROBES = 8
 _NEAR = 0.1  # of the wanted pressure: near enough
+_OFF = 0.25  # of it: too far to be called equal (a probe is small, and a p95 over its tokens noisy)
+_LONGEST = 2.0**10  # times the shift to begin with
 
 Task = TypeVar("Task")
 Made = TypeVar("Made")
@@ -47,13 +49,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Cell:
-    """Success at one pressure, with the mean pressure that went with it."""
+    """Success with the mean pressure that went with it, and how far its p95 pressure lies from the one asked for."""
 
     success: float
     mean: float
+    p95: float
+    off: bool
 
     def __str__(self) -> str:
-        return f"{self.success:.2f} ({self.mean:.2f})"
+        return f"{self.success:.2f} ({self.mean:.2f}{f', p95 {self.p95:.2f}' if self.off else ''})"
 
 
 @cache
@@ -75,9 +79,11 @@ def has(concept: str, text: str) -> bool:
     return bool(getattr(oracle.read(text), name) == value)
 
 
-def judged(concept: str, made: Pilot) -> Cell:
-    """How many of a pilot's texts have the concept."""
-    return Cell(sum(has(concept, text) for text in made.texts) / len(made.texts), float(made.kl.mean()))
+def judged(concept: str, made: Pilot, *, p95: float | None = None) -> Cell:
+    """How many of a pilot's texts have the concept; `p95` is the pressure that was asked for."""
+    hits = sum(has(concept, text) for text in made.texts)
+    off = p95 is not None and abs(made.p95 / p95 - 1) > _OFF
+    return Cell(hits / len(made.texts), float(made.kl.mean()), made.p95, off)
 
 
 def rate(hits: int, n: int) -> str:
@@ -94,11 +100,11 @@ def widest(n: int) -> str:
 
 def at_pressure(
     layer: int, direction: torch.Tensor, options: Options, *, start: float, positions: str = "all"
-) -> Pilot:
-    """Samples under a direction at the shift whose p95 pressure is the asked one.
+) -> tuple[Pilot, float]:
+    """Samples under a direction at the shift whose p95 pressure is nearest to the asked one, and the shift.
 
     The shift is found over small pilots, each next one where a power law through the nearest two would have it; the
-    samples that count are fresh ones.
+    samples that count are fresh ones. At the start token alone pressure saturates and may never reach what is asked.
     """
     model = embedded()
     settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
@@ -113,25 +119,25 @@ def at_pressure(
         tried[shift] = pressure(shift)
         if abs(tried[shift] / options.p95 - 1) < _NEAR:
             break
-        shift = _next(tried, options.p95)
+        shift = min(_next(tried, options.p95), start * _LONGEST)
     shift = min(tried, key=lambda one: abs(np.log(tried[one] / options.p95)))
-    return pilot(model, layer, direction * shift, n=options.n, settings=settings, seed=options.seed + 1)
+    return pilot(model, layer, direction * shift, n=options.n, settings=settings, seed=options.seed + 1), shift
 
 
 def _next(tried: dict[float, float], wanted: float) -> float:
     """Where the wanted pressure should lie: between the nearest shifts below and above, or beyond the only side."""
-    below = [shift for shift in tried if tried[shift] < wanted]
     above = [shift for shift in tried if tried[shift] >= wanted]
+    # pressure is noisy: a shift of too little pressure above one of too much says nothing
+    below = [shift for shift in tried if tried[shift] < wanted and (not above or shift < min(above))]
     if below and above:
         low, high = max(below), min(above)
-        if low >= high:  # pressure is noisy: it fell while the shift rose
-            return float(np.sqrt(low * high))
         share = np.log(wanted / tried[low]) / np.log(tried[high] / tried[low])
         return float(low * (high / low) ** np.clip(share, 0.1, 0.9))
     one = max(below) if below else min(above)
     return float(one * np.clip(np.sqrt(wanted / tried[one]), 1 / 4, 4))
 
 
+@cache
 def unsteered(options: Options) -> Pilot:
     """Samples of the base model by itself: dose zero."""
     none = torch.zeros(embedded().d_model)

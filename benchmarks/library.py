@@ -1,15 +1,18 @@
 """What the shipped concepts do, alone and three at a time: `python benchmarks/library.py`."""
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
-from harness import Options, embedded, has, judged, rate, shared_out, unsteered
+from harness import MAX_TOKENS, Options, embedded, has, judged, rate, shared_out, unsteered
 from report import table, write
 
 import steer
 import vectors
 from vectors.almanac import world
 from vectors.almanac.concepts import CONCEPTS
+from vectors.decode import Settings
+from vectors.pilot import Pilot, pilot
 
 DOSES = (0.75, 1.0, 1.25, 1.5)
 RADII = (0.0, 0.5, 1.0)
@@ -17,14 +20,19 @@ RADII = (0.0, 0.5, 1.0)
 Triple = tuple[str, str, str]
 
 
+def sampled(point: steer.SteeringPoint, radius: float, options: Options) -> Pilot:
+    """What `steer.sample` draws, with the pressure of every token."""
+    (layer,) = point.layers
+    rows = steer.perturb(point, options.n, radius, seed=options.seed)[layer]
+    settings = Settings(max_tokens=MAX_TOKENS, positions=point.positions)
+    return pilot(embedded(), layer, rows, n=options.n, settings=settings, seed=options.seed)
+
+
 def concept_of(concept: str, options: Options) -> tuple[list[object], float]:
     """One shipped concept's row at dose 1, and its success."""
-    model = embedded()
-    vector = vectors.load(concept, model)
-    runs = steer.sample(model, steer.compose({vector: 1.0}), n=options.n, seed=options.seed)
-    hits = sum(has(concept, text) for text in runs.texts)
-    mean = sum(run.pressure["total"] for run in runs) / sum(len(run.tokens) for run in runs)
-    p95 = np.mean([run.pressure["p95"] for run in runs])
+    vector = vectors.load(concept, embedded())
+    made = sampled(steer.compose({vector: 1.0}), 0.0, options)
+    hits = sum(has(concept, text) for text in made.texts)
     name, value = CONCEPTS[concept]
     row: list[object] = [
         concept,
@@ -33,8 +41,8 @@ def concept_of(concept: str, options: Options) -> tuple[list[object], float]:
         rate(hits, options.n),
         f"{judged(concept, unsteered(options)).success:.3f}",
         f"{world.probability({name: value}):.3f}",
-        f"{mean:.3f}",
-        f"{p95:.2f}",
+        f"{made.kl.mean():.3f}",
+        f"{made.p95:.2f}",
     ]
     return row, hits / options.n
 
@@ -48,7 +56,7 @@ def concepts(options: Options) -> None:
     body = (
         f"{options.n} prompt-free samples each. {reached} of {len(successes)} concepts reach 90 % (the aim for each); "
         f"median {np.median(successes):.2f}. `truth` is the world's own base rate. Pressure in nats a token; p95 is "
-        "the mean over samples of each text's own 95th percentile.\n\n" + table(head, [row for row, _ in made])
+        "the 95th percentile over the tokens of all samples.\n\n" + table(head, [row for row, _ in made])
     )
     write("library", "Every shipped concept at dose 1", body, seed=options.seed)
 
@@ -58,10 +66,8 @@ def triple_of(triple: Triple, options: Options) -> tuple[list[object], float]:
     model = embedded()
 
     def joint(dose: float, radius: float, seed: int) -> tuple[int, float]:
-        point = steer.compose(dict.fromkeys(triple, dose), model)
-        runs = steer.sample(model, point, n=options.n, radius=radius, seed=seed)
-        hits = sum(all(has(concept, text) for concept in triple) for text in runs.texts)
-        return hits, float(np.mean([run.pressure["p95"] for run in runs]))
+        made = sampled(steer.compose(dict.fromkeys(triple, dose), model), radius, replace(options, seed=seed))
+        return sum(all(has(concept, text) for concept in triple) for text in made.texts), made.p95
 
     best = max(DOSES, key=lambda dose: joint(dose, 0.0, options.seed)[0])
     found = [joint(best, radius, options.seed + 1) for radius in RADII]

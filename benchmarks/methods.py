@@ -1,6 +1,7 @@
 """Which method, layer and positions steer best on the Almanac at equal pressure: `python benchmarks/methods.py`."""
 
 import argparse
+import zlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,7 +11,9 @@ from harness import MAX_TOKENS, Cell, Options, at_pressure, embedded, has, judge
 from report import table, write
 
 import vectors
+from vectors.almanac import world
 from vectors.decode import Settings, decode
+from vectors.pilot import pilot
 
 DOZEN = (
     "quantum", "waterfall", "kitchen", "cat", "sailor", "ghost", "gloomy", "tender", "sonnet", "recipe", "letter",
@@ -19,46 +22,88 @@ DOZEN = (
 PROMPTS = 20
 
 
+FORMS = frozenset(map(str, world.VALUES["form"]))
+
+
 def prompted(concept: str, options: Options) -> float:
-    """Success of what the base model writes after the first third of texts with the concept, which is not counted."""
+    """Success of what the base model writes after the first third of texts with the concept.
+
+    What was given does not count, but for forms: they are judged over the whole text, since its end alone has none.
+    """
     model, each = embedded(), max(1, options.n // PROMPTS)
     hits = 0
     for place, text in enumerate(texts(options.seed).positive[concept][:PROMPTS]):
         ids = model.encode([text])[0]
+        given = ids[: 1 + len(ids) // 3]
         drawn = decode(
-            model, {}, prefix=ids[: 1 + len(ids) // 3], settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed,
+            model, {}, prefix=given, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed,
             indices=range(place * each, (place + 1) * each),
         )  # fmt: skip
-        hits += sum(has(concept, model.decode(done.tokens)) for done in drawn)
+        before = given if concept in FORMS else []
+        hits += sum(has(concept, model.decode([*before, *done.tokens])) for done in drawn)
     return hits / (PROMPTS * each)
 
 
-def found_by(concept: str, method: str, layer: int, positions: str, options: Options) -> Cell:
-    """Success under one method's direction, or a random one, at one layer, added at some positions."""
-    model, found = embedded(), texts(options.seed)
+def noise(concept: str, layer: int, options: Options) -> torch.Tensor:
+    """A random direction of one concept and layer."""
+    seed = zlib.crc32(f"{options.seed} {concept} {layer}".encode())
+    drawn: torch.Tensor = torch.randn(embedded().d_model, generator=torch.Generator().manual_seed(seed))
+    return drawn.div(drawn.norm())
+
+
+def direction_of(
+    concept: str, method: str, layer: int, positions: str, options: Options
+) -> tuple[torch.Tensor, float] | None:
+    """A method's direction and the shift to begin with; None where it has none at this layer."""
     if method == "random":
-        noise = torch.randn(model.d_model, generator=torch.Generator().manual_seed(options.seed + layer))
-        direction, start = noise / noise.norm(), 10.0
-    else:
-        vector = vectors.extract(
-            model, concept, positive=found.positive[concept], background=found.background(concept), method=method,
-            layer=layer, positions=positions, calibrate=False, seed=options.seed,
-        )  # fmt: skip
-        direction, start = vector.direction, vector.gap
-    return judged(concept, at_pressure(layer, direction, options, start=start, positions=positions))
+        return noise(concept, layer, options), 10.0
+    model, found = embedded(), texts(options.seed)
+    if method == "shipped":
+        vector = vectors.load(concept, model)
+        return None if vector.layer != layer else (vector.direction, vector.scale)
+    vector = vectors.extract(
+        model, concept, positive=found.positive[concept], background=found.background(concept), method=method,
+        layer=layer, positions=positions, calibrate=False, seed=options.seed,
+    )  # fmt: skip
+    return vector.direction, vector.gap
 
 
-def cells_of(
-    concept: str, options: Options, *, variants: Sequence[tuple[str, str]], layers: Sequence[int]
-) -> tuple[str, list[str], dict[tuple[str, str, int], Cell]]:
-    """One concept's controls, and its cells by method, positions and layer."""
+def column_of(concept: str, layer: int, variants: Sequence[tuple[str, str]], options: Options) -> list[Cell | None]:
+    """Success under each method's direction at one layer, at one pressure; `EQUAL_NORM` as long as the first was."""
+    cells: list[Cell | None] = []
+    first = 0.0
+    for method, positions in variants:
+        if method == EQUAL_NORM:
+            shift, settings = (
+                noise(concept, layer, options) * first,
+                Settings(max_tokens=MAX_TOKENS, positions=positions),
+            )
+            made = pilot(embedded(), layer, shift, n=options.n, settings=settings, seed=options.seed + 1)
+        elif given := direction_of(concept, method, layer, positions, options):
+            direction, start = given
+            made, length = at_pressure(layer, direction, options, start=start, positions=positions)
+            first = first or length
+        else:
+            cells.append(None)
+            continue
+        cells.append(judged(concept, made, p95=options.p95))
+    return cells
+
+
+Row = tuple[str, list[str], dict[int, list[Cell | None]]]
+
+
+def row_of(concept: str, options: Options, *, variants: Sequence[tuple[str, str]], layers: Sequence[int]) -> Row:
+    """One concept's controls, and its cells by layer."""
     controls = [f"{judged(concept, unsteered(options)).success:.2f}", f"{prompted(concept, options):.2f}"]
-    cells = {
-        (method, where, layer): found_by(concept, method, layer, where, options)
-        for method, where in variants
-        for layer in layers
-    }
-    return concept, controls, cells
+    return concept, controls, {layer: column_of(concept, layer, variants, options) for layer in layers}
+
+
+def mean_of(cells: Sequence[Cell | None]) -> str:
+    """Mean success over the concepts, and how many of them were not at the pressure asked for."""
+    there = [cell for cell in cells if cell is not None]
+    off = sum(cell.off for cell in there)
+    return f"{np.mean([cell.success for cell in there]):.3f}{f' ({off} off)' if off else ''}" if there else "-"
 
 
 def compare(
@@ -70,24 +115,27 @@ def compare(
     options: Options,
 ) -> None:
     """Every variant at every layer, at one p95 pressure."""
-    made = list(shared_out(partial(cells_of, variants=variants, layers=layers), concepts, options))
+    made: list[Row] = list(shared_out(partial(row_of, variants=variants, layers=layers), concepts, options))
     heads = [f"{method}, {where}" for method, where in variants]
     means = [
-        [head, *(f"{np.mean([cells[*variant, layer].success for _, _, cells in made]):.3f}" for layer in layers)]
-        for head, variant in zip(heads, variants, strict=True)
+        [head, *(mean_of([cells[layer][place] for _, _, cells in made]) for layer in layers)]
+        for place, head in enumerate(heads)
     ]
     rows = [
-        [concept, *controls, layer, *(cells[*variant, layer] for variant in variants)]
+        [concept, *controls, layer, *("-" if cell is None else cell for cell in cells[layer])]
         for concept, controls, cells in made
         for layer in layers
     ]
     body = "\n".join(
         [
-            f"Success (oracle) over {options.n} prompt-free samples at a p95 pressure of {options.p95} nats a token, "
-            "for all alike; in brackets the mean pressure. Behind each method stand the positions it is added at. "
-            "`random` is a random direction scaled to the same pressure, `dose 0` the base model by itself, `prompt` "
-            "what it writes after the first third of a text that has the concept. 95 % intervals are at most "
-            f"{widest(options.n)} wide on either side.",
+            f"Success (oracle) over {options.n} prompt-free samples at a p95 pressure of {options.p95} nats a token; "
+            "in brackets the mean pressure, and the p95 where it is off by more than a quarter (a shift at the start "
+            "token saturates: more of it need not cost more). Behind each method stand the positions it is added at. "
+            "`shipped` are the library's concepts, learned together. `random` is a direction for each concept and "
+            "layer at the same pressure, `random, equal norm` the same one as long as the first column's shift. "
+            "`dose 0` is the base model by itself, `prompt` what it writes after the first third of a text that has "
+            "the concept "
+            f"(of forms, with it). 95 % intervals are at most {widest(options.n)} wide on either side.",
             "",
             f"Mean over {len(concepts)} concepts:",
             "",
@@ -99,7 +147,16 @@ def compare(
     write(name, title, body, seed=options.seed)
 
 
-METHODS = (("learned", "bos"), ("mean-difference", "all"), ("pca", "all"), ("random", "bos"), ("random", "all"))
+EQUAL_NORM = "random, equal norm"
+METHODS = (
+    ("learned", "bos"),
+    ("shipped", "bos"),
+    ("mean-difference", "all"),
+    ("pca", "all"),
+    ("random", "bos"),
+    (EQUAL_NORM, "bos"),
+    ("random", "all"),
+)
 PLACES = (("learned", "all"), ("learned", "not-bos"), ("mean-difference", "bos"), ("mean-difference", "not-bos"))
 
 
@@ -108,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=["methods", "positions"], default=["methods", "positions"])
     parser.add_argument("--concepts", default=",".join(DOZEN))
-    parser.add_argument("--layers", default="0,1,2,3")
+    parser.add_argument("--layers", default="0,1,3")
     Options.add_to(parser)
     given = parser.parse_args()
     options = Options(given.n, given.p95, given.seed)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from report import table, write
+from transformers import GenerationConfig
 
 import steer
 import vectors
@@ -22,14 +23,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
-    model = vectors.load_model()
+    model = vectors.load_model(device="cpu")
     # texts of one length for all: the end token is switched off
     model.eos_ids = frozenset()
     from transformer_lens.model_bridge import TransformerBridge
 
     bridge = TransformerBridge.boot_transformers(str(EMBEDDED), device="cpu")
     point = steer.compose("sonnet + quantum + cat", model)
-    start = torch.full((options.batch, 1), model.bos_id)
+    start = torch.tensor([model.start_ids()] * options.batch)
 
     def ours(radius: float | None) -> Callable[[], int]:
         def run() -> int:
@@ -59,12 +60,14 @@ def main() -> None:
         )
         return sum(len(one.tokens) for one in done)
 
+    plain = GenerationConfig(
+        do_sample=True, top_k=0, temperature=1.0, max_new_tokens=options.tokens, eos_token_id=None, pad_token_id=0
+    )
+    model.hf.generation_config = plain  # it fills gaps in what is passed, an end token too
+
     def generate() -> int:
         with torch.inference_mode():
-            made = model.hf.generate(
-                start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0, temperature=1.0,
-                max_new_tokens=options.tokens, min_new_tokens=options.tokens, pad_token_id=0,
-            )  # fmt: skip
+            made = model.hf.generate(start, attention_mask=torch.ones_like(start), generation_config=plain)
         return int((made.shape[1] - 1) * made.shape[0])
 
     def lens() -> int:
