@@ -138,14 +138,11 @@ def _contrast(positive: str | None, background: str | None, source: str | None, 
 
 
 def _check_file(output: str, force: bool) -> None:
-    from steer.samples import check_output
+    from vectors.files import check_place
 
     if not output.endswith(".safetensors"):
         raise OutputError(f"{shown(output)} does not end with .safetensors: give the vector file that ending")
-    try:
-        check_output(output, "force" if force else "new")
-    except OutputError as error:
-        raise OutputError(str(error).replace("pass --resume to go on with it, --force", "pass --force")) from error
+    check_place(output, force=force)
 
 
 def _check_free(name: str, model: "ResidualModel") -> None:

@@ -103,10 +103,10 @@ def facts(vector: "ConceptVector") -> dict[str, Any]:
 def read_library() -> list[Entry]:
     """Read every usable vector file, the shipped ones first; of an unusable one a note says why."""
     from vectors.model import LIBRARY
-    from vectors.store import home
+    from vectors.store import home, listed
 
     found = list(_read_folder(LIBRARY, shipped=True))
-    folders = sorted(place for place in _children(home()) if place.is_dir())
+    folders = sorted(place for place in listed(home()) if place.is_dir())
     mine = [each for folder in folders for each in _read_folder(folder, shipped=False)]
     taken = {(each.name, each.vector.model_hash) for each in mine}
     for each in found:
@@ -114,21 +114,10 @@ def read_library() -> list[Entry]:
     return found + mine
 
 
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise VectorError(
-            f"cannot list {shown(folder)} ({error.strerror}): make it readable or set STEER_HOME"
-        ) from error
-
-
 def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
-    from vectors.store import SUFFIX, load_file
+    from vectors.store import SUFFIX, listed, load_file
 
-    for path in _children(folder):
+    for path in listed(folder):
         if path.name.endswith(SUFFIX):
             try:
                 yield Entry(check_name(path.name.removesuffix(SUFFIX)), path, load_file(path), shipped)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from steer.record import RUN_KEYS, Sample, read_lines
 from vectors.checks import shown
 from vectors.errors import InputError, OutputError
+from vectors.files import check_place
 
 # Windows has no flock: there, two writers are not told apart
 _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
@@ -24,28 +25,7 @@ def check_output(path: str | Path, mode: Mode = "new") -> Path:
     Raises:
         OutputError: when it is a folder or no regular file, exists (mode `new`), or its folder is missing.
     """
-    if not str(path) or "\0" in str(path):
-        raise OutputError(f"{shown(path)} is not a path: give one that is not empty and holds no NUL")
-    try:
-        place = Path(path).expanduser()
-        if place.is_dir():
-            raise OutputError(f"cannot write {shown(place)}: it is a folder, give a file name")
-        if place.exists() and not place.is_file():
-            raise OutputError(f"cannot write {shown(place)}: it is not a regular file, choose another path")
-        if mode == "new" and os.path.lexists(place):
-            raise OutputError(
-                f"{shown(place)} exists: pass --resume to go on with it, --force to replace it, or choose another path"
-            )
-        if not place.parent.is_dir():
-            raise OutputError(f"cannot write {shown(place)}: there is no folder {shown(place.parent)}, create it first")
-        if place.name.startswith("-") and len(place.parts) == 1:
-            raise OutputError(f"{shown(place)} looks like an option: write './{place.name}' if it is a file's name")
-        if not os.access(place if place.exists() else place.parent, os.W_OK):
-            raise OutputError(f"cannot write {shown(place)}: you may not write there, choose another path")
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "the home folder is unknown"
-        raise OutputError(f"cannot write {shown(path)} ({reason}): choose a path that can be written") from error
-    return place
+    return check_place(path, force=mode != "new", mend="pass --resume to go on with it, --force to replace it")
 
 
 class SampleFile:

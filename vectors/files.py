@@ -35,6 +35,36 @@ def read_bytes(path: str | Path, what: str, *, limit: int | None = None, kind: t
     return data
 
 
+def check_place(
+    path: str | Path, *, force: bool = False, mend: str = "pass --force (force=True) to replace it"
+) -> Path:
+    """Return the path where a file can go, or say why not, without touching it.
+
+    Raises:
+        OutputError: when it is a folder or no regular file, exists (unless `force`; `mend` says what to do then),
+            cannot be written, or its folder is missing.
+    """
+    place = _expanded(path, OutputError)
+    try:
+        if place.is_dir():
+            raise OutputError(f"cannot write {shown(place)}: it is a folder, give a file name")
+        if place.exists() and not place.is_file():
+            raise OutputError(f"cannot write {shown(place)}: it is not a regular file, choose another path")
+        if os.path.lexists(place) and not force:
+            raise OutputError(f"{shown(place)} exists: {mend}, or choose another path")
+        if not place.parent.is_dir():
+            raise OutputError(f"cannot write {shown(place)}: there is no folder {shown(place.parent)}, create it first")
+        if place.name.startswith("-") and len(place.parts) == 1:
+            raise OutputError(f"{shown(place)} looks like an option: write './{place.name}' if it is a file's name")
+        if not os.access(place if place.exists() else place.parent, os.W_OK):
+            raise OutputError(f"cannot write {shown(place)}: you may not write there, choose another path")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {shown(place)} ({error.strerror}): choose a path that can be written"
+        ) from error
+    return place
+
+
 def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> Path:
     """Write `data` to `path` in one step and return the path: readers see the old file or the whole new one.
 
@@ -44,17 +74,9 @@ def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> P
         OutputError: when the file exists and `force` is false, when the folder is missing or cannot be written, or
             when the path is no regular file.
     """
-    place = _expanded(path, OutputError)
+    place = check_place(path, force=force)
     spare = place.parent / f".steer-{secrets.token_hex(8)}.tmp"
     try:
-        if place.is_dir():
-            raise OutputError(f"cannot write {shown(place)}: it is a folder, give a file name")
-        if os.path.lexists(place) and not force:
-            raise OutputError(f"{shown(place)} exists: pass --force (force=True) to replace it, or choose another path")
-        if place.exists() and not place.is_file():
-            raise OutputError(f"cannot write {shown(place)}: it is not a regular file, choose another path")
-        if not place.parent.is_dir():
-            raise OutputError(f"cannot write {shown(place)}: there is no folder {shown(place.parent)}, create it first")
         descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

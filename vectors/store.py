@@ -141,11 +141,16 @@ def _folder(name: str, digest: str) -> Path:
     plain = Path(name).name if Path(name).is_absolute() or name.startswith(".") else name
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-.")[-60:].strip("-.") or "model"
     exact = home() / f"{slug}-{key}"
-    others = [place for place in _listed(home()) if place.name.endswith(f"-{key}") and place.is_dir()]
+    others = [place for place in listed(home()) if place.name.endswith(f"-{key}") and place.is_dir()]
     return exact if exact in others or not others else others[0]
 
 
-def _listed(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
+    """Return what a library folder holds, in order; nothing where there is no such folder.
+
+    Raises:
+        VectorError: when it cannot be read.
+    """
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -158,7 +163,7 @@ def _listed(folder: Path) -> list[Path]:
 
 def _stems(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for place in _listed(folder):
+    for place in listed(folder):
         if place.name.endswith(SUFFIX):
             # a stray file with an unusable name is not offered, so that it cannot spoil a listing
             with contextlib.suppress(InputError):
@@ -234,7 +239,7 @@ def load(concept: str | Path, model: ModelLike) -> ConceptVector:
 
 def _unknown(name: str, known: list[str], model: ModelLike) -> str:
     start = f"there is no concept {shown(name)} for model {shown(model.name)}"
-    elsewhere = [place.name for place in _listed(home()) if place.is_dir() and name in _stems(place)]
+    elsewhere = [place.name for place in listed(home()) if place.is_dir() and name in _stems(place)]
     if elsewhere:
         start += f" (there is one for {shown(', '.join(elsewhere))})"
     if not known:
