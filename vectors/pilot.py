@@ -35,6 +35,9 @@ _SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, e
 Progress = Callable[[str], None]
 """Told what the pilot is doing."""
 
+Company = Callable[[float, int], Float[Tensor, "n d_model"]]
+"""From the length of a vector's own shift and a number of samples to what each of them is shifted by in all."""
+
 
 @dataclass(frozen=True)
 class Pilot:
@@ -58,6 +61,7 @@ def calibrate(
     max_tokens: int = 96,
     seed: int = 0,
     progress: Progress | None = None,
+    company: Company | None = None,
 ) -> ConceptVector:
     """Return the vector with its unit and the curve of the pilot that found it.
 
@@ -75,6 +79,7 @@ def calibrate(
         max_tokens: length of a pilot sample.
         seed: of the samples.
         progress: called with a line at each step.
+        company: what each sample is shifted by; by default the vector alone.
 
     Raises:
         VectorError: a vector of another model.
@@ -90,7 +95,8 @@ def calibrate(
     def tried(shift: float, count: int) -> Pilot:
         if progress:
             progress(f"pilot at shift {shift:.3g}")
-        return pilot(model, vector.layer, vector.direction * shift, n=count, settings=settings, seed=seed)
+        delta = company(shift, count) if company else vector.direction * shift
+        return pilot(model, vector.layer, delta, n=count, settings=settings, seed=seed)
 
     farthest = _FARTHEST if vector.positions == "bos" else 1 / _SMALLEST
     most = _reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)

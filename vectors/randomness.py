@@ -14,6 +14,7 @@ class Stream(IntEnum):
     DIRECTION = 0
     TOKEN = 1
     FIT = 3
+    COMPANY = 4
 
 
 def rng(seed: int, index: int, stream: int, *, part: int = 0) -> np.random.Generator:

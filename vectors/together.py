@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vectors.activations import check_texts, text_means
@@ -13,10 +14,12 @@ from vectors.contrast import ContrastSet, shuffled
 from vectors.directions import unit
 from vectors.errors import InputError
 from vectors.extraction import LEARNED_DEPTH, Progress, auc
-from vectors.learned import gains, learn, steps_for
+from vectors.learned import composed, gains, learn, steps_for
 from vectors.model import ResidualModel
+from vectors.pilot import Company
 from vectors.pilot import calibrate as calibrated
 from vectors.positions import check_positions
+from vectors.randomness import Stream, rng
 
 RANKED = 96
 """Held-out texts of each side that a concept's AUC is measured on, at most."""
@@ -47,7 +50,8 @@ def extract_together(
         labels: for each text, the concepts it has.
         layer: 0-based block; by default a quarter of the depth.
         positions: where the directions are added; by default `bos`, or `all` for a model without a start token.
-        calibrate: find each unit by a pilot of samples; else dose 1 stands for the length that was learned.
+        calibrate: find each unit by a pilot of samples that carry others of the concepts too, as the texts with it do;
+            else dose 1 stands for the length that was learned.
         held_out: share of the texts kept from the directions, for the AUC and for the pilot's judge.
         seed: of the split, the learning and the pilots.
         steps: how long to learn; by default longer for more concepts.
@@ -105,8 +109,37 @@ def extract_together(
             n_background=len(whole_sets[name].background),
             auc=_auc(model, held, at, shifts[column], positions=added_at, seed=seed),
         )
-        made[name] = calibrated(model, vector, held, seed=seed) if calibrate else vector
+        if calibrate:
+            beside = in_company(shifts, has[out], column, seed=seed)
+            vector = calibrated(model, vector, held, seed=seed, company=beside)
+        made[name] = vector
     return made
+
+
+def in_company(
+    shifts: Float64[Tensor, "concepts d_model"], has: Bool[np.ndarray, "texts concepts"], column: int, *, seed: int
+) -> Company:
+    """Return what shifts the samples of a pilot: one concept at the asked length, and others at their own.
+
+    The others are those of a text that has the concept, drawn anew for each sample, each with probability one half:
+    the company that the concept was learned in.
+    """
+    drawn = rng(seed, column, Stream.COMPANY)
+    owners = np.flatnonzero(has[:, column])
+
+    told: list[np.ndarray] = []
+
+    def placed(shift: float, n: int) -> Float[Tensor, "n d_model"]:
+        while len(told) < n:  # sample i has the same company at every length
+            text = owners[drawn.integers(len(owners))]
+            told.append(has[text] & (drawn.random(has.shape[1]) < 0.5))
+        beside = torch.from_numpy(np.stack(told[:n]))
+        beside[:, column] = shift > 0
+        lengths = shifts.clone()
+        lengths[column] *= shift / shifts[column].norm()
+        return composed(lengths, beside).float()
+
+    return placed
 
 
 def _contrast(texts: Sequence[str], has: np.ndarray) -> ContrastSet:

@@ -1,5 +1,6 @@
 """Concepts learned together: one vector a label, each fit to be used alone or with the others."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,23 @@ def test_the_mean_is_that_of_every_text_learned_from_that_lacks_the_concept(llam
     out = together._held_out(TEXTS, 0.25, 0)
     lacking = [text for text, held in zip(TEXTS, out, strict=True) if not held and "sea" not in text]
     assert torch.allclose(found.mean, moments(llama_model, lacking, [1])[1].mean.float(), atol=1e-5)
+
+
+def test_a_pilots_samples_carry_what_the_texts_with_the_concept_have_too():
+    shifts = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).double()
+    has = np.array([[True, True, False]] * 3 + [[False, False, True]] * 3)
+    placed = together.in_company(shifts, has, 0, seed=4)
+    rows = placed(2.5, 64)
+    along = shifts[0] / shifts[0].norm()
+    assert torch.allclose(rows.double() @ along, torch.full((64,), 2.5, dtype=torch.float64), atol=1e-2)
+    alone = torch.isclose(rows.double(), along * 2.5, atol=1e-2).all(dim=1)
+    assert 16 < int(alone.sum()) < 48  # the second concept beside it in half of them, the third in none
+    other = shifts[1] / shifts[1].norm()
+    assert torch.allclose(rows[~alone].double() @ other, shifts[1].norm(), atol=1e-2)
+    # at every length, and however many are asked for, a sample has the same company; at none it is all there is
+    assert torch.equal(placed(2.5, 16), rows[:16])
+    nothing = placed(0.0, 64)
+    assert torch.allclose(nothing[alone], torch.zeros(8)) and not nothing[~alone].eq(0).all(dim=1).any()
 
 
 def test_pilots_find_units_unless_told_not_to(llama_model, monkeypatch):
