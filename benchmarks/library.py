@@ -100,16 +100,16 @@ def triples(count: int, options: Options) -> None:
 
 
 def main() -> None:
-    """Run the parts that were asked for."""
+    """Run both parts, or one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["concepts", "triples"], default=["concepts", "triples"])
+    parser.add_argument("--only", choices=["concepts", "triples"], help="one of the two parts")
     parser.add_argument("--triples", type=int, default=20)
     Options.add_to(parser)
     given = parser.parse_args()
     options = Options(given.n, given.p95, given.seed)
-    if "concepts" in given.parts:
+    if given.only != "triples":
         concepts(options)
-    if "triples" in given.parts:
+    if given.only != "concepts":
         triples(given.triples, options)
 
 

@@ -161,9 +161,9 @@ PLACES = (("learned", "all"), ("learned", "not-bos"), ("mean-difference", "bos")
 
 
 def main() -> None:
-    """Run the parts that were asked for."""
+    """Run both parts, or one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["methods", "positions"], default=["methods", "positions"])
+    parser.add_argument("--only", choices=["methods", "positions"], help="one of the two parts")
     parser.add_argument("--concepts", default=",".join(DOZEN))
     parser.add_argument("--layers", default="0,1,3")
     Options.add_to(parser)
@@ -171,9 +171,9 @@ def main() -> None:
     options = Options(given.n, given.p95, given.seed)
     concepts = given.concepts.split(",")
     layers = [int(layer) for layer in given.layers.split(",")]
-    if "methods" in given.parts:
+    if given.only != "positions":
         compare("methods", "Method and layer at equal pressure", METHODS, concepts, layers, options)
-    if "positions" in given.parts:
+    if given.only != "methods":
         compare("positions", "Steered positions at equal pressure", PLACES, concepts, [1], options)
 
 
