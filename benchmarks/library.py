@@ -29,10 +29,11 @@ def sampled(point: steer.SteeringPoint, radius: float, options: Options) -> Pilo
 
 
 def concept_of(concept: str, options: Options) -> tuple[list[object], float]:
-    """One shipped concept's row at dose 1, and its success."""
+    """One shipped concept's row, and its success at dose 1."""
     vector = vectors.load(concept, embedded())
     made = sampled(steer.compose({vector: 1.0}), 0.0, options)
     hits = sum(has(concept, text) for text in made.texts)
+    away = sampled(steer.compose({vector: -1.0}), 0.0, options)
     name, value = CONCEPTS[concept]
     row: list[object] = [
         concept,
@@ -43,6 +44,7 @@ def concept_of(concept: str, options: Options) -> tuple[list[object], float]:
         f"{world.probability({name: value}):.3f}",
         f"{made.kl.mean():.3f}",
         f"{made.p95:.2f}",
+        f"{judged(concept, away).success:.3f}",
     ]
     return row, hits / options.n
 
@@ -52,11 +54,22 @@ def concepts(options: Options) -> None:
     made = list(shared_out(concept_of, tuple(CONCEPTS), options))
     successes = [success for _, success in made]
     reached = sum(success >= 0.9 for success in successes)
-    head = ["concept", "layer", "calibrated", "success at dose 1", "unsteered", "truth", "mean pressure", "p95"]
+    head = [
+        "concept",
+        "layer",
+        "calibrated",
+        "success at dose 1",
+        "unsteered",
+        "truth",
+        "mean pressure",
+        "p95",
+        "dose -1",
+    ]
     body = (
         f"{options.n} prompt-free samples each. {reached} of {len(successes)} concepts reach 90 % (the aim for each); "
         f"median {np.median(successes):.2f}. `truth` is the world's own base rate. Pressure in nats a token; p95 is "
-        "the 95th percentile over the tokens of all samples.\n\n" + table(head, [row for row, _ in made])
+        "the 95th percentile over the tokens of all samples. The last column is the success at a dose of -1.\n\n"
+        + table(head, [row for row, _ in made])
     )
     write("library", "Every shipped concept at dose 1", body, seed=options.seed)
 
