@@ -66,9 +66,9 @@ def concepts(options: Options) -> None:
         "dose -1",
     ]
     body = (
-        f"{options.n} prompt-free samples each. {reached} of {len(successes)} concepts reach 90 % (the aim for each); "
-        f"median {np.median(successes):.2f}. `truth` is the world's own base rate. Pressure in nats a token; p95 is "
-        "the 95th percentile over the tokens of all samples. The last column is the success at a dose of -1.\n\n"
+        f"{options.n} prompt-free samples each, at dose 1. {reached} of {len(successes)} concepts reach 90 % (the aim "
+        f"for each); median {np.median(successes):.2f}. `truth` is the world's base rate. Pressure in nats a token; "
+        "p95 is the 95th percentile over the tokens of all samples. The last column is success at a dose of -1.\n\n"
         + table(head, [row for row, _ in made])
     )
     write("library", "Every shipped concept at dose 1", body, seed=options.seed)
