@@ -71,6 +71,15 @@ def _hf(family: str, *, seed: int = 0) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
+LONGEST = ("test_readme.py", "test_generate.py", "test_shipped.py")
+"""Files of minutes: begun first, so that no worker waits for one of them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order is otherwise kept."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
     """Give tests the tokenizer factory: ``make_tokenizer(bos=True, eos=True)``."""

@@ -160,8 +160,11 @@ def test_a_reader_that_leaves_does_not_stop_a_run_into_a_file(
 
 def _start(program: list[str], tiny: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     command = [*program, "compose", "cat", "--model", str(tiny), "--max-tokens", "8", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, text=True, cwd=ROOT, env=environment, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        command, text=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & leaves it ignored
+        **options,
+    )  # fmt: skip
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(program: list[str], tiny: Path, tmp_path: Path) -> None:
@@ -214,7 +217,7 @@ def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(prog
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    took = []
+    took = 0.0
     for _ in range(2):  # the first may read the packages from a cold disk
         began = time.monotonic()
         process = subprocess.Popen(
@@ -224,9 +227,11 @@ def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(prog
         assert process.stdout is not None and json.loads(process.stdout.readline())["doses"].keys() == {
             "sonnet", "quantum", "cat",
         }  # fmt: skip
-        took.append(time.monotonic() - began)
+        took = time.monotonic() - began
         assert len(process.stdout.readlines()) == 3 and process.wait(timeout=60) == 0
-    assert min(took) < 10
+        if took < 10:
+            break
+    assert took < 10
 
 
 def test_the_embedded_model_writes_a_sonnet_of_a_quantum_cat(steer: Callable[..., Any]) -> None:

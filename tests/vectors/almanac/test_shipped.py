@@ -11,7 +11,7 @@ from vectors.almanac.concepts import CONCEPTS
 from vectors.model import LIBRARY, ResidualModel
 from vectors.store import load_file
 
-N = 32
+N = 24
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,6 @@ def test_a_concept_shows_at_dose_one(model: ResidualModel, concept: str) -> None
     assert success(model, [concept]) > world.probability({name: value}) + 0.4
 
 
-@pytest.mark.parametrize("radius", [0.0, 0.5])
-def test_three_concepts_show_together(model: ResidualModel, radius: float) -> None:
-    assert success(model, ["sonnet", "quantum", "cat"], radius=radius) > 0.4
-    assert success(model, ["forecast", "desert", "crow"], radius=radius) > 0.3
+def test_three_concepts_show_together(model: ResidualModel) -> None:
+    assert success(model, ["sonnet", "quantum", "cat"], radius=0.5) > 0.4
+    assert success(model, ["forecast", "desert", "crow"]) > 0.4
