@@ -1,7 +1,6 @@
 """From a contrast set to a concept: find its direction, say how sure we are, and calibrate its unit."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -91,15 +90,14 @@ def extract(
     if method == "learned":
         found = {at: _learned(model, fit, at, added_at, seed, tell) for at in layers}
         gaps = {at: float(found[at].norm()) for at in layers}
-        scored = {at: partial(gains, model, layer=at, shift=found[at], positions=added_at) for at in layers}
-        told = {at: _told(scored[at](held.positive), scored[at](held.background)) for at in layers}
+        apart = {at: _gained(model, held, at, found[at], added_at) for at in layers}
     else:
         found = {at: (mean_difference if method == "mean-difference" else pca)(readings[at]) for at in layers}
     directions = {at: unit(found[at], what=f"the {method} direction at layer {at}") for at in layers}
     if method != "learned":
         gaps = {at: float(directions[at] @ readings[at].difference) for at in layers}
-        told = _held_out(model, held, directions)
-    best = max(layers, key=lambda at: told[at])
+        apart = _projected(model, held, directions)
+    best = max(layers, key=lambda at: apart[at])
     gap = gaps[best]
     if gap <= 0:
         raise VectorError(
@@ -119,7 +117,7 @@ def extract(
         contrast_hash=contrast.hash,
         n_positive=len(contrast.positive),
         n_background=len(contrast.background),
-        auc=told[best][0],
+        auc=apart[best][0],
     )
     if not calibrate:
         return vector
@@ -173,12 +171,23 @@ def _learned(model: ResidualModel, fit: ContrastSet, layer: int, positions: str,
     return learn(model, fit.positive, has, layer, positions=positions, seed=seed, progress=more)[0]
 
 
-def _held_out(model: ResidualModel, held: ContrastSet, directions: dict[int, Tensor]) -> dict[int, tuple[float, float]]:
+def _gained(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, positions: str) -> tuple[float, float]:
+    """How well a shift tells held-out texts apart by how much likelier it makes them."""
+    positive, background = (
+        gains(model, side, layer=layer, shift=shift, positions=positions) for side in (held.positive, held.background)
+    )
+    return _separation(positive, background)
+
+
+def _projected(
+    model: ResidualModel, held: ContrastSet, directions: dict[int, Tensor]
+) -> dict[int, tuple[float, float]]:
+    """How well each direction tells held-out texts apart by their projections on it."""
     positive, background = (_projections(model, side, directions) for side in (held.positive, held.background))
-    return {at: _told(positive[at], background[at]) for at in directions}
+    return {at: _separation(positive[at], background[at]) for at in directions}
 
 
-def _told(positive: Sequence[float], background: Sequence[float]) -> tuple[float, float]:
+def _separation(positive: Sequence[float], background: Sequence[float]) -> tuple[float, float]:
     """How well scores tell two sides apart: AUC, and how far apart the means lie for the spread (AUC ends at 1)."""
     spread = np.sqrt((np.var(positive) + np.var(background)) / 2)
     return auc(positive, background), float((np.mean(positive) - np.mean(background)) / max(spread, 1e-12))

@@ -102,8 +102,8 @@ def prove_steering(
         ids = given + [0, 1][: max(0, new - 1)]  # the last token drawn is read by nothing
         base = _probe(model, {}, ids, len(given) - 1)
 
-        def reaches(where: str) -> bool:
-            spread = on_positions(delta[None], len(ids), len(given), where)
+        def reaches(places: str) -> bool:
+            spread = on_positions(delta[None], len(ids), len(given), places)
             return not torch.equal(_probe(model, {layer: spread}, ids, len(given) - 1), base)
 
         if reaches(positions):
