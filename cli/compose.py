@@ -73,7 +73,6 @@ def command(
     _check_text(prompt)
     mode = _mode(output, force, resume)
     seed = _seed(seed, output, mode)
-    note(f"seed {seed}")
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
         from vectors.decode import Settings
@@ -118,9 +117,10 @@ def command(
         progress("sampling", turns.count, n)
         options: dict[str, Any] = asdict(settings) | {"batch_size": batch_size}
         try:
-            for sample in stream(
-                loaded, point, n=n, radius=radius, seed=seed, prompt=prompt or None, skip=done, **options
-            ):
+            samples = stream(loaded, point, n=n, radius=radius, seed=seed, prompt=prompt or None, skip=done, **options)
+            progress.clear()
+            note(f"seed {seed}")
+            for sample in samples:
                 turns.take(sample)
         except BaseException as error:
             with suppress(ClosedPipeError, OutputError):

@@ -144,6 +144,7 @@ def test_what_only_the_model_can_refuse(
     place = tmp_path / "run.jsonl"
     done = steer("compose", "--model", tiny, "--max-tokens", 8, "-o", place, *arguments)
     assert done.code == code and said in done.err and done.out == "" and not place.exists()
+    assert len(done.err.splitlines()) == 1
 
 
 def test_a_reader_that_leaves_does_not_stop_a_run_into_a_file(
