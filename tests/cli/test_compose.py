@@ -139,9 +139,16 @@ def test_entries_are_printed_in_order_as_soon_as_their_turn_comes_and_kept_as_th
     ],
 )
 def test_what_only_the_model_can_refuse(
-    steer: Callable[..., Any], tiny: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+    steer: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+    tiny: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    said: str,
 ) -> None:
     place = tmp_path / "run.jsonl"
+    capfd.readouterr()  # what making the model printed
     done = steer("compose", "--model", tiny, "--max-tokens", 8, "-o", place, *arguments)
     assert done.code == code and said in done.err and done.out == "" and not place.exists()
     assert len(done.err.splitlines()) == 1
