@@ -1,4 +1,4 @@
-"""What the embedded model is trained on: entries, each second one behind a scrap of another entry from its page.
+"""What the embedded model is trained on: entries, some behind a scrap of another entry from their page.
 
 A page is two entries with the same attributes. All that an entry sees of the scrap before it is what its start token
 took in: the start token alone looks back. So the model learns to gather there what a text will be about and to follow
@@ -9,6 +9,7 @@ from the world as it is; that is how the model is sampled.
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ from vectors.almanac.lexicon import phrase_lists
 from vectors.almanac.world import Attributes
 from vectors.randomness import philox
 
-SCRAPS = 0.5
+SCRAPS = 0.4
 """Share of the entries that have a scrap before them."""
 
-EVENTFUL = 0.5
+EVENTFUL = 0.3
 """Share of the pages that have a detail more than the world gave them."""
 
 JOTTED = 0.4
@@ -47,9 +48,6 @@ SHORTEST, LONGEST = 6, 72
 STREAM = 1 << 42
 """Added to the seed: the entries that scraps are torn from are none of those that are learned."""
 
-_CHUNK = 64
-"""Batches drawn together, so that each holds rows of like length."""
-
 NOTHING = -1
 """Fills up a row behind its end."""
 
@@ -62,22 +60,15 @@ def batches(
     With each row comes what its page is about: the place of every attribute's value in `world.VALUES`, and `NOTHING`
     where no scrap tells it.
     """
-    chunk = start // _CHUNK
-    while True:
-        rows = sorted(_chunk(seed, chunk, _CHUNK * batch, tokenizer), key=lambda row: len(row[0]))
-        order = philox(seed, chunk).permutation(_CHUNK)
-        for position, i in enumerate(order):
-            if chunk * _CHUNK + position >= start:
-                ids, about = zip(*rows[i * batch : (i + 1) * batch], strict=True)
-                yield padded(list(ids)), torch.tensor(about)
-        chunk += 1
+    for step in count(start):
+        ids, about = zip(*_rows(seed, step, batch, tokenizer), strict=True)
+        yield padded(list(ids)), torch.tensor(about)
 
 
 def learned(seed: int, batch: int, start: int, stop: int) -> Iterator[Entry]:
-    """Yield the entries of all chunks that steps from `start` to before `stop` read."""
-    for chunk in range(start // _CHUNK, -(-stop // _CHUNK)):
-        random = philox(seed + STREAM, chunk)
-        yield from _written(seed, chunk, _CHUNK * batch, random)[0]
+    """Yield the entries that steps from `start` to before `stop` read."""
+    for step in range(start, stop):
+        yield from _written(seed, step, batch, philox(seed + STREAM, step))[0]
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, entries: list[Entry]) -> list[list[int]]:
@@ -122,16 +113,16 @@ def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> In
     return ids[:, 1:].masked_fill(place <= start[:, None], NOTHING)
 
 
-def _chunk(
-    seed: int, chunk: int, n: int, tokenizer: PreTrainedTokenizerFast
+def _rows(
+    seed: int, step: int, batch: int, tokenizer: PreTrainedTokenizerFast
 ) -> list[tuple[list[int], tuple[int, ...]]]:
-    random = philox(seed + STREAM, chunk)
-    entries, torn = _written(seed, chunk, n, random)
+    random = philox(seed + STREAM, step)
+    entries, torn = _written(seed, step, batch, random)
     jotted = {i for i in torn if random.random() < JOTTED}
     scraps = {}
     for i in torn:
         told = entries[i].attributes
-        text = jotting(told, random) if i in jotted else entry(seed + STREAM, chunk * n + i, told).text
+        text = jotting(told, random) if i in jotted else entry(seed + STREAM, step * batch + i, told).text
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         scraps[i] = ids[:LONGEST] if i in jotted else _torn(ids, random)
     about = {
@@ -161,13 +152,13 @@ def _phrases(alone: tuple[str, str]) -> tuple[str, ...]:
     return tuple(sorted({phrase for found in lists for phrase in found.phrases}))
 
 
-def _written(seed: int, chunk: int, n: int, random: np.random.Generator) -> tuple[list[Entry], list[int]]:
-    """The entries of a chunk, and which of them have a scrap before them."""
-    entries = [entry(seed, chunk * n + i) for i in range(n)]
+def _written(seed: int, step: int, n: int, random: np.random.Generator) -> tuple[list[Entry], list[int]]:
+    """The entries of a step, and which of them have a scrap before them."""
+    entries = [entry(seed, step * n + i) for i in range(n)]
     torn = [int(i) for i in np.flatnonzero(random.random(n) < SCRAPS)]
     for i in torn:
         if random.random() < EVENTFUL:
-            entries[i] = entry(seed, chunk * n + i, _eventful(entries[i].attributes, random))
+            entries[i] = entry(seed, step * n + i, _eventful(entries[i].attributes, random))
     return entries, torn
 
 

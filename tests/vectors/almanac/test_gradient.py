@@ -1,17 +1,19 @@
 """What is trained for: the loss of an entry behind a scrap, and its gradient as plain autograd gives it."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from vectors.almanac import pages, world
-from vectors.almanac.gradient import QUIET, Gradient, Pupil, nats_per_token
+from vectors.almanac.gradient import ENTRY, QUIET, Gradient, Pupil, _by_length, nats_per_token
 from vectors.almanac.pages import batches
 from vectors.almanac.weights import fresh
 
 SIZE = {"d_model": 32, "layers": 2, "heads": 2}
 BOS = 0
+LONG = "The sea goes over to joy, and the cat sits on the wall till noon. " * 3
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -82,11 +84,35 @@ def test_the_gradient_in_shares_is_that_of_plain_autograd(tokenizer):
     ids, about = next(batches(5, 6, tokenizer))
     assert (about != pages.NOTHING).any()
     loss = gradient(ids, about)
-    shares = [
-        pupil.loss(rows, told, calm=0.5, asked=0.3) * predicted(rows) / predicted(ids)
-        for rows, told in zip(ids.chunk(gradient.shares), about.chunk(gradient.shares), strict=True)
-    ]
-    expected = torch.stack(shares).sum()
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
-    for weight, plain in zip(pupil.parameters(), torch.autograd.grad(expected, list(pupil.parameters())), strict=True):
+    # a row a part here, as there are more parts than rows
+    losses = torch.stack(
+        [pupil.loss(ids[[i]], about[[i]], calm=0.5, asked=0.3) * predicted(ids[[i]]) for i in range(6)]
+    )
+    assert loss == pytest.approx(losses.sum().item() / predicted(ids), rel=1e-5)
+    expected = torch.autograd.grad(losses.sum() / (6 * ENTRY), list(pupil.parameters()))
+    for weight, plain in zip(pupil.parameters(), expected, strict=True):
         assert weight.grad is not None and torch.allclose(weight.grad, plain, rtol=1e-3, atol=1e-6)
+
+
+def test_an_entry_weighs_the_same_in_any_company(tokenizer):
+    pupil = Pupil(fresh(tokenizer, seed=5, **SIZE))
+    gradient = Gradient(pupil, dtype="float32", steps=1)
+    short, long, other = (pages.encode(tokenizer, [SimpleNamespace(text=text)])[0] for text in ("The sea.", LONG, LONG))
+
+    def of(*rows: list[int]) -> torch.Tensor:
+        gradient(pages.padded(list(rows)), torch.full((len(rows), len(world.VALUES)), pages.NOTHING))
+        return torch.cat([len(rows) * weight.grad.flatten() for weight in pupil.model.parameters()])
+
+    assert torch.allclose(of(short, long), of(short) + of(long), rtol=1e-3, atol=1e-6)
+    assert torch.allclose(of(short, short) + of(long), of(short, short, other), rtol=1e-3, atol=1e-6)
+
+
+def test_parts_are_of_like_length_and_hold_every_row_once():
+    rows = [[0] * n for n in (3, 9, 4, 8, 5)]
+    ids, about = pages.padded(rows), torch.arange(5)[:, None]
+    parts = _by_length(ids, about, 2)
+    assert [part.shape[1] for part, _ in parts] == [9, 4]
+    assert torch.cat([told for _, told in parts])[:, 0].tolist() == [1, 3, 4, 2, 0]
+    for part, told in parts:
+        for row, place in zip(part, told[:, 0].tolist(), strict=True):
+            assert (row != pages.NOTHING).sum() == len(rows[place])
