@@ -76,7 +76,9 @@ def show_command(name: Name, model: Model = None, as_json: Json = False) -> None
     if vector.unit_curve:
         keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row)) or ["shift"]
         curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
-        emit(f"\nunit curve\n{table([keys, *curve], right=range(len(keys)))}")
+        alone = not vector.unit_curve[0].get("mean")  # by itself, a vector that is not shifted along costs nothing
+        head = "unit curve" if alone else "unit curve, beside other concepts"
+        emit(f"\n{head}\n{table([keys, *curve], right=range(len(keys)))}")
 
 
 def describe(vector: "ConceptVector") -> dict[str, str]:

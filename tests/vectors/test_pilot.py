@@ -1,5 +1,7 @@
 """The pilot's arithmetic: intervals, how far the budget reaches, where the unit lies."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from vectors import pilot as module
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.decode import Settings
-from vectors.pilot import BUDGET, Pilot, pilot, wilson
+from vectors.pilot import BUDGET, Company, Pilot, pilot, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -52,6 +54,12 @@ def test_rows_above_the_budget_do_not_count():
     assert module._unit(curve) == pytest.approx(1 + (0.9 * 0.6 - 0.5) / 0.1)
 
 
+def test_a_row_a_little_over_the_budget_does_not_hide_where_success_began():
+    """What a shift in the middle costs may lie above the budget, and what a longer one costs within it."""
+    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.9, p95=1.04), row(3, 1.0, p95=1.1), row(4, 1.0, p95=0.98)]
+    assert module._unit(curve) == pytest.approx(2)
+
+
 def test_a_concept_that_is_there_anyway_has_no_unit():
     assert module._unit([row(0, 116 / 128, n=128), row(1, 116 / 128, n=128), row(2, 1.0, n=128)]) is None
 
@@ -66,29 +74,49 @@ def test_a_pilot_measures_its_own_samples(llama_model):
     assert nothing.p95 == 0
 
 
+@pytest.fixture
+def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
+    """Calibrate on a stand-in: every sample has the concept from a threshold on, and past a limit costs too much."""
+
+    def calibrated(threshold: float, limit: float = np.inf, company: Company | None = None) -> ConceptVector:
+        def stand_in(_model, _layer, delta, *, n, **_):
+            shift = float(delta.norm()) / (n**0.5 if delta.ndim == 2 else 1)
+            kl = np.full(4 * n, 0.1 if shift < limit else 2.0)
+            return Pilot(["cat" if shift >= threshold else "dog"] * n, kl)
+
+        monkeypatch.setattr(module, "pilot", stand_in)
+        monkeypatch.setattr(module, "prove_steering", lambda *_: None)
+        direction = torch.nn.functional.one_hot(torch.tensor(3), llama_model.d_model).float()
+        vector = ConceptVector(
+            name="cat", model=llama_model.name, model_hash=llama_model.hash, layer=1, direction=direction,
+            mean=torch.zeros(llama_model.d_model), gap=1.0, method="learned", positions="bos", contrast_hash="0",
+            n_positive=2, n_background=2, auc=1.0,
+        )  # fmt: skip
+        contrast = ContrastSet(["a cat", "my cat", "the cat"], ["a dog", "my dog", "the dog"])
+        beside = company and (lambda shift, n: company(shift, n) * direction)
+        return module.calibrate(llama_model, vector, contrast, company=beside)
+
+    return calibrated
+
+
 @pytest.mark.parametrize("threshold", [0.07, 0.4, 1.1, 1.9])
-def test_the_curve_is_finest_around_the_unit(llama_model, monkeypatch, threshold):
-    """A stand-in for samples: all have the concept from a shift of `threshold` on, and none before it."""
-
-    def stand_in(_model, _layer, delta, *, n, **_):
-        reached = float(delta.norm()) >= threshold
-        return Pilot(["cat" if reached else "dog"] * n, np.full(4 * n, 0.1))
-
-    monkeypatch.setattr(module, "pilot", stand_in)
-    monkeypatch.setattr(module, "prove_steering", lambda *_: None)
-    direction = torch.nn.functional.one_hot(torch.tensor(3), llama_model.d_model).float()
-    vector = ConceptVector(
-        name="cat", model=llama_model.name, model_hash=llama_model.hash, layer=1, direction=direction,
-        mean=torch.zeros(llama_model.d_model), gap=1.0, method="learned", positions="bos", contrast_hash="0",
-        n_positive=2, n_background=2, auc=1.0,
-    )  # fmt: skip
-    contrast = ContrastSet(["a cat", "my cat", "the cat"], ["a dog", "my dog", "the dog"])
-    found = module.calibrate(llama_model, vector, contrast)
+def test_the_curve_is_finest_around_the_unit(cat, threshold):
+    found = cat(threshold)
     shifts = [row["shift"] for row in found.unit_curve]
     assert shifts == sorted(shifts) and len(shifts) == 1 + module._STEPS + module._CLOSER
     assert shifts[-1] == module._FARTHEST
     finest = module._FARTHEST / module._STEPS / 2**module._CLOSER
     assert found.unit is not None and threshold - finest <= found.unit <= threshold + finest
+
+
+@pytest.mark.parametrize(
+    ("threshold", "limit", "unit"), [(0.3, np.inf, 1.0), (1.4, np.inf, 1.0), (0.3, 0.8, 0.75), (9.0, np.inf, None)]
+)
+def test_in_company_the_unit_is_the_gap_or_what_the_budget_allows(cat, threshold, limit, unit):
+    def alone(shift: float, n: int) -> torch.Tensor:
+        return torch.full((n, 1), shift)
+
+    assert cat(threshold, limit, alone).unit == (None if unit is None else pytest.approx(unit))
 
 
 def test_the_budget_is_the_designs():
