@@ -88,17 +88,22 @@ def triple_of(triple: Triple, options: Options) -> tuple[list[object], float]:
     return row, found[0][0] / options.n
 
 
-def triples(count: int, options: Options) -> None:
-    """Joint success of `sonnet + quantum + cat` and of random seen triples, over doses and radii."""
-    random = np.random.default_rng(options.seed)
+def chosen(count: int, seed: int) -> list[Triple]:
+    """`sonnet + quantum + cat`, which training never saw, and random triples that it may have seen."""
+    random = np.random.default_rng(seed)
     kinds = [world.VALUES[name] for name in ("form", "topic", "voice")]
-    chosen: list[Triple] = [("sonnet", "quantum", "cat")]
-    while len(chosen) < count + 1:
+    found: list[Triple] = [("sonnet", "quantum", "cat")]
+    while len(found) < count + 1:
         form, topic, voice = (str(random.choice(values)) for values in kinds)
         triple = (form, topic, voice)
-        if triple not in chosen and triple not in world.held_out.triples and (form, topic) not in world.held_out.pairs:
-            chosen.append(triple)
-    made = list(shared_out(triple_of, chosen, options))
+        if triple not in found and triple not in world.held_out.triples and (form, topic) not in world.held_out.pairs:
+            found.append(triple)
+    return found
+
+
+def triples(count: int, options: Options) -> None:
+    """Joint success of `sonnet + quantum + cat` and of random seen triples, over doses and radii."""
+    made = list(shared_out(triple_of, chosen(count, options.seed), options))
     successes = [success for _, success in made]
     body = (
         f"Share of {options.n} samples in which the oracle reads all three. The dose, the same for each concept, is "
