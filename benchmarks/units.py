@@ -17,7 +17,7 @@ from vectors.concept import ConceptVector
 RADIUS = 0.5
 
 
-def found_alone(vector: ConceptVector) -> float:
+def by_curve(vector: ConceptVector) -> float:
     """The smallest shift on the vector's own curve that shows it nine tenths as often as the best within budget."""
     unit = pilot._unit(vector.unit_curve)
     return vector.gap if unit is None else unit
@@ -27,7 +27,7 @@ UNITS: dict[str, Callable[[ConceptVector], float]] = {
     "0.75 of the length learned": lambda vector: 0.75 * vector.gap,
     "length learned": lambda vector: vector.gap,
     "1.25 of the length learned": lambda vector: 1.25 * vector.gap,
-    "each one's own, by its curve": found_alone,
+    "each one's own, by its curve": by_curve,
 }
 
 
