@@ -194,7 +194,10 @@ class _Author:
         """
         found = self._list(slot, *depends, detail=detail)
         used = self.used[found]
-        free = [i for i in range(len(found.phrases)) if i not in used and size in (None, _sizes(found)[i])]
+        free = [i for i in range(len(found.phrases)) if i not in used]
+        if size:
+            sizes = _sizes(found)
+            free = [i for i in free if sizes[i] == size]
         if slot == "topic.does":  # "the acorn tosses acorns"
             free = [i for i in free if self.things.isdisjoint(_words(found.phrases[i]))] or free
         chosen = free[self._uniform(len(free))]

@@ -27,8 +27,8 @@ like length, sonnets came to be written 1.4 times as often as they are in the wo
 _PARTS = 8
 """Into how many a batch is split by length, so that little of it is padding."""
 
-_WORTH_COMPILING = 2000
-"""Steps: compiling costs a minute or two. In float32 it gains nothing."""
+WORTH_COMPILING = 2000
+"""Steps: compiling costs a minute or two. In float32 on a CPU it gains nothing."""
 
 _NEVER = -1e9
 
@@ -70,10 +70,13 @@ class Pupil(torch.nn.Module):
     def _unread(self, hidden: tuple[Tensor, ...], start: Tensor, about: Tensor) -> Tensor:
         """Nats that the head needs for all attributes of a page that has a scrap, on average; 0 where none has one."""
         layer = int(self.model.config.num_hidden_layers * LEARNED_DEPTH) + 1
-        rows = (about[:, 0] != pages.NOTHING).nonzero()[:, 0]
-        told = self.reader(hidden[layer][rows, start[rows]]).float().split([*map(len, world.VALUES.values())], dim=1)
-        found = [cross_entropy(logits, about[rows, place], reduction="sum") for place, logits in enumerate(told)]
-        return torch.stack(found).sum() / max(1, len(rows))
+        rows = torch.arange(len(start), device=start.device)
+        told = self.reader(hidden[layer][rows, start]).float().split([*map(len, world.VALUES.values())], dim=1)
+        found = [
+            cross_entropy(logits, about[:, place], ignore_index=pages.NOTHING, reduction="sum")
+            for place, logits in enumerate(told)
+        ]
+        return torch.stack(found).sum() / (about[:, 0] != pages.NOTHING).sum().clamp(min=1)
 
 
 def nats_per_token(model: Any, ids: Int64[Tensor, "rows pos"]) -> Float[Tensor, ""]:
@@ -87,8 +90,8 @@ def _passed(model: Any, ids: Tensor) -> _Pass:
     mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
     wanted = pages.targets(ids, start)
     made = model.model(input_ids=ids.clamp(min=0), attention_mask=mask, use_cache=False, output_hidden_states=True)
-    told = wanted != pages.NOTHING
-    nats = cross_entropy(model.lm_head(made.last_hidden_state[:, :-1][told]).float(), wanted[told])
+    logits = model.lm_head(made.last_hidden_state[:, :-1]).float()
+    nats = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=pages.NOTHING)
     return _Pass(nats, made.hidden_states, start)
 
 
@@ -114,7 +117,7 @@ class Gradient:
         self.weights = list(pupil.parameters())
         self.working = working = copy.deepcopy(pupil).to(getattr(torch, dtype))
         self.parameters = list(working.parameters())
-        if dtype != "float32" and steps > _WORTH_COMPILING:
+        if dtype != "float32" and steps > WORTH_COMPILING:
             working.model.model.compile(dynamic=True)
         on_cpu = self.parameters[0].device.type == "cpu"
         cores = (os.cpu_count() or 1) if on_cpu else 1

@@ -7,7 +7,7 @@ from the world as it is; that is how the model is sampled.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
 from vectors.almanac import world
@@ -52,17 +53,19 @@ NOTHING = -1
 """Fills up a row behind its end."""
 
 
+Batch = tuple[Int64[Tensor, "rows pos"], Int64[Tensor, "rows attributes"]]
+
+
 def batches(
-    seed: int, batch: int, tokenizer: PreTrainedTokenizerFast, start: int = 0
-) -> Iterator[tuple[Int64[Tensor, "rows pos"], Int64[Tensor, "rows attributes"]]]:
+    seed: int, batch: int, tokenizer: PreTrainedTokenizerFast, start: int = 0, *, workers: int = 0
+) -> Iterator[Batch]:
     """Yield batches of rows (scrap, start token, entry, end token) from step `start` on; every entry comes once.
 
     With each row comes what its page is about: the place of every attribute's value in `world.VALUES`, and `NOTHING`
-    where no scrap tells it.
+    where no scrap tells it. They are drawn in this process, or by so many workers ahead of it.
     """
-    for step in count(start):
-        ids, about = zip(*_rows(seed, step, batch, tokenizer), strict=True)
-        yield padded(list(ids)), torch.tensor(about)
+    steps = _Steps(seed, batch, tokenizer)
+    return iter(DataLoader(steps, batch_size=None, sampler=count(start), num_workers=workers))
 
 
 def learned(seed: int, batch: int, start: int, stop: int) -> Iterator[Entry]:
@@ -111,6 +114,19 @@ def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> In
     """
     place = torch.arange(1, ids.shape[1], device=ids.device)
     return ids[:, 1:].masked_fill(place <= start[:, None], NOTHING)
+
+
+@dataclass(frozen=True)
+class _Steps(Dataset[Batch]):
+    """The batch of every step."""
+
+    seed: int
+    batch: int
+    tokenizer: PreTrainedTokenizerFast
+
+    def __getitem__(self, step: int) -> Batch:
+        ids, about = zip(*_rows(self.seed, step, self.batch, self.tokenizer), strict=True)
+        return padded(list(ids)), torch.tensor(about)
 
 
 def _rows(

@@ -3,8 +3,11 @@
 import argparse
 import json
 import math
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from vectors.almanac import pages
 from vectors.almanac.concepts import build as build_library
 from vectors.almanac.concepts import keep_model
-from vectors.almanac.generate import entry
+from vectors.almanac.generate import Entry, entry
 from vectors.almanac.gradient import Gradient, Pupil, nats_per_token
+from vectors.almanac.recorded import RecordedGradient
 from vectors.almanac.tokenizer import ENTRIES, learn_from_stream
 from vectors.almanac.weights import fresh, inherit
 from vectors.checks import shown
@@ -37,7 +41,7 @@ class Plan:
     seed: int
     steps: int
     first: int = 0
-    """Steps that the weights it begins with have had: the run reads the stream from there on."""
+    """Steps of this size that the weights it begins with have had: the run reads the stream from there on."""
     batch: int = 32
     d_model: int = 256
     layers: int = 6
@@ -48,7 +52,7 @@ class Plan:
     asked: float = 0.1
     weight_decay: float = 0.05
     warmup: int = 200
-    decay: float = 0.4
+    decay: float = 0.8
 
     def schedule(self, step: int) -> float:
         """The learning rate's factor: linear warm-up, a plateau, a linear fall to zero over the run's last `decay`."""
@@ -66,7 +70,7 @@ def held_out(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int, n: int = 512
 ) -> tuple[float, float, int]:
     """Nats per token of the model and of the author's derivations on `n` unseen entries, and the number of tokens."""
-    entries = [entry(seed + HELD_OUT_STREAM, i) for i in range(n)]
+    entries = _unseen(seed, n)
     rows = pages.encode(tokenizer, entries)
     tokens = sum(len(row) - 1 for row in rows)
     device = next(model.parameters()).device
@@ -76,6 +80,11 @@ def held_out(
             for ids in (pages.padded(rows[i : i + 64]) for i in range(0, n, 64))
         )
     return total / tokens, -sum(made.log_prob for made in entries) / tokens, tokens
+
+
+@cache
+def _unseen(seed: int, n: int) -> list[Entry]:
+    return [entry(seed + HELD_OUT_STREAM, i) for i in range(n)]
 
 
 def begun_plan(folder: Path) -> Plan | None:
@@ -114,8 +123,8 @@ def train(
         pupil.load_state_dict(state["pupil"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
-    gradient = Gradient(pupil, dtype=plan.dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked)
-    stream = pages.batches(plan.seed, plan.batch, tokenizer, plan.first + step)
+    gradient, stream = _prepared(plan, pupil, tokenizer, device=device, step=step)
+    look = max(250, plan.steps // 100)
     saved_at, recent = time.monotonic(), math.nan
     columns = (
         TextColumn("training"),
@@ -135,7 +144,7 @@ def train(
             step += 1
             recent = loss if math.isnan(recent) else 0.95 * recent + 0.05 * loss
             progress.update(task, completed=step, note=f"{recent:.3f} nats/token")
-            if step % 250 == 0 or step == plan.steps:
+            if step % look == 0 or step == plan.steps:
                 mine, bound, _ = held_out(model, tokenizer, plan.seed, n=256)
                 note = {"step": step, "train": recent, "held_out": mine, "author": bound}
                 log.write(json.dumps({name: round(value, 4) for name, value in note.items()}) + "\n")
@@ -163,20 +172,32 @@ def quickest(device: str) -> str:
     return min(times, key=lambda dtype: times[dtype])
 
 
-def steps_for(minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int, dtype: str) -> int:
+def steps_for(
+    minutes: float, tokenizer: PreTrainedTokenizerFast, *, device: str, seed: int, batch: int, dtype: str
+) -> int:
     """How many steps fit in `minutes` on this machine, from a short timed run."""
-    plan = Plan(seed=seed, steps=10_000, dtype=dtype)
+    plan = Plan(seed=seed, steps=10_000, batch=batch, dtype=dtype)
     pupil = Pupil(build(plan, tokenizer, device=device))
-    gradient = Gradient(pupil, dtype=dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked)
-    stream = pages.batches(plan.seed, plan.batch, tokenizer)
+    gradient, stream = _prepared(plan, pupil, tokenizer, device=device)
     times = []
-    next(stream)  # the first draws a whole chunk
-    for _ in range(16):
+    for _ in range(40):
         began = time.monotonic()
         gradient(*(part.to(device) for part in next(stream)))
         times.append(time.monotonic() - began)
     gradient.close()
-    return max(100, int(minutes * 60 / (float(np.median(times[4:])) * 1.2)))  # drawing texts and looking back too
+    return max(100, int(minutes * 60 / (float(np.median(times[8:])) * 1.2)))  # the optimizer and looking back too
+
+
+def _prepared(
+    plan: Plan, pupil: Pupil, tokenizer: PreTrainedTokenizerFast, *, device: str, step: int = 0
+) -> tuple[Gradient | RecordedGradient, Iterator[pages.Batch]]:
+    """What gives the gradient on this device, and the batches from a step on."""
+    on_cpu = torch.device(device).type == "cpu"
+    stream = pages.batches(
+        plan.seed, plan.batch, tokenizer, plan.first + step, workers=0 if on_cpu else (os.cpu_count() or 2) - 1
+    )
+    kind = Gradient if on_cpu else RecordedGradient
+    return kind(pupil, dtype=plan.dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked), stream
 
 
 def main() -> None:
@@ -186,6 +207,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=100.0, help="size a new run's training for this long")
     parser.add_argument("--steps", type=int, help="size the run exactly, to repeat an earlier one")
+    parser.add_argument("--batch", type=int, default=Plan.batch, help="entries of a step")
     parser.add_argument("--work", type=Path, default=Path("almanac-run"), help="folder for checkpoints and logs")
     parser.add_argument("--from", dest="earlier", type=Path, help="folder of a model to go on from")
     parser.add_argument("--rate", type=float, default=Plan.rate, help="the learning rate at its highest")
@@ -199,10 +221,13 @@ def main() -> None:
     begun = begun_plan(arguments.work)
     device, seed, dtype = arguments.device, arguments.seed, begun.dtype if begun else quickest(arguments.device)
     steps = arguments.steps or (begun.steps if begun else 0)
-    steps = steps or steps_for(arguments.minutes, tokenizer, device=device, seed=seed, dtype=dtype)
+    steps = steps or steps_for(
+        arguments.minutes, tokenizer, device=device, seed=seed, batch=arguments.batch, dtype=dtype
+    )
     history = json.loads((arguments.earlier / "training.json").read_text()) if arguments.earlier else None
-    first = history.get("first", 0) + history["steps"] if history else 0
-    plan = Plan(seed=seed, steps=steps, first=first, dtype=dtype, rate=arguments.rate)
+    read = (history.get("first", 0) + history["steps"]) * history["batch"] if history else 0
+    first = math.ceil(read / arguments.batch)
+    plan = Plan(seed=seed, steps=steps, first=first, batch=arguments.batch, dtype=dtype, rate=arguments.rate)
     model = train(plan, tokenizer, arguments.work, device=device, earlier=arguments.earlier)
     residual = ResidualModel(model.train(False).requires_grad_(False), tokenizer, name="almanac")
     keep_model(residual, arguments.work / "model")

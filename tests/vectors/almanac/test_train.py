@@ -32,7 +32,7 @@ def test_a_run_that_goes_on_from_a_model_begins_with_it_and_reads_the_stream_beh
     plan = replace(PLAN, steps=1, first=3, rate=0.0)
     read = []
     original = pages.batches
-    monkeypatch.setattr(pages, "batches", lambda *a: (read.append(a[-1]), original(*a))[1])
+    monkeypatch.setattr(pages, "batches", lambda *a, **k: (read.append(a[-1]), original(*a, **k))[1])
     made = training.train(plan, tokenizer, tmp_path / "run", device="cpu", earlier=tmp_path / "earlier")
     assert read == [3]
     for weight, other in zip(made.parameters(), model.parameters(), strict=True):
