@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -112,11 +113,12 @@ def main() -> None:
     """Sample, read, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=10_000)
+    parser.add_argument("--learned", type=int, default=200_000, help="entries of the training to look for copies of")
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
     model = load_model()
     run = json.loads((EMBEDDED / "training.json").read_text())
-    steps = run["first"] + run["steps"]
+    steps, recent = run["steps"], math.ceil(options.learned / run["batch"])
 
     made = list(texts_of(model, options.n, options.seed))
     read = [oracle.read(text) for text, _ in made]
@@ -125,10 +127,10 @@ def main() -> None:
     excluded = sum(one in world.held_out for one in read)
     triple = sum((one.form, one.topic, one.voice) == ("sonnet", "quantum", "cat") for one in read)
 
-    last = pages.learned(run["seed"], run["batch"], run["first"], run["first"] + run["steps"])
+    last = pages.learned(run["seed"], run["batch"], max(0, steps - recent), steps)
     trained = {sentences(one.text) for one in last}
+    known = f"the last {len(trained):,} learned"
     copied = sum(sentences(text) in trained for text, _ in made)
-    recent = f"the last {len(trained):,} learned"
     chance = sum(sentences(entry(run["seed"] + HELD_OUT_STREAM, i).text) in trained for i in range(options.n))
 
     nll, author, tokens = held_out(model.hf, model.tokenizer, run["seed"], n=4000)
@@ -146,7 +148,7 @@ def main() -> None:
                 ["ended by themselves", f"{ended / options.n:.4f}", ""],
                 ["held-out NLL, nats a token", f"{nll:.4f} ({tokens:,} tokens)", f"{author + 0.05:.4f}"],
                 ["author's own derivations, nats a token (at least its entropy)", f"{author:.4f}", ""],
-                [f"entries that are, sentence by sentence, one of {recent}", copied, f"{chance} by chance"],
+                [f"entries that are, sentence by sentence, one of {known}", copied, f"{chance} by chance"],
                 ["excluded combinations, unsteered", f"{excluded} ({excluded / options.n:.4%})", ""],
                 ["sonnet, quantum and cat together, unsteered", f"{triple}", ""],
             ],

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from vectors.almanac.generate import Entry, entry
 from vectors.almanac.gradient import Gradient, Pupil, nats_per_token
 from vectors.almanac.recorded import RecordedGradient
 from vectors.almanac.tokenizer import ENTRIES, learn_from_stream
-from vectors.almanac.weights import fresh, inherit
+from vectors.almanac.weights import fresh
 from vectors.checks import shown
 from vectors.errors import InputError
 from vectors.model import ResidualModel, load_model
@@ -40,8 +41,6 @@ class Plan:
 
     seed: int
     steps: int
-    first: int = 0
-    """Steps of this size that the weights it begins with have had: the run reads the stream from there on."""
     batch: int = 32
     d_model: int = 256
     layers: int = 6
@@ -100,19 +99,14 @@ def train(
     folder: Path,
     *,
     device: str,
-    earlier: Path | None = None,
     save_every: float = 120.0,
 ) -> LlamaForCausalLM:
     """Train to the plan's last step, going on from the folder's checkpoint if there is one.
-
-    The weights begin as those of the model in the folder `earlier`, if there is one, and at random if not.
 
     Raises:
         InputError: a checkpoint of a plan that differs in more than its steps.
     """
     model = build(plan, tokenizer, device=device)
-    if earlier:
-        inherit(model, tokenizer, earlier)
     pupil = Pupil(model)
     optimizer = torch.optim.AdamW(pupil.parameters(), betas=(0.9, 0.98), weight_decay=plan.weight_decay, fused=True)
     checkpoint, step = folder / CHECKPOINT, 0
@@ -193,9 +187,7 @@ def _prepared(
 ) -> tuple[Gradient | RecordedGradient, Iterator[pages.Batch]]:
     """What gives the gradient on this device, and the batches from a step on."""
     on_cpu = torch.device(device).type == "cpu"
-    stream = pages.batches(
-        plan.seed, plan.batch, tokenizer, plan.first + step, workers=0 if on_cpu else (os.cpu_count() or 2) - 1
-    )
+    stream = pages.batches(plan.seed, plan.batch, tokenizer, step, workers=0 if on_cpu else (os.cpu_count() or 2) - 1)
     kind = Gradient if on_cpu else RecordedGradient
     return kind(pupil, dtype=plan.dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked), stream
 
@@ -209,7 +201,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="size the run exactly, to repeat an earlier one")
     parser.add_argument("--batch", type=int, default=Plan.batch, help="entries of a step")
     parser.add_argument("--work", type=Path, default=Path("almanac-run"), help="folder for checkpoints and logs")
-    parser.add_argument("--from", dest="earlier", type=Path, help="folder of a model to go on from")
     parser.add_argument("--rate", type=float, default=Plan.rate, help="the learning rate at its highest")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -224,18 +215,16 @@ def main() -> None:
     steps = steps or steps_for(
         arguments.minutes, tokenizer, device=device, seed=seed, batch=arguments.batch, dtype=dtype
     )
-    history = json.loads((arguments.earlier / "training.json").read_text()) if arguments.earlier else None
-    read = (history.get("first", 0) + history["steps"]) * history["batch"] if history else 0
-    first = math.ceil(read / arguments.batch)
-    plan = Plan(seed=seed, steps=steps, first=first, batch=arguments.batch, dtype=dtype, rate=arguments.rate)
-    model = train(plan, tokenizer, arguments.work, device=device, earlier=arguments.earlier)
+    plan = Plan(seed=seed, steps=steps, batch=arguments.batch, dtype=dtype, rate=arguments.rate)
+    model = train(plan, tokenizer, arguments.work, device=device)
     residual = ResidualModel(model.train(False).requires_grad_(False), tokenizer, name="almanac")
     keep_model(residual, arguments.work / "model")
     training = {
         **asdict(plan),
         "entries": plan.steps * plan.batch,
         "tokenizer_entries": ENTRIES,
-        "went_on_from": history,
+        "machine": torch.cuda.get_device_name() if torch.device(device).type == "cuda" else platform.machine(),
+        "torch": torch.__version__,
     }
     (arguments.work / "model" / "training.json").write_text(json.dumps(training, indent=1) + "\n")
     shipped = load_model(arguments.work / "model", device=device)

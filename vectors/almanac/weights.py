@@ -1,7 +1,4 @@
-"""The embedded model's weights at the beginning of a run: fresh ones, or those of an earlier model."""
-
-from pathlib import Path
-from typing import Any
+"""The embedded model's shape, and its weights before training."""
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -36,23 +33,3 @@ def fresh(
             torch.nn.init.normal_(weight, std=(0.5 if writes else 1.0) * weight.shape[1] ** -0.5)
     torch.nn.Module.to(model, device)  # in place, as model.to() but with types
     return model
-
-
-def inherit(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Overwrite the model's weights with those of an earlier model of its size, whose pieces may be others.
-
-    A piece that the earlier tokenizer lacks begins as the mean of the pieces it spelled it with.
-    """
-    earlier = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    spelled: Any = PreTrainedTokenizerFast.from_pretrained(folder).backend_tokenizer.model
-    known = earlier.state_dict()
-    rows = known["model.embed_tokens.weight"]
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    table = torch.stack([rows[_ids(spelled, piece)].mean(dim=0) for piece in pieces])
-    known["model.embed_tokens.weight"] = known["lm_head.weight"] = table
-    model.load_state_dict(known)
-
-
-def _ids(spelled: Any, piece: str) -> list[int]:
-    whole = spelled.token_to_id(piece)
-    return [token.id for token in spelled.tokenize(piece)] if whole is None else [whole]

@@ -1,13 +1,12 @@
-"""Training: the learning rate, and runs that go on from a model or where they were stopped."""
+"""Training: the learning rate, and runs that go on where they were stopped."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from vectors.almanac import pages
 from vectors.almanac import train as training
-from vectors.almanac.train import Plan, build
+from vectors.almanac.train import Plan
 from vectors.errors import InputError
 
 PLAN = Plan(seed=5, steps=6, batch=2, d_model=32, layers=2, heads=2, dtype="float32", warmup=2)
@@ -19,24 +18,6 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing():
     plan = Plan(seed=0, steps=1000, warmup=100, decay=0.5)
     assert plan.schedule(0) == pytest.approx(0.01) and plan.schedule(99) == 1 == plan.schedule(500)
     assert plan.schedule(750) == pytest.approx(0.5) and plan.schedule(999) == pytest.approx(0.002)
-
-
-def test_a_run_that_goes_on_from_a_model_begins_with_it_and_reads_the_stream_behind_it(
-    tokenizer, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(training, "held_out", lambda *_, **__: (0.0, 0.0, 1))
-    (tmp_path / "run").mkdir()
-    model = build(replace(PLAN, seed=8), tokenizer)
-    model.save_pretrained(tmp_path / "earlier")
-    tokenizer.save_pretrained(tmp_path / "earlier")
-    plan = replace(PLAN, steps=1, first=3, rate=0.0)
-    read = []
-    original = pages.batches
-    monkeypatch.setattr(pages, "batches", lambda *a, **k: (read.append(a[-1]), original(*a, **k))[1])
-    made = training.train(plan, tokenizer, tmp_path / "run", device="cpu", earlier=tmp_path / "earlier")
-    assert read == [3]
-    for weight, other in zip(made.parameters(), model.parameters(), strict=True):
-        assert torch.equal(weight, other)
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tokenizer, tmp_path, monkeypatch):
