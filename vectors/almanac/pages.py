@@ -54,6 +54,7 @@ NOTHING = -1
 
 
 Batch = tuple[Int64[Tensor, "rows pos"], Int64[Tensor, "rows attributes"]]
+"""Rows of token ids, and what the page of each is about."""
 
 
 def batches(
