@@ -16,7 +16,7 @@ from vectors.randomness import Stream, rng
 from vectors.residual import capture, shifted
 
 STEPS = 150
-STEPS_MORE = 20  # for each concept more that is learned together with the first
+STEPS_MORE = 12  # for each concept more that is learned together with the first
 BATCH = 48
 ROWS = 16
 """Texts in a step for one concept; one more for each concept more, up to `BATCH`."""
