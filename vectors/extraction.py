@@ -167,8 +167,9 @@ def _learned(model: ResidualModel, fit: ContrastSet, layer: int, positions: str,
         done += n
         tell(f"learning at layer {layer}", done, STEPS)
 
-    has = np.ones((len(fit.positive), 1), dtype=bool)
-    return learn(model, fit.positive, has, layer, positions=positions, seed=seed, progress=more)[0]
+    texts = [*fit.positive, *fit.background]
+    has = np.array([[True]] * len(fit.positive) + [[False]] * len(fit.background))
+    return learn(model, texts, has, layer, positions=positions, seed=seed, progress=more)[0]
 
 
 def _gained(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, positions: str) -> tuple[float, float]:

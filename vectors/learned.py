@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -16,7 +16,7 @@ from vectors.randomness import Stream, rng
 from vectors.residual import capture, shifted
 
 STEPS = 150
-STEPS_MORE = 20  # for each concept more that is learned together with the first
+STEPS_MORE = 12  # for each concept more that is learned together with the first
 BATCH = 48
 ROWS = 16
 """Texts in a step for one concept; one more for each concept more, up to `BATCH`."""
@@ -26,6 +26,12 @@ RATE = 0.1
 
 SEARCHED = 0.8
 """Largest radius that the shifts are learned to bear."""
+
+DENIED = 0.25
+"""Share of the rows that are texts without a concept, under its shift taken away."""
+
+ALONE = 0.5
+"""Share of those rows that nothing else is added to."""
 
 _RIDGE = 1e-4  # on the Gram matrix, so that two concepts may be parallel on the way
 
@@ -51,8 +57,9 @@ def learn(
     Adam from near zero on the mean negative log-likelihood per token. Each row of a batch is a text that has a concept
     drawn at random, under the shift of that concept composed with those of any others it has, each with probability
     one half, and pushed off in a direction of its own as a radius would: what is learned works alone, in company and
-    in a search. A text's end counts as a token where the model has an end token, so that a shift does not unlearn
-    stopping.
+    in a search. A share of the rows are texts without the concept drawn, under its shift taken away: nothing else says
+    what a negative dose does, and some would bring the concept on. A text's end counts as a token where the model has
+    an end token, so that a shift does not unlearn stopping.
     Source: Subramani et al., "Extracting latent steering vectors" (2022), with one vector for many texts.
 
     Raises:
@@ -61,7 +68,10 @@ def learn(
     """
     model.check_layer(layer)
     ranked = sorted(range(len(texts)), key=lambda place: texts[place])  # the order in a file means nothing
-    owners = [[place for place in ranked if has[place, concept]] for concept in range(has.shape[1])]
+    owners, others = (
+        [[place for place in ranked if has[place, concept] == having] for concept in range(has.shape[1])]
+        for having in (True, False)
+    )
     order = rng(seed, layer, Stream.FIT)
     some = _rows(model, [texts[place] for place in ranked[:BATCH]])
     rate = RATE * _scale(model, some, layer)
@@ -72,9 +82,12 @@ def learn(
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * (1 - step / steps)
         concepts = order.integers(len(owners), size=batch)
-        places = [owners[concept][order.integers(len(owners[concept]))] for concept in concepts]
-        told = has[places] & (order.random((batch, len(owners))) < 0.5)
-        told[np.arange(batch), concepts] = True
+        denied = np.array([bool(others[concept]) for concept in concepts]) & (order.random(batch) < DENIED)
+        pools = [(others if no else owners)[concept] for concept, no in zip(concepts, denied, strict=True)]
+        places = [pool[order.integers(len(pool))] for pool in pools]
+        beside = np.where(denied & (order.random(batch) < ALONE), 0.0, 0.5)[:, None]
+        told = (has[places] & (order.random((batch, len(owners))) < beside)).astype(np.int64)
+        told[np.arange(batch), concepts] = np.where(denied, -1, 1)
         rows = _rows(model, [texts[place] for place in places])
         with torch.enable_grad():
             added = composed(shifts, torch.from_numpy(told).to(shifts.device))
@@ -92,19 +105,21 @@ def learn(
 
 
 def composed(
-    shifts: Float[Tensor, "concepts d_model"], told: Bool[Tensor, "rows concepts"]
+    shifts: Float[Tensor, "concepts d_model"], told: Int64[Tensor, "rows concepts"]
 ) -> Float[Tensor, "rows d_model"]:
     """Return for each row the smallest shift whose projection on each told concept is that concept's own shift.
 
-    >>> composed(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[True, True]])).round(decimals=2).tolist()
-    [[1.0, 1.0]]
+    A concept is told with 1, taken away with -1, and left alone with 0.
+
+    >>> composed(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[1, 1], [-1, 0]])).round(decimals=2).tolist()
+    [[1.0, 1.0], [-1.0, 0.0]]
     """
-    inside = told.to(shifts)
+    inside = (told != 0).to(shifts)
     lengths = shifts.norm(dim=1).clamp(min=torch.finfo(shifts.dtype).tiny)
     directions = shifts / lengths[:, None]
     gram = inside[:, :, None] * (directions @ directions.T) * inside[:, None, :]
     rest = torch.diag_embed(1 - inside + _RIDGE)
-    weights = torch.linalg.solve(gram + rest, (inside * lengths)[:, :, None])[:, :, 0]
+    weights = torch.linalg.solve(gram + rest, (told * lengths)[:, :, None])[:, :, 0]
     added: Tensor = weights @ directions
     return added
 

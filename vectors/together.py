@@ -133,8 +133,8 @@ def in_company(
         while len(told) < n:  # sample i has the same company at every length
             text = owners[drawn.integers(len(owners))]
             told.append(has[text] & (drawn.random(has.shape[1]) < 0.5))
-        beside = torch.from_numpy(np.stack(told[:n]))
-        beside[:, column] = shift > 0
+        beside = torch.from_numpy(np.stack(told[:n])).long()
+        beside[:, column] = int(shift > 0)
         lengths = shifts.clone()
         lengths[column] *= shift / shifts[column].norm()
         return composed(lengths, beside).float()

@@ -77,6 +77,20 @@ def test_concepts_learned_together_each_raise_their_own_texts_and_add_up(llama_m
     assert gain([0, 1], ["cat", "sea"]) > max(gain([2, 1], ["cat", "sea"]), gain([0], ["dog", "sea"]))
 
 
+def test_a_shift_taken_away_fits_texts_without_the_concept_better_for_having_learned_it(llama_model, monkeypatch):
+    dogs = [text.replace("cat", "dog") for text in CATS]
+    has = np.array([[True]] * len(CATS) + [[False]] * len(dogs))
+
+    def learned_gains() -> list[float]:
+        shift = learn(llama_model, [*CATS, *dogs], has, 1, positions="bos", steps=120)[0]
+        both = ((CATS, shift), (dogs, -shift))
+        return [float(np.mean(gains(llama_model, some, layer=1, shift=way, positions="bos"))) for some, way in both]
+
+    told, denied = learned_gains()
+    monkeypatch.setattr(learned, "DENIED", 0.0)
+    assert told > 5 and denied > learned_gains()[1] + 0.4
+
+
 def test_only_whole_texts_close_with_the_end_token_and_order_means_nothing(llama_model):
     end = next(iter(llama_model.eos_ids))
     short, long = learned._rows(llama_model, ["the cat", "the " * 200])
@@ -103,11 +117,13 @@ def test_a_layer_out_of_range_is_refused(llama_model):
 
 def test_composed_shifts_are_the_smallest_with_the_projections_of_their_own():
     random = np.random.default_rng(0)
-    shifts, told = random.standard_normal((5, 12)) * random.uniform(1, 9, (5, 1)), random.random((20, 5)) < 0.5
+    shifts, told = random.standard_normal((5, 12)) * random.uniform(1, 9, (5, 1)), random.integers(-1, 2, (20, 5))
     found = learned.composed(torch.from_numpy(shifts), torch.from_numpy(told))
-    for row, chosen in zip(found.numpy(), told, strict=True):
+    for row, signs in zip(found.numpy(), told, strict=True):
+        chosen = signs != 0
         lengths = np.linalg.norm(shifts[chosen], axis=1)
-        expected = np.linalg.lstsq(shifts[chosen] / lengths[:, None], lengths)[0] if chosen.any() else np.zeros(12)
+        asked = signs[chosen] * lengths
+        expected = np.linalg.lstsq(shifts[chosen] / lengths[:, None], asked)[0] if chosen.any() else np.zeros(12)
         assert np.allclose(row, expected, rtol=1e-2, atol=1e-2)
 
 
