@@ -1,6 +1,7 @@
 """Reading and shifting a model's residual stream, through hooks that never outlive their ``with`` block."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +22,7 @@ def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, F
     """Yield a dict that each forward fills with the residual stream right after the blocks of ``layers``.
 
     What is read is what the next block reads: shifts are in it, whichever ``with`` block was entered first.
+    Only forwards of the thread that entered the block are read, as only those are shifted by ``shifted``.
     Nothing is detached: read under ``torch.no_grad()`` unless gradients are wanted.
 
     Raises:
@@ -39,13 +41,15 @@ def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, F
 
     with ExitStack() as hooks:
         for layer in dict.fromkeys(layers):
-            hooks.callback(model.blocks[layer].register_forward_hook(reader(layer)).remove)
+            hooks.callback(model.blocks[layer].register_forward_hook(_own(reader(layer))).remove)
         yield read
 
 
 @contextmanager
 def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None]:
     """Add ``deltas[layer]`` to the output of each such block, for every forward inside the ``with`` block.
+
+    Forwards of other threads are left alone, so that several can sample one model at once.
 
     Args:
         model: The model; it is as it was before once the block is left, whichever way.
@@ -68,7 +72,7 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None
 
     with ExitStack() as hooks:
         for layer in placed:  # prepended, so that capture() sees the shift
-            hooks.callback(model.blocks[layer].register_forward_hook(adder(layer), prepend=True).remove)
+            hooks.callback(model.blocks[layer].register_forward_hook(_own(adder(layer)), prepend=True).remove)
         yield
 
 
@@ -136,7 +140,7 @@ def _prove(model: ResidualModel, layer: int) -> None:
     pattern = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     calls: list[None] = []
 
-    counter = model.blocks[layer].register_forward_hook(lambda *_: calls.append(None))
+    counter = model.blocks[layer].register_forward_hook(_own(lambda *_: calls.append(None)))
     try:
         with capture(model, [layer]) as read:
             base = _probe(model, {})
@@ -146,7 +150,13 @@ def _prove(model: ResidualModel, layer: int) -> None:
     if len(calls) != 1:
         raise UnsteeredError(f"{where}: the block ran {len(calls)} times in one forward, not once: steer another layer")
     if not bool(base.isfinite().all()):
-        raise UnsteeredError(f"{where}: the unsteered logits are not finite: load the model in float32")
+        mend = "check its weights" if model.dtype == torch.float32 else "load the model in float32"
+        raise UnsteeredError(f"{where}: the unsteered logits are not finite: {mend}")
+    other = _probe(model, {}, [model.bos_id or 0, 1, 1])
+    if not torch.allclose(other[:, 0].float(), base[:, 0].float(), rtol=1e-3, atol=1e-3):
+        raise UnsteeredError(
+            f"model {model.name!r} reads text from both sides (an encoder?): give a decoder-only language model"
+        )
     size = float(read[layer].float().norm(dim=-1).median())
     if torch.equal(_probe(model, {layer: pattern / pattern.norm() * max(size, 1.0)}), base):
         raise UnsteeredError(f"{where}: a shift of length {size:.3g} left the logits unchanged: steer another layer")
@@ -155,6 +165,16 @@ def _prove(model: ResidualModel, layer: int) -> None:
         _probe(model, {}), base
     ):
         raise UnsteeredError(f"{where}: a shift of zero changed the logits: steer another layer")
+
+
+def _own(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a hook that acts on forwards of this thread alone: the modules are shared by all of them."""
+    owner = threading.get_ident()
+
+    def guarded(*given: Any) -> Any:
+        return hook(*given) if threading.get_ident() == owner else None
+
+    return guarded
 
 
 def _placed(model: ResidualModel, layer: int, delta: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """The residual stream is read where HF says it is, and shifted there, by exactly what was asked, and nowhere else."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -324,3 +326,43 @@ def test_a_block_without_one_residual_stream_is_refused(llama_model: ResidualMod
     llama_model.blocks[0] = norm
     with pytest.raises(ModelError, match=r"expected \(batch, pos, 32\)"), capture(llama_model, [0]):
         logits(llama_model)
+
+
+def test_two_threads_shift_one_model_each_for_itself(llama_model: ResidualModel) -> None:
+    """Their forwards are interleaved step by step, with the hooks of both in place."""
+    turn = threading.Barrier(2)
+    plain, rows = logits(llama_model), [noise(llama_model.d_model, seed=seed) for seed in (1, 2)]
+    alone = []
+    for row in rows:
+        with shifted(llama_model, {1: row}):
+            alone.append(logits(llama_model))
+
+    def work(row: Tensor) -> tuple[Tensor, Tensor]:
+        with shifted(llama_model, {1: row}), capture(llama_model, [1]) as read:
+            turn.wait()
+            steered = logits(llama_model)
+            own = read[1].clone()
+            turn.wait()
+        return steered, own
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(work, rows))
+    for (steered, own), wanted, row in zip(found, alone, rows, strict=True):
+        assert torch.equal(steered, wanted)
+        with capture(llama_model, [1]) as read:
+            logits(llama_model)
+        torch.testing.assert_close(own, read[1] + row)
+    assert torch.equal(logits(llama_model), plain)
+
+
+def test_a_model_that_reads_from_both_sides_is_refused(make_tokenizer: Callable) -> None:
+    from transformers import BertConfig, BertLMHeadModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64, bos_token_id=0, initializer_range=0.2,
+    )  # fmt: skip
+    model = ResidualModel(BertLMHeadModel(config).eval(), make_tokenizer(), blocks_path="bert.encoder.layer")
+    with pytest.raises(UnsteeredError, match="both sides"):
+        prove_steering(model, 0)
