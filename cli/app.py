@@ -118,8 +118,8 @@ def _told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
 
 
 def _starts_with_minus(arguments: Sequence[str]) -> bool:
-    """Tell whether an argument may be an expression such as "-noon + sea", which reads as options."""
-    return any(re.match(r"-[^\W\d_]{2}", each) for each in arguments)
+    """Tell whether an argument may be an expression such as "-noon + sea" or "-0.5 noon", which reads as options."""
+    return any(re.match(r"-(?:[^\W\d_]{2}|[\d.('\"\s])", each) for each in arguments)
 
 
 def _give_up_stdout() -> None:

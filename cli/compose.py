@@ -1,5 +1,6 @@
 """`steer compose`: the main job, an expression in and entries out, each as soon as its turn has come."""
 
+import sys
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -71,6 +72,8 @@ def command(
     if number(radius, "--radius") < 0.0:
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
     _check_text(prompt)
+    if sys.stdout is None and output is None:
+        raise OutputError("stdout is closed: leave it open, or keep the samples in a file with -o")
     mode = _mode(output, force, resume)
     seed = _seed(seed, output, mode)
     with Progress() as progress, ExitStack() as stack:
@@ -184,11 +187,13 @@ class Turns:
                 emit_json(sample.to_json())
             else:
                 emit(entry(sample))
-        except ClosedPipeError:
+        except (ClosedPipeError, OutputError) as error:
             # with a file, the file is the job: go on without printing
             if self.file is None:
                 raise
             self.heard = False
+            if isinstance(error, OutputError):
+                note(f"note: {error}; the samples go on into the file")
 
 
 def _check_text(prompt: str) -> None:

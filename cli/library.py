@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import EMBEDDED_NAME, Json, Model
+from cli.options import EMBEDDED_NAME, Json, Model, check_model
 from cli.output import emit, emit_json, figure, note, record, table, visible
 from vectors.checks import check_name, shown
 from vectors.errors import InputError, VectorError
@@ -35,6 +35,7 @@ def list_command(model: Model = None, as_json: Json = False) -> None:
 
     By model: those shipped with it, and your own, which take their place where the names are the same.
     """
+    check_model(model)
     entries = [each for each in read_library() if model is None or each.vector.model in _names(model)]
     if as_json:
         for each in entries:

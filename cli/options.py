@@ -24,12 +24,17 @@ Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
+def check_model(name: str | None) -> None:
+    """Refuse an empty name: an unset variable of a script is no wish for the embedded model."""
+    if name is not None and not name.strip():
+        raise InputError("--model is empty: give a hub name or a folder, or leave it out for the embedded model")
+
+
 def open_model(
     name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress
 ) -> "ResidualModel":
     """Load the model that the options name."""
-    if name is not None and not name.strip():
-        raise InputError("--model is empty: give a hub name or a folder, or leave it out for the embedded model")
+    check_model(name)
     progress(f"loading {name or 'the embedded model'}")
     from vectors.model import load_model
 

@@ -74,7 +74,7 @@ def emit(text: str) -> None:
         OutputError: when stdout is closed or its disk is full.
     """
     if sys.stdout is None:
-        raise OutputError("stdout is closed: leave it open, or send the results to a file with -o")
+        raise OutputError("stdout is closed: leave it open to see the results")
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

@@ -78,7 +78,10 @@ class SteeringPoint:
             raise InputError(
                 f"layer {layer} is not steered by this point: choose from {', '.join(map(str, self.layers))}"
             )
-        return torch.from_numpy(_orthonormal(_directions([each for each in self.vectors if each.layer == layer])))
+        here = [each for each in self.vectors if each.layer == layer]
+        if not here:  # a shift of the caller's own
+            return torch.zeros(0, len(self.deltas[layer]), dtype=torch.float64)
+        return torch.from_numpy(_orthonormal(_directions(here)))
 
 
 def compose(
@@ -204,5 +207,9 @@ def _float32(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], layer: i
     if not bool(torch.isfinite(delta).all()):
         raise VectorError(
             f"the shift at layer {layer} overflows float32: lower the doses or calibrate the vectors' units"
+        )
+    if values.any() and not bool(delta.any()):
+        raise VectorError(
+            f"the shift at layer {layer} is too small for float32: raise the doses or calibrate the vectors' units"
         )
     return delta

@@ -14,7 +14,7 @@ from steer.point import SteeringPoint, compose
 from steer.record import Sample
 from steer.samplefile import SampleFile
 from steer.samples import SampleSet
-from vectors.checks import MAX_BATCH, whole
+from vectors.checks import MAX_BATCH, shown, whole
 from vectors.concept import check_fits
 from vectors.decode import Finished, Settings, decode, prefix_ids
 from vectors.errors import InputError
@@ -23,12 +23,15 @@ from vectors.model import ResidualModel
 from vectors.positions import check_positions
 from vectors.residual import prove_steering
 
+Point = SteeringPoint | str | Mapping[Any, float] | None
+"""What can be switched on: a point, what `compose` takes, or nothing."""
+
 _COSTED_TOGETHER = (1, 2, 4, 8, 16)  # finished rows whose cost is measured in one pass: the first come soon
 
 
 def sample(
     model: ResidualModel,
-    point: SteeringPoint | str | None,
+    point: Point,
     *,
     n: int = 8,
     radius: float = 0.0,
@@ -91,7 +94,7 @@ def sample(
 
 def stream(
     model: ResidualModel,
-    point: SteeringPoint | str | None,
+    point: Point,
     *,
     n: int = 8,
     radius: float = 0.0,
@@ -114,7 +117,7 @@ def stream(
 
     Args:
         model: the model to sample; it is as it was afterwards.
-        point: what to switch on; an expression is composed, `None` samples the base model.
+        point: what to switch on; an expression or a mapping is composed, `None` samples the base model.
         n: number of samples.
         radius: length of each sample's own perturbation, relative to the point's; see `perturb`.
         seed: of directions and tokens.
@@ -215,10 +218,14 @@ def _sample(
     )
 
 
-def _composed(point: SteeringPoint | str | None, model: ResidualModel) -> SteeringPoint:
+def _composed(point: Point, model: ResidualModel) -> SteeringPoint:
+    if isinstance(point, SteeringPoint):
+        return point
     if point is None:
         return SteeringPoint(deltas={}, doses={}, vectors=())
-    return compose(point, model) if isinstance(point, str) else point
+    if isinstance(point, str | Mapping):
+        return compose(point, model)
+    raise InputError(f"point is {shown(point)}: give an expression, a mapping from concepts to doses, or `compose` one")
 
 
 def _settings(

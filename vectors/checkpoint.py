@@ -64,8 +64,8 @@ def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype is None or dtype == "auto":
         return None
     chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
-        raise InputError(f"dtype is {dtype!r}: give 'auto', 'float32', 'bfloat16' or 'float16'")
+    if chosen not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        raise InputError(f"dtype is {shown(dtype)}: give 'auto', 'float32', 'bfloat16' or 'float16'")
     return chosen
 
 
@@ -133,6 +133,8 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
     Raises:
         ModelError: There is no such folder, it holds no model, or the hub has no such model for us.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise InputError(f"the model is {shown(name_or_path)}: {_MEND}")
     name = str(name_or_path)
     try:
         folder = Path(name_or_path).expanduser()
@@ -200,6 +202,12 @@ def load_parts(
         if "trust_remote_code" in str(error):
             why = "it needs code of its own: pass trust_remote_code=True if you trust that code"
             raise ModelError(f"{what} was not loaded: {why}") from error
+        if "weights_only" in str(error):
+            why = "its .bin file is damaged, or a pickle that would run code: give the weights as safetensors"
+            raise ModelError(f"{what} was not loaded: {why}") from error
+        if "ignore_mismatched_sizes" in str(error):
+            why = "its weights have other sizes than its config.json says: give both of one model"
+            raise ModelError(f"{what} cannot be loaded: {why}") from error
         raise ModelError(f"{what} cannot be loaded ({brief(error)}): {_MEND}") from error
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])

@@ -15,6 +15,7 @@ _FORBIDDEN = frozenset('/\\:*?"<>|')
 _WINDOWS = frozenset(
     ["con", "prn", "aux", "nul"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
 _ZERO_WIDTH_JOINER = "\u200d"  # glues emoji together; every other invisible character is refused
 
 
@@ -99,10 +100,12 @@ def _broken_rule(name: str) -> str | None:
         if character in _FORBIDDEN:
             return f"{shown(character)} is not allowed in names, use letters, digits, '_' or '-'"
         hidden = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and character != _ZERO_WIDTH_JOINER
+        hidden |= character in _BLANK
         if hidden or (character.isspace() and character != " "):
             return f"it holds the invisible character U+{ord(character):04X}, leave it out"
     if len(name) > MAX_NAME or len(name.encode()) > 2 * MAX_NAME:
-        return f"it has {len(name)} characters, keep to {MAX_NAME} (and {2 * MAX_NAME} bytes)"
+        size = f"{len(name)} characters and {len(name.encode())} bytes"
+        return f"it has {size}, keep to {MAX_NAME} characters and {2 * MAX_NAME} bytes"
     if name != name.strip() or name[0] in ".-" or name[-1] == ".":
         return "it starts with '.' or '-', ends with '.', or has blanks around it, leave those out"
     if name.split(".")[0].strip().lower() in _WINDOWS:

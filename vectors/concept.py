@@ -19,6 +19,7 @@ from vectors.positions import POSITIONS
 
 NORM_TOLERANCE = 1e-3
 MAX_LAYER = 99_999
+MAX_TEXTS = 999_999_999
 
 
 def _now() -> str:
@@ -113,7 +114,7 @@ class ConceptVector:
         if self.positions not in POSITIONS:
             raise VectorError(f"positions of {what} is {shown(self.positions)}: expected {', '.join(POSITIONS)}")
         for key in ("layer", "n_positive", "n_background"):
-            high = MAX_LAYER if key == "layer" else None
+            high = MAX_LAYER if key == "layer" else MAX_TEXTS
             checked[key] = whole(getattr(self, key), f"{key} of {what}", high=high, kind=VectorError)
         checked["gap"] = _positive(self.gap, f"gap of {what}")
         checked["unit"] = None if self.unit is None else _positive(self.unit, f"unit of {what}")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from vectors.checks import number, whole
+from vectors.checks import number, shown, whole
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 from vectors.positions import check_positions, on_positions
@@ -76,6 +76,7 @@ def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> lis
     if prompt is None:
         ids = model.start_ids()
     else:
+        _check_prompt(prompt)
         ids = model.encode([prompt])[0]
         if len(ids) == (model.bos_id is not None):
             raise InputError("the prompt is empty: leave it out to sample without a prompt, or give some text")
@@ -86,6 +87,15 @@ def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> lis
             f"{len(ids)} prompt tokens and {max_tokens} new ones outgrow the context of {model.max_context}: {mend}"
         )
     return ids
+
+
+def _check_prompt(prompt: object) -> None:
+    if not isinstance(prompt, str):
+        raise InputError(f"the prompt is {shown(prompt)}: give text, or None to sample without a prompt")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the prompt is not UTF-8 at character {error.start + 1}: write it in UTF-8") from error
 
 
 def decode(

@@ -109,6 +109,7 @@ class ResidualModel:
 
         Raises:
             InputError: ``texts`` is one string or holds something else than strings, or ``max_tokens`` is below one.
+            ModelError: a tokenizer that gives ids beyond the model's embeddings.
         """
         if isinstance(texts, str):
             raise InputError(f"texts is one string ({texts[:40]!r}): give a list of strings")
@@ -119,9 +120,15 @@ class ResidualModel:
         if not texts:
             return []
         told = self.tokenizer(list(texts), add_special_tokens=False, padding=False, truncation=False, verbose=False)
+        rows, known = told["input_ids"], len(self.hf.get_input_embeddings().weight)
+        if (highest := max((max(row) for row in rows if row), default=0)) >= known:
+            raise ModelError(
+                f"model {self.name!r} embeds {known} tokens, and its tokenizer gave id {highest}: give it the "
+                "tokenizer that it was trained with"
+            )
         start = [] if self.bos_id is None else [self.bos_id]
         # A text that spells the start token out, or a tokenizer that adds it unasked, has it already.
-        return [(list(row) if row[:1] == start else [*start, *row])[:max_tokens] for row in told["input_ids"]]
+        return [(list(row) if row[:1] == start else [*start, *row])[:max_tokens] for row in rows]
 
     def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
         """Return the text of one sequence of ids, special tokens left out."""

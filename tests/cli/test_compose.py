@@ -245,3 +245,11 @@ def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(prog
 def test_the_embedded_model_writes_a_sonnet_of_a_quantum_cat(steer: Callable[..., Any]) -> None:
     done = steer("compose", "sonnet + quantum + cat", "-n", 2, "--radius", 0.5, "--seed", 7)
     assert done.code == 0 and done.out.count(" ── pressure ") == 2 and len(done.out.splitlines()) > 6
+
+
+def test_a_file_is_finished_although_nobody_can_be_shown(program: list[str], tiny: Path, tmp_path: Path) -> None:
+    place = tmp_path / "run.jsonl"
+    with open("/dev/full", "w") as full:
+        process = _start(program, tiny, "-n", "3", "-o", str(place), stdout=full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and "the samples go on into the file" in err and len(SampleSet.load(place)) == 3

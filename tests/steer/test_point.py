@@ -48,12 +48,17 @@ def axis(name: str, *weights: float, **changes: Any) -> ConceptVector:
     return concept(name, np.pad(np.array(weights), (0, 16 - len(weights))), **changes)
 
 
+# a shift too small for float32 is refused
+DOSES = st.just(0.0) | st.floats(1e-6, 3) | st.floats(-3, -1e-6)
+FACTORS = st.just(0.0) | st.floats(1e-6, 2) | st.floats(-2, -1e-6)
+
+
 @st.composite
 def casts(draw: st.DrawFn) -> list[tuple[Any, float, float]]:
     """A few random directions in 16 dimensions, far from parallel with near certainty, each with a unit and a dose."""
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
     size = draw(st.integers(1, 4))
-    doses = draw(st.lists(st.floats(-3, 3), min_size=size, max_size=size))
+    doses = draw(st.lists(DOSES, min_size=size, max_size=size))
     scales = draw(st.lists(st.floats(0.1, 10), min_size=size, max_size=size))
     rows = generator.standard_normal((size, 16)) + 0.5
     return list(zip(rows, scales, doses, strict=True))
@@ -75,7 +80,7 @@ def test_the_point_is_the_smallest_with_the_projections_asked_for(raw: list[tupl
     assert np.allclose(delta, np.linalg.pinv(directions) @ asked, atol=2e-6 * size)
 
 
-@given(casts(), st.floats(-2, 2))
+@given(casts(), FACTORS)
 def test_composition_is_linear_in_the_doses(raw: list[tuple[Any, float, float]], factor: float) -> None:
     cast = built(raw)
     point = compose(cast)
@@ -225,5 +230,7 @@ def test_what_is_no_request_is_refused() -> None:
         compose("cat")
     with pytest.raises(InputError, match="choose from exact, sum"):
         compose({axis("cat", 1.0): 1.0}, method="mean")
+    with pytest.raises(VectorError, match="layer 1 is too small for float32"):
+        compose({axis("cat", 1.0): 1e-60})
     with pytest.raises(VectorError, match="layer 1 overflows float32"):
         compose({axis("cat", 1.0, gap=1e300): 1.0})

@@ -182,6 +182,8 @@ def test_a_vector_of_another_model_is_refused(llama_model, make_hf, make_tokeniz
         ({"seed": -1}, "seed"),
         ({"batch_size": 0}, "batch_size"),
         ({"prompt": ""}, "empty"),
+        ({"prompt": 5}, "prompt is 5"),
+        ({"prompt": "\ud800"}, "not UTF-8"),
         ({"max_tokens": 64}, "context"),
         ({"positions": "none"}, "positions"),
         ({"force": True}, "output"),
@@ -190,6 +192,20 @@ def test_a_vector_of_another_model_is_refused(llama_model, make_hf, make_tokeniz
 def test_bad_arguments_are_refused_before_sampling(llama_model, wrong, said):
     with pytest.raises(InputError, match=said):
         runs(llama_model, steer.compose({concept(llama_model): 1.0}), **wrong)
+
+
+def test_a_mapping_is_composed_and_what_is_no_point_is_refused(llama_model):
+    doses = {concept(llama_model): 1.0}
+    assert runs(llama_model, doses) == runs(llama_model, steer.compose(doses))
+    for wrong in (5, concept(llama_model), ["cat"]):
+        with pytest.raises(InputError, match="point is"):
+            runs(llama_model, wrong)
+
+
+def test_a_shift_of_the_callers_own_is_searched_around_too(llama_model):
+    delta = torch.ones(llama_model.d_model)
+    found = runs(llama_model, steer.SteeringPoint(deltas={1: delta}, doses={}, vectors=()), radius=0.5)
+    assert len({tuple(sample.tokens) for sample in found}) > 1 and all(sample.pressure["mean"] > 0 for sample in found)
 
 
 def test_an_interrupted_run_is_completed_to_the_same_set(llama_model, tmp_path):

@@ -15,7 +15,7 @@ import torch
 import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers import processors
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import vectors.checkpoint
 import vectors.model
@@ -220,7 +220,7 @@ def test_unknown_devices_are_refused(device: str) -> None:
         load_model("anything", device)
 
 
-@pytest.mark.parametrize("dtype", ["float31", "int8", torch.int64, "nn", 3])
+@pytest.mark.parametrize("dtype", ["float31", "int8", torch.int64, "nn", 3, torch.float8_e4m3fn])
 def test_unknown_dtypes_are_refused(dtype: str) -> None:
     with pytest.raises(InputError, match="dtype is"):
         load_model("anything", "cpu", dtype)
@@ -323,6 +323,13 @@ def test_encode_refuses_what_is_no_list_of_texts(llama_model: ResidualModel, tex
         llama_model.encode(texts)
     with pytest.raises(InputError, match="max_tokens is 0"):
         llama_model.encode(["a"], max_tokens=0)
+
+
+def test_a_tokenizer_that_knows_more_than_the_model_is_refused(make_tokenizer: Callable) -> None:
+    config = GPT2Config(n_embd=32, n_layer=1, n_head=4, n_positions=64, vocab_size=8, bos_token_id=0, eos_token_id=1)
+    model = ResidualModel(GPT2LMHeadModel(config).eval(), make_tokenizer())
+    with pytest.raises(ModelError, match="embeds 8 tokens"):
+        model.encode(["a sea and a cat saw the storm"])
 
 
 def test_the_start_token_is_the_familys(make_hf: Callable, make_tokenizer: Callable) -> None:
