@@ -60,7 +60,7 @@ def main() -> None:
     means = np.array(made).mean(axis=0)
     body = (
         f"Share of {options.n} samples, at dose 1 and radius {RADIUS}, in which the oracle reads all three, by what a "
-        "unit is. Units found one by one each have an error, and the loudest concept drowns the others.\n\n"
+        "unit is. Units found each by its own curve each have an error, and the loudest concept drowns the others.\n\n"
         + table(
             ["triple", *UNITS],
             [

@@ -20,7 +20,7 @@ Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, "c
 Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries.")]
 Radius = Annotated[float, typer.Option(metavar="R", help="How far each entry strays on its own; 0 is not at all.")]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Repeats a run.  [default: drawn, printed on stderr]")]
-Prompt = Annotated[str, typer.Option(metavar="TEXT", help="Continue this text.  [default: no prompt]")]
+Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Continue this text.  [default: no prompt]")]
 MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]
 Temperature = Annotated[float, typer.Option(metavar="T", help="1 is the model as it is.")]
 TopP = Annotated[float, typer.Option(metavar="P", help="Keep the likeliest tokens of this total; 1 keeps all.")]
@@ -41,7 +41,7 @@ def command(
     n: Count = 8,
     radius: Radius = 0.0,
     seed: Seed = None,
-    prompt: Prompt = "",
+    prompt: Prompt = None,
     max_tokens: MaxTokens = 128,
     temperature: Temperature = 1.0,
     top_p: TopP = 1.0,
@@ -120,7 +120,7 @@ def command(
         progress("sampling", turns.count, n)
         options: dict[str, Any] = asdict(settings) | {"batch_size": batch_size}
         try:
-            samples = stream(loaded, point, n=n, radius=radius, seed=seed, prompt=prompt or None, skip=done, **options)
+            samples = stream(loaded, point, n=n, radius=radius, seed=seed, prompt=prompt, skip=done, **options)
             progress.clear()
             note(f"seed {seed}")
             for sample in samples:
@@ -196,7 +196,11 @@ class Turns:
                 note(f"note: {error}; the samples go on into the file")
 
 
-def _check_text(prompt: str) -> None:
+def _check_text(prompt: str | None) -> None:
+    if prompt is None:
+        return
+    if not prompt:
+        raise InputError("--prompt is empty: leave it out to sample without a prompt, or give some text")
     try:
         prompt.encode()
     except UnicodeEncodeError as error:

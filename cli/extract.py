@@ -74,7 +74,6 @@ def command(
     contrast = _contrast(positive, background, source, where)
     if output is not None:
         _check_file(output, force)
-    note(f"seed {seed}")
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         if block != "auto":
@@ -86,6 +85,8 @@ def command(
         store.writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
         from vectors.extraction import extract
 
+        progress.clear()
+        note(f"seed {seed}")
         vector = extract(
             loaded,
             name,

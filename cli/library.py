@@ -84,12 +84,13 @@ def show_command(name: Name, model: Model = None, as_json: Json = False) -> None
 
 def describe(vector: "ConceptVector") -> dict[str, str]:
     """Return what a person wants to know of a vector first, by name."""
-    unit = f"{figure(vector.unit)} (dose 1)" if vector.calibrated else "not measured: dose 1 is the natural gap"
+    gap = "length learned" if vector.method.startswith("learned") else "natural gap"
+    unit = f"{figure(vector.unit)} (dose 1)" if vector.calibrated else f"not measured: dose 1 is the {gap}"
     return {
         "model": vector.model,
         "layer": str(vector.layer),
         "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f} on held-out texts",
-        "natural gap": figure(vector.gap),
+        gap: figure(vector.gap),
         "unit": unit,
         "method": vector.method,
         "added at": f"{vector.positions} positions",

@@ -47,6 +47,7 @@ def environment(folder: Path) -> dict[str, str]:
         **os.environ,
         "STEER_HOME": str(folder / "home"),
         "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",  # the texts shown are those of a CPU
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
 

@@ -200,7 +200,7 @@ def load_parts(
         raise
     except Exception as error:
         if "trust_remote_code" in str(error):
-            why = "it needs code of its own: pass trust_remote_code=True if you trust that code"
+            why = "it needs code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
             raise ModelError(f"{what} was not loaded: {why}") from error
         if "weights_only" in str(error):
             why = "its .bin file is damaged, or a pickle that would run code: give the weights as safetensors"

@@ -147,7 +147,7 @@ def wilson(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float]:
 
 
 def _reach(pressure: Callable[[float], float], start: float, farthest: float) -> float:
-    """Return the largest shift, within a tenth, whose p95 pressure stays within the budget, up to `farthest` starts."""
+    """Return the largest shift, to an eighth, whose p95 pressure stays within the budget, up to `farthest` starts."""
     low = start
     if pressure(start) > BUDGET:
         while low > start * _SMALLEST:

@@ -17,7 +17,7 @@ from steer import sampler
 from steer.samples import Sample, SampleSet
 
 ROOT = Path(__file__).parents[2]
-KEYS = (  # noqa: SIM905 (DESIGN's list, in its order)
+KEYS = (  # noqa: SIM905 (in the order of the file)
     "index text tokens logprob_base logprob_steered pressure seed radius geometry doses layer model finish "
     "prompt settings"
 ).split()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from steer.samples import Sample, SampleFile, SampleSet, check_output
 from vectors.errors import InputError, OutputError
 
-KEYS = (  # noqa: SIM905 (DESIGN's list, in its order)
+KEYS = (  # noqa: SIM905 (in the order of the file)
     "index text tokens logprob_base logprob_steered pressure seed radius geometry doses layer model finish "
     "prompt settings"
 ).split()

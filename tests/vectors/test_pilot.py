@@ -119,5 +119,5 @@ def test_in_company_the_unit_is_the_gap_or_what_the_budget_allows(cat, threshold
     assert cat(threshold, limit, alone).unit == (None if unit is None else pytest.approx(unit))
 
 
-def test_the_budget_is_the_designs():
+def test_the_budget_is_one_nat():
     assert BUDGET == 1.0 and module.ENOUGH == 0.9

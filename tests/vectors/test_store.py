@@ -101,7 +101,7 @@ def test_every_vector_survives_its_file(tmp_path_factory: pytest.TempPathFactory
     assert back.unit_curve == vector.unit_curve
 
 
-def test_the_file_is_what_the_design_says(file: Path) -> None:
+def test_the_file_holds_what_readers_expect(file: Path) -> None:
     with safetensors.safe_open(file, framework="pt") as opened:
         assert sorted(opened.keys()) == ["direction.1", "mean.1"]
         metadata = opened.metadata()

@@ -1,4 +1,4 @@
-"""Pages: every entry once, scraps of other entries with the same attributes before half of them."""
+"""Pages: every entry once, scraps of other entries with the same attributes before two in five."""
 
 from collections import Counter
 from dataclasses import replace
