@@ -152,8 +152,10 @@ def _prove(model: ResidualModel, layer: int) -> None:
     if not bool(base.isfinite().all()):
         mend = "check its weights" if model.dtype == torch.float32 else "load the model in float32"
         raise UnsteeredError(f"{where}: the unsteered logits are not finite: {mend}")
-    other = _probe(model, {}, [model.bos_id or 0, 1, 1])
-    if not torch.allclose(other[:, 0].float(), base[:, 0].float(), rtol=1e-3, atol=1e-3):
+    other = _probe(model, {}, [model.bos_id or 0, 1, 1])[:, 0].float()
+    # half precision rounds otherwise where experts are dealt other tokens: what a later token changes is far more
+    most = (0.01 if model.dtype == torch.float32 else 0.1) * base[:, 0].float().std()
+    if bool((other - base[:, 0].float()).abs().max() > most):
         raise UnsteeredError(
             f"model {model.name!r} reads text from both sides (an encoder?): give a decoder-only language model"
         )
