@@ -9,7 +9,7 @@ import typer
 
 from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
 from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
-from vectors.checks import MAX_BATCH, MAX_SEED, number, shown, whole
+from vectors.checks import MAX_BATCH, MAX_SEED, check_utf8, number, shown, whole
 from vectors.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -201,10 +201,7 @@ def _check_text(prompt: str | None) -> None:
         return
     if not prompt:
         raise InputError("--prompt is empty: leave it out to sample without a prompt, or give some text")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"--prompt is not UTF-8 at character {error.start + 1}: write it in UTF-8") from error
+    check_utf8(prompt, "--prompt")
 
 
 def _mode(output: str | None, force: bool, resume: bool) -> Mode:

@@ -71,6 +71,18 @@ def whole(
     return result
 
 
+def check_utf8(text: str, what: str) -> None:
+    """Refuse text that cannot be written as UTF-8, naming it as `what`.
+
+    Raises:
+        InputError: saying at which character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} is not UTF-8 at character {error.start + 1}: write it in UTF-8") from error
+
+
 def check_name(name: object) -> str:
     """Return a concept name in Unicode NFC, or say why it cannot name a file on every system.
 

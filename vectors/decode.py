@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from vectors.checks import number, shown, whole
+from vectors.checks import check_utf8, number, shown, whole
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 from vectors.positions import check_positions, on_positions
@@ -92,10 +92,7 @@ def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> lis
 def _check_prompt(prompt: object) -> None:
     if not isinstance(prompt, str):
         raise InputError(f"the prompt is {shown(prompt)}: give text, or None to sample without a prompt")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"the prompt is not UTF-8 at character {error.start + 1}: write it in UTF-8") from error
+    check_utf8(prompt, "the prompt")
 
 
 def decode(
