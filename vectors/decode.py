@@ -165,13 +165,18 @@ def draw(logits: Float[Tensor, "batch vocab"], uniforms: np.ndarray, settings: S
         raise ModelError("the model's logits are not finite under this shift: lower the doses, or load it in float32")
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
+    cdf = probabilities(logits, settings).cumsum(dim=-1)
+    target = torch.as_tensor(uniforms, device=logits.device)[:, None] * cdf[:, -1:]
+    return torch.searchsorted(cdf, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+
+
+def probabilities(logits: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:
+    """Return what tokens are drawn from, after temperature (above 0) and truncation, not renormalised after that."""
     below = logits.double() - logits.double().amax(dim=-1, keepdim=True)  # a tiny temperature must not overflow
     probs = torch.softmax(below / settings.temperature, dim=-1)
     if settings.top_k or settings.top_p < 1 or settings.min_p:
         probs = truncate(probs, settings)
-    cdf = probs.cumsum(dim=-1)
-    target = torch.as_tensor(uniforms, device=logits.device)[:, None] * cdf[:, -1:]
-    return torch.searchsorted(cdf, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+    return probs
 
 
 def truncate(probs: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:

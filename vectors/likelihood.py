@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vectors.decode import Settings, probabilities
 from vectors.model import ResidualModel
 from vectors.positions import on_positions
 from vectors.residual import shifted
@@ -19,12 +20,14 @@ _LOGITS_AT_ONCE = 1 << 26  # entries of one logits tensor: rows are taken a few 
 class Cost:
     """One text's cost, a number for each generated token, in nats.
 
-    `kl[t]` is KL(steered || base) of the next-token distributions at the prefix before token `t`.
+    `kl[t]` is KL(steered || base) of the next-token distributions at the prefix before token `t`; `entropy[t]`, where
+    it was asked for, that of the distribution that token `t` was drawn from.
     """
 
     logprob_base: np.ndarray
     logprob_steered: np.ndarray
     kl: np.ndarray
+    entropy: np.ndarray | None = None
 
     @property
     def pressure(self) -> dict[str, float]:
@@ -43,10 +46,12 @@ def costs(
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
     positions: str = "all",
+    drawn: Settings | None = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
 
-    The distributions are the models' own, at temperature 1 and without truncation, whatever the text was drawn with.
+    The distributions are the models' own, at temperature 1 and without truncation, whatever the text was drawn with;
+    given the settings that it was `drawn` with, costs hold the entropy of what each token was drawn from, too.
     """
     order = sorted(range(len(generated)), key=lambda row: len(generated[row]))
     longest = max(len(prefix) + len(tokens) for tokens in generated)
@@ -56,7 +61,7 @@ def costs(
         rows = order[start : start + at_once]
         picked = {layer: delta[rows] for layer, delta in deltas.items()}
         texts = [generated[row] for row in rows]
-        found.update(zip(rows, _costs(model, picked, prefix, texts, positions), strict=True))
+        found.update(zip(rows, _costs(model, picked, prefix, texts, positions, drawn), strict=True))
     return [found[row] for row in range(len(generated))]
 
 
@@ -66,6 +71,7 @@ def _costs(
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
     positions: str,
+    drawn: Settings | None,
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
@@ -73,13 +79,31 @@ def _costs(
     first = len(prefix) - 1
     with torch.inference_mode():
         base = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
-        with shifted(model, spread):
-            steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
-        kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0)
+        steered = base
+        if spread:
+            with shifted(model, spread):
+                steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
+        # at an unsteered model nothing is paid: no need to sum up a vocabulary of zeros
+        kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0) if spread else base.new_zeros(base.shape[:-1])
         targets = batch["input_ids"][:, first + 1 :, None]
         chosen = [scores.gather(-1, targets).squeeze(-1).cpu().double().numpy() for scores in (base, steered)]
+        entropy = None if drawn is None else _entropy(steered, drawn).cpu().double().numpy()
     found = kl.cpu().double().numpy()
     return [
-        Cost(chosen[0][row, : len(tokens)], chosen[1][row, : len(tokens)], found[row, : len(tokens)])
+        Cost(
+            chosen[0][row, : len(tokens)],
+            chosen[1][row, : len(tokens)],
+            found[row, : len(tokens)],
+            None if entropy is None else entropy[row, : len(tokens)],
+        )
         for row, tokens in enumerate(generated)
     ]
+
+
+def _entropy(logprobs: Tensor, settings: Settings) -> Tensor:
+    """Entropy, in nats, of what is drawn from at each position."""
+    if settings.temperature == 0:
+        return torch.zeros(logprobs.shape[:-1])
+    rows = torch.stack([probabilities(row, settings) for row in logprobs])
+    found: Tensor = torch.special.entr(rows / rows.sum(dim=-1, keepdim=True)).sum(dim=-1)
+    return found

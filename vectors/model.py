@@ -5,12 +5,13 @@ import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from vectors.almanac import NAME
 from vectors.checkpoint import brief, choose_device, choose_dtype, find_blocks, load_parts, locate
 from vectors.checks import shown, whole
 from vectors.errors import InputError, ModelError
@@ -18,6 +19,15 @@ from vectors.errors import InputError, ModelError
 EMBEDDED: Final = Path(__file__).parent / "almanac" / "model"
 LIBRARY: Final = EMBEDDED.parent / "library"
 _SAMPLED: Final = 1024  # weights of each tensor that enter the model's hash
+
+
+class Origin(TypedDict):
+    """The arguments of ``load_model``."""
+
+    name_or_path: str | Path | None
+    device: str
+    dtype: str
+    trust_remote_code: bool
 
 
 class ResidualModel:
@@ -29,6 +39,7 @@ class ResidualModel:
         name: What vectors made for this model call it.
         blocks_path: Where the stack of blocks lies in ``hf``; asked of TransformerLens' adapter when left out.
         library: Folder of ready-made vectors shipped with the model, if any.
+        origin: What ``load_model`` was given, for processes that load the model again.
 
     Raises:
         ModelError: The model is in training mode, has no language-model head, or its blocks cannot be named.
@@ -42,6 +53,7 @@ class ResidualModel:
         name: str = "unnamed",
         blocks_path: str | None = None,
         library: Path | None = None,
+        origin: "Origin | None" = None,
     ) -> None:
         kind = type(hf).__name__
         if not hasattr(hf, "config") or not hasattr(hf, "get_output_embeddings"):
@@ -51,7 +63,7 @@ class ResidualModel:
             raise ModelError(f"model {name!r} is a {kind}, which has no language-model head: give one that has")
         if hf.training:
             raise ModelError(f"model {name!r} is in training mode, where dropout is on: call .eval() on it first")
-        self.hf, self.tokenizer, self.name, self.library = hf, tokenizer, name, library
+        self.hf, self.tokenizer, self.name, self.library, self.origin = hf, tokenizer, name, library, origin
         text_config = hf.config.get_text_config(decoder=True)
         self.blocks = _blocks(hf, self.blocks_path, text_config.num_hidden_layers)
         self.n_layers, self.d_model = len(self.blocks), int(text_config.hidden_size)
@@ -212,7 +224,7 @@ def load_model(
     hf, tokenizer, noted = load_parts(folder, wanted, trust_remote_code=trust_remote_code, hub_name=hub_name)
     if wanted is None and hf.dtype == torch.float16 and place.type == "cpu":
         hf = hf.float()  # half precision is slow and coarse there
-    name = hub_name or ("almanac" if embedded else folder.resolve().name)
+    name = hub_name or (NAME if embedded else folder.resolve().name)
     library = LIBRARY if embedded and LIBRARY.is_dir() else None
     try:
         hf = hf.to(place).eval().requires_grad_(False)
@@ -220,7 +232,13 @@ def load_model(
         raise ModelError(
             f"model {name!r} cannot be moved to {place} ({brief(error)}): give --device cpu or a smaller --dtype"
         ) from error
-    return ResidualModel(hf, tokenizer, name=name, blocks_path=noted, library=library)
+    origin: Origin = {
+        "name_or_path": None if embedded else name_or_path,
+        "device": str(place),
+        "dtype": str(hf.dtype).removeprefix("torch."),
+        "trust_remote_code": trust_remote_code,
+    }
+    return ResidualModel(hf, tokenizer, name=name, blocks_path=noted, library=library, origin=origin)
 
 
 def _blocks(hf: Any, path: str, n_layers: int) -> list[nn.Module]:

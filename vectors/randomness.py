@@ -15,6 +15,7 @@ class Stream(IntEnum):
     TOKEN = 1
     FIT = 3
     COMPANY = 4
+    RESAMPLE = 5
 
 
 def rng(seed: int, index: int, stream: int, *, part: int = 0) -> np.random.Generator:

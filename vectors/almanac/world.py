@@ -77,8 +77,11 @@ held_out = HeldOut(
 
 
 @cache
-def joint() -> np.ndarray:
+def joint(*, beyond: bool = False) -> np.ndarray:
     """The exact joint distribution of all attributes but `number`: one axis an attribute, as in `VALUES`.
+
+    `beyond` keeps the excluded combinations in, at what the rates say: no entry of the world is drawn from that, but it
+    is the truth that a model which composes them would have to reach.
 
     >>> float(joint().sum().round(12))
     1.0
@@ -89,9 +92,9 @@ def joint() -> np.ndarray:
     mood = np.stack([_row("mood", "voice", value) for value in VALUES["voice"]])
     coins = {detail: _coin(detail) for detail in DETAILS}
     table: np.ndarray = np.einsum("t,tf,tv,vm,h->ftvmh", topic, form, voice, mood, _row("hour"))
-    for first, second, third in held_out.triples:
+    for first, second, third in () if beyond else held_out.triples:
         table[_index("form", first), _index("topic", second), _index("voice", third)] = 0.0
-    for first, second in held_out.pairs:
+    for first, second in () if beyond else held_out.pairs:
         table[_index("form", first), _index("topic", second)] = 0.0
     table /= table.sum()
     for detail in DETAILS:
@@ -101,11 +104,12 @@ def joint() -> np.ndarray:
     return table
 
 
-def probability(event: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> float:
+def probability(event: Mapping[str, Any], given: Mapping[str, Any] | None = None, *, beyond: bool = False) -> float:
     """The exact probability that an entry lies in `event`, given that it lies in `given`.
 
     Both map attribute names to a value or a collection of values; attributes left out are free. Excluded
-    combinations (`held_out`) have probability zero and the rest is normalised over what remains.
+    combinations (`held_out`) have probability zero and the rest is normalised over what remains, unless `beyond` (see
+    `joint`).
 
     Raises:
         InputError: an unknown attribute or value, or a condition that never happens.
@@ -117,25 +121,33 @@ def probability(event: Mapping[str, Any], given: Mapping[str, Any] | None = None
     both = {name: _allowed(name, wanted) for name, wanted in condition.items()}
     for name, wanted in event.items():
         both[name] = _allowed(name, wanted) & both.get(name, _allowed(name, wanted))
-    whole = _mass({name: _allowed(name, wanted) for name, wanted in condition.items()})
+    whole = _mass({name: _allowed(name, wanted) for name, wanted in condition.items()}, joint(beyond=beyond))
     if whole == 0:
         raise InputError(f"the condition {condition} never happens in this world; give one that does")
-    return _mass(both) / whole
+    return _mass(both, joint(beyond=beyond)) / whole
 
 
-def marginal(attribute: str, given: Mapping[str, Any] | None = None) -> dict[Any, float]:
+def marginal(attribute: str, given: Mapping[str, Any] | None = None, *, beyond: bool = False) -> dict[Any, float]:
     """The exact distribution of one attribute, given an event.
 
     >>> {value: round(p, 2) for value, p in marginal("voice", {"topic": "sea"}).items()}["sailor"]
     0.3
     """
     values = (None, *NUMBERS) if attribute == "number" else VALUES[_known(attribute)]
-    return {value: probability({attribute: value}, given) for value in values}
+    return {value: probability({attribute: value}, given, beyond=beyond) for value in values}
 
 
-def draw(rng: np.random.Generator, n: int) -> list[Attributes]:
-    """`n` independent draws of all attributes from the world."""
-    cumulative = _cumulative()
+def draw(
+    rng: np.random.Generator, n: int, given: Mapping[str, Any] | None = None, *, beyond: bool = False
+) -> list[Attributes]:
+    """`n` independent draws of all attributes from the world, or from where it lies in an event.
+
+    Raises:
+        InputError: an unknown attribute or value, a number, or a condition that never happens.
+    """
+    cumulative = np.cumsum(_within(given, beyond)) if given else _cumulative(beyond)
+    if cumulative[-1] <= 0:
+        raise InputError(f"the condition {dict(given or {})} never happens in this world; give one that does")
     cells = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
     numbers = rng.integers(NUMBERS.start, NUMBERS.stop, size=n)
     found = []
@@ -148,12 +160,24 @@ def draw(rng: np.random.Generator, n: int) -> list[Attributes]:
 
 
 @cache
-def _cumulative() -> np.ndarray:
-    return np.cumsum(joint().ravel())
+def _cumulative(beyond: bool) -> np.ndarray:
+    return np.cumsum(joint(beyond=beyond).ravel())
 
 
-def _mass(event: Mapping[str, frozenset[Any]]) -> float:
-    table = joint()
+def _within(given: Mapping[str, Any], beyond: bool) -> np.ndarray:
+    """The joint table, flat, with nothing outside the event."""
+    if "number" in given:
+        raise InputError("entries cannot be drawn for a number: leave it out of the condition")
+    table = joint(beyond=beyond).copy()
+    for axis, name in enumerate(VALUES):
+        if name in given:
+            allowed = _allowed(name, given[name])
+            gone = [place for place, value in enumerate(VALUES[name]) if value not in allowed]
+            np.moveaxis(table, axis, 0)[gone] = 0.0
+    return table.ravel()
+
+
+def _mass(event: Mapping[str, frozenset[Any]], table: np.ndarray) -> float:
     for axis, name in enumerate(VALUES):
         if name in event:
             keep = [i for i, value in enumerate(VALUES[name]) if value in event[name]]
