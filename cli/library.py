@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import EMBEDDED_NAME, Json, Model, check_model
+from cli.options import Json, Model, check_model
 from cli.output import emit, emit_json, figure, note, record, table, visible
+from vectors.almanac import NAME
 from vectors.checks import check_name, shown
 from vectors.errors import InputError, VectorError
 
@@ -101,7 +102,9 @@ def describe(vector: "ConceptVector") -> dict[str, str]:
 def facts(vector: "ConceptVector") -> dict[str, Any]:
     """Return everything stored of a vector but its tensors, plain JSON."""
     keys = "name model model_hash layer d_model gap unit unit_curve method positions contrast_hash n_positive"
-    return {key: getattr(vector, key) for key in (*keys.split(), "n_background", "auc", "created")}
+    return {
+        key: getattr(vector, key) for key in (*keys.split(), "n_background", "auc", "held_out", "split_seed", "created")
+    }
 
 
 def read_library() -> list[Entry]:
@@ -154,8 +157,8 @@ def _find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
         near = difflib.get_close_matches(name, {each.name for each in entries}, n=3, cutoff=0.0)
         hint = f"the nearest are {', '.join(near)}; `steer ls` lists all" if near else "make it with `steer extract`"
         raise InputError(f"there is no concept {shown(name)}{f' for model {shown(model)}' if model else ''}: {hint}")
-    if len(models) > 1 and EMBEDDED_NAME in models:
-        models = [EMBEDDED_NAME]
+    if len(models) > 1 and NAME in models:
+        models = [NAME]
     if len(models) > 1:
         raise InputError(
             f"several models have a concept {shown(name)}: pass --model with {' or '.join(map(shown, models))}"

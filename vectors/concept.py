@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.checks import check_name, number, shown, whole
+from vectors.contrast import is_held_out
 from vectors.errors import VectorError
 from vectors.positions import POSITIONS
 
@@ -71,6 +72,7 @@ class ConceptVector:
         method: how the direction was found.
         positions: which positions it is added at, one of `vectors.positions.POSITIONS`; its unit holds for those.
         contrast_hash, n_positive, n_background: the texts it was found in.
+        held_out, split_seed: share of them that was kept from it, and the seed of that split, or None.
         auc: how well it ranks held-out texts, 0 to 1, or None.
         created: ISO 8601 time.
 
@@ -102,6 +104,8 @@ class ConceptVector:
     contrast_hash: str = ""
     n_positive: int = 0
     n_background: int = 0
+    held_out: float | None = None
+    split_seed: int | None = None
     auc: float | None = None
     created: str = field(default_factory=_now)
 
@@ -121,6 +125,13 @@ class ConceptVector:
         checked["auc"] = auc = None if self.auc is None else number(self.auc, f"auc of {what}", kind=VectorError)
         if auc is not None and not 0.0 <= auc <= 1.0:
             raise VectorError(f"auc of {what} is {auc:g}: expected 0 to 1")
+        if (self.held_out is None) != (self.split_seed is None):
+            raise VectorError(f"{what} has one of held_out and split_seed: give both or neither")
+        if self.held_out is not None:
+            checked["held_out"] = share = number(self.held_out, f"held_out of {what}", kind=VectorError)
+            if not 0.0 < share < 1.0:
+                raise VectorError(f"held_out of {what} is {share:g}: expected a share between 0 and 1")
+            checked["split_seed"] = whole(self.split_seed, f"split_seed of {what}", kind=VectorError)
         checked["unit_curve"] = _curve(self.unit_curve, what)
         checked["direction"] = direction = _row(self.direction, f"direction of {what}")
         checked["mean"] = mean = _row(self.mean, f"mean of {what}")
@@ -153,10 +164,18 @@ class ConceptVector:
         """The shift that dose 1 stands for: the calibrated unit, or else the natural gap."""
         return self.gap if self.unit is None else self.unit
 
+    def is_unseen(self, text: str) -> bool | None:
+        """Whether a text would have been kept from this direction had it been among its texts; None if unknown."""
+        if self.held_out is None or self.split_seed is None:
+            return None
+        return is_held_out(text, share=self.held_out, seed=self.split_seed)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the whole content, in hexadecimal."""
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in {"direction", "mean"}}
+        if self.held_out is None:  # as it was before vectors knew of a split
+            del fields["held_out"], fields["split_seed"]
         content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
         for row in (self.direction, self.mean):
             content.update(row.numpy().tobytes())

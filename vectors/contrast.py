@@ -58,24 +58,45 @@ class ContrastSet:
     def split(self, *, held_out: float = 0.25, seed: int = 0) -> tuple["ContrastSet", "ContrastSet"]:
         """Return `(fit, held_out)`, about the asked share of each side held out and neither part of it empty.
 
-        Which texts are held out depends on the texts and the seed, not on their order; copies of a text stay together.
+        Whether a text is held out depends on itself and the seed alone (see `is_held_out`), but that each part gets at
+        least one; copies of a text stay together.
 
         Raises:
             InputError: when the share is not between 0 and 1, or a side has fewer than two different texts.
         """
-        share, seed = number(held_out, "held_out"), whole(seed, "seed")
-        if not 0.0 < share < 1.0:
-            raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
+        share, seed = check_share(held_out), whole(seed, "seed")
         kept, out = {}, {}
         for side in ("positive", "background"):
             texts: tuple[str, ...] = getattr(self, side)
             ranked = sorted(set(texts), key=lambda text: shuffled(text, seed))
             if len(ranked) < 2:
                 raise InputError(f"{side} has {len(ranked)} different text: a split needs at least 2 on each side")
-            chosen = set(ranked[: min(max(round(share * len(ranked)), 1), len(ranked) - 1)])
+            below = sum(is_held_out(text, share=share, seed=seed) for text in ranked)
+            chosen = set(ranked[: min(max(below, 1), len(ranked) - 1)])
             kept[side] = tuple(text for text in texts if text not in chosen)
             out[side] = tuple(text for text in texts if text in chosen)
         return ContrastSet(**kept), ContrastSet(**out)
+
+
+def is_held_out(text: str, *, share: float, seed: int) -> bool:
+    """Whether a split by this share and seed holds a text out, whatever texts there are besides it.
+
+    >>> sum(is_held_out(str(text), share=0.25, seed=0) for text in range(1000))
+    250
+    """
+    return int.from_bytes(shuffled(text, seed)[:8], "big") < share * 2**64
+
+
+def check_share(held_out: object) -> float:
+    """Return the share of texts to hold out.
+
+    Raises:
+        InputError: what is no number between 0 and 1.
+    """
+    share = number(held_out, "held_out")
+    if not 0.0 < share < 1.0:
+        raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
+    return share
 
 
 def shuffled(text: str, seed: int) -> bytes:
@@ -116,6 +137,21 @@ def read_texts(path: str | Path, *, format: str | None = None, field: str = "tex
         InputError: when the file cannot be read, is not UTF-8, has a bad line (its number is named), or holds no text.
     """
     return _nonempty([text for _, text in _read(path, format, field)], path)
+
+
+def read_rows(
+    path: str | Path, *, format: str | None = None, field: str = "text"
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read the rows of a `.jsonl` or `.csv` file, each without its text, and the texts.
+
+    Raises:
+        InputError: as `read_texts`, and for lines, which have no labels.
+    """
+    if _kind(path, format) == "txt":
+        raise InputError(f"{shown(path)} is read as lines, which have no labels: give .jsonl or .csv")
+    rows = _read(path, format, field)
+    texts = _nonempty([text for _, text in rows], path)
+    return [{key: value for key, value in row.items() if key != field} for row, _ in rows], list(texts)
 
 
 def read_contrast(path: str | Path, where: str, *, format: str | None = None, field: str = "text") -> ContrastSet:

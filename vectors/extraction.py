@@ -115,6 +115,8 @@ def extract(
         method=method,
         positions=added_at,
         contrast_hash=contrast.hash,
+        held_out=held_out,
+        split_seed=seed,
         n_positive=len(contrast.positive),
         n_background=len(contrast.background),
         auc=apart[best][0],

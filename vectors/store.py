@@ -24,6 +24,7 @@ MAX_HEADER = 2**20
 _TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")
 _COUNTS = ("layer", "n_positive", "n_background")
 _KEYS = ("format", *_TEXTS, *_COUNTS, "gap", "unit", "unit_curve", "auc")
+_SPLIT = ("held_out", "split_seed")  # vectors of unknown texts lack them
 _MEND = "give a file that `steer extract` or `vectors.save` wrote"
 
 
@@ -37,7 +38,7 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
         raise OutputError(f"{shown(path)} does not end with {SUFFIX}: give the vector file that ending")
     metadata = {key: str(getattr(vector, key)) for key in (*_TEXTS, *_COUNTS)}
     metadata["format"] = FORMAT
-    for key in ("gap", "unit", "auc"):
+    for key in ("gap", "unit", "auc", *_SPLIT):
         value = getattr(vector, key)
         metadata[key] = "" if value is None else repr(value)
     metadata["unit_curve"] = json.dumps(vector.unit_curve, allow_nan=False)
@@ -99,12 +100,22 @@ def _parse(data: bytes) -> ConceptVector:
         unit=_figure(metadata["unit"], "unit"),
         unit_curve=_curve(metadata["unit_curve"]),
         auc=_figure(metadata["auc"], "auc"),
+        held_out=_figure(metadata.get("held_out", ""), "held_out"),
+        split_seed=_seed(metadata.get("split_seed", "")),
     )
 
 
 def _count(text: str, what: str) -> int:
     if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
         raise VectorError(f"its {what} is {shown(text)}, expected a whole number; extract it again")
+    return int(text)
+
+
+def _seed(text: str) -> int | None:
+    if not text:
+        return None
+    if not re.fullmatch(r"0|[1-9][0-9]{0,39}", text):
+        raise VectorError(f"its split_seed is {shown(text)}, expected a whole number; extract it again")
     return int(text)
 
 

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vectors.activations import check_texts, text_means
-from vectors.checks import check_name, number, whole
+from vectors.checks import check_name, whole
 from vectors.concept import ConceptVector
-from vectors.contrast import ContrastSet, shuffled
+from vectors.contrast import ContrastSet, check_share, is_held_out, shuffled
 from vectors.directions import unit
 from vectors.errors import InputError
 from vectors.extraction import LEARNED_DEPTH, Progress, auc
@@ -73,7 +73,8 @@ def extract_together(
     has = np.array([[name in having for name in names] for having in labels])
     whole_sets = {name: _contrast(texts, has[:, column]) for column, name in enumerate(names)}
     check_texts(model, texts)
-    out = _held_out(texts, held_out, whole(seed, "seed"))
+    share, seed = check_share(held_out), whole(seed, "seed")
+    out = np.array([is_held_out(text, share=share, seed=seed) for text in texts])
     for column, name in enumerate(names):
         for part, chosen in (("learn from", ~out), ("hold out", out)):
             if has[chosen, column].sum() < 1 or (~has[chosen, column]).sum() < 1:
@@ -105,6 +106,8 @@ def extract_together(
             method="learned-together",
             positions=added_at,
             contrast_hash=whole_sets[name].hash,
+            held_out=share,
+            split_seed=seed,
             n_positive=len(whole_sets[name].positive),
             n_background=len(whole_sets[name].background),
             auc=_auc(model, held, at, shifts[column], positions=added_at, seed=seed),
@@ -145,15 +148,6 @@ def in_company(
 def _contrast(texts: Sequence[str], has: np.ndarray) -> ContrastSet:
     positive = [text for text, having in zip(texts, has, strict=True) if having]
     return ContrastSet(positive, [text for text, having in zip(texts, has, strict=True) if not having])
-
-
-def _held_out(texts: Sequence[str], share: float, seed: int) -> np.ndarray:
-    """Which texts are held out: it hangs on the texts and the seed, not on their order; copies stay together."""
-    share = number(share, "held_out")
-    if not 0.0 < share < 1.0:
-        raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
-    parts = [int.from_bytes(shuffled(text, seed)[:8], "little") for text in texts]
-    return np.array([part < share * 2**64 for part in parts])
 
 
 def _background_means(model: ResidualModel, texts: Sequence[str], has: np.ndarray, layer: int) -> Tensor:

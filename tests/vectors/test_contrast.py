@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vectors.contrast import ContrastSet, read_contrast, read_texts
+from vectors.contrast import ContrastSet, is_held_out, read_contrast, read_texts
 from vectors.errors import InputError
 
 texts = (
@@ -47,7 +47,15 @@ def test_a_split_parts_each_side_in_two(positive: list[str], background: list[st
         kept, held = set(getattr(fit, side)), set(getattr(out, side))
         assert kept and held and not kept & held
         assert kept | held == set(getattr(whole, side))
-        assert abs(len(held) - share * len(kept | held)) <= 1
+        alone = {text for text in kept | held if is_held_out(text, share=share, seed=seed)}
+        assert held == alone if 0 < len(alone) < len(kept | held) else min(len(held), len(kept)) == 1
+
+
+def test_about_the_asked_share_is_held_out() -> None:
+    for share in (0.1, 0.25, 0.9):
+        assert sum(is_held_out(str(at), share=share, seed=3) for at in range(4000)) / 4000 == pytest.approx(
+            share, abs=0.03
+        )
 
 
 def test_a_split_follows_the_seed_not_the_order() -> None:

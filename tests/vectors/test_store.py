@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vectors.checks import MAX_SEED
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, OutputError, VectorError
 from vectors.positions import POSITIONS
@@ -59,6 +60,7 @@ def file(tmp_path: Path) -> Path:
 
 plain = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 positive = st.floats(1e-30, 1e30)
+seeds = st.integers(0, MAX_SEED)
 widths = st.integers(1, 20)
 
 
@@ -89,6 +91,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         n_positive=draw(st.integers(0, 10**6)),
         n_background=draw(st.integers(0, 10**6)),
         auc=draw(st.none() | st.floats(0, 1)),
+        **draw(st.just({}) | st.fixed_dictionaries({"held_out": st.floats(0.01, 0.99), "split_seed": seeds})),
     )
 
 
@@ -121,6 +124,8 @@ def test_the_file_holds_what_readers_expect(file: Path) -> None:
             "n_positive",
             "n_background",
             "auc",
+            "held_out",
+            "split_seed",
             "created",
         ]
     )
@@ -148,6 +153,9 @@ def rewritten(file: Path, metadata: dict[str, str | None] | None = None, **rows:
         ({"layer": "2"}, "expected direction.2 and mean.2"),
         ({"layer": "9" * 5000}, "its layer"),
         ({"n_positive": "x"}, "its n_positive"),
+        ({"held_out": "0.25"}, "one of held_out and split_seed"),
+        ({"held_out": "2", "split_seed": "0"}, "held_out of vector .* is 2"),
+        ({"held_out": "0.5", "split_seed": "-1"}, "its split_seed"),
         ({"gap": ""}, "its gap is empty"),
         ({"gap": "nan"}, "gap"),
         ({"gap": "two"}, "its gap"),

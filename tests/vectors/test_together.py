@@ -58,8 +58,8 @@ def test_the_order_of_texts_means_nothing_and_the_seed_decides(llama_model):
 
 def test_the_mean_is_that_of_every_text_learned_from_that_lacks_the_concept(llama_model):
     found = find(llama_model, steps=1)["sea"]
-    out = together._held_out(TEXTS, 0.25, 0)
-    lacking = [text for text, held in zip(TEXTS, out, strict=True) if not held and "sea" not in text]
+    assert found.held_out == 0.25 and found.split_seed == 0
+    lacking = [text for text in TEXTS if not found.is_unseen(text) and "sea" not in text]
     assert torch.allclose(found.mean, moments(llama_model, lacking, [1])[1].mean.float(), atol=1e-5)
 
 
