@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from vectors.checks import MAX_SEED, number, shown, whole
+from vectors.checks import MAX_SEED, check_utf8, number, shown, whole
 from vectors.errors import InputError
 
 FINISHES = ("eos", "length")
@@ -62,6 +62,7 @@ class Sample:
         for key in ("text", "geometry", "model", "finish", "prompt"):
             if not isinstance(getattr(self, key), str):
                 raise InputError(f"{key} is {shown(getattr(self, key))}: expected text")
+        check_utf8(self.text, "text")
         for key in ("tokens", "layer"):
             row = getattr(self, key)
             if isinstance(row, str | bytes | Mapping) or not isinstance(row, Iterable):
@@ -116,6 +117,22 @@ class Sample:
             return cls(**{name: content[name] for name in names})
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
+
+
+def difference(sample: Sample, expect: Mapping[str, Any]) -> str:
+    """Say where a sample differs from what is expected of its run, in one clause, or return nothing."""
+    for key in sorted(expect, key=lambda key: RUN_KEYS.index(key) if key in RUN_KEYS else -1):
+        pairs = [(key, getattr(sample, key), expect[key])]
+        if key == "settings":
+            pairs = [(name, sample.settings.get(name), value) for name, value in expect[key].items()]
+            pairs = [pair for pair in pairs if pair[0] != "vectors"]
+            kept = sample.settings.get("vectors") or {}
+            pairs += [(f"vector {name}", kept.get(name), made) for name, made in expect[key].get("vectors", {}).items()]
+        for name, given, wanted in pairs:
+            wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+            if given != wanted:
+                return f"its {name} is {shown(given)}, this run's is {shown(wanted)}"
+    return ""
 
 
 def _is_json(line: bytes) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from steer.record import RUN_KEYS, Sample, read_lines
+from steer.record import Sample, difference, read_lines
 from vectors.checks import shown
 from vectors.errors import InputError, OutputError
 from vectors.files import check_place
@@ -95,7 +95,7 @@ class SampleFile:
         """
         if sample.index in self.done:
             raise InputError(f"sample {sample.index} is already in {shown(self.path)}: skip the indices in `done`")
-        if different := _difference(sample, self.expect):
+        if different := difference(sample, self.expect):
             raise InputError(f"sample {sample.index} is of another run: {different}")
         line = f"{sample.to_json()}\n".encode()
         try:
@@ -140,7 +140,7 @@ class SampleFile:
         with os.fdopen(os.dup(self._descriptor), "rb") as stream:
             for sample, end in read_lines(stream, name):
                 if sample is not None:
-                    if different := _difference(sample, self.expect):
+                    if different := difference(sample, self.expect):
                         raise OutputError(
                             f"{name} holds another run: {different}; repeat that run's options to resume it, "
                             "pass --force to replace it, or choose another path"
@@ -156,22 +156,6 @@ class SampleFile:
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {shown(self.path)} ({error.strerror}): choose a path that can be written")
-
-
-def _difference(sample: Sample, expect: Mapping[str, Any]) -> str:
-    """Say where a sample differs from what is expected of its run, in one clause, or return nothing."""
-    for key in sorted(expect, key=lambda key: RUN_KEYS.index(key) if key in RUN_KEYS else -1):
-        pairs = [(key, getattr(sample, key), expect[key])]
-        if key == "settings":
-            pairs = [(name, sample.settings.get(name), value) for name, value in expect[key].items()]
-            pairs = [pair for pair in pairs if pair[0] != "vectors"]
-            kept = sample.settings.get("vectors") or {}
-            pairs += [(f"vector {name}", kept.get(name), made) for name, made in expect[key].get("vectors", {}).items()]
-        for name, given, wanted in pairs:
-            wanted = list(wanted) if isinstance(wanted, tuple) else wanted
-            if given != wanted:
-                return f"its {name} is {shown(given)}, this run's is {shown(wanted)}"
-    return ""
 
 
 def peek(path: str | Path) -> Sample | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
-from steer.record import Sample, read_lines
+from steer.record import RUN_KEYS, Sample, difference, read_lines
 from steer.samplefile import SampleFile, check_output
 from vectors.checks import shown
 from vectors.errors import InputError
@@ -51,6 +51,17 @@ class SampleSet(Sequence[Sample]):
     def __repr__(self) -> str:
         """Say how many there are and where they come from."""
         return f"<SampleSet: {len(self)} samples{f' of {shown(self[0].model)}' if self._samples else ''}>"
+
+    def check_one_run(self) -> None:
+        """Refuse samples of several runs: no figure is of them all.
+
+        Raises:
+            InputError: naming the first that differs from the first of all, and in what.
+        """
+        expect = {key: getattr(self[0], key) for key in RUN_KEYS} if len(self) else {}
+        for sample in self:
+            if different := difference(sample, expect):
+                raise InputError(f"sample {sample.index} is of another run than sample {self[0].index}: {different}")
 
     @property
     def texts(self) -> list[str]:

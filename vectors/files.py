@@ -8,6 +8,13 @@ from pathlib import Path
 from vectors.checks import shown
 from vectors.errors import InputError, OutputError, SteerError
 
+_SPARE = (".steer-", ".tmp")
+
+
+def is_spare(path: Path) -> bool:
+    """Whether a path is that of a temporary file of ours, which an interruption may leave behind."""
+    return path.name.startswith(_SPARE[0]) and path.name.endswith(_SPARE[1])
+
 
 def read_bytes(path: str | Path, what: str, *, limit: int | None = None, kind: type[SteerError] = InputError) -> bytes:
     """Return the bytes of one file, at most `limit` of them.
@@ -18,7 +25,7 @@ def read_bytes(path: str | Path, what: str, *, limit: int | None = None, kind: t
         kind: when there is no such file, when it is a folder, when it cannot be read, when it is larger than `limit`
             bytes.
     """
-    place = _expanded(path, kind)
+    place = expanded(path, kind)
     try:
         if place.is_dir():
             raise kind(f"{shown(place)} is a folder: give the path of {what}")
@@ -44,7 +51,7 @@ def check_place(
         OutputError: when it is a folder or no regular file, exists (unless `force`; `mend` says what to do then),
             cannot be written, or its folder is missing.
     """
-    place = _expanded(path, OutputError)
+    place = expanded(path, OutputError)
     try:
         if place.is_dir():
             raise OutputError(f"cannot write {shown(place)}: it is a folder, give a file name")
@@ -75,7 +82,7 @@ def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> P
             when the path is no regular file.
     """
     place = check_place(path, force=force)
-    spare = place.parent / f".steer-{secrets.token_hex(8)}.tmp"
+    spare = place.parent / f"{_SPARE[0]}{secrets.token_hex(8)}{_SPARE[1]}"
     try:
         descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as stream:
@@ -108,7 +115,12 @@ def _link(spare: Path, place: Path) -> None:
         os.replace(spare, place)
 
 
-def _expanded(path: str | Path, kind: type[SteerError]) -> Path:
+def expanded(path: str | Path, kind: type[SteerError]) -> Path:
+    """Return a path with its `~` filled in.
+
+    Raises:
+        kind: what is no path, or a user without a home.
+    """
     if not str(path) or "\0" in str(path):
         raise kind(f"{shown(path)} is not a path: give one that is not empty and holds no NUL")
     try:
