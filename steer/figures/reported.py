@@ -1,0 +1,187 @@
+"""The report of a run: every figure that can be had of it, by section, and why others are missing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steer.figures.branched import branching
+from steer.figures.broken import Breakdown, breakdown
+from steer.figures.faithful import Fidelity, fidelity
+from steer.figures.figure import Figure
+from steer.figures.judges import ClassifierJudge
+from steer.figures.measures import measures_of
+from steer.figures.overlap import can_bleu
+from steer.figures.probes import Probe, overoptimised
+from steer.figures.typical import FEWEST as FEWEST_REAL
+from steer.figures.typical import RealCosts, real_costs
+from steer.figures.varied import Embedder, activations
+from steer.figures.yardstick import PROBED, Yardstick, almanac_yardstick, knows
+from steer.point import SteeringPoint
+from steer.replay import point_of, replayed
+from steer.samples import SampleSet
+from vectors.almanac import NAME
+from vectors.checks import whole
+from vectors.errors import InputError
+from vectors.likelihood import Cost
+from vectors.model import ResidualModel
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one run.
+
+    Attributes:
+        n: texts in it.
+        sections: figures by section.
+        fidelity: how true what was not steered stayed; `None` without a world to compare with.
+        breakdown: where texts broke down; `None` without the model or real texts.
+        branching: the branching factor at each position; empty without the model.
+        notes: why figures are missing, and what else a reader must know.
+    """
+
+    n: int
+    sections: Mapping[str, tuple[Figure, ...]]
+    fidelity: Fidelity | None = None
+    breakdown: Breakdown | None = None
+    branching: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """All of them, in the order of the sections."""
+        return tuple(figure for figures in self.sections.values() for figure in figures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "n": self.n,
+            "sections": {name: [figure.to_dict() for figure in each] for name, each in self.sections.items()},
+            "fidelity": None if self.fidelity is None else self.fidelity.to_dict(),
+            "breakdown": None if self.breakdown is None else self.breakdown.to_dict(),
+            "branching": [figure.to_dict() for figure in self.branching],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a run is measured with, found once for all its figures."""
+
+    yardstick: Yardstick
+    costs: list[Cost] | None
+    real_costs: RealCosts | None
+    notes: tuple[str, ...]
+
+
+def report(
+    samples: SampleSet,
+    *,
+    yardstick: Yardstick | None = None,
+    model: ResidualModel | None = None,
+    point: SteeringPoint | None = None,
+    embedders: Mapping[str, Embedder] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Return every figure that can be had of a run.
+
+    Args:
+        samples: a run.
+        yardstick: what it is measured against; of a run of the embedded model, by default the Almanac.
+        model: the model of the run: with it, texts are compared by its activations, typicality is known, and pressure
+            token by token.
+        point: what was switched on, where the run's own vectors are not in the model's library.
+        embedders: ways besides words and activations to compare texts, such as `sentence_transformer`.
+        seed: of intervals and real texts.
+
+    Raises:
+        InputError: fewer than two samples.
+        ModelError: another model than that of the run, or vectors that have changed since.
+    """
+    known = know(samples, yardstick=yardstick, model=model, point=point, seed=seed)
+    centre = None if model is None else point_of(model, samples, point=point)
+    made = measures_of(
+        samples,
+        known.yardstick,
+        replayed=known.costs,
+        real_costs=known.real_costs,
+        embedders=({"activations": activations(model)} if model else {}) | dict(embedders or {}),
+        seed=seed,
+    )
+    sections = {name: tuple(each.statistic.figure(seed=seed) for each in placed) for name, placed in made.items()}
+    notes, faithful, broken = list(known.notes), None, None
+    if accuracies := [judge.accuracy for judge in known.yardstick.judges if isinstance(judge, ClassifierJudge)]:
+        sections["success"] = (*sections["success"], *accuracies)
+    if model is not None and centre is not None and known.yardstick.judges:
+        try:
+            figure = _overoptimised(samples, known.yardstick, model, centre)
+            sections["success"] = (*sections["success"], figure)
+        except InputError as error:
+            notes.append(f"no over-optimisation: {error}")
+    if known.yardstick.reference is not None:
+        try:
+            faithful = fidelity(
+                samples,
+                known.yardstick.reference,
+                given=known.yardstick.given,
+                steered_too=known.yardstick.touched,
+                seed=seed,
+            )
+        except InputError as error:
+            notes.append(f"no fidelity: {error}")
+    if known.costs is not None and known.real_costs is not None:
+        broken = breakdown(samples, known.costs, known.real_costs)
+        more = (broken.share, *([broken.per_nat] if broken.per_nat else []))
+        sections["pressure"] = (*sections["pressure"], *more)
+    curve = () if known.costs is None else branching(samples, known.costs)[1]
+    return Report(len(samples), sections, faithful, broken, curve, tuple(notes))
+
+
+def _overoptimised(samples: SampleSet, yardstick: Yardstick, model: ResidualModel, point: SteeringPoint) -> Figure:
+    """The probe's threshold from some real texts, what it does on real ones from others."""
+    fresh = [text for judge in yardstick.judges if isinstance(judge, ClassifierJudge) for text in judge.held_out]
+    fresh = fresh or list(yardstick.real[-PROBED:])
+    known = [text for text in yardstick.real if text not in set(fresh)]
+    probe = Probe(model, point, known[:PROBED], yardstick.background[:PROBED])
+    return overoptimised(samples, yardstick.judges, probe, real=fresh[:PROBED])
+
+
+def is_almanac(samples: SampleSet) -> bool:
+    """Whether a run is of the embedded model, without a prompt, and steered to nothing but its world's concepts."""
+    return samples[0].model == NAME and not samples[0].prompt and knows(samples[0].doses)
+
+
+def know(
+    samples: SampleSet,
+    *,
+    yardstick: Yardstick | None,
+    model: ResidualModel | None,
+    point: SteeringPoint | None,
+    seed: int,
+) -> Known:
+    """Return what a run is measured with."""
+    if len(samples) < 2:
+        raise InputError(f"there are {len(samples)} samples: figures need at least two")
+    samples.check_one_run()
+    first, notes = samples[0], list(yardstick.notes if yardstick else ())
+    if yardstick is None:
+        known = is_almanac(samples)
+        yardstick = almanac_yardstick(first.doses, n=len(samples), seed=seed) if known else Yardstick()
+    if not yardstick.judges:
+        notes.append("no success: nothing was asked for, or nobody judges it")
+    if not can_bleu():
+        notes.append("no self-BLEU: pip install 'steer-sampler[measure]'")
+    if yardstick.reference is None:
+        notes.append("no fidelity: no world to compare with is known")
+    if model is None:
+        notes.append("no typicality, breakdown or branching factor: they need the model")
+        return Known(yardstick, None, None, tuple(notes))
+    costs = replayed(model, samples, point=point)
+    real = None
+    if len(yardstick.real) < FEWEST_REAL:
+        notes.append(f"no typicality: it needs {FEWEST_REAL} real texts")
+    elif first.prompt:
+        notes.append("no typicality: texts after a prompt are no whole texts")
+    else:
+        longest = whole(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
+        real = real_costs(model, yardstick.real, max_tokens=longest)
+    return Known(yardstick, costs, real, tuple(notes))
