@@ -1,6 +1,6 @@
 """Sampling: a steering point, a radius and a seed in, samples with their cost out, each as it finishes."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from steer.ball import perturb
+from steer.figures.judges import Judge
 from steer.point import SteeringPoint, compose
+from steer.proposals import judges_for, propose
 from steer.record import Sample
-from steer.samplefile import SampleFile
+from steer.samplefile import SampleFile, check_output
 from steer.samples import SampleSet
 from vectors.checks import MAX_BATCH, shown, whole
 from vectors.concept import check_fits
@@ -25,6 +27,8 @@ from vectors.residual import prove_steering
 
 Point = SteeringPoint | str | Mapping[Any, float] | None
 """What can be switched on: a point, what `compose` takes, or nothing."""
+
+_PROPOSALS, _LEAST_PROPOSALS = 64, 4096  # at most, for each calibrated text; and for few texts
 
 _COSTED_TOGETHER = (1, 2, 4, 8, 16)  # finished rows whose cost is measured in one pass: the first come soon
 
@@ -45,16 +49,28 @@ def sample(
     min_p: float = 0.0,
     positions: str | None = None,
     batch_size: int = 64,
+    calibrated: bool = False,
+    judges: Sequence[Judge] | None = None,
+    most_proposals: int | None = None,
     output: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
+    watcher: Callable[[Sample], None] | None = None,
 ) -> SampleSet:
     """Return `n` samples with a point switched on, each in a direction of its own.
 
     The arguments are those of `stream`, and a JSONL file `output` that each sample is appended to as it finishes:
-    `force` replaces it if it exists, `resume` goes on with a file of the same run and samples only what it lacks.
+    `force` replaces it if it exists, `resume` goes on with a file of the same run and samples only what it lacks. A
+    `watcher` is told of each sample as it finishes.
+
+    With `calibrated=True` the samples are proposals: what is returned is drawn among them by what the base model makes
+    of them, so that they are texts of the base model itself in which the `judges` find what was asked for (of the
+    embedded model, its world's oracle). As many are proposed as a pilot says that it takes, `most_proposals` of them
+    (by default 64 for each text, and 4096); where those are worth fewer than `n` texts, nothing is returned. See
+    `steer.proposals`.
 
     Raises:
+        InputError: proposals that are worth too little, and how much.
         OutputError: a file that exists or cannot be written; otherwise as `stream`.
 
     >>> from vectors import load_model
@@ -66,11 +82,13 @@ def sample(
         raise InputError("force and resume exclude each other: replace the file, or go on with it")
     if output is None and (force or resume):
         raise InputError("force and resume are about an output file: name it with output=")
-    composed = _composed(point, model)
-    settings = _settings(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
+    if resume and calibrated:
+        raise InputError("calibrated samples are drawn all at once: leave resume out")
+    composed = composed_of(point, model)
+    settings = settings_of(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
 
-    def made(skip: Collection[int]) -> Iterator[Sample]:
-        return stream(
+    def made(skip: Collection[int], n: int = n) -> Iterator[Sample]:
+        for finished in stream(
             model,
             composed,
             n=n,
@@ -81,8 +99,20 @@ def sample(
             batch_size=batch_size,
             skip=skip,
             **asdict(settings),
-        )
+        ):
+            yield finished
+            if watcher is not None:
+                watcher(finished)
 
+    if calibrated:
+        if output is not None:
+            check_output(output, "force" if force else "new")
+        most = max(_LEAST_PROPOSALS, _PROPOSALS * n) if most_proposals is None else most_proposals
+        asked = judges_for(model, composed, judges)
+        found = propose(lambda count, skip: made(skip, count), asked, n, most=most, seed=seed)
+        if output is not None:
+            found.save(output, force=force)
+        return found
     if output is None:
         return SampleSet(made(()))
     run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
@@ -139,8 +169,8 @@ def stream(
         VectorError: a vector of another model.
         UnsteeredError: a shift that does not reach the logits; no text is returned then.
     """
-    composed = _composed(point, model)
-    settings = _settings(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
+    composed = composed_of(point, model)
+    settings = settings_of(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
     check_positions(settings.positions, bos=model.bos_id is not None)
     whole(batch_size, "batch_size", low=1, high=MAX_BATCH)
     perturb(composed, 1, radius, seed=seed, geometry=geometry)  # refuses a bad radius before anything is sampled
@@ -218,7 +248,12 @@ def _sample(
     )
 
 
-def _composed(point: Point, model: ResidualModel) -> SteeringPoint:
+def composed_of(point: Point, model: ResidualModel) -> SteeringPoint:
+    """Return a point as it is, or composed from what was given for one.
+
+    Raises:
+        InputError: what is no point.
+    """
     if isinstance(point, SteeringPoint):
         return point
     if point is None:
@@ -228,7 +263,7 @@ def _composed(point: Point, model: ResidualModel) -> SteeringPoint:
     raise InputError(f"point is {shown(point)}: give an expression, a mapping from concepts to doses, or `compose` one")
 
 
-def _settings(
+def settings_of(
     point: SteeringPoint,
     max_tokens: int,
     temperature: float,
