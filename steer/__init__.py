@@ -6,22 +6,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steer.ball import perturb
     from steer.expression import parse
+    from steer.figures.compared import compare
+    from steer.figures.reported import report
     from steer.point import SteeringPoint, compose
     from steer.record import Sample
     from steer.sampler import sample, stream
     from steer.samples import SampleSet
+    from steer.sweeping import Sweep, sweep
 
-__all__ = ["Sample", "SampleSet", "SteeringPoint", "compose", "parse", "perturb", "sample", "stream"]
+__all__ = [
+    "Sample",
+    "SampleSet",
+    "SteeringPoint",
+    "Sweep",
+    "compare",
+    "compose",
+    "parse",
+    "perturb",
+    "report",
+    "sample",
+    "stream",
+    "sweep",
+]
 
 _HOMES = {
     "Sample": "record",
     "SampleSet": "samples",
     "SteeringPoint": "point",
+    "Sweep": "sweeping",
+    "compare": "figures.compared",
     "compose": "point",
     "parse": "expression",
     "perturb": "ball",
+    "report": "figures.reported",
     "sample": "sampler",
     "stream": "sampler",
+    "sweep": "sweeping",
 }
 
 
