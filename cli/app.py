@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cli import compose, env, extract, library
+from cli import compare, compose, env, extract, fidelity, library, report, sweep
 from cli.output import ClosedPipeError, note
 from vectors.errors import InputError, SteerError
 
@@ -26,6 +26,10 @@ app = typer.Typer(
 for command, name, example in (
     (compose.command, "compose", 'steer compose "sonnet + 0.8 cat" -n 4 --radius 0.5 --seed 7'),
     (extract.command, "extract", "steer extract storm --positive storms.txt --background texts.txt"),
+    (sweep.command, "sweep", 'steer sweep "sonnet + cat" --radius 0:1:0.25 -n 64 -o sonnet-cat'),
+    (fidelity.command, "fidelity", "steer fidelity waterfall -n 5000"),
+    (report.command, "report", "steer report run.jsonl"),
+    (compare.command, "compare", "steer compare narrow.jsonl wide.jsonl"),
     (library.list_command, "ls", "steer ls --model gpt2"),
     (library.show_command, "show", "steer show cat"),
     (env.command, "env", "steer env --json"),

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.output import Progress
+from vectors.almanac import NAME
 from vectors.errors import InputError
 
 if TYPE_CHECKING:
     from vectors.model import ResidualModel
-
-EMBEDDED_NAME = "almanac"
 
 Model = Annotated[
     str | None,
@@ -38,7 +37,7 @@ def open_model(
     progress(f"loading {name or 'the embedded model'}")
     from vectors.model import load_model
 
-    if name == EMBEDDED_NAME and not Path(name).exists():
+    if name == NAME and not Path(name).exists():
         name = None  # what `ls` and every sample call it
     return load_model(name, device, dtype, trust_remote_code=trust)
 

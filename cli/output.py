@@ -87,10 +87,11 @@ def emit(text: str) -> None:
 
 def emit_json(line: str) -> None:
     """Write one line of JSON to stdout, in ASCII where stdout could not carry its characters."""
-    emit(line if _carries(line) else json.dumps(json.loads(line)))
+    emit(line if carries(line) else json.dumps(json.loads(line)))
 
 
-def _carries(text: str) -> bool:
+def carries(text: str) -> bool:
+    """Whether stdout can show these characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -110,7 +111,7 @@ def note(text: str) -> None:
 
 def entry(sample: "Sample") -> str:
     """Lay one sample out: a header line with its figures, then the text with its line breaks, wrapped at words."""
-    columns, rule = width(), " ── " if _carries("─") else " -- "
+    columns, rule = width(), " ── " if carries("─") else " -- "
     parts = [
         str(sample.index),
         f"pressure {sample.pressure['mean']:.2f} nats/token (p95 {sample.pressure['p95']:.2f})",
@@ -144,13 +145,14 @@ def wrap(text: str, columns: int) -> str:
     return "\n".join(result).strip("\n")
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: int = 2) -> str:
-    """Align rows of cells in columns, two blanks apart; the last column is cut where it would pass the width."""
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: int = 2, whole: bool = False) -> str:
+    """Align rows of cells in columns, two blanks apart; unless `whole`, cells are cut to fit the width."""
     from rich.cells import cell_len, set_cell_size
 
     cells = [[visible(cell) for cell in row] for row in rows]
     wide = [max(cell_len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    wide = [*(min(size, width() // 2) for size in wide[:-1]), wide[-1]]
+    if not whole:
+        wide = [*(min(size, width() // 2) for size in wide[:-1]), wide[-1]]
     room = width() - indent - sum(wide[:-1]) - 2 * (len(wide) - 1)
     lines = []
     for row in cells:
@@ -158,8 +160,8 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: i
             " " * (size - cell_len(cell)) + cell if column in right else set_cell_size(cell, size)
             for column, (cell, size) in enumerate(zip(row, wide, strict=True))
         ]
-        if cell_len(padded[-1].rstrip()) > max(room, 10):
-            padded[-1] = set_cell_size(padded[-1], max(room, 10) - 1) + ("…" if _carries("…") else "~")
+        if not whole and cell_len(padded[-1].rstrip()) > max(room, 10):
+            padded[-1] = set_cell_size(padded[-1], max(room, 10) - 1) + ("…" if carries("…") else "~")
         lines.append(" " * indent + "  ".join(padded).rstrip())
     return "\n".join(lines)
 

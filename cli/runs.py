@@ -1,0 +1,79 @@
+"""Saved runs as the commands read them: their samples, their model, and what texts on files say they were to be."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import open_model
+from cli.output import Progress
+from vectors.checks import shown
+from vectors.errors import InputError
+
+if TYPE_CHECKING:
+    from steer.figures.yardstick import Yardstick
+    from steer.samples import SampleSet
+    from vectors.concept import ConceptVector
+    from vectors.model import ResidualModel
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A file that `steer compose -o` wrote.")]
+Positive = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Texts that have what was asked for: to judge by, and as real ones.")
+]
+Background = Annotated[str | None, typer.Option(metavar="FILE", help="Texts that need not have it, to judge by.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="Of intervals, judges and permutations.")]
+
+
+def read_run(path: str) -> "SampleSet":
+    """Return the samples of a file.
+
+    Raises:
+        InputError: no such file, or one that holds no samples, fewer than two, or those of several runs.
+    """
+    from steer.samples import SampleSet
+
+    found = SampleSet.load(path)
+    if len(found) < 2:
+        raise InputError(f"{shown(path)} holds {len(found)} samples: figures need at least two")
+    try:
+        found.check_one_run()
+    except InputError as error:
+        raise InputError(f"{shown(path)}: {error}; give one run a file") from error
+    return found
+
+
+def model_of(
+    runs: list["SampleSet"], name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress
+) -> "ResidualModel | None":
+    """Load the model that was named, or the embedded one where every run is of it; else none."""
+    from vectors.almanac import NAME
+
+    if name is None and any(run[0].model != NAME for run in runs):
+        return None
+    return open_model(name, device, dtype, trust, progress)
+
+
+def vectors_of(run: "SampleSet", model: "ResidualModel | None") -> "tuple[ConceptVector, ...]":
+    """Return the vectors that a run was steered by, where there is a model to find them for."""
+    from steer.replay import point_of
+
+    point = None if model is None else point_of(model, run)
+    return () if point is None else point.vectors
+
+
+def yardstick_of(
+    vectors: "Sequence[ConceptVector]", positive: str | None, background: str | None, seed: int
+) -> "Yardstick | None":
+    """Return what texts on files say that a run by these vectors is to be, or None.
+
+    Raises:
+        InputError: one file without the other, or too few texts that the directions have not seen.
+    """
+    if positive is None and background is None:
+        return None
+    if positive is None or background is None:
+        raise InputError("a judge needs texts of both kinds: give --positive and --background")
+    from steer.figures.yardstick import labelled_yardstick
+    from vectors.contrast import read_texts
+
+    return labelled_yardstick(read_texts(positive), read_texts(background), vectors=vectors, seed=seed)
