@@ -144,9 +144,11 @@ def unsteered(options: Options) -> Pilot:
     return pilot(embedded(), 0, none, n=options.n, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed)
 
 
-def shared_out(work: Callable[[Task, Options], Made], tasks: Sequence[Task], options: Options) -> Iterator[Made]:
-    """Results of `work` on each task, in order, a process a core."""
+def shared_out(
+    work: Callable[[Task, Options], Made], tasks: Sequence[Task], options: Options, *, quiet: bool = False
+) -> Iterator[Made]:
+    """Results of `work` on each task, in order, a process a core; printed as they come, unless `quiet`."""
     with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for made in pool.map(work, tasks, [options] * len(tasks)):
-            print(made, flush=True)
+            print("done" if quiet else made, flush=True)
             yield made

@@ -1,0 +1,107 @@
+"""Calibrated sampling: does its distance from the truth fall to the noise floor, and when does it pay?
+
+`python benchmarks/calibrated.py -n 2048`
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from harness import Options, embedded, shared_out
+from report import table, write
+
+import steer
+from steer.figures.faithful import fidelity
+from steer.figures.judges import judges_of
+from steer.figures.references import Almanac, steered
+from steer.proposals import drawn_by_weight, weigh
+from steer.samples import SampleSet
+from vectors.almanac import world
+from vectors.errors import InputError
+
+RUNS = (
+    ("rainbow", 0.0), ("waterfall", 0.0), ("waterfall", 0.5), ("sonnet", 0.0), ("cat + gloomy", 0.0),
+    ("sea + calm + letter", 0.0), ("sonnet + quantum + cat", 0.0), ("sonnet + quantum + cat", 0.5),
+)  # fmt: skip
+SIZES = (50, 100, 200, 400)
+BASE = "(the base model)"
+_DRAWS = 8  # of a set of calibrated texts: one alone is noisy
+Task = tuple[str, float]
+Made = tuple[str, float, SampleSet, float]
+
+
+def proposed(task: Task, options: Options) -> Made:
+    """A run of proposals, or of the base model, and the seconds of a core that it took."""
+    expression, radius = task
+    point = None if expression == BASE else expression
+    began = time.process_time()
+    run = steer.sample(embedded(), point, n=options.n, radius=radius, seed=options.seed)
+    return expression, radius, run, time.process_time() - began
+
+
+def distance(samples: Sequence[steer.Sample], given: dict[str, object]) -> tuple[float, float]:
+    """Mean total variation over the attributes that were not steered, and that of a perfect sampler."""
+    found = [each.tv for each in fidelity(SampleSet(samples), given=given).attributes if each.attribute in world.VALUES]
+    return float(np.mean([tv.value for tv in found])), float(np.mean([tv.perfect or 0.0 for tv in found]))
+
+
+def shown(pair: tuple[float, float]) -> str:
+    """A distance, and how many times the noise floor it is."""
+    return f"{pair[0]:.3f} ({pair[0] / pair[1]:.2f})"
+
+
+def calibrated(run: SampleSet, weights: np.ndarray, given: dict[str, object], size: int) -> str:
+    """The mean distance of sets of so many texts drawn by weight."""
+    try:
+        drawn = [drawn_by_weight(run, weights, size, seed=seed) for seed in range(_DRAWS)]
+    except InputError:
+        return "-"
+    pairs = [distance(each, given) for each in drawn]
+    return shown((float(np.mean([tv for tv, _ in pairs])), float(np.mean([floor for _, floor in pairs]))))
+
+
+def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]:
+    """One expression: what its weights are worth, what that costs, and how near the truth it comes."""
+    expression, radius, run, seconds = made
+    given = steered(run[0].doses)[0]
+    judges = judges_of(Almanac(), given)
+    weights, found = weigh(run, judges)
+    hits = [each for each in base if each.finish == "eos" and all(judge.accepts(each.text) for judge in judges)]
+    own = shown(distance(hits, given)) + f", {len(hits)}" if len(hits) >= SIZES[0] else f"-, {len(hits)}"
+    rejection = max(len(hits) / len(base), world.probability(given, beyond=True)) * len(base) / base_seconds
+    return (
+        expression, radius, f"{world.probability(given, beyond=True):.4f}", f"{found.share:.4f}",
+        f"{found.accepted / found.proposals:.2f}", f"{found.ess:.0f}", f"{found.worth:.0f}",
+        f"{found.ess / seconds / rejection:.1f}", f"{found.worth / seconds / rejection:.1f}", own,
+        *(f"{shown(distance(run[:size], given))} / {calibrated(run, weights, given, size)}" for size in SIZES),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Sample proposals, weigh them, and compare with rejection from the base model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    Options.add_to(parser)
+    given = parser.parse_args()
+    options = Options(given.n, given.p95, given.seed)
+    (_, _, base, base_seconds), *runs = list(shared_out(proposed, [(BASE, 0.0), *RUNS], options, quiet=True))
+    heads = (
+        "expression", "radius", "true share", "share by weight", "accepted", "ESS", "worth", "pays (ESS)",
+        "pays (worth)", "base model, its texts", *(f"{size} texts" for size in SIZES),
+    )  # fmt: skip
+    body = (
+        f"{options.n} proposals each. `true share` is how often the world has all that is asked for, `share by weight` "
+        "the mean weight of a proposal: how often the base model itself does, if the proposals miss nothing. ESS is "
+        "Kish's effective sample size of the weights (base over steered likelihood, times the oracle's acceptance), "
+        "`worth` how many different texts can be drawn by weight. `pays` is what a second of a core makes of that over "
+        "the accepted texts that rejection from the base model makes in it: above 1, calibrated sampling is the better "
+        "way. The other columns are total variation, mean over the attributes of several values that were not steered, "
+        "and in brackets how many times that of a perfect sampler with as many texts it is: of the base model's own "
+        f"accepted texts among {options.n} and their number, then of so many texts steered / calibrated (mean over "
+        f"{_DRAWS} draws).\n\n" + table(heads, [row_of(each, base, base_seconds) for each in runs])
+    )
+    write("calibrated", "Calibrated sampling", body, seed=given.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What a radius buys, beside what a temperature or another dose does: success, diversity, typicality and pressure.
+
+`python benchmarks/radius.py -n 128`
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from harness import MAX_TOKENS, Options, embedded, shared_out
+from report import table, write
+
+import steer
+from steer.figures.cells import Bench, Row, measured_cell
+from steer.figures.judges import AnyJudge
+from steer.figures.yardstick import Yardstick, almanac_yardstick
+from steer.grid import Cell
+from steer.point import SteeringPoint
+from steer.samples import SampleSet
+from steer.sweeping import Sweep
+from vectors.concept import ConceptVector
+from vectors.randomness import Stream, rng
+
+EXPRESSIONS = ("waterfall", "sonnet + cat", "sonnet + quantum + cat")
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+TEMPERATURES = (0.7, 0.85, 1.15, 1.3)
+DOSES = (0.5, 0.75, 1.25, 1.5)
+PARTS = ("radius", "temperature", "dose", "random", "dose 0", "prompt")
+Task = tuple[str, str]
+Line = tuple[str, str, Row]
+
+
+def rows_of(task: Task, options: Options) -> list[Line]:
+    """The cells of one expression along one axis, or of one control."""
+    expression, part = task
+    model = embedded()
+    point = steer.compose(expression, model)
+    yardstick = almanac_yardstick(point.doses, n=options.n, seed=options.seed)
+    shared = {"n": options.n, "seed": options.seed, "yardstick": yardstick}
+    made: Sweep
+    if part == "prompt":
+        return [(expression, "prompt only", prompted(point.doses, yardstick, options))]
+    if part == "radius":
+        made = steer.sweep(model, point, radii=RADII, **shared)
+    elif part == "temperature":
+        made = steer.sweep(model, point, radii=(0.0,), temperatures=TEMPERATURES, **shared)
+    elif part == "dose":
+        made = steer.sweep(model, point, radii=(0.0,), doses=DOSES, **shared)
+    elif part == "random":
+        made = steer.sweep(model, {noise(point, options.seed): 1.0}, radii=(0.0, 1.0), **shared)
+    else:
+        made = steer.sweep(model, {point.vectors[0]: 0.0}, radii=(0.0,), **shared)
+    return [(expression, name_of(part, row.cell), row) for row in made.rows]
+
+
+def name_of(part: str, cell: Cell) -> str:
+    """What the table calls a cell."""
+    if part == "random":
+        return f"random, equal norm, radius {cell.radius:g}"
+    return part if part == "dose 0" else f"{part} {getattr(cell, part):g}"
+
+
+def noise(point: SteeringPoint, seed: int) -> ConceptVector:
+    """A vector of the point's length in a random direction."""
+    first = point.vectors[0]
+    drawn = torch.from_numpy(rng(seed, 0, Stream.DIRECTION).standard_normal(first.d_model))
+    return replace(
+        first, name="random", direction=(drawn / drawn.norm()).float(), unit=point.norms[first.layer], unit_curve=()
+    )
+
+
+def prompted(doses: dict[str, float], yardstick: Yardstick, options: Options) -> Row:
+    """What the base model writes after the first third of real texts that have what is asked for, a text each."""
+    model, samples, whole = embedded(), [], dict[str, str]()
+    for index, text in enumerate(yardstick.real[: options.n]):
+        words = text.split(" ")
+        prompt = " ".join(words[: len(words) // 3])
+        run = steer.sample(model, None, n=1, seed=options.seed + index, prompt=prompt)
+        samples.append(replace(run[0], index=index))
+        whole[run[0].text] = prompt + run[0].text
+    # a form is one of the whole text
+    judges = [
+        AnyJudge(judge.name, lambda text, judge=judge: judge.accepts(whole[text]))
+        if judge.name.startswith("form")
+        else judge
+        for judge in yardstick.judges
+    ]
+    bench = Bench(
+        model, doses, n=options.n, seed=options.seed, max_tokens=MAX_TOKENS, first=list(whole),
+        yardstick=replace(yardstick, judges=tuple(judges), real=()),
+    )  # fmt: skip
+    return measured_cell(Cell(None, 1.0, 0.0, 0.0), SampleSet(samples), bench)
+
+
+def cells_of(row: Row) -> Sequence[str]:
+    """Figures of a line; diversity as a share of that of as many real texts."""
+    found = row.figures
+    cells = [str(found["success"]) if "success" in found else "-"]
+    spread = found.get("diversity")
+    cells.append(f"{spread.value / spread.perfect:.2f}" if spread and spread.perfect else "-")
+    return [*cells, *(f"{found[name].value:.2f}" if name in found else "-" for name in
+                      ("typical", "pressure", "p95", "frontier"))]  # fmt: skip
+
+
+def main() -> None:
+    """Sweep every expression along every axis."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    Options.add_to(parser)
+    given = parser.parse_args()
+    options = Options(given.n, given.p95, given.seed)
+    tasks = [(expression, part) for expression in EXPRESSIONS for part in PARTS]
+    lines = [line for lines in shared_out(rows_of, tasks, options) for line in lines]
+    body = (
+        f"{options.n} samples a cell, at dose 1, radius 0 and temperature 1 where nothing else is said. Success by the "
+        "oracle, all concepts at once, with its 95 % interval; diversity is the Vendi score of order 1 of the "
+        "successful texts' words as a share of that of as many real ones; typical the share in the central nine tenths "
+        "of real texts (a perfect sampler has 0.9); pressure in nats a token, mean and the texts' own 95th percentile; "
+        "the frontier is the harmonic mean of the three, each as a share of what real texts show. Pressure is that of "
+        "the shift alone, at temperature 1 along the texts that were drawn. `prompt only` goes on from the first third "
+        "of a real text that has what is asked for; the rest alone is judged, the whole for its form.\n\n"
+        + table(
+            ["expression", "", "success", "diversity", "typical", "pressure", "p95", "frontier"],
+            [(expression, name, *cells_of(row)) for expression, name, row in lines],
+        )
+    )
+    write("radius", "What a radius buys", body, seed=given.seed)
+
+
+if __name__ == "__main__":
+    main()
