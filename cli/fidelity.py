@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from steer.figures.judges import Judge
     from steer.figures.references import Reference
 
-FEWEST = 20
-"""Entries that say anything about shares."""
-
 Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, such as "waterfall".')]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries: rare events need thousands.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Repeats a run.")]
@@ -61,6 +58,8 @@ def command(
     from steer.expression import parse
 
     parse(expression)
+    from steer.figures.faithful import FEWEST, fidelity
+
     whole(n, "-n", low=FEWEST)
     whole(seed, "--seed", high=MAX_SEED)
     if output is None and (force or resume):
@@ -71,7 +70,6 @@ def command(
         progress("starting")
         world, conditions = _world(reference, given or [], seed)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from steer.figures.faithful import fidelity
         from steer.point import compose
         from steer.sampler import sample
 

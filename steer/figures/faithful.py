@@ -18,7 +18,8 @@ from steer.samples import SampleSet
 from vectors.checks import shown
 from vectors.errors import InputError
 
-_FEWEST = 20  # texts that have what is given: fewer say nothing
+FEWEST = 20
+"""Texts that have what is given, at least: fewer say nothing about shares."""
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,10 @@ def fidelity(
     ]
     cut = len(texts) - len(whole)
     readings = [each for each in map(reference.read, whole) if holds(each, given)]
-    if len(readings) < _FEWEST:
+    if len(readings) < FEWEST:
         left = f" ({cut} that were cut left out)" if cut else ""
         raise InputError(
-            f"{len(readings)} of {len(texts)} texts{left} have {shown(dict(given))}, {_FEWEST} are needed: sample more"
+            f"{len(readings)} of {len(texts)} texts{left} have {shown(dict(given))}, {FEWEST} are needed: sample more"
             f"{', or longer' if cut else ''}, or steer harder"
         )
     there = [name for name in chosen if any(name in each for each in readings)]

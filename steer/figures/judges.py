@@ -10,8 +10,8 @@ from steer.figures.intervals import rate
 from steer.figures.references import Reference
 from vectors.almanac import oracle
 from vectors.almanac.concepts import CONCEPTS
-from vectors.checks import number, shown, whole
-from vectors.contrast import shuffled
+from vectors.checks import shown, whole
+from vectors.contrast import check_share, shuffled
 from vectors.errors import InputError
 
 _FEWEST = 8  # held-out texts of each kind: fewer say nothing about a judge
@@ -121,9 +121,7 @@ class ClassifierJudge:
         self, name: str, positive: Sequence[str], background: Sequence[str], *, held_out: float = 0.25, seed: int = 0
     ) -> None:
         self.name = name
-        share = number(held_out, "held_out")
-        if not 0.0 < share < 1.0:
-            raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
+        share = check_share(held_out)
         sides = [_split(side, share, whole(seed, "seed")) for side in (set(positive), set(background) - set(positive))]
         for kind, (fit, kept) in zip(("positive", "background"), sides, strict=True):
             if min(len(fit), len(kept)) < _FEWEST:
