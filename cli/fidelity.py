@@ -56,11 +56,10 @@ def command(
     other models give --reference, real texts with an attribute in each column, and --given.
     """
     from steer.expression import parse
+    from steer.figures.figure import FEWEST_COUNTED
 
     parse(expression)
-    from steer.figures.faithful import FEWEST, fidelity
-
-    whole(n, "-n", low=FEWEST)
+    whole(n, "-n", low=FEWEST_COUNTED)
     whole(seed, "--seed", high=MAX_SEED)
     if output is None and (force or resume):
         raise InputError("--force and --resume are about a file of samples: name it with -o")
@@ -70,6 +69,7 @@ def command(
         progress("starting")
         world, conditions = _world(reference, given or [], seed)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        from steer.figures.faithful import fidelity
         from steer.point import compose
         from steer.sampler import sample
 

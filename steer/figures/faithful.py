@@ -10,16 +10,13 @@ import numpy as np
 
 from steer.figures.chance import of_rate, of_two_rates
 from steer.figures.distance import jensen_shannon, measured, total_variation
-from steer.figures.figure import Figure
+from steer.figures.figure import FEWEST_COUNTED, Figure
 from steer.figures.intervals import CONFIDENCE, rate
 from steer.figures.references import Almanac, Reading, Reference, holds, steered
 from steer.figures.statistic import texts_of
 from steer.samples import SampleSet
 from vectors.checks import shown
 from vectors.errors import InputError
-
-FEWEST = 20
-"""Texts that have what is given, at least: fewer say nothing about shares."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +167,11 @@ def fidelity(
     ]
     cut = len(texts) - len(whole)
     readings = [each for each in map(reference.read, whole) if holds(each, given)]
-    if len(readings) < FEWEST:
+    if len(readings) < FEWEST_COUNTED:
         left = f" ({cut} that were cut left out)" if cut else ""
         raise InputError(
-            f"{len(readings)} of {len(texts)} texts{left} have {shown(dict(given))}, {FEWEST} are needed: sample more"
-            f"{', or longer' if cut else ''}, or steer harder"
+            f"{len(readings)} of {len(texts)} texts{left} have {shown(dict(given))}, {FEWEST_COUNTED} are needed: "
+            f"sample more{', or longer' if cut else ''}, or steer harder"
         )
     there = [name for name in chosen if any(name in each for each in readings)]
     found = tuple(_attribute(name, readings, reference, given, seed=seed) for name in there)

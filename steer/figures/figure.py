@@ -7,6 +7,9 @@ from typing import Any
 from vectors.checks import number, whole
 from vectors.errors import InputError
 
+FEWEST_COUNTED = 20
+"""Texts that shares are counted in, at least: fewer say nothing about them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
