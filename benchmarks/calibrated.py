@@ -1,11 +1,12 @@
 """Calibrated sampling: does its distance from the truth fall to the noise floor, and when does it pay?
 
-`python benchmarks/calibrated.py -n 2048`
+`python benchmarks/calibrated.py -n 8192`
 """
 
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from harness import Options, embedded, shared_out
@@ -13,7 +14,8 @@ from report import table, write
 
 import steer
 from steer.figures.faithful import fidelity
-from steer.figures.judges import judges_of
+from steer.figures.figure import FEWEST_COUNTED
+from steer.figures.judges import Judge, judges_of
 from steer.figures.references import Almanac, steered
 from steer.proposals import drawn_by_weight, weigh
 from steer.samples import SampleSet
@@ -26,7 +28,9 @@ RUNS = (
 )  # fmt: skip
 SIZES = (50, 100, 200, 400)
 BASE = "(the base model)"
+PARTS = (1 / 16, 1 / 4, 1)
 _DRAWS = 8  # of a set of calibrated texts: one alone is noisy
+_COPIES = 20_000  # texts drawn by weight with repetition stand for the weighed shares themselves
 Task = tuple[str, float]
 Made = tuple[str, float, SampleSet, float]
 
@@ -61,6 +65,23 @@ def calibrated(run: SampleSet, weights: np.ndarray, given: dict[str, object], si
     return shown((float(np.mean([tv for tv, _ in pairs])), float(np.mean([floor for _, floor in pairs]))))
 
 
+def parts_of(n: int) -> list[int]:
+    """Numbers of proposals at which the distance is shown."""
+    return [max(64, int(part * n)) for part in PARTS]
+
+
+def weighed(run: SampleSet, judges: Sequence[Judge], given: dict[str, object], count: int) -> str:
+    """The distance of the weighed shares of the first proposals, beside that of as many true texts as their ESS."""
+    some = list(run)[:count]
+    weights, found = weigh(some, judges)
+    if found.ess < FEWEST_COUNTED:
+        return f"-, {found.ess:.0f}"
+    taken = np.random.default_rng(0).choice(len(some), _COPIES, p=weights)
+    shares = distance([replace(some[place], index=index) for index, place in enumerate(taken)], given)[0]
+    accepted = [sample for sample, weight in zip(some, weights, strict=True) if weight > 0]
+    return f"{shown((shares, distance(accepted[: int(found.ess)], given)[1]))}, {found.ess:.0f}"
+
+
 def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]:
     """One expression: what its weights are worth, what that costs, and how near the truth it comes."""
     expression, radius, run, seconds = made
@@ -76,6 +97,16 @@ def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]
         f"{found.ess / seconds / rejection:.1f}", f"{found.worth / seconds / rejection:.1f}", own,
         *(f"{shown(distance(run[:size], given))} / {calibrated(run, weights, given, size)}" for size in SIZES),
     )  # fmt: skip
+
+
+def growth_of(made: Made) -> Sequence[object]:
+    """One expression: how its distance falls with the number of proposals, steered and weighed."""
+    expression, radius, run, _ = made
+    given = steered(run[0].doses)[0]
+    judges = judges_of(Almanac(), given)
+    counts = parts_of(len(run))
+    steered_texts = (shown(distance(run[:count], given)) for count in counts)
+    return expression, radius, *steered_texts, *(weighed(run, judges, given, count) for count in counts)
 
 
 def main() -> None:
@@ -99,6 +130,18 @@ def main() -> None:
         "and in brackets how many times that of a perfect sampler with as many texts it is: of the base model's own "
         f"accepted texts among {options.n} and their number, then of so many texts steered / calibrated (mean over "
         f"{_DRAWS} draws).\n\n" + table(heads, [row_of(each, base, base_seconds) for each in runs])
+    )
+    counts = parts_of(options.n)
+    heads = (
+        "expression",
+        "radius",
+        *(f"{count} steered" for count in counts),
+        *(f"{count} weighed" for count in counts),
+    )
+    body += (
+        "\n\nThe same distance as proposals grow: of all texts as they were steered, and of the shares that their "
+        "weights give, then in brackets how many times that of a perfect sampler with as many texts as their ESS, and "
+        "the ESS.\n\n" + table(heads, [growth_of(each) for each in runs])
     )
     write("calibrated", "Calibrated sampling", body, seed=given.seed)
 

@@ -61,10 +61,8 @@ def plot_radius(sweep: "Sweep", path: str | Path, *, theme: str = "light", force
                 panel.set_ylim(limits[0] - 0.02, limits[1] + 0.02)
         for panel in axes[-1]:
             panel.set_xlabel("radius")
-        note = "" if suggested is None else f"   |   suggested radius {suggested:g} (dashed)"
-        figure.suptitle(
-            f"{sweep.grid.expression}   |   {sweep.grid.n} samples a cell{note}", fontsize=10, parse_math=False
-        )
+        note = "" if suggested is None else f"; dashed: suggested radius {suggested:g}"
+        _title(figure, sweep, f"bands: 95 %; dotted: real texts{note}")
     return Path(path)
 
 
@@ -101,8 +99,14 @@ def plot_plane(sweep: "Sweep", path: str | Path, *, theme: str = "light", force:
         panel.set_xlabel("success")
         panel.set_ylabel(_label([row for _, rows in lines for row in rows], "diversity", DIVERSITY))
         panel.legend(frameon=False)
-        figure.suptitle(f"{sweep.grid.expression}   |   {sweep.grid.n} samples a cell", fontsize=10, parse_math=False)
+        _title(figure, sweep, "bars: 95 %")
     return Path(path)
+
+
+def _title(figure: Any, sweep: "Sweep", key: str) -> None:
+    """What was swept, and below it what the marks mean."""
+    title = f"{sweep.grid.expression}   |   {sweep.grid.n} samples a cell\n{key}"
+    figure.suptitle(title, fontsize=10, parse_math=False)
 
 
 def _drawn(row: Row, name: str) -> Figure:
