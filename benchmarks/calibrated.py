@@ -1,6 +1,6 @@
 """Calibrated sampling: does its distance from the truth fall to the noise floor, and when does it pay?
 
-`python benchmarks/calibrated.py -n 8192`
+`python benchmarks/calibrated.py -n 4096`
 """
 
 import argparse
@@ -30,7 +30,7 @@ SIZES = (50, 100, 200, 400)
 BASE = "(the base model)"
 PARTS = (1 / 16, 1 / 4, 1)
 _DRAWS = 8  # of a set of calibrated texts: one alone is noisy
-_COPIES = 20_000  # texts drawn by weight with repetition stand for the weighed shares themselves
+_COPIES = 4000  # texts drawn by weight with repetition stand for the weighed shares themselves
 Task = tuple[str, float]
 Made = tuple[str, float, SampleSet, float]
 

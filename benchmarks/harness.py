@@ -15,7 +15,7 @@ import torch
 import vectors
 from vectors.almanac import oracle
 from vectors.almanac.concepts import CONCEPTS, Texts, collect
-from vectors.decode import Settings
+from vectors.drawing import Settings
 from vectors.model import ResidualModel
 from vectors.pilot import Pilot, pilot, wilson
 
@@ -64,7 +64,7 @@ class Cell:
 def embedded() -> ResidualModel:
     """The model, once a process, on one core: the work is shared out over processes."""
     torch.set_num_threads(1)
-    return vectors.load_model()
+    return vectors.load_model(dtype="float32")
 
 
 @cache

@@ -11,7 +11,7 @@ import steer
 import vectors
 from vectors.almanac import world
 from vectors.almanac.concepts import CONCEPTS
-from vectors.decode import Settings
+from vectors.drawing import Settings
 from vectors.pilot import Pilot, pilot
 
 DOSES = (0.75, 1.0, 1.25, 1.5)

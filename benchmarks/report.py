@@ -28,9 +28,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def write(name: str, title: str, body: str, *, seed: int) -> None:
-    """Replace the section `name` of RESULTS.md, or add it at the end, and print it."""
-    stamp = f"{datetime.now(UTC):%Y-%m-%d}, seed {seed}, {machine()}."
+def write(name: str, title: str, body: str, *, seed: int, on: str | None = None) -> None:
+    """Replace the section `name` of RESULTS.md, or add it at the end, and print it; measured here, or `on` another."""
+    stamp = f"{datetime.now(UTC):%Y-%m-%d}, seed {seed}, {on or machine()}."
     section = f"<!-- {name} -->\n## {title}\n\n{stamp}\n\n{body.strip()}\n<!-- /{name} -->"
     print(section)
     old = RESULTS.read_text() if RESULTS.exists() else "# Results\n"

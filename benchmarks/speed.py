@@ -11,7 +11,8 @@ from transformers import GenerationConfig
 
 import steer
 import vectors
-from vectors.decode import Settings, decode
+from vectors.decode import decode
+from vectors.drawing import Settings
 from vectors.model import EMBEDDED
 
 
@@ -49,14 +50,14 @@ def main() -> None:
         return run
 
     def decoding() -> int:
-        rows = steer.perturb(point, options.batch, 0.5, seed=options.seed)
         done = decode(
             model,
-            rows,
+            None,
             prefix=model.start_ids(),
             settings=Settings(max_tokens=options.tokens),
             seed=options.seed,
             indices=range(options.batch),
+            batch_size=options.batch,
         )
         return sum(len(one.tokens) for one in done)
 
@@ -82,7 +83,7 @@ def main() -> None:
         "steer.sample, radius 0.5 (a direction a row), costs included": ours(0.5),
         "steer.sample, radius 0, costs included": ours(0.0),
         "steer.sample, no steering, costs included": ours(None),
-        "its decode loop alone, radius 0.5, all positions shifted": decoding,
+        "its decode loop alone, no steering": decoding,
         "Hugging Face generate, no steering": generate,
         "TransformerLens generate, no steering": lens,
     }

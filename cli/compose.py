@@ -30,7 +30,12 @@ Positions = Annotated[
     str | None,
     typer.Option(metavar="WHICH", help="Steer bos, all, generated or not-bos.  [default: as the concepts were made]"),
 ]
-BatchSize = Annotated[int, typer.Option(metavar="N", help="Entries sampled together; changes only the speed.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Entries sampled together; changes only the speed.  [default: what suits the device]"
+    ),
+]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also append each to this JSONL.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace FILE.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with FILE: only what is missing is sampled.")]
@@ -48,7 +53,7 @@ def command(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     positions: Positions = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -68,7 +73,8 @@ def command(
     text = read_stdin("an expression").strip() if expression == "-" else expression
     parse(text)  # what is wrong with it is said before anything slow
     whole(n, "-n", low=1)
-    whole(batch_size, "--batch-size", low=1, high=MAX_BATCH)
+    if batch_size is not None:
+        whole(batch_size, "--batch-size", low=1, high=MAX_BATCH)
     if number(radius, "--radius") < 0.0:
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
     _check_text(prompt)
@@ -78,7 +84,7 @@ def command(
     seed = _seed(seed, output, mode)
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
-        from vectors.decode import Settings
+        from vectors.drawing import Settings
 
         settings = Settings(
             max_tokens=max_tokens,
@@ -142,6 +148,8 @@ def command(
                 note(f"to go on, repeat the command with --resume --seed {seed}{instead}")
             raise
         progress.clear()
+        if turns.stopped:
+            note(f"note: {turns.stopped} texts were stopped where logits were not finite: lower the doses")
         if output is not None:
             note(f"{turns.count} samples are in {shown(output)}")
 
@@ -152,7 +160,7 @@ class Turns:
     def __init__(self, n: int, done: frozenset[int], as_json: bool, file: "SampleFile | None", progress: Progress):
         self.n, self.done, self.as_json, self.file, self.progress = n, done, as_json, file, progress
         self.count = sum(index < n for index in done)
-        self.turn = 0
+        self.turn = self.stopped = 0
         self.waiting: dict[int, Sample] = {}
         self.heard = True
 
@@ -167,6 +175,7 @@ class Turns:
             self.file.append(sample)
         self.waiting[sample.index] = sample
         self.count += 1
+        self.stopped += sample.finish == "not-finite"
         while self.turn in self.waiting or self.turn in self.done:
             if self.turn in self.waiting:
                 self._print(self.waiting.pop(self.turn))

@@ -119,6 +119,8 @@ def entry(sample: "Sample") -> str:
     ]
     if sample.finish == "length":
         parts.append(f"cut at {len(sample.tokens)} tokens")
+    elif sample.finish == "not-finite":
+        parts.append(f"stopped at {len(sample.tokens)} tokens: logits not finite")
     lines = [parts[0]]
     for part in parts[1:]:
         if len(lines[-1]) + len(rule) + len(part) <= columns:

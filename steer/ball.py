@@ -1,84 +1,239 @@
 """From a steering point and a radius to one direction per sample: doses as asked, everything else searched."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from steer.point import SteeringPoint
 from vectors.checks import MAX_SEED, number, shown, whole
 from vectors.errors import InputError
 from vectors.randomness import Stream, rng
+from vectors.spread import Spread
 
-GEOMETRIES = ("shell", "cap")
+GEOMETRIES = ("shell", "cap", "natural")
 MAX_RADIUS = 1e6
 _MAX_DRAWS = 100
+_PART = 1 << 32  # added to the layer: blocks of directions draw from streams of their own
 _Rows = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The shifts of many samples at one layer, as a centre and few directions: sample `i` is `row(i)`.
+
+    Attributes:
+        centre: what all have in common, "d_model".
+        basis: the directions searched, "rank d_model".
+        coefficients: how far each sample goes along each of them, "n rank".
+    """
+
+    centre: Float64[Tensor, " d_model"]
+    basis: Float64[Tensor, "rank d_model"]
+    coefficients: Float64[Tensor, "n rank"]
+
+    def row(self, index: int) -> Float32[Tensor, " d_model"]:
+        """Return the shift of one sample."""
+        return (self.centre + self.coefficients[index] @ self.basis).float()
+
+    def rows(self) -> Float32[Tensor, "n d_model"]:
+        """Return the shifts of all."""
+        return (self.centre + self.coefficients @ self.basis).float()
+
+
 def perturb(
-    point: SteeringPoint, n: int, radius: float, *, seed: int, start: int = 0, geometry: str = "shell"
+    point: SteeringPoint,
+    n: int,
+    radius: float,
+    *,
+    seed: int,
+    start: int = 0,
+    geometry: str = "shell",
+    spread: Mapping[int, Spread] | None = None,
+    coordinated: bool = False,
 ) -> dict[int, Float32[Tensor, "n d_model"]]:
     """Return, for each steered layer, the shifts of samples `start` to `start + n - 1`.
 
     Row `i` is a pure function of the point, the radius, the geometry, the seed and the sample's own index, whatever
-    `n` is. With `w` of length one and orthogonal to every concept at the layer, independent between layers: `shell`
-    gives `delta + r |delta| w`: every dose stays exactly as asked, the length grows to `sqrt(1 + r^2) |delta|`;
-    `cap` gives the same direction at the point's own length, a rotation by `arctan r`: all doses shrink by `1 /
-    sqrt(1 + r^2)`. A radius of 0 gives copies of the point, bit for bit. The radius is relative, so the ball around a
-    zero point is zero as well.
+    `n` is. With `w` of length one and orthogonal to every concept at the layer, independent between layers:
+
+    - `shell` gives `delta + r |delta| w`: every dose stays exactly as asked, the length grows to
+      `sqrt(1 + r^2) |delta|`; `w` is uniform on its sphere;
+    - `cap` gives the same direction at the point's own length, a rotation by `arctan r`: all doses shrink by
+      `1 / sqrt(1 + r^2)`;
+    - `natural` is a shell whose `w` has the covariance of natural activations, `spread[layer]`, before the concepts are
+      projected out and its length is made one.
+
+    A radius of 0 gives copies of the point, bit for bit. The radius is relative, so the ball around a zero point is
+    zero as well. `coordinated` draws the directions in blocks, of as many as there are dimensions, that lie at right
+    angles to each other before they are projected: each by itself is distributed as before, and together they cover
+    the ball more evenly.
 
     Raises:
         InputError: when `n < 1`, the radius is negative or not finite, the seed or start is not whole and
-            non-negative, the geometry is unknown, or the concepts span the whole space and leave nothing to search.
+            non-negative, the geometry is unknown or lacks its spread, or the concepts span the whole space and leave
+            nothing to search.
     """
     count = whole(n, "n", low=1)
     first = whole(start, "start", high=MAX_SEED)
     key = whole(seed, "seed", high=MAX_SEED)
     whole(first + count - 1, "start + n - 1", high=MAX_SEED)
-    r = number(radius, "radius")
-    if not 0.0 <= r <= MAX_RADIUS:
-        raise InputError(
-            f"radius is {r:g}: give a number from 0 (every sample the same) to {MAX_RADIUS:g}, such as 0.5"
-        )
-    if geometry not in GEOMETRIES:
-        raise InputError(f"geometry is {shown(geometry)}: choose from {', '.join(GEOMETRIES)}")
+    r = check_radius(radius)
+    check_geometry(point, geometry, spread)
     result = {}
     for layer, delta in point.deltas.items():
         if r == 0.0:
             result[layer] = delta.expand(count, -1).clone()
             continue
-        basis: _Rows = point.span(layer).numpy()
-        if len(basis) >= len(delta):
-            raise InputError(
-                f"the {len(basis)} concepts at layer {layer} span all its {len(delta)} dimensions: "
-                "use radius 0 or fewer concepts"
-            )
-        centre = delta.double().numpy()
-        length = math.sqrt(float((centre * centre).sum()))
-        shrink = 1.0 / math.hypot(1.0, r) if geometry == "cap" else 1.0
-        rows = [(centre + r * length * _outward(basis, key, first + i, layer)) * shrink for i in range(count)]
-        result[layer] = torch.from_numpy(np.stack(rows)).to(torch.float32)
-        if not bool(torch.isfinite(result[layer]).all()):
-            raise InputError(f"radius {r:g} overflows float32 at layer {layer}: use a smaller one")
+        centre, length, shrink = _centre(delta, r, geometry)
+        basis = _basis(point, layer)
+        shape = spread[layer] if spread is not None and geometry == "natural" else None
+        drawn = _Direction(basis, shape, key, layer, coordinated)
+        rows = [(centre + r * length * drawn(first + i)) * shrink for i in range(count)]
+        result[layer] = _float32(np.stack(rows), r, layer)
     return result
 
 
-def _outward(basis: _Rows, seed: int, index: int, layer: int) -> _Rows:
-    """Draw the unit direction of one sample, uniform on the sphere orthogonal to the basis rows."""
-    generator = rng(seed, index, Stream.DIRECTION, part=layer)
-    for _ in range(_MAX_DRAWS):
-        drawn: _Rows = generator.standard_normal(basis.shape[1])
-        rest = _projected_out(basis, drawn)
-        length = math.sqrt(float((rest * rest).sum()))
-        # so short a rest is mostly rounding error: draw again
-        if length > 1e-6 * math.sqrt(float((drawn * drawn).sum())):
-            rest = _projected_out(basis, rest / length)
-            unit: _Rows = rest / math.sqrt(float((rest * rest).sum()))
-            return unit
-    raise InputError(f"found no direction orthogonal to the concepts at layer {layer}: use radius 0 or fewer concepts")
+def low_rank(
+    point: SteeringPoint,
+    n: int,
+    radius: float,
+    *,
+    rank: int,
+    seed: int,
+    geometry: str = "shell",
+    spread: Mapping[int, Spread] | None = None,
+) -> dict[int, LowRank]:
+    """Return shifts as `perturb` does, but all of them within `rank` directions that the seed chooses.
+
+    However many samples there are, `rank + 1` vectors a layer hold them. Of a `natural` geometry the directions are
+    the ones that activations vary along most.
+
+    Raises:
+        InputError: as `perturb`, or more directions than there are beside the concepts.
+    """
+    count, key, r = whole(n, "n", low=1), whole(seed, "seed", high=MAX_SEED), check_radius(radius)
+    check_geometry(point, geometry, spread)
+    result = {}
+    for layer, delta in point.deltas.items():
+        centre, length, shrink = _centre(delta, r, geometry)
+        concepts = _basis(point, layer)
+        most = len(delta) - len(concepts)
+        shape = spread[layer] if spread is not None and geometry == "natural" else None
+        if shape is not None:
+            most = min(most, len(shape.basis))
+        size = whole(rank, "rank", low=1, high=most)
+        free = _Direction(concepts, None, key, layer, coordinated=True)
+        rows = shape.basis.numpy()[:size] if shape is not None else np.stack([free(i) for i in range(size)])
+        rows = np.stack([_projected_out(concepts, row) for row in rows])
+        widths = np.ones(size) if shape is None else shape.deviations.numpy()[:size]
+        white = np.stack([rng(key, i, Stream.DIRECTION, part=layer).standard_normal(size) for i in range(count)])
+        coefficients = white * widths
+        lengths = np.sqrt(((coefficients @ rows) ** 2).sum(axis=1, keepdims=True))
+        coefficients *= r * length * shrink / lengths
+        result[layer] = LowRank(*(torch.from_numpy(part) for part in (centre * shrink, rows, coefficients)))
+    return result
+
+
+def check_radius(radius: float) -> float:
+    """Return a radius that can be used.
+
+    Raises:
+        InputError: a negative or huge one, or no number.
+    """
+    r = number(radius, "radius")
+    if not 0.0 <= r <= MAX_RADIUS:
+        raise InputError(
+            f"radius is {r:g}: give a number from 0 (every sample the same) to {MAX_RADIUS:g}, such as 0.5"
+        )
+    return r
+
+
+def check_geometry(point: SteeringPoint, geometry: str, spread: Mapping[int, Spread] | None) -> str:
+    """Return the name of a geometry if it is one, and if what it needs is there.
+
+    Raises:
+        InputError: an unknown one, or `natural` without the spread of a layer.
+    """
+    if geometry not in GEOMETRIES:
+        raise InputError(f"geometry is {shown(geometry)}: choose from {', '.join(GEOMETRIES)}")
+    for layer in point.deltas if geometry == "natural" else ():
+        if spread is None or layer not in spread:
+            raise InputError(f"geometry 'natural' needs the spread of activations at layer {layer}: give spread=")
+    return geometry
+
+
+def _centre(delta: Tensor, r: float, geometry: str) -> tuple[_Rows, float, float]:
+    """The point in float64, its length, and by what a cap shrinks everything."""
+    centre = delta.double().numpy()
+    shrink = 1.0 / math.hypot(1.0, r) if geometry == "cap" else 1.0
+    return centre, math.sqrt(float((centre * centre).sum())), shrink
+
+
+def _basis(point: SteeringPoint, layer: int) -> _Rows:
+    basis: _Rows = point.span(layer).numpy()
+    if len(basis) >= basis.shape[1]:
+        raise InputError(
+            f"the {len(basis)} concepts at layer {layer} span all its {basis.shape[1]} dimensions: "
+            "use radius 0 or fewer concepts"
+        )
+    return basis
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """Draws the unit direction of one sample, orthogonal to the basis rows."""
+
+    basis: _Rows
+    shape: Spread | None
+    seed: int
+    layer: int
+    coordinated: bool
+
+    def __call__(self, index: int) -> _Rows:
+        width = self.basis.shape[1]
+        generator = rng(self.seed, index, Stream.DIRECTION, part=self.layer)
+        for attempt in range(_MAX_DRAWS):
+            if self.coordinated and not attempt:
+                drawn = _block(self.seed, index // width, self.layer, width)[index % width]
+            else:
+                drawn = generator.standard_normal(width)
+            if self.shape is not None:
+                drawn = self.shape.coloured(torch.from_numpy(drawn)[None])[0].numpy()
+            rest = _projected_out(self.basis, drawn)
+            length = math.sqrt(float((rest * rest).sum()))
+            # so short a rest is mostly rounding error: draw again
+            if length > 1e-6 * math.sqrt(float((drawn * drawn).sum())):
+                rest = _projected_out(self.basis, rest / length)
+                unit: _Rows = rest / math.sqrt(float((rest * rest).sum()))
+                return unit
+        raise InputError(
+            f"found no direction orthogonal to the concepts at layer {self.layer}: use radius 0 or fewer concepts"
+        )
+
+
+@lru_cache(maxsize=8)
+def _block(seed: int, block: int, layer: int, width: int) -> _Rows:
+    """Return as many directions as there are dimensions, uniform each, at right angles to each other.
+
+    Source: Mezzadri, "How to generate random matrices from the classical compact groups" (2007).
+    """
+    drawn = rng(seed, block, Stream.DIRECTION, part=layer + _PART).standard_normal((width, width))
+    turned, upper = np.linalg.qr(drawn)
+    rows: _Rows = (turned * np.sign(np.diag(upper))).T
+    return rows
+
+
+def _float32(rows: _Rows, r: float, layer: int) -> Float32[Tensor, "n d_model"]:
+    found = torch.from_numpy(rows).to(torch.float32)
+    if not bool(torch.isfinite(found).all()):
+        raise InputError(f"radius {r:g} overflows float32 at layer {layer}: use a smaller one")
+    return found
 
 
 def _projected_out(basis: _Rows, row: _Rows) -> _Rows:

@@ -9,7 +9,7 @@ from typing import Any
 from vectors.checks import MAX_SEED, check_utf8, number, shown, whole
 from vectors.errors import InputError
 
-FINISHES = ("eos", "length")
+FINISHES = ("eos", "length", "not-finite")
 RUN_KEYS = ("seed", "radius", "geometry", "doses", "layer", "model", "prompt", "settings")
 _PRESSURE = ("mean", "p95", "total")
 # valid inside JSON text, but able to break lines, steer a terminal or defeat UTF-8: written as \uXXXX
@@ -32,7 +32,8 @@ class Sample:
         doses: dose of every concept by name.
         layer: the steered layers.
         model: name of the model.
-        finish: `eos` (the model ended the text) or `length` (it was cut).
+        finish: `eos` (the model ended the text), `length` (it was cut) or `not-finite` (it was stopped where the next
+            token's logits were not finite numbers).
         prompt: what the text continues, empty without one.
         settings: the sampler's settings and the digests of model and vectors, plain JSON values.
 
@@ -79,7 +80,7 @@ class Sample:
         checked["pressure"] = {key: number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
         checked["doses"] = {str(name): number(dose, f"dose of {shown(name)}") for name, dose in self.doses.items()}
         if self.finish not in FINISHES:
-            raise InputError(f"finish is {shown(self.finish)}: expected {' or '.join(FINISHES)}")
+            raise InputError(f"finish is {shown(self.finish)}: expected {', '.join(FINISHES[:-1])} or {FINISHES[-1]}")
         try:
             checked["settings"] = json.loads(json.dumps(dict(self.settings), allow_nan=False))
         except (TypeError, ValueError, RecursionError) as error:

@@ -10,7 +10,8 @@ from steer.ball import perturb
 from steer.point import SteeringPoint, compose
 from steer.samples import SampleSet
 from vectors.checks import shown
-from vectors.decode import Settings, prefix_ids
+from vectors.decode import prefix_ids
+from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
 from vectors.likelihood import Cost, costs
 from vectors.model import ResidualModel

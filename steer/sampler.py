@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from steer.samplefile import SampleFile, check_output
 from steer.samples import SampleSet
 from vectors.checks import MAX_BATCH, shown, whole
 from vectors.concept import check_fits
-from vectors.decode import Finished, Settings, decode, prefix_ids
-from vectors.errors import InputError
-from vectors.likelihood import Cost, costs
+from vectors.decode import Finished, decode, prefix_ids
+from vectors.drawing import Settings
+from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 from vectors.positions import check_positions
 from vectors.residual import prove_steering
@@ -29,8 +28,6 @@ Point = SteeringPoint | str | Mapping[Any, float] | None
 """What can be switched on: a point, what `compose` takes, or nothing."""
 
 _PROPOSALS, _LEAST_PROPOSALS = 64, 4096  # at most, for each calibrated text; and for few texts
-
-_COSTED_TOGETHER = (1, 2, 4, 8, 16)  # finished rows whose cost is measured in one pass: the first come soon
 
 
 def sample(
@@ -48,7 +45,7 @@ def sample(
     top_k: int = 0,
     min_p: float = 0.0,
     positions: str | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     calibrated: bool = False,
     judges: Sequence[Judge] | None = None,
     most_proposals: int | None = None,
@@ -137,7 +134,7 @@ def stream(
     top_k: int = 0,
     min_p: float = 0.0,
     positions: str | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     skip: Collection[int] = (),
 ) -> Iterator[Sample]:
     """Yield samples as they finish, in no fixed order.
@@ -160,19 +157,21 @@ def stream(
         min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
         positions: which positions are shifted: `bos` (the start token's), `all`, `generated` or `not-bos`; by default
             those that the concepts were made for.
-        batch_size: samples decoded together.
+        batch_size: samples decoded together, halved where memory runs out; by default what suits the device.
         skip: indices that are not to be sampled.
 
     Raises:
         InputError: an argument outside its range, or an expression that cannot be composed.
-        ModelError: logits that are not finite, or no prompt for a model without a start token.
+        ModelError: logits that are finite in no text, no memory for a single one, or no prompt for a model without a
+            start token.
         VectorError: a vector of another model.
         UnsteeredError: a shift that does not reach the logits; no text is returned then.
     """
     composed = composed_of(point, model)
     settings = settings_of(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
     check_positions(settings.positions, bos=model.bos_id is not None)
-    whole(batch_size, "batch_size", low=1, high=MAX_BATCH)
+    if batch_size is not None:
+        whole(batch_size, "batch_size", low=1, high=MAX_BATCH)
     perturb(composed, 1, radius, seed=seed, geometry=geometry)  # refuses a bad radius before anything is sampled
     prefix = prefix_ids(model, prompt, settings.max_tokens)
     for vector in composed.vectors:
@@ -181,68 +180,54 @@ def stream(
         prove_steering(model, layer, delta, positions=settings.positions, prefix=prefix, new=settings.max_tokens)
     run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
     wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
-    return _batches(model, composed, settings, prefix, run, wanted, batch_size)
+    return _decoded(model, composed, settings, prefix, run, wanted, batch_size)
 
 
-def _batches(
+def _decoded(
     model: ResidualModel,
     point: SteeringPoint,
     settings: Settings,
     prefix: list[int],
     run: dict[str, Any],
     wanted: Iterator[int],
-    batch_size: int,
+    batch_size: int | None,
 ) -> Iterator[Sample]:
-    while indices := list(islice(wanted, batch_size)):
-        shape = {"seed": run["seed"], "geometry": run["geometry"]}
+    shape = {"seed": run["seed"], "geometry": run["geometry"]}
+    broken = whole_texts = 0
+
+    def shifts(indices: Sequence[int]) -> dict[int, Tensor]:
         rows = [perturb(point, 1, run["radius"], start=index, **shape) for index in indices]
-        deltas = {layer: torch.cat([row[layer] for row in rows]).to(model.device) for layer in point.layers}
-        done = decode(model, deltas, prefix=prefix, settings=settings, seed=run["seed"], indices=indices)
+        return {layer: torch.cat([row[layer] for row in rows]) for layer in point.layers}
 
-        def costed(some: list[Finished], deltas: Mapping[int, Tensor] = deltas) -> Iterator[tuple[Finished, Cost]]:
-            picked = {layer: delta[[finished.row for finished in some]] for layer, delta in deltas.items()}
-            tokens = [finished.tokens for finished in some]
-            found = costs(model, picked, prefix=prefix, generated=tokens, positions=settings.positions)
-            return zip(some, found, strict=True)
-
-        for finished, cost in _in_groups(done, costed):
-            yield _sample(model, indices[finished.row], prefix, finished, cost, run)
-
-
-def _in_groups(
-    done: Iterator[Finished], costed: Callable[[list[Finished]], Iterator[tuple[Finished, Cost]]]
-) -> Iterator[tuple[Finished, Cost]]:
-    """Cost finished rows together, in groups that grow; what is finished is not lost when the decoding breaks off."""
-    sizes = chain(_COSTED_TOGETHER, repeat(_COSTED_TOGETHER[-1]))
-    size, some = next(sizes), list[Finished]()
-    try:
-        for finished in done:
-            some.append(finished)
-            if len(some) == size:
-                ready = list(costed(some))
-                size, some = next(sizes), []
-                yield from ready
-    except (Exception, KeyboardInterrupt):
-        if some:
-            yield from costed(some)
-        raise
-    if some:
-        yield from costed(some)
+    for finished in decode(
+        model,
+        shifts if point.layers else None,
+        prefix=prefix,
+        settings=settings,
+        seed=run["seed"],
+        indices=wanted,
+        batch_size=batch_size,
+    ):
+        broken += finished.finish == "not-finite"
+        whole_texts += finished.finish != "not-finite"
+        yield _sample(model, prefix, finished, run)
+    if broken and not whole_texts:
+        raise ModelError(
+            "the model's logits are not finite under this shift, in every text: lower the doses, or load it in float32"
+        )
 
 
-def _sample(
-    model: ResidualModel, index: int, prefix: list[int], finished: Finished, cost: Cost, run: dict[str, Any]
-) -> Sample:
+def _sample(model: ResidualModel, prefix: list[int], finished: Finished, run: dict[str, Any]) -> Sample:
     # decoded with what it continues: some tokenizers drop the blank before a text's first word
     before, whole_text = model.decode(prefix), model.decode([*prefix, *finished.tokens])
     joined = whole_text.startswith(before)
     return Sample(
-        index=index,
+        index=finished.index,
         text=whole_text[len(before) :] if joined else model.decode(finished.tokens),
         tokens=finished.tokens,
-        logprob_base=float(cost.logprob_base.sum()),
-        logprob_steered=float(cost.logprob_steered.sum()),
-        pressure=cost.pressure,
+        logprob_base=float(finished.cost.logprob_base.sum()),
+        logprob_steered=float(finished.cost.logprob_steered.sum()),
+        pressure=finished.cost.pressure,
         finish=finished.finish,
         **run,
     )

@@ -1,13 +1,12 @@
 """The tensor annotations of the packages are checked while the tests run."""
 
-import numpy as np
 import pytest
 import torch
 from jaxtyping import Float, TypeCheckError, jaxtyped
 from shapes import check
 from torch import Tensor
 
-from vectors.decode import Settings, draw
+from vectors.drawing import Settings, draw
 
 
 @jaxtyped(typechecker=check)
@@ -25,4 +24,4 @@ def test_shapes_and_dtypes_are_checked_and_nothing_else() -> None:
 
 def test_the_packages_are_checked() -> None:
     with pytest.raises(TypeCheckError, match="logits"):
-        draw(torch.zeros(4), np.zeros(1), Settings())
+        draw(torch.zeros(4), torch.zeros(1, dtype=torch.float64), Settings())

@@ -1,69 +1,41 @@
-"""The decode loop: a batch of rows, each with its own shift and its own random numbers, from one shared prefix."""
+"""The decode loop: texts side by side, each with its own shift and random numbers, beside their unshifted selves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache
 
-from vectors.checks import check_utf8, number, shown, whole
+from vectors.batch import Batch
+from vectors.checkpoint import brief
+from vectors.checks import check_utf8, shown
+from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
+from vectors.likelihood import Cost
 from vectors.model import ResidualModel
-from vectors.positions import check_positions, on_positions
-from vectors.randomness import Stream, rng
-from vectors.residual import shifted
 
-_DROP_SHARE = 8  # finished rows leave the batch once they are one in so many: copying the cache costs too
+_ON_CPU = 64  # rows
+_MOST = 1024  # rows on a GPU
+_SHARE = 0.6  # of its free memory that is used
+_DROP_SHARE = 8  # rows without a text leave the batch once they are one in so many: copying the cache costs too
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How tokens are drawn: the base model as it is, unless told otherwise.
-
-    Attributes:
-        max_tokens: longest text, in generated tokens.
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
-        top_k: keep so many of the likeliest tokens; 0 keeps all.
-        min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
-        positions: which positions are shifted, one of `vectors.positions.POSITIONS`.
-
-    Raises:
-        InputError: a value outside its range.
-    """
-
-    max_tokens: int = 128
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    positions: str = "all"
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        for name, low in (("max_tokens", 1), ("top_k", 0)):
-            object.__setattr__(self, name, whole(getattr(self, name), name, low=low))
-        for name in ("temperature", "top_p", "min_p"):
-            object.__setattr__(self, name, number(getattr(self, name), name))
-        if not 0 <= self.temperature <= 100:
-            raise InputError(f"temperature is {self.temperature:g}: give a number from 0 to 100, such as 1")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p:g}: give a number above 0, up to 1 (1 keeps every token)")
-        if not 0 <= self.min_p < 1:
-            raise InputError(f"min_p is {self.min_p:g}: give a number from 0 (keeps every token) to below 1")
-        check_positions(self.positions)
+Shifts = Callable[[Sequence[int]], Mapping[int, Float[Tensor, "some d_model"]]]
+"""From the indices of some samples to the shift of each of them, by layer."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """One finished row: its place in the batch, the ids it generated (the end token included), and why it ended."""
+    """One finished text: its sample's index, the ids it generated (the end token included), why it ended, its cost.
 
-    row: int
+    `finish` is `eos` (the model ended the text), `length` (it was cut) or `not-finite` (the next token's logits were).
+    """
+
+    index: int
     tokens: list[int]
     finish: str
+    cost: Cost
 
 
 def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> list[int]:
@@ -95,106 +67,76 @@ def _check_prompt(prompt: object) -> None:
     check_utf8(prompt, "the prompt")
 
 
+def rows_that_fit(model: ResidualModel, length: int, *, doubled: bool) -> int:
+    """Return how many texts of so many tokens are written side by side at best, on the model's device.
+
+    On a CPU more rows gain little; on a GPU they are nearly free until its memory is full.
+    """
+    if model.device.type != "cuda":
+        return _ON_CPU
+    config = model.hf.config.get_text_config(decoder=True)
+    wide = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kept = 2 * config.num_hidden_layers * wide * head * model.dtype.itemsize * length
+    logits = 24 * config.vocab_size  # float32, a few times over
+    free = torch.cuda.mem_get_info(model.device)[0] + _unused(model.device)
+    return int(max(1, min(_MOST, _SHARE * free / ((kept + logits) * (2 if doubled else 1)))))
+
+
+def _unused(device: torch.device) -> int:
+    """Bytes that torch has set aside and does not use."""
+    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def decode(
     model: ResidualModel,
-    deltas: Mapping[int, Float[Tensor, "rows d_model"]],
+    shifts: Shifts | None,
     *,
     prefix: Sequence[int],
     settings: Settings,
     seed: int,
-    indices: Sequence[int],
+    indices: Iterable[int],
+    batch_size: int | None = None,
 ) -> Iterator[Finished]:
-    """Yield each row as it finishes: row `r` is shifted by `deltas[layer][r]` and draws as sample `indices[r]`.
+    """Yield the text of each sample as it finishes; sample `i` is shifted by its row of `shifts([i])`.
 
     Tokens come by inverse CDF from the sample's own uniform stream, one number a step, so that a text does not depend
-    on its neighbours (matrix kernels may still round differently at another batch size).
+    on its neighbours (matrix kernels may still round differently at another batch size). Every shifted row has an
+    unshifted one beside it that reads the same tokens: what a text costs is known once it is written. A row whose text
+    is finished begins the next one.
 
     Raises:
-        ModelError: logits that are not finite.
+        ModelError: memory runs out at a single text.
+
+    Args:
+        model: the model; between two texts it is as it was.
+        shifts: what each sample is shifted by, the same layers for all; `None` shifts nothing.
+        prefix: the ids that every text starts from.
+        settings: how tokens are drawn, and at which positions texts are shifted.
+        seed: of the tokens.
+        indices: the samples.
+        batch_size: texts written side by side, halved where memory runs out; by default what fits into it.
     """
-    rows = list(range(len(indices)))
-    uniforms = np.stack([rng(seed, index, Stream.TOKEN).random(settings.max_tokens) for index in indices])
-    generated: list[list[int]] = [[] for _ in rows]
-    cache = DynamicCache(config=model.hf.config)
-
-    def forward(ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
-        # the hooks live for this forward alone: the caller runs between two yields and must find the model as it was
-        with torch.inference_mode(), shifted(model, shifts):
-            output = model.hf(input_ids=ids, past_key_values=cache, use_cache=True, **model.last_only)
-        logits: Tensor = output.logits[:, -1]
-        return logits
-
-    logits = forward(
-        torch.tensor([list(prefix)] * len(rows), device=model.device), _at_prefix(deltas, prefix, settings.positions)
-    )
-    if cache.get_seq_length() != len(prefix):
-        raise ModelError(f"model {model.name!r} keeps no key-value cache that can be used here: give another model")
-    current = {} if settings.positions == "bos" else dict(deltas)
-    for step in range(settings.max_tokens):
-        tokens = draw(logits, uniforms[rows, step], settings).tolist()
-        last = step + 1 == settings.max_tokens
-        live = []
-        for place, row in enumerate(rows):
-            if row < 0:
-                continue
-            generated[row].append(tokens[place])
-            ended = tokens[place] in model.eos_ids
-            if ended or last:
-                rows[place] = -1
-                yield Finished(row, generated[row], "eos" if ended else "length")
-            else:
-                live.append(place)
-        if not live:
-            return
-        if (len(rows) - len(live)) * _DROP_SHARE >= len(rows):
-            cache.reorder_cache(torch.LongTensor(live))  # on each layer's own device
-            rows, tokens = [rows[place] for place in live], [tokens[place] for place in live]
-            current = {layer: deltas[layer][rows] for layer in current}
-        logits = forward(torch.tensor(tokens, device=model.device)[:, None], current)
-
-
-def draw(logits: Float[Tensor, "batch vocab"], uniforms: np.ndarray, settings: Settings) -> Int[Tensor, " batch"]:
-    """Return one token a row, by inverse CDF at the row's uniform number, after temperature and truncation.
-
-    Raises:
-        ModelError: logits that are not finite.
-    """
-    if logits.device.type == "mps":
-        logits = logits.cpu()  # it knows no float64
-    if not bool(logits.isfinite().all()):
-        raise ModelError("the model's logits are not finite under this shift: lower the doses, or load it in float32")
-    if settings.temperature == 0:
-        return logits.argmax(dim=-1)
-    cdf = probabilities(logits, settings).cumsum(dim=-1)
-    target = torch.as_tensor(uniforms, device=logits.device)[:, None] * cdf[:, -1:]
-    return torch.searchsorted(cdf, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
-
-
-def probabilities(logits: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:
-    """Return what tokens are drawn from, after temperature (above 0) and truncation, not renormalised after that."""
-    below = logits.double() - logits.double().amax(dim=-1, keepdim=True)  # a tiny temperature must not overflow
-    probs = torch.softmax(below / settings.temperature, dim=-1)
-    if settings.top_k or settings.top_p < 1 or settings.min_p:
-        probs = truncate(probs, settings)
-    return probs
-
-
-def truncate(probs: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:
-    """Return `probs` with the tokens outside top-k, then top-p, then min-p set to zero, not renormalised."""
-    ranked, order = probs.sort(dim=-1, descending=True, stable=True)
-    if settings.top_k:
-        ranked[:, settings.top_k :] = 0
-    if settings.top_p < 1:
-        before = (ranked / ranked.sum(dim=-1, keepdim=True)).cumsum(dim=-1).roll(1, dims=-1)
-        before[:, 0] = 0
-        ranked = ranked.masked_fill(before >= settings.top_p, 0)
-    if settings.min_p:
-        ranked = ranked.masked_fill(ranked < settings.min_p * ranked[:, :1], 0)
-    return torch.zeros_like(probs).scatter(-1, order, ranked)
-
-
-def _at_prefix(deltas: Mapping[int, Tensor], prefix: Sequence[int], positions: str) -> dict[int, Tensor]:
-    """The shifts of the prefix's own positions."""
-    if positions == "all":
-        return dict(deltas)
-    return {layer: on_positions(delta, len(prefix), len(prefix), positions) for layer, delta in deltas.items()}
+    waiting = iter(indices)
+    rows = batch_size or rows_that_fit(model, len(prefix) + settings.max_tokens, doubled=shifts is not None)
+    while some := list(islice(waiting, rows)):
+        batch = Batch(model, len(some), shifts, prefix=prefix, settings=settings, seed=seed)
+        try:
+            batch.begin(some)
+            while batch.live:
+                for index, tokens, finish, cost in batch.advance():
+                    yield Finished(index, tokens, finish, cost)
+                if batch.free and batch.refills:
+                    batch.begin(list(islice(waiting, batch.free)))
+                if batch.free * _DROP_SHARE >= batch.rows:
+                    batch.shrink()
+        except torch.OutOfMemoryError as error:
+            # what is finished has been yielded; the others begin anew, fewer at a time
+            if (rows := len(some) // 2) == 0:
+                raise ModelError(
+                    f"model {model.name!r} runs out of memory at a single text ({brief(error)}): ask for fewer tokens, "
+                    "or give a smaller --dtype or another --device"
+                ) from error
+            waiting = chain(batch.unfinished or some, waiting)
+            del batch
+            torch.cuda.empty_cache()

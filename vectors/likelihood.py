@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from vectors.decode import Settings, probabilities
+from vectors.drawing import Settings, probabilities
 from vectors.model import ResidualModel
 from vectors.positions import on_positions
 from vectors.residual import shifted
@@ -31,12 +31,43 @@ class Cost:
 
     @property
     def pressure(self) -> dict[str, float]:
-        """Mean and 95th percentile per token, and the total over the text."""
+        """Mean and 95th percentile per token, and the total over the text; nothing for a text without tokens."""
+        if not len(self.kl):
+            return {"mean": 0.0, "p95": 0.0, "total": 0.0}
         return {
             "mean": float(self.kl.mean()),
             "p95": float(np.percentile(self.kl, 95)),
             "total": float(self.kl.sum()),
         }
+
+
+def paid(
+    steered: Float[Tensor, "rows vocab"], base: Float[Tensor, "rows vocab"] | None, tokens: Int[Tensor, " rows"]
+) -> Float[Tensor, "rows 3"]:
+    """Return, of the logits that one token a row is drawn from, its log-probabilities base and steered, and the KL.
+
+    Without `base`, nothing is shifted: the log-probabilities are the same and nothing is paid. Logits that are not
+    finite give numbers that are not.
+    """
+    chosen = tokens[:, None]
+    scores = steered.float()
+    masses, normaliser = _normalised(scores)
+    logprob = scores.gather(-1, chosen) - normaliser
+    if base is None:
+        return torch.cat([logprob, logprob, torch.zeros_like(logprob)], dim=-1)
+    other = base.float()
+    other_normaliser = _normalised(other)[1]
+    lead = (masses * (scores - other)).sum(dim=-1, keepdim=True) / masses.sum(dim=-1, keepdim=True)
+    # a difference of nothing is rounded to a little below it; what is no number stays none
+    kl = (lead - normaliser + other_normaliser).clamp(min=0)
+    return torch.cat([other.gather(-1, chosen) - other_normaliser, logprob, kl], dim=-1)
+
+
+def _normalised(scores: Float[Tensor, "rows vocab"]) -> tuple[Float[Tensor, "rows vocab"], Float[Tensor, "rows 1"]]:
+    """The exponentials beside the largest, and the logarithm of the sum of all."""
+    top = scores.amax(dim=-1, keepdim=True)
+    masses = (scores - top).exp()
+    return masses, top + masses.sum(dim=-1, keepdim=True).log()
 
 
 def costs(

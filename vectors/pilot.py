@@ -13,9 +13,9 @@ from torch import Tensor
 from vectors.checks import whole
 from vectors.concept import ConceptVector, check_fits
 from vectors.contrast import ContrastSet
-from vectors.decode import Settings, decode, prefix_ids
+from vectors.decode import decode, prefix_ids
+from vectors.drawing import Settings
 from vectors.judge import WordJudge
-from vectors.likelihood import costs
 from vectors.model import ResidualModel
 from vectors.residual import prove_steering
 
@@ -125,13 +125,16 @@ def pilot(
     seed: int,
 ) -> Pilot:
     """Return `n` prompt-free samples under one shift for all, or one for each."""
-    deltas = {layer: delta.expand(n, -1) if delta.ndim == 1 else delta}
+    rows = delta.expand(n, -1) if delta.ndim == 1 else delta
     prefix = prefix_ids(model, None, settings.max_tokens)
-    done = list(decode(model, deltas, prefix=prefix, settings=settings, seed=seed, indices=range(n)))
-    done.sort(key=lambda finished: finished.row)
-    generated = [finished.tokens for finished in done]
-    found = costs(model, deltas, prefix=prefix, generated=generated, positions=settings.positions)
-    return Pilot([model.decode(tokens) for tokens in generated], np.concatenate([cost.kl for cost in found]))
+    done = list(
+        decode(
+            model, lambda some: {layer: rows[list(some)]}, prefix=prefix, settings=settings, seed=seed, indices=range(n)
+        )
+    )
+    done.sort(key=lambda finished: finished.index)
+    texts = [model.decode(finished.tokens) for finished in done]
+    return Pilot(texts, np.concatenate([finished.cost.kl for finished in done]))
 
 
 def wilson(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float]:

@@ -27,6 +27,17 @@ def check_positions(positions: str, *, bos: bool = True) -> str:
     return positions
 
 
+def position_weights(positions: str, length: int, n_prefix: int) -> Float[Tensor, " pos"]:
+    """Return how much of a shift each of `length` positions gets, of which the first `n_prefix` were given.
+
+    >>> position_weights("generated", 4, 2).tolist()
+    [0.0, 0.0, 1.0, 1.0]
+    """
+    start, end = {"bos": (0, 1), "all": (0, length), "generated": (n_prefix, length), "not-bos": (1, length)}[positions]
+    place = torch.arange(length)
+    return ((place >= start) & (place < end)).float()
+
+
 def on_positions(
     delta: Float[Tensor, "rows d_model"], length: int, n_prefix: int, positions: str
 ) -> Float[Tensor, "rows pos d_model"]:
@@ -35,7 +46,4 @@ def on_positions(
     >>> on_positions(torch.ones(1, 1), 4, 2, "generated")[0, :, 0].tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
-    start, end = {"bos": (0, 1), "all": (0, length), "generated": (n_prefix, length), "not-bos": (1, length)}[positions]
-    place = torch.arange(length, device=delta.device)
-    mask = ((place >= start) & (place < end)).to(delta)
-    return delta[:, None, :] * mask[None, :, None]
+    return delta[:, None, :] * position_weights(positions, length, n_prefix).to(delta)[None, :, None]

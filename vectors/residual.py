@@ -60,7 +60,16 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None
     Raises:
         InputError: A layer the model does not have; a shift of another shape than above, or not finite.
     """
-    placed = {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}
+    with adding(model, {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}):
+        yield
+
+
+@contextmanager
+def adding(model: ResidualModel, placed: Mapping[int, Tensor]) -> Iterator[None]:
+    """Do what ``shifted`` does with shifts known to be good: on their block's device, neither checked nor copied.
+
+    Nothing here waits for a GPU, so that a forward inside it can be recorded.
+    """
 
     def adder(layer: int) -> Any:
         def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -186,9 +195,14 @@ def _placed(model: ResidualModel, layer: int, delta: Tensor) -> Tensor:
         raise InputError(f"shift at layer {layer} is {tuple(delta.shape)}: expected ([batch, [pos,]] {model.d_model})")
     if not bool(delta.isfinite().all()):
         raise InputError(f"shift at layer {layer} holds NaN or infinity: give finite numbers")
-    weight = next(model.blocks[layer].parameters(), None)
-    device = model.device if weight is None else weight.device
+    device = block_device(model, layer)
     return delta.to(device) if delta.requires_grad else delta.detach().clone().to(device)
+
+
+def block_device(model: ResidualModel, layer: int) -> torch.device:
+    """Return where a block's weights, and so its output, lie."""
+    weight = next(model.blocks[layer].parameters(), None)
+    return model.device if weight is None else weight.device
 
 
 def _broadcast(delta: Tensor, hidden: Tensor, layer: int) -> Tensor:

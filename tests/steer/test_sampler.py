@@ -10,8 +10,10 @@ import torch
 import steer
 from steer import sampler
 from steer.point import SteeringPoint
+from steer.record import Sample
 from vectors.concept import ConceptVector
-from vectors.decode import Settings, decode
+from vectors.decode import decode
+from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError, OutputError, UnsteeredError, VectorError
 
 
@@ -129,7 +131,7 @@ def test_the_model_is_left_as_it_was_also_after_an_exception(make_hf, make_token
 
     before = state()
     runs(model, at, radius=0.5)
-    monkeypatch.setattr("vectors.decode.draw", lambda *_: 1 / 0)
+    monkeypatch.setattr("vectors.batch.draw", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         runs(model, at, radius=0.5)
     assert torch.equal(state(), before)
@@ -246,7 +248,7 @@ def test_finished_rows_come_soon_and_what_breaks_off_gives_those_that_wait(llama
 
     def breaking(*arguments, **options):
         for finished in real(*arguments, **options):
-            taken.append(finished.row)
+            taken.append(finished.index)
             yield finished
             if len(taken) == 6:
                 raise error
@@ -260,22 +262,6 @@ def test_finished_rows_come_soon_and_what_breaks_off_gives_those_that_wait(llama
         rest.extend(found)
     assert [first.index, *(sample.index for sample in rest)] == taken
     assert {sample.text for sample in rest} <= set(runs(llama_model, at, n=40).texts)
-
-
-def test_an_interruption_while_costs_are_measured_loses_nothing(llama_model, monkeypatch):
-    at, real, calls = steer.compose({concept(llama_model): 1.0}), sampler.costs, []
-
-    def breaking(*arguments, **options):
-        calls.append(len(options["generated"]))
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(sampler, "costs", breaking)
-    found = []
-    with pytest.raises(KeyboardInterrupt):
-        found.extend(sampler.stream(llama_model, at, n=40, max_tokens=16, seed=5))
-    assert len(found) == sum(calls[:2]) + calls[3] and calls[3] >= calls[2]
 
 
 def test_a_shift_too_small_for_the_dtype_is_refused(make_hf, make_tokenizer):
@@ -316,8 +302,11 @@ def test_radius_gives_each_sample_its_own_direction_and_keeps_the_doses(llama_mo
     assert len({tuple(row.tolist()) for row in rows}) == 16
     found = runs(llama_model, at, n=16, radius=0.5)
     settings = Settings(max_tokens=16)
-    done = decode(llama_model, {1: rows}, prefix=llama_model.start_ids(), settings=settings, seed=5, indices=range(16))
-    assert {finished.row: finished.tokens for finished in done} == {sample.index: sample.tokens for sample in found}
+    start = llama_model.start_ids()
+    done = decode(
+        llama_model, lambda some: {1: rows[list(some)]}, prefix=start, settings=settings, seed=5, indices=range(16)
+    )
+    assert {finished.index: finished.tokens for finished in done} == {sample.index: sample.tokens for sample in found}
 
 
 def test_two_layers_are_steered_at_once(llama_model):
@@ -347,3 +336,23 @@ def test_the_embedded_models_texts_hang_on_neither_count_nor_batch():
     sevens = steer.sample(model, "sonnet + cat", n=28, radius=0.5, seed=7, batch_size=7)
     same = [one.tokens == other.tokens for part in (few, sevens) for one, other in zip(part, whole, strict=False)]
     assert len(same) == 32 and sum(same) >= 31  # matrix kernels may break a tie otherwise
+
+
+def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_recorded(llama_model, monkeypatch):
+    at, real = steer.compose({concept(llama_model): 1.0}), sampler.perturb
+
+    def broken(rows):
+        def perturbed(*arguments, **options):
+            made = real(*arguments, **options)
+            return {k: v * float("nan") if options.get("start") in rows else v for k, v in made.items()}
+
+        return perturbed
+
+    monkeypatch.setattr(sampler, "perturb", broken({2}))
+    found = runs(llama_model, at, n=5)
+    assert [sample.finish for sample in found].count("not-finite") == 1
+    assert found[2].finish == "not-finite" and found[2].tokens == [] and found[2].text == ""
+    assert Sample.from_json(found[2].to_json()) == found[2]
+    monkeypatch.setattr(sampler, "perturb", broken({0, 1, 2, 3, 4}))
+    with pytest.raises(ModelError, match="not finite under this shift, in every text"):
+        runs(llama_model, at, n=5)

@@ -3,20 +3,33 @@
 import numpy as np
 import pytest
 import torch
+from transformers import MistralConfig
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from vectors.decode import Finished, Settings, decode, draw, prefix_ids, truncate
+from vectors import slots
+from vectors.batch import Batch
+from vectors.decode import Finished, decode, prefix_ids
+from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
+from vectors.likelihood import costs
 from vectors.model import ResidualModel
 from vectors.positions import POSITIONS, on_positions
 from vectors.randomness import Stream, rng
 from vectors.residual import shifted
 
 
-def rows(model: ResidualModel, deltas, indices, *, prefix=None, seed=3, **settings) -> dict[int, Finished]:
+def rows(model: ResidualModel, deltas, indices, *, prefix=None, seed=3, size=64, **settings) -> dict[int, Finished]:
     made = Settings(**({"max_tokens": 12} | settings))
-    prefix = prefix or model.start_ids()
-    done = decode(model, deltas, prefix=prefix, settings=made, seed=seed, indices=indices)
-    return {indices[finished.row]: finished for finished in done}
+    places = {index: place for place, index in enumerate(indices)}
+
+    def shifts(some):
+        return {layer: delta[[places[index] for index in some]] for layer, delta in deltas.items()}
+
+    done = decode(
+        model, shifts if deltas else None, prefix=prefix or model.start_ids(), settings=made, seed=seed,
+        indices=indices, batch_size=size,
+    )  # fmt: skip
+    return {finished.index: finished for finished in done}
 
 
 def reference(model: ResidualModel, prefix: list[int], index: int, *, seed: int, max_tokens: int) -> list[int]:
@@ -91,55 +104,83 @@ def test_the_first_token_is_drawn_for_each_row(llama_model):
     assert len({finished.tokens[0] for finished in found.values()}) > 5
 
 
-def test_draw_follows_the_distribution():
-    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
-    uniforms = (np.arange(20_000) + 0.5) / 20_000
-    tokens = draw(logits.expand(20_000, -1), uniforms, Settings())
-    share = torch.bincount(tokens, minlength=4) / 20_000
-    assert torch.allclose(share.float(), torch.softmax(logits[0], dim=-1), atol=1e-4)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_rows_that_begin_one_after_the_other_write_the_same_texts(tiny_model, positions):
+    deltas = {1: 2 * torch.randn(20, tiny_model.d_model, generator=torch.Generator().manual_seed(4))}
+    tiny_model.eos_ids = frozenset(range(1, 12))  # so that texts end early, and at different lengths
+    for prefix in (None, tiny_model.encode(["the cat ran"])[0]):
+        options = {"prefix": prefix, "positions": positions, "max_tokens": 16}
+        expected = rows(tiny_model, deltas, range(20), **options)
+        assert len({len(each.tokens) for each in expected.values()}) > 1
+        found = rows(tiny_model, deltas, range(20), size=7, **options)
+        assert {index: each.tokens for index, each in found.items()} == {i: e.tokens for i, e in expected.items()}
+        for index, each in found.items():
+            np.testing.assert_allclose(each.cost.kl, expected[index].cost.kl, atol=2e-5)
 
 
-def test_draw_at_temperature_zero_takes_the_likeliest():
-    assert draw(torch.tensor([[0.0, 3.0, 2.0]]), np.array([0.99]), Settings(temperature=0)).tolist() == [1]
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_costs_are_those_of_a_second_reading(tiny_model, positions):
+    deltas = {1: 2 * torch.randn(9, tiny_model.d_model, generator=torch.Generator().manual_seed(5))}
+    prefix = tiny_model.encode(["the sea"])[0]
+    found = rows(tiny_model, deltas, range(9), prefix=prefix, positions=positions, temperature=0.8, top_k=20, size=4)
+    tokens = [found[index].tokens for index in range(9)]
+    expected = costs(tiny_model, deltas, prefix=prefix, generated=tokens, positions=positions)
+    for index, cost in enumerate(expected):
+        for name in ("kl", "logprob_base", "logprob_steered"):
+            np.testing.assert_allclose(getattr(found[index].cost, name), getattr(cost, name), atol=1e-4)
 
 
-def test_a_tiny_temperature_takes_the_likeliest_too():
-    assert draw(torch.tensor([[-5.0, 3.0, 2.0]]), np.array([0.99]), Settings(temperature=1e-308)).tolist() == [1]
+def test_slots_and_a_grown_cache_write_the_same(tiny_model, monkeypatch):
+    deltas = {0: torch.randn(12, tiny_model.d_model, generator=torch.Generator().manual_seed(6))}
+    prefix = tiny_model.encode(["the sea was old"])[0]
+    assert isinstance(slots.kept(tiny_model, 2, 20), slots.Slots)
+    expected = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
+    monkeypatch.setattr(slots, "slots_agree", lambda _: False)
+    found = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
+    assert {index: each.tokens for index, each in found.items()} == {i: each.tokens for i, each in expected.items()}
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_logits_that_are_not_finite_are_refused(bad):
-    with pytest.raises(ModelError, match="not finite"):
-        draw(torch.tensor([[0.0, bad]]), np.array([0.5]), Settings())
+def test_a_model_that_looks_back_less_far_than_its_texts_has_no_slots(make_tokenizer):
+    config = MistralConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=6, bos_token_id=0, eos_token_id=1, initializer_range=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = ResidualModel(AutoModelForCausalLM.from_config(config).eval(), make_tokenizer())
+    assert isinstance(slots.kept(model, 2, 20), slots.Grown)
+    found = rows(model, {}, range(6), max_tokens=16, size=3)
+    for index in range(6):
+        assert found[index].tokens == reference(model, model.start_ids(), index, seed=3, max_tokens=16)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"top_k": 5, "top_p": 0.8, "min_p": 0.05}]
-)
-def test_truncation_keeps_what_transformers_keeps(settings):
-    from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    logits = torch.randn(8, 40, generator=torch.Generator().manual_seed(2)) * 2
-    warpers = LogitsProcessorList()
-    if "top_k" in settings:
-        warpers.append(TopKLogitsWarper(settings["top_k"]))
-    if "top_p" in settings:
-        warpers.append(TopPLogitsWarper(settings["top_p"]))
-    if "min_p" in settings:
-        warpers.append(MinPLogitsWarper(settings["min_p"]))
-    expected = torch.softmax(warpers(None, logits.clone()), dim=-1)
-    kept = truncate(torch.softmax(logits.double(), dim=-1), Settings(**settings))
-    assert torch.allclose((kept / kept.sum(dim=-1, keepdim=True)).float(), expected, atol=1e-6)
+def test_logits_that_are_not_finite_end_one_text_and_no_other(llama_model):
+    deltas = {1: torch.randn(8, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
+    expected = rows(llama_model, deltas, range(8))
+    deltas[1][3] = float("nan")
+    found = rows(llama_model, deltas, range(8))
+    assert found[3].finish == "not-finite" and found[3].tokens == [] and len(found[3].cost.kl) == 0
+    assert found[3].cost.pressure == {"mean": 0.0, "p95": 0.0, "total": 0.0}
+    assert all(found[index].tokens == expected[index].tokens for index in range(8) if index != 3)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"max_tokens": 0}, {"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1},
-     {"min_p": 1}, {"positions": "some"}],
-)  # fmt: skip
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        Settings(**wrong)
+def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model, monkeypatch):
+    deltas = {1: torch.randn(20, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
+    expected = rows(llama_model, deltas, range(20))
+    real, sizes = Batch.advance, []
+
+    def short(batch):
+        sizes.append(batch.live)
+        if len(sizes) > 6 and batch.rows > 2:
+            raise torch.OutOfMemoryError("none left")
+        return real(batch)
+
+    monkeypatch.setattr(Batch, "advance", short)
+    found = rows(llama_model, deltas, range(20), size=8)
+    assert {index: each.tokens for index, each in found.items()} == {i: each.tokens for i, each in expected.items()}
+    assert sizes[0] == 8 and sizes[-1] <= 2
+    monkeypatch.setattr(Batch, "advance", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
+    with pytest.raises(ModelError, match="out of memory at a single text"):
+        rows(llama_model, deltas, range(20), size=8)
 
 
 def test_prefix_is_the_start_token_or_the_prompt(llama_model):
@@ -161,7 +202,9 @@ def test_between_two_yields_the_model_is_as_it_was(llama_model):
             return llama_model.hf(ids, use_cache=False).logits
 
     before = logits()
-    deltas = {1: 5 * torch.ones(16, llama_model.d_model)}
-    settings = Settings(max_tokens=12)
-    done = decode(llama_model, deltas, prefix=llama_model.start_ids(), settings=settings, seed=3, indices=range(16))
+    deltas = {1: 5 * torch.ones(1, llama_model.d_model)}
+    done = decode(
+        llama_model, lambda some: {1: deltas[1].expand(len(some), -1)}, prefix=llama_model.start_ids(),
+        settings=Settings(max_tokens=12), seed=3, indices=range(16),
+    )  # fmt: skip
     assert all(torch.equal(logits(), before) for _ in done)

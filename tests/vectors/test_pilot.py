@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vectors import pilot as module
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
-from vectors.decode import Settings
+from vectors.drawing import Settings
 from vectors.pilot import BUDGET, Company, Pilot, pilot, wilson
 
 

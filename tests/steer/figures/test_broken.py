@@ -85,7 +85,7 @@ def test_the_branching_factor_of_even_choices_is_their_number(llama_model: Resid
 def test_entropies_are_those_of_what_tokens_are_drawn_from(tiny_model: ResidualModel, settings: dict) -> None:
     import torch
 
-    from vectors.decode import Settings, probabilities
+    from vectors.drawing import Settings, probabilities
 
     run = steer.sample(tiny_model, None, n=3, max_tokens=9, **settings)
     for each, cost in zip(run, replayed(tiny_model, run), strict=True):

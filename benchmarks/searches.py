@@ -1,0 +1,148 @@
+"""The ways to search around a point that `benchmarks/geometry.py` compares: a number in, shifts and settings out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from harness import MAX_TOKENS, embedded
+from torch import Tensor
+
+import steer
+import vectors
+from steer.ball import low_rank
+from steer.point import SteeringPoint
+from vectors.almanac.concepts import CONCEPTS
+from vectors.drawing import Settings
+from vectors.randomness import Stream, rng
+from vectors.spread import Spread, spread_of
+
+RADII = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+OWN = 512  # the model's own texts, whose activations are what is natural
+
+Shifts = Callable[[Sequence[int]], Mapping[int, Tensor]]
+
+
+@dataclass(frozen=True)
+class Search:
+    """One way to make samples differ, and the settings it is tried at: the same number for all."""
+
+    name: str
+    values: tuple[float, ...]
+
+    def shifts(self, point: SteeringPoint, value: float, seed: int) -> Shifts:
+        """What each sample is shifted by."""
+        made = _SHIFTS.get(self.name, _resampled)
+        return made(point, value, seed)
+
+    def settings(self, point: SteeringPoint, value: float) -> Settings:
+        """How its tokens are drawn."""
+        drawn = {self.name: value} if self.name in ("temperature", "top_p", "min_p") else {}
+        return Settings(max_tokens=MAX_TOKENS, positions=point.positions, **drawn)
+
+
+SEARCHES = (
+    Search("resampling", (0.0,)),
+    *(
+        Search(name, RADII)
+        for name in (
+            "shell", "shell, coordinated", "shell of rank 16", "cap", "natural", "natural, coordinated", "library",
+            "isotropic noise", "Gaussian concept",
+        )
+    ),
+    Search("temperature", (0.7, 0.8, 0.9, 1.1, 1.2, 1.3, 1.4, 1.6)),
+    Search("top_p", (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)),
+    Search("min_p", (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)),
+    Search("random direction of equal norm", (0.0,)),
+)  # fmt: skip
+
+
+def _perturbed(point: SteeringPoint, value: float, seed: int, **how: object) -> Shifts:
+    def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
+        rows = [steer.perturb(point, 1, value, seed=seed, start=index, **how) for index in indices]  # type: ignore[arg-type]
+        return {layer: torch.cat([row[layer] for row in rows]) for layer in point.layers}
+
+    return shifts
+
+
+def _resampled(point: SteeringPoint, value: float, seed: int) -> Shifts:
+    return lambda indices: {layer: delta.expand(len(indices), -1) for layer, delta in point.deltas.items()}
+
+
+def _of_rank(point: SteeringPoint, value: float, seed: int) -> Shifts:
+    found = {layer: made.rows() for layer, made in low_rank(point, 4096, value, rank=16, seed=seed).items()}
+    return lambda indices: {layer: rows[list(indices)] for layer, rows in found.items()}
+
+
+def _noisy(point: SteeringPoint, seed: int, length: float, widths: Mapping[int, np.ndarray], *, around: bool) -> Shifts:
+    """Gaussian noise of an expected length, some dimensions wider than others, around the point or around zero."""
+
+    def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
+        found = {}
+        for layer, delta in point.deltas.items():
+            drawn = [rng(seed, i, Stream.DIRECTION, part=layer).standard_normal(len(delta)) for i in indices]
+            noise = np.stack(drawn) * widths[layer] / np.sqrt((widths[layer] ** 2).sum())
+            found[layer] = delta * around + torch.from_numpy(noise * length * point.norms[layer]).float()
+        return found
+
+    return shifts
+
+
+def _isotropic(point: SteeringPoint, value: float, seed: int) -> Shifts:
+    return _noisy(point, seed, value, {layer: np.ones(len(point.deltas[layer])) for layer in point.layers}, around=True)
+
+
+def _gaussian(point: SteeringPoint, value: float, seed: int) -> Shifts:
+    """Each dimension as wide as natural activations are there: concept vectors as N(mu, diag Sigma)."""
+    widths = {layer: np.sqrt(_diagonal(natural()[layer])) for layer in point.layers}
+    return _noisy(point, seed, value, widths, around=True)
+
+
+def _random(point: SteeringPoint, value: float, seed: int) -> Shifts:
+    widths = {layer: np.ones(len(point.deltas[layer])) for layer in point.layers}
+    return _noisy(point, seed, 1.0, widths, around=False)
+
+
+def _diagonal(shape: Spread) -> np.ndarray:
+    basis = shape.basis.numpy()
+    return (basis**2 * (shape.deviations.numpy() ** 2 - shape.rest**2)[:, None]).sum(axis=0) + shape.rest**2
+
+
+@cache
+def natural() -> dict[int, Spread]:
+    """How the model's own texts vary, at the layer of its concepts."""
+    own = steer.sample(embedded(), None, n=OWN, seed=11)
+    layer = vectors.load("cat", embedded()).layer
+    return {layer: spread_of(embedded(), [text for text in own.texts if text], layer)}
+
+
+@cache
+def library() -> dict[int, Spread]:
+    """How the shifts of the ready-made concepts vary: a search among what the library knows."""
+    found = [vectors.load(name, embedded()) for name in CONCEPTS]
+    rows = torch.stack([vector.direction.double() * vector.scale for vector in found])
+    _, values, modes = torch.linalg.svd(rows / len(rows) ** 0.5, full_matrices=False)
+    floor = float(values[-1]) * 1e-3
+    return {
+        found[0].layer: Spread(
+            layer=found[0].layer, mean=torch.zeros(rows.shape[1]).double(), basis=modes, deviations=values, rest=floor,
+            distances=np.zeros(1), count=len(rows),
+        )
+    }  # fmt: skip
+
+
+_SHIFTS: dict[str, Callable[[SteeringPoint, float, int], Shifts]] = {
+    "shell": _perturbed,
+    "shell, coordinated": lambda point, value, seed: _perturbed(point, value, seed, coordinated=True),
+    "shell of rank 16": _of_rank,
+    "cap": lambda point, value, seed: _perturbed(point, value, seed, geometry="cap"),
+    "natural": lambda point, value, seed: _perturbed(point, value, seed, geometry="natural", spread=natural()),
+    "natural, coordinated": lambda point, value, seed: _perturbed(
+        point, value, seed, geometry="natural", spread=natural(), coordinated=True
+    ),
+    "library": lambda point, value, seed: _perturbed(point, value, seed, geometry="natural", spread=library()),
+    "isotropic noise": _isotropic,
+    "Gaussian concept": _gaussian,
+    "random direction of equal norm": _random,
+}
