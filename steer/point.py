@@ -1,7 +1,7 @@
 """From doses to a steering point: the shift at each layer whose projection on every concept is what was asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from vectors import store
 from vectors.checks import shown
 from vectors.concept import ConceptVector, ModelLike, check_fits
 from vectors.errors import InputError, VectorError
+from vectors.moves import Gate, Move, turned
 
 MAX_COSINE = 0.95
 MAX_CONDITION = 1e3
-METHODS = ("exact", "sum")
+METHODS = ("exact", "sum", "rotate")
 _Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
@@ -30,12 +31,14 @@ class SteeringPoint:
         doses: dose of every concept by name.
         vectors: the concepts, in the order of `doses`.
         method: how they were composed.
+        scale: what all of it was multiplied by to keep within a pressure; the doses are those before that.
     """
 
     deltas: dict[int, Float32[Tensor, " d_model"]] = field(repr=False)
     doses: dict[str, float]
     vectors: tuple[ConceptVector, ...] = field(repr=False)
     method: str = "exact"
+    scale: float = 1.0
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -68,6 +71,35 @@ class SteeringPoint:
         """The doses in canonical form, as `parse` reads them."""
         return format_doses(self.doses)
 
+    def scaled(self, factor: float) -> "SteeringPoint":
+        """Return the point with every shift multiplied, and that recorded."""
+        deltas = {layer: delta * factor for layer, delta in self.deltas.items()}
+        return replace(self, deltas=deltas, scale=self.scale * factor)
+
+    def moves(self, *, gate: bool = False) -> dict[int, Move]:
+        """Return what the shift does at each layer other than being added: nothing, turn the stream, or fill it up.
+
+        Raises:
+            InputError: a gate for concepts at the start token, where there is nothing to read, or for a rotation.
+        """
+        if not gate:
+            return dict.fromkeys(self.layers, turned) if self.method == "rotate" else {}
+        if self.method == "rotate":
+            raise InputError("a gate adds what is missing, method 'rotate' adds nothing: choose one of them")
+        blind = [vector.name for vector in self.vectors if vector.positions == "bos"]
+        if blind or not self.vectors:
+            raise InputError(
+                f"a gate reads each position, and {shown(blind[0]) if blind else 'this point'} is added at the start "
+                "token alone: leave the gate out, or extract the concept with positions all"
+            )
+        found: dict[int, Move] = {}
+        for layer in self.layers:
+            here = [vector for vector in self.vectors if vector.layer == layer]
+            directions = torch.from_numpy(_directions(here)).float()
+            levels = torch.stack([(vector.mean * row).sum() for vector, row in zip(here, directions, strict=True)])
+            found[layer] = Gate(directions, levels)
+        return found
+
     def span(self, layer: int) -> Float64[Tensor, "k d_model"]:
         """Return an orthonormal float64 basis of the concept directions at one layer; k counts the independent ones.
 
@@ -95,7 +127,8 @@ def compose(
     The keys of a mapping are vectors, names in the model's library, or paths. With `method="exact"` the shift is the
     smallest one whose projection on every concept is its dose times its scale, `V (V^T V)^-1 (a * u)` with the
     concepts as columns of V, solved in float64 for each layer on its own; a concept with dose 0 is then kept at 0.
-    `method="sum"` adds the scaled directions up.
+    `method="sum"` adds the scaled directions up. `method="rotate"` composes as "exact" does, and the stream is turned
+    towards what adding would give, at the length it has.
 
     Raises:
         InputError: for an expression or dose that cannot be read, an unknown concept, or names without a model.
@@ -113,7 +146,7 @@ def compose(
         here = [(vector, dose) for vector, dose in chosen.values() if vector.layer == layer]
         directions = _directions([vector for vector, _ in here])
         asked = np.array([dose * vector.scale for vector, dose in here])
-        if method == "exact":
+        if method != "sum":
             asked = np.linalg.solve(_checked_gram(directions, [vector.name for vector, _ in here]), asked)
         deltas[layer] = _float32(asked @ directions, layer)
     doses = {name: dose for name, (_, dose) in chosen.items()}

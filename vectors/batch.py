@@ -10,6 +10,7 @@ from torch import Tensor
 from vectors.drawing import Settings, draw
 from vectors.likelihood import Cost, paid
 from vectors.model import ResidualModel
+from vectors.moves import Move
 from vectors.positions import position_weights
 from vectors.randomness import Stream, rng
 from vectors.recorded import can_record, record
@@ -29,6 +30,7 @@ class Batch:
         prefix: the ids that every text starts from.
         settings: how tokens are drawn, and where texts are shifted.
         seed: of the tokens.
+        moves: what else than adding a shift does, by layer.
     """
 
     def __init__(
@@ -40,13 +42,14 @@ class Batch:
         prefix: Sequence[int],
         settings: Settings,
         seed: int,
+        moves: Mapping[int, Move] | None = None,
     ) -> None:
         self._model, self._shifts, self._settings, self._seed = model, shifts, settings, seed
         self._prefix, self.rows = list(prefix), rows
         self._first = len(prefix) - 1  # the place of the last token that was given
         length = self._first + settings.max_tokens
         self._doubles = 1 if shifts is None else 2
-        self._kept = kept(model, rows * self._doubles, length + 1)
+        self._kept = kept(model, rows * self._doubles, length + 1, moves)
         self._idle = length  # a place that no text reads
         self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
         self._weighs = self._weights.tolist()

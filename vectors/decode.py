@@ -15,6 +15,7 @@ from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
 from vectors.likelihood import Cost
 from vectors.model import ResidualModel
+from vectors.moves import Move
 
 _ON_CPU = 64  # rows
 _MOST = 1024  # rows on a GPU
@@ -97,6 +98,7 @@ def decode(
     seed: int,
     indices: Iterable[int],
     batch_size: int | None = None,
+    moves: Mapping[int, Move] | None = None,
 ) -> Iterator[Finished]:
     """Yield the text of each sample as it finishes; sample `i` is shifted by its row of `shifts([i])`.
 
@@ -116,11 +118,12 @@ def decode(
         seed: of the tokens.
         indices: the samples.
         batch_size: texts written side by side, halved where memory runs out; by default what fits into it.
+        moves: what else than adding a shift does, by layer.
     """
     waiting = iter(indices)
     rows = batch_size or rows_that_fit(model, len(prefix) + settings.max_tokens, doubled=shifts is not None)
     while some := list(islice(waiting, rows)):
-        batch = Batch(model, len(some), shifts, prefix=prefix, settings=settings, seed=seed)
+        batch = Batch(model, len(some), shifts, prefix=prefix, settings=settings, seed=seed, moves=moves)
         try:
             batch.begin(some)
             while batch.live:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vectors.drawing import Settings, probabilities
 from vectors.model import ResidualModel
+from vectors.moves import Move
 from vectors.positions import on_positions
 from vectors.residual import shifted
 
@@ -78,6 +79,7 @@ def costs(
     generated: Sequence[Sequence[int]],
     positions: str = "all",
     drawn: Settings | None = None,
+    moves: Mapping[int, Move] | None = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
 
@@ -92,7 +94,7 @@ def costs(
         rows = order[start : start + at_once]
         picked = {layer: delta[rows] for layer, delta in deltas.items()}
         texts = [generated[row] for row in rows]
-        found.update(zip(rows, _costs(model, picked, prefix, texts, positions, drawn), strict=True))
+        found.update(zip(rows, _costs(model, picked, prefix, texts, positions, drawn, moves), strict=True))
     return [found[row] for row in range(len(generated))]
 
 
@@ -103,6 +105,7 @@ def _costs(
     generated: Sequence[Sequence[int]],
     positions: str,
     drawn: Settings | None,
+    moves: Mapping[int, Move] | None,
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
@@ -112,7 +115,7 @@ def _costs(
         base = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
         steered = base
         if spread:
-            with shifted(model, spread):
+            with shifted(model, spread, moves=moves):
                 steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
         # at an unsteered model nothing is paid: no need to sum up a vocabulary of zeros
         kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0) if spread else base.new_zeros(base.shape[:-1])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vectors.errors import InputError, ModelError, UnsteeredError
 from vectors.model import ResidualModel
+from vectors.moves import Move, added
 from vectors.positions import on_positions
 
 _PROVEN: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
@@ -46,7 +47,9 @@ def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, F
 
 
 @contextmanager
-def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None]:
+def shifted(
+    model: ResidualModel, deltas: Mapping[int, Tensor], *, moves: Mapping[int, Move] | None = None
+) -> Iterator[None]:
     """Add ``deltas[layer]`` to the output of each such block, for every forward inside the ``with`` block.
 
     Forwards of other threads are left alone, so that several can sample one model at once.
@@ -56,25 +59,30 @@ def shifted(model: ResidualModel, deltas: Mapping[int, Tensor]) -> Iterator[None
         deltas: Per layer one shift for all (``"d_model"``), one a sample (``"batch d_model"``), or one a position
             (``"batch pos d_model"``). With a KV cache a forward holds only the new positions: only they are shifted.
             Copied on entry, except where they require gradients: then they are used as they stand at each forward.
+        moves: What else than adding a shift does, by layer.
 
     Raises:
         InputError: A layer the model does not have; a shift of another shape than above, or not finite.
     """
-    with adding(model, {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}):
+    with adding(model, {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}, moves):
         yield
 
 
 @contextmanager
-def adding(model: ResidualModel, placed: Mapping[int, Tensor]) -> Iterator[None]:
+def adding(
+    model: ResidualModel, placed: Mapping[int, Tensor], moves: Mapping[int, Move] | None = None
+) -> Iterator[None]:
     """Do what ``shifted`` does with shifts known to be good: on their block's device, neither checked nor copied.
 
     Nothing here waits for a GPU, so that a forward inside it can be recorded.
     """
 
     def adder(layer: int) -> Any:
+        move = (moves or {}).get(layer, added)
+
         def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
             hidden = _stream(model, output)
-            moved = hidden + _broadcast(placed[layer], hidden, layer)
+            moved = move(hidden, _broadcast(placed[layer], hidden, layer))
             return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
         return hook

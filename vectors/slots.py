@@ -12,6 +12,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from vectors.errors import ModelError
 from vectors.model import ResidualModel
+from vectors.moves import Move
 from vectors.residual import adding
 
 _PROBE = (0, 1, 1, 0, 1)  # ids after the start token of a text that both ways must read alike
@@ -41,8 +42,8 @@ class Grown:
 
     refills = False
 
-    def __init__(self, model: ResidualModel, rows: int) -> None:
-        self._model, self._rows = model, rows
+    def __init__(self, model: ResidualModel, moves: Mapping[int, Move] | None = None) -> None:
+        self._model, self._moves = model, moves
         self._cache = DynamicCache(config=model.hf.config)
 
     def prefill(self, rows: Int[Tensor, " some"], ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
@@ -69,7 +70,7 @@ class Grown:
         self._cache.reorder_cache(torch.LongTensor(rows.tolist()))  # on each layer's own device
 
     def _forward(self, ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
-        with adding(self._model, shifts):
+        with adding(self._model, shifts, self._moves):
             output = self._model.hf(input_ids=ids, past_key_values=self._cache, use_cache=True, **self._model.last_only)
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -84,8 +85,8 @@ class Slots:
 
     refills = True
 
-    def __init__(self, model: ResidualModel, rows: int, capacity: int) -> None:
-        self._model, self._rows, self._capacity = model, rows, capacity
+    def __init__(self, model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Move] | None = None) -> None:
+        self._model, self._rows, self._capacity, self._moves = model, rows, capacity, moves
         self._layers = [_SlotLayer(self) for _ in range(model.n_layers)]
         self._cache = Cache(layers=list(self._layers))
         self._columns = torch.arange(capacity, device=model.device)
@@ -121,7 +122,7 @@ class Slots:
 
     def _forward(self, ids: Tensor, places: Tensor, visible: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         mask = torch.zeros_like(visible, dtype=self._model.dtype).masked_fill(~visible, self._hidden)
-        with adding(self._model, shifts):
+        with adding(self._model, shifts, self._moves):
             output = self._model.hf(
                 input_ids=ids, position_ids=places, attention_mask=mask, past_key_values=self._cache, use_cache=True,
                 **self._model.last_only,
@@ -181,11 +182,11 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     get_max_cache_shape = get_max_length  # its name in earlier transformers
 
 
-def kept(model: ResidualModel, rows: int, capacity: int) -> Kept:
+def kept(model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Move] | None = None) -> Kept:
     """Return slots for a model that reads texts in them as it reads them alone, else rows that start together."""
     if _sees_all(model, capacity) and slots_agree(model):
-        return Slots(model, rows, capacity)
-    return Grown(model, rows)
+        return Slots(model, rows, capacity, moves)
+    return Grown(model, moves)
 
 
 def _sees_all(model: ResidualModel, capacity: int) -> bool:
