@@ -1,6 +1,6 @@
 """How should concepts be put together? Operators for one to five concepts, at equal pressure.
 
-`python benchmarks/composing.py -n 400 --libraries FOLDER --cells cells.jsonl`: FOLDER holds a library for each layer
+`python benchmarks/composing.py -n 250 --libraries FOLDER --cells cells.jsonl`: FOLDER holds a library for each layer
 that `split` adds concepts at, learned here if it is missing (a GPU helps).
 """
 
@@ -38,7 +38,7 @@ BASES = (
 
 EXCLUDED = 3
 OPERATORS = ("exact", "sum", "rotate", "split")
-SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5)
+SCALES = (0.7, 1.0, 1.3, 1.7)
 LAYERS = (0, 1, 2, 3, 4)
 """Where `split` adds the first to the fifth concept."""
 

@@ -18,7 +18,7 @@ from vectors.drawing import Settings
 from vectors.randomness import Stream, rng
 from vectors.spread import Spread, spread_of
 
-RADII = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+RADII = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 OWN = 512  # the model's own texts, whose activations are what is natural
 
 Shifts = Callable[[Sequence[int]], Mapping[int, Tensor]]
@@ -51,9 +51,9 @@ SEARCHES = (
             "isotropic noise", "Gaussian concept",
         )
     ),
-    Search("temperature", (0.7, 0.8, 0.9, 1.1, 1.2, 1.3, 1.4, 1.6)),
-    Search("top_p", (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)),
-    Search("min_p", (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)),
+    Search("temperature", (0.7, 0.85, 1.1, 1.2, 1.35, 1.6)),
+    Search("top_p", (0.6, 0.7, 0.8, 0.9, 0.95, 0.98)),
+    Search("min_p", (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)),
     Search("random direction of equal norm", (0.0,)),
 )  # fmt: skip
 

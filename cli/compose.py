@@ -2,8 +2,7 @@
 
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,6 +29,11 @@ Positions = Annotated[
     str | None,
     typer.Option(metavar="WHICH", help="Steer bos, all, generated or not-bos.  [default: as the concepts were made]"),
 ]
+Gate = Annotated[bool, typer.Option("--gate", help="Add only as much of a concept as a position lacks.")]
+MaxPressure = Annotated[
+    float | None,
+    typer.Option(metavar="NATS", help="Lower all doses until p95 pressure stays within it.  [default: as asked]"),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(
@@ -53,6 +57,8 @@ def command(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     positions: Positions = None,
+    gate: Gate = False,
+    max_pressure: MaxPressure = None,
     batch_size: BatchSize = None,
     model: Model = None,
     device: Device = None,
@@ -85,23 +91,37 @@ def command(
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
         from vectors.drawing import Settings
+        from vectors.positions import check_positions
 
-        settings = Settings(
+        Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+        if positions is not None:
+            check_positions(positions)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        from steer.plan import planned
+        from steer.sampler import samples_of
+        from steer.samples import SampleFile
+
+        if max_pressure is not None:
+            progress("looking for the dose within the pressure")
+        plan = planned(
+            loaded,
+            text,
+            radius=radius,
+            seed=seed,
+            prompt=prompt,
             max_tokens=max_tokens,
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
             min_p=min_p,
-            positions="all" if positions is None else positions,
+            positions=positions,
+            gate=gate,
+            max_pressure=max_pressure,
         )
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from steer.point import compose
-        from steer.sampler import identity, stream
-        from steer.samples import SampleFile
-
-        point = compose(text, loaded)
-        if positions is None:
-            settings = replace(settings, positions=point.positions)
+        point = plan.point
+        if max_pressure is not None:
+            progress.clear()
+            note(f"p95 pressure within {max_pressure:g} nats/token at {point.scale:g} of these doses")
         if not any(point.norms.values()):
             progress.clear()
             idle = ", and the radius has nothing to scale" if radius else ""
@@ -110,13 +130,12 @@ def command(
             if not vector.calibrated:
                 progress.clear()
                 note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
-            if vector.positions != settings.positions:
+            if vector.positions != plan.settings.positions:
                 progress.clear()
                 note(f"note: {shown(vector.name)} was made for positions {vector.positions}: its doses hold there")
         file = None
         if output is not None:
-            run = identity(loaded, point, radius=radius, seed=seed, geometry="shell", prompt=prompt, settings=settings)
-            file = stack.enter_context(SampleFile(output, mode, run))
+            file = stack.enter_context(SampleFile(output, mode, plan.identity(loaded)))
         done = frozenset(file.done if file else ())
         turns = Turns(n, done, as_json, file, progress)
         if turns.left == 0:
@@ -124,9 +143,8 @@ def command(
             note(f"all {n} samples are already in {shown(output)}")
             return
         progress("sampling", turns.count, n)
-        options: dict[str, Any] = asdict(settings) | {"batch_size": batch_size}
         try:
-            samples = stream(loaded, point, n=n, radius=radius, seed=seed, prompt=prompt, skip=done, **options)
+            samples = samples_of(loaded, plan, n=n, batch_size=batch_size, skip=done)
             progress.clear()
             note(f"seed {seed}")
             for sample in samples:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from steer.grid import Cell, Grid, read_cell
+from steer.plan import Point, planned
 from steer.point import SteeringPoint, compose
-from steer.sampler import Point, composed_of, identity, sample, settings_of
+from steer.sampler import sample
 from steer.samples import SampleSet
 from vectors.checks import shown
 from vectors.errors import InputError, OutputError
@@ -42,10 +42,15 @@ class Job:
         Raises:
             OutputError: a damaged file, or one of another model, vector or dtype.
         """
-        composed = composed_of(self.moved(cell), model)
-        settings = settings_of(composed, self.grid.max_tokens, cell.temperature, 1.0, 0, 0.0, None)
-        shape: dict[str, Any] = {"radius": cell.radius, "seed": self.grid.seed, "geometry": "shell", "prompt": None}
-        return read_cell(self.place, cell, self.grid.n, identity(model, composed, settings=settings, **shape))
+        plan = planned(
+            model,
+            self.moved(cell),
+            radius=cell.radius,
+            seed=self.grid.seed,
+            max_tokens=self.grid.max_tokens,
+            temperature=cell.temperature,
+        )
+        return read_cell(self.place, cell, self.grid.n, plan.identity(model))
 
     def samples(self, model: ResidualModel, cell: Cell) -> SampleSet:
         """Return the samples of a cell that was sampled just now.

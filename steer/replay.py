@@ -1,23 +1,21 @@
 """A saved run played back: what its texts cost, token by token."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import torch
+from torch import Tensor
 
-from steer.ball import perturb
+from steer.plan import Plan
 from steer.point import SteeringPoint, compose
 from steer.samples import SampleSet
-from vectors.checks import shown
+from vectors.checks import number, shown
 from vectors.decode import prefix_ids
 from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
 from vectors.likelihood import Cost, costs
 from vectors.model import ResidualModel
+from vectors.moves import Move
 from vectors.positions import check_positions
 
-_RATES = ("temperature", "top_p", "top_k", "min_p")
+_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "positions")
 
 _TOLERANCE = 1e-3  # nats of a text's log-probability, relative: another batch rounds otherwise
 
@@ -37,30 +35,31 @@ def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
     point = point_of(model, samples, point=point)
     first = samples[0]
     kept = first.settings
-    positions = kept.get("positions", "all")
-    check_positions(positions, bos=model.bos_id is not None)
+    settings = Settings(**{name: kept[name] for name in _SETTINGS if name in kept})
+    check_positions(settings.positions, bos=model.bos_id is not None)
     prefix = prefix_ids(model, first.prompt or None, 1)
-    rows = []
     vocabulary = model.hf.config.get_text_config().vocab_size
     for sample in samples:
         if sample.tokens and max(sample.tokens) >= vocabulary:
             raise InputError(
                 f"sample {sample.index} has token {max(sample.tokens)}, the model has {vocabulary}: the file is damaged"
             )
-        if point:
-            rows.append(
-                perturb(point, 1, sample.radius, seed=sample.seed, start=sample.index, geometry=sample.geometry)
-            )
-    deltas = (
-        {layer: torch.cat([row[layer] for row in rows]).to(model.device) for layer in point.layers} if point else {}
-    )
+    deltas, moves = dict[int, Tensor](), dict[int, Move]()
+    if point:
+        plan = Plan(
+            point=point, settings=settings, radius=first.radius, geometry=first.geometry, seed=first.seed,
+            gate=bool(kept.get("gate", False)),
+        )  # fmt: skip
+        moves = point.moves(gate=plan.gate)
+        deltas = {layer: rows.to(model.device) for layer, rows in plan.shifts([one.index for one in samples]).items()}
     found = costs(
         model,
         deltas,
         prefix=prefix,
         generated=[sample.tokens for sample in samples],
-        positions=positions,
-        drawn=_settings(kept),
+        positions=settings.positions,
+        drawn=settings,
+        moves=moves,
     )
     for sample, cost in zip(samples, found, strict=True):
         now = float(cost.logprob_steered.sum())
@@ -90,6 +89,7 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
         )
     if point is None and first.doses:
         point = compose(first.doses, model, method=str(kept.get("composition", "exact")))
+        point = point.scaled(number(kept.get("scale", 1.0), "scale"))
     digests = kept.get("vectors")
     for vector in point.vectors if point else ():
         if not isinstance(digests, dict) or digests.get(vector.name) != vector.digest[:16]:
@@ -97,8 +97,3 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
                 f"vector {shown(vector.name)} has changed since this run: pass the point it was sampled with"
             )
     return point
-
-
-def _settings(kept: Mapping[str, Any]) -> Settings:
-    """What the run's tokens were drawn with."""
-    return Settings(**{name: kept[name] for name in _RATES if name in kept})

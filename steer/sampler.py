@@ -1,31 +1,19 @@
 """Sampling: a steering point, a radius and a seed in, samples with their cost out, each as it finishes."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from steer.ball import perturb
 from steer.figures.judges import Judge
-from steer.point import SteeringPoint, compose
+from steer.plan import Plan, Point, planned
 from steer.proposals import judges_for, propose
 from steer.record import Sample
 from steer.samplefile import SampleFile, check_output
 from steer.samples import SampleSet
-from vectors.checks import MAX_BATCH, shown, whole
-from vectors.concept import check_fits
-from vectors.decode import Finished, decode, prefix_ids
-from vectors.drawing import Settings
+from vectors.checks import MAX_BATCH, whole
+from vectors.decode import Finished
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
-from vectors.positions import check_positions
-from vectors.residual import prove_steering
-
-Point = SteeringPoint | str | Mapping[Any, float] | None
-"""What can be switched on: a point, what `compose` takes, or nothing."""
 
 _PROPOSALS, _LEAST_PROPOSALS = 64, 4096  # at most, for each calibrated text; and for few texts
 
@@ -45,6 +33,8 @@ def sample(
     top_k: int = 0,
     min_p: float = 0.0,
     positions: str | None = None,
+    gate: bool = False,
+    max_pressure: float | None = None,
     batch_size: int | None = None,
     calibrated: bool = False,
     judges: Sequence[Judge] | None = None,
@@ -81,22 +71,25 @@ def sample(
         raise InputError("force and resume are about an output file: name it with output=")
     if resume and calibrated:
         raise InputError("calibrated samples are drawn all at once: leave resume out")
-    composed = composed_of(point, model)
-    settings = settings_of(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
+    plan = planned(
+        model,
+        point,
+        radius=radius,
+        seed=seed,
+        geometry=geometry,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        positions=positions,
+        gate=gate,
+        max_pressure=max_pressure,
+    )
 
     def made(skip: Collection[int], n: int = n) -> Iterator[Sample]:
-        for finished in stream(
-            model,
-            composed,
-            n=n,
-            radius=radius,
-            seed=seed,
-            geometry=geometry,
-            prompt=prompt,
-            batch_size=batch_size,
-            skip=skip,
-            **asdict(settings),
-        ):
+        for finished in samples_of(model, plan, n=n, batch_size=batch_size, skip=skip):
             yield finished
             if watcher is not None:
                 watcher(finished)
@@ -105,15 +98,14 @@ def sample(
         if output is not None:
             check_output(output, "force" if force else "new")
         most = max(_LEAST_PROPOSALS, _PROPOSALS * n) if most_proposals is None else most_proposals
-        asked = judges_for(model, composed, judges)
+        asked = judges_for(model, plan.point, judges)
         found = propose(lambda count, skip: made(skip, count), asked, n, most=most, seed=seed)
         if output is not None:
             found.save(output, force=force)
         return found
     if output is None:
         return SampleSet(made(()))
-    run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
-    with SampleFile(output, "force" if force else "resume" if resume else "new", run) as file:
+    with SampleFile(output, "force" if force else "resume" if resume else "new", plan.identity(model)) as file:
         for finished in made(frozenset(file.done)):
             file.append(finished)
     return SampleSet(found for found in SampleSet.load(output) if found.index < n)
@@ -134,6 +126,8 @@ def stream(
     top_k: int = 0,
     min_p: float = 0.0,
     positions: str | None = None,
+    gate: bool = False,
+    max_pressure: float | None = None,
     batch_size: int | None = None,
     skip: Collection[int] = (),
 ) -> Iterator[Sample]:
@@ -157,6 +151,9 @@ def stream(
         min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
         positions: which positions are shifted: `bos` (the start token's), `all`, `generated` or `not-bos`; by default
             those that the concepts were made for.
+        gate: add only as much of each concept as a position lacks; not for concepts at the start token.
+        max_pressure: the most, in nats per token, that the 95th percentile of the pressure may be; as much of the point
+            is added as a pilot of 32 samples finds to stay within it, and `settings["scale"]` records how much.
         batch_size: samples decoded together, halved where memory runs out; by default what suits the device.
         skip: indices that are not to be sampled.
 
@@ -167,51 +164,44 @@ def stream(
         VectorError: a vector of another model.
         UnsteeredError: a shift that does not reach the logits; no text is returned then.
     """
-    composed = composed_of(point, model)
-    settings = settings_of(composed, max_tokens, temperature, top_p, top_k, min_p, positions)
-    check_positions(settings.positions, bos=model.bos_id is not None)
+    plan = planned(
+        model,
+        point,
+        radius=radius,
+        seed=seed,
+        geometry=geometry,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        positions=positions,
+        gate=gate,
+        max_pressure=max_pressure,
+    )
+    return samples_of(model, plan, n=n, batch_size=batch_size, skip=skip)
+
+
+def samples_of(
+    model: ResidualModel, plan: Plan, *, n: int, batch_size: int | None = None, skip: Collection[int] = ()
+) -> Iterator[Sample]:
+    """Yield the first `n` samples of a plan as they finish, without those to skip; see `stream`."""
     if batch_size is not None:
         whole(batch_size, "batch_size", low=1, high=MAX_BATCH)
-    perturb(composed, 1, radius, seed=seed, geometry=geometry)  # refuses a bad radius before anything is sampled
-    prefix = prefix_ids(model, prompt, settings.max_tokens)
-    for vector in composed.vectors:
-        check_fits(vector, model)
-    for layer, delta in composed.deltas.items():
-        prove_steering(model, layer, delta, positions=settings.positions, prefix=prefix, new=settings.max_tokens)
-    run = identity(model, composed, radius=radius, seed=seed, geometry=geometry, prompt=prompt, settings=settings)
     wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
-    return _decoded(model, composed, settings, prefix, run, wanted, batch_size)
+    return _decoded(model, plan, plan.prefix(model), wanted, batch_size)
 
 
 def _decoded(
-    model: ResidualModel,
-    point: SteeringPoint,
-    settings: Settings,
-    prefix: list[int],
-    run: dict[str, Any],
-    wanted: Iterator[int],
-    batch_size: int | None,
+    model: ResidualModel, plan: Plan, prefix: list[int], wanted: Iterator[int], batch_size: int | None
 ) -> Iterator[Sample]:
-    shape = {"seed": run["seed"], "geometry": run["geometry"]}
-    broken = whole_texts = 0
-
-    def shifts(indices: Sequence[int]) -> dict[int, Tensor]:
-        rows = [perturb(point, 1, run["radius"], start=index, **shape) for index in indices]
-        return {layer: torch.cat([row[layer] for row in rows]) for layer in point.layers}
-
-    for finished in decode(
-        model,
-        shifts if point.layers else None,
-        prefix=prefix,
-        settings=settings,
-        seed=run["seed"],
-        indices=wanted,
-        batch_size=batch_size,
-    ):
+    run, broken, sound = plan.identity(model), 0, 0
+    for finished in plan.decoded(model, wanted, prefix=prefix, batch_size=batch_size):
         broken += finished.finish == "not-finite"
-        whole_texts += finished.finish != "not-finite"
+        sound += finished.finish != "not-finite"
         yield _sample(model, prefix, finished, run)
-    if broken and not whole_texts:
+    if broken and not sound:
         raise ModelError(
             "the model's logits are not finite under this shift, in every text: lower the doses, or load it in float32"
         )
@@ -231,63 +221,3 @@ def _sample(model: ResidualModel, prefix: list[int], finished: Finished, run: di
         finish=finished.finish,
         **run,
     )
-
-
-def composed_of(point: Point, model: ResidualModel) -> SteeringPoint:
-    """Return a point as it is, or composed from what was given for one.
-
-    Raises:
-        InputError: what is no point.
-    """
-    if isinstance(point, SteeringPoint):
-        return point
-    if point is None:
-        return SteeringPoint(deltas={}, doses={}, vectors=())
-    if isinstance(point, str | Mapping):
-        return compose(point, model)
-    raise InputError(f"point is {shown(point)}: give an expression, a mapping from concepts to doses, or `compose` one")
-
-
-def settings_of(
-    point: SteeringPoint,
-    max_tokens: int,
-    temperature: float,
-    top_p: float,
-    top_k: int,
-    min_p: float,
-    positions: str | None,
-) -> Settings:
-    """Return the settings of a run; the positions are the point's own where none were given."""
-    return Settings(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        positions=point.positions if positions is None else positions,
-    )
-
-
-def identity(
-    model: ResidualModel,
-    point: SteeringPoint,
-    *,
-    radius: float,
-    seed: int,
-    geometry: str,
-    prompt: str | None,
-    settings: Settings,
-) -> dict[str, Any]:
-    """Return what every sample of one run shares; weights and vectors by their digests, since names can be reused."""
-    digests = {"model_hash": model.hash[:16], "vectors": {made.name: made.digest[:16] for made in point.vectors}}
-    how = {"dtype": str(model.dtype).removeprefix("torch."), "composition": point.method}
-    return {
-        "seed": seed,
-        "radius": radius,
-        "geometry": geometry,
-        "doses": point.doses,
-        "layer": list(point.layers),
-        "model": model.name,
-        "prompt": prompt or "",
-        "settings": asdict(settings) | how | digests,
-    }

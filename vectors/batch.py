@@ -205,3 +205,8 @@ class Batch:
         self._deltas = {layer: delta[both.to(delta.device)] for layer, delta in self._deltas.items()}
         self._index, self._count = [self._index[row] for row in live], [self._count[row] for row in live]
         self.rows = len(live)
+
+    def close(self) -> None:
+        """Let go of the memory: what refers to itself would hold it until the garbage is collected."""
+        self._recorded, self._deltas = None, {}
+        self._kept.close()

@@ -141,5 +141,7 @@ def decode(
                     "or give a smaller --dtype or another --device"
                 ) from error
             waiting = chain(batch.unfinished or some, waiting)
-            del batch
+        finally:
+            batch.close()
+        if rows < len(some):
             torch.cuda.empty_cache()

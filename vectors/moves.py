@@ -9,19 +9,19 @@ from torch import Tensor
 
 from vectors.errors import InputError
 
-Move = Callable[[Float[Tensor, "rows pos d_model"], Float[Tensor, "rows #pos d_model"]], Tensor]
+Move = Callable[[Float[Tensor, "rows pos d_model"], Float[Tensor, "#rows #pos d_model"]], Tensor]
 """From the stream and a shift for each row to the stream as it goes on; rows whose shift is zero stay as they are."""
 
 
 def added(
-    hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "rows #pos d_model"]
+    hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "#rows #pos d_model"]
 ) -> Float[Tensor, "rows pos d_model"]:
     """Return the stream with the shift added."""
     return hidden + shift
 
 
 def turned(
-    hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "rows #pos d_model"]
+    hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "#rows #pos d_model"]
 ) -> Float[Tensor, "rows pos d_model"]:
     """Return the stream in the direction that adding the shift gives it, at the length it had.
 
@@ -64,7 +64,7 @@ class Gate:
         return self._there[device]
 
     def __call__(
-        self, hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "rows #pos d_model"]
+        self, hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "#rows #pos d_model"]
     ) -> Float[Tensor, "rows pos d_model"]:
         """Return the stream with what is missing added; see the class."""
         directions, inverse, levels = self._on(hidden.device)

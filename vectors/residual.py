@@ -218,7 +218,8 @@ def _broadcast(delta: Tensor, hidden: Tensor, layer: int) -> Tensor:
     if delta.ndim > 1 and (len(delta) != len(hidden) or (delta.ndim == 3 and delta.shape[1] != hidden.shape[1])):
         given, met = tuple(delta.shape), tuple(hidden.shape)
         raise InputError(f"shift at layer {layer} is {given}, the batch {met}: give a row a sample, or one for all")
-    return (delta[:, None] if delta.ndim == 2 else delta).to(hidden)
+    spread = delta[None, None] if delta.ndim == 1 else delta[:, None] if delta.ndim == 2 else delta
+    return spread.to(hidden)
 
 
 def _stream(model: ResidualModel, output: Any) -> Tensor:

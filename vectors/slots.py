@@ -36,6 +36,9 @@ class Kept(Protocol):
     def keep(self, rows: Int[Tensor, " some"]) -> None:
         """Go on with some rows only, in that order."""
 
+    def close(self) -> None:
+        """Let go of all keys and values."""
+
 
 class Grown:
     """Rows that start together, with the cache that a model would use by itself."""
@@ -68,6 +71,10 @@ class Grown:
     def keep(self, rows: Int[Tensor, " some"]) -> None:
         """Go on with some rows only; see `Kept`."""
         self._cache.reorder_cache(torch.LongTensor(rows.tolist()))  # on each layer's own device
+
+    def close(self) -> None:
+        """Let go of all keys and values."""
+        self._cache = DynamicCache(config=self._model.hf.config)
 
     def _forward(self, ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         with adding(self._model, shifts, self._moves):
@@ -119,6 +126,11 @@ class Slots:
         self._rows, self._every = len(rows), self._every[: len(rows)]
         for layer in self._layers:
             layer.keep(rows)
+
+    def close(self) -> None:
+        """Let go of all keys and values."""
+        for layer in self._layers:
+            layer.keep(self._every[:0])
 
     def _forward(self, ids: Tensor, places: Tensor, visible: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         mask = torch.zeros_like(visible, dtype=self._model.dtype).masked_fill(~visible, self._hidden)

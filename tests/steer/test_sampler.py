@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import steer
-from steer import sampler
+from steer import plan, sampler
 from steer.point import SteeringPoint
 from steer.record import Sample
 from vectors.concept import ConceptVector
@@ -243,7 +243,7 @@ def test_a_run_of_another_composition_or_dtype_is_not_resumed(llama_model, tmp_p
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ModelError])
 def test_finished_rows_come_soon_and_what_breaks_off_gives_those_that_wait(llama_model, monkeypatch, error):
-    at, real = steer.compose({concept(llama_model): 1.0}), sampler.decode
+    at, real = steer.compose({concept(llama_model): 1.0}), plan.decode
     taken = []
 
     def breaking(*arguments, **options):
@@ -253,7 +253,7 @@ def test_finished_rows_come_soon_and_what_breaks_off_gives_those_that_wait(llama
             if len(taken) == 6:
                 raise error
 
-    monkeypatch.setattr(sampler, "decode", breaking)
+    monkeypatch.setattr(plan, "decode", breaking)
     found = sampler.stream(llama_model, at, n=40, max_tokens=16, seed=5)
     first = next(found)
     assert taken == [first.index]
@@ -339,7 +339,7 @@ def test_the_embedded_models_texts_hang_on_neither_count_nor_batch():
 
 
 def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_recorded(llama_model, monkeypatch):
-    at, real = steer.compose({concept(llama_model): 1.0}), sampler.perturb
+    at, real = steer.compose({concept(llama_model): 1.0}), plan.perturb
 
     def broken(rows):
         def perturbed(*arguments, **options):
@@ -348,11 +348,11 @@ def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_record
 
         return perturbed
 
-    monkeypatch.setattr(sampler, "perturb", broken({2}))
+    monkeypatch.setattr(plan, "perturb", broken({2}))
     found = runs(llama_model, at, n=5)
     assert [sample.finish for sample in found].count("not-finite") == 1
     assert found[2].finish == "not-finite" and found[2].tokens == [] and found[2].text == ""
     assert Sample.from_json(found[2].to_json()) == found[2]
-    monkeypatch.setattr(sampler, "perturb", broken({0, 1, 2, 3, 4}))
+    monkeypatch.setattr(plan, "perturb", broken({0, 1, 2, 3, 4}))
     with pytest.raises(ModelError, match="not finite under this shift, in every text"):
         runs(llama_model, at, n=5)

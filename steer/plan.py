@@ -1,0 +1,181 @@
+"""A run as it is planned: everything that decides what its samples are, but which of them are wanted."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steer.ball import check_geometry, check_radius, perturb
+from steer.budget import OFFSET, PILOT, within
+from steer.point import SteeringPoint, compose
+from vectors.checks import MAX_SEED, shown, whole
+from vectors.concept import check_fits
+from vectors.decode import Finished, decode, prefix_ids
+from vectors.drawing import Settings
+from vectors.errors import InputError
+from vectors.model import ResidualModel
+from vectors.positions import check_positions
+from vectors.residual import prove_steering
+from vectors.spread import Spread
+
+Point = SteeringPoint | str | Mapping[Any, float] | None
+"""What can be switched on: a point, what `compose` takes, or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is switched on, how far samples stray from it, and how their tokens are drawn.
+
+    Attributes:
+        point: what is switched on.
+        settings: how tokens are drawn, and at which positions the point is added.
+        radius, geometry: of each sample's own perturbation; see `perturb`.
+        seed: of directions and tokens.
+        prompt: text to continue.
+        gate: only what is missing of a concept is added.
+        spread: how natural activations vary at each layer, for the geometry `natural`.
+        max_pressure: the budget that the point's scale was found for.
+    """
+
+    point: SteeringPoint
+    settings: Settings
+    radius: float = 0.0
+    geometry: str = "shell"
+    seed: int = 0
+    prompt: str | None = None
+    gate: bool = False
+    spread: Mapping[int, Spread] | None = None
+    max_pressure: float | None = None
+
+    def prefix(self, model: ResidualModel) -> list[int]:
+        """Return the ids that every text starts from, once the whole plan is known to work.
+
+        Raises:
+            InputError: a value outside its range.
+            ModelError: no prompt for a model without a start token.
+            VectorError: a vector of another model.
+            UnsteeredError: a shift that does not reach the logits.
+        """
+        check_positions(self.settings.positions, bos=model.bos_id is not None)
+        check_radius(self.radius)
+        check_geometry(self.point, self.geometry, self.spread)
+        whole(self.seed, "seed", high=MAX_SEED)
+        prefix = prefix_ids(model, self.prompt, self.settings.max_tokens)
+        for vector in self.point.vectors:
+            check_fits(vector, model)
+        self.point.moves(gate=self.gate)
+        self.shifts([0])
+        places = self.settings.positions
+        for layer, delta in self.point.deltas.items():
+            prove_steering(model, layer, delta, positions=places, prefix=prefix, new=self.settings.max_tokens)
+        return prefix
+
+    def shifts(self, indices: Sequence[int]) -> dict[int, Tensor]:
+        """Return what some samples are shifted by, a row each, by layer."""
+        rows = [
+            perturb(self.point, 1, self.radius, seed=self.seed, start=index, geometry=self.geometry, spread=self.spread)
+            for index in indices
+        ]
+        return {layer: torch.cat([row[layer] for row in rows]) for layer in self.point.layers}
+
+    def decoded(
+        self, model: ResidualModel, indices: Iterable[int], *, prefix: Sequence[int], batch_size: int | None = None
+    ) -> Iterator[Finished]:
+        """Yield the texts of some samples as they finish."""
+        return decode(
+            model,
+            self.shifts if self.point.layers else None,
+            prefix=prefix,
+            settings=self.settings,
+            seed=self.seed,
+            indices=indices,
+            batch_size=batch_size,
+            moves=self.point.moves(gate=self.gate),
+        )
+
+    def within(self, model: ResidualModel, max_pressure: float) -> "Plan":
+        """Return the plan with as much of its point as stays within a pressure; see `steer.budget`."""
+        prefix = self.prefix(model)
+
+        def pressures(point: SteeringPoint) -> np.ndarray:
+            plan = replace(self, point=point)
+            done = plan.decoded(model, range(OFFSET, OFFSET + PILOT), prefix=prefix)
+            return np.concatenate([finished.cost.kl for finished in done])
+
+        return replace(self, point=within(self.point, max_pressure, pressures).point, max_pressure=max_pressure)
+
+    def identity(self, model: ResidualModel) -> dict[str, Any]:
+        """Return what every sample of the run shares; weights and vectors by digests, since names can be reused."""
+        point = self.point
+        digests = {"model_hash": model.hash[:16], "vectors": {made.name: made.digest[:16] for made in point.vectors}}
+        how: dict[str, Any] = {"dtype": str(model.dtype).removeprefix("torch."), "composition": point.method}
+        how |= {"scale": point.scale, "gate": self.gate}
+        if self.max_pressure is not None:
+            how["max_pressure"] = self.max_pressure
+        if self.geometry == "natural" and self.spread is not None:
+            how["spread"] = {str(layer): self.spread[layer].digest[:16] for layer in point.layers}
+        return {
+            "seed": self.seed,
+            "radius": self.radius,
+            "geometry": self.geometry,
+            "doses": point.doses,
+            "layer": list(point.layers),
+            "model": model.name,
+            "prompt": self.prompt or "",
+            "settings": asdict(self.settings) | how | digests,
+        }
+
+
+def planned(
+    model: ResidualModel,
+    point: Point,
+    *,
+    radius: float = 0.0,
+    seed: int = 0,
+    geometry: str = "shell",
+    prompt: str | None = None,
+    max_tokens: int = 128,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
+    positions: str | None = None,
+    gate: bool = False,
+    max_pressure: float | None = None,
+) -> Plan:
+    """Return the plan of a run; the arguments are those of `steer.stream`.
+
+    Raises:
+        InputError: what is no point, a value outside its range, or a budget that cannot be met.
+    """
+    composed = composed_of(point, model)
+    settings = Settings(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        positions=composed.positions if positions is None else positions,
+    )
+    plan = Plan(
+        point=composed, settings=settings, radius=radius, geometry=geometry, seed=seed, prompt=prompt, gate=gate
+    )
+    return plan if max_pressure is None else plan.within(model, max_pressure)
+
+
+def composed_of(point: Point, model: ResidualModel) -> SteeringPoint:
+    """Return a point as it is, or composed from what was given for one.
+
+    Raises:
+        InputError: what is no point.
+    """
+    if isinstance(point, SteeringPoint):
+        return point
+    if point is None:
+        return SteeringPoint(deltas={}, doses={}, vectors=())
+    if isinstance(point, str | Mapping):
+        return compose(point, model)
+    raise InputError(f"point is {shown(point)}: give an expression, a mapping from concepts to doses, or `compose` one")
