@@ -188,8 +188,8 @@ def main() -> None:
     heads = ("search", "setting: median (range)", "Vendi", "tuples", "coverage", "TV", "more diverse by 2 %")
     body = (
         f"{len(EXPRESSIONS)} expressions ({'; '.join(EXPRESSIONS)}), {options.n} samples a cell, "
-        f"{len(SEARCHES[1].values)} settings a search. Of each cell the first {COUNTED} successful texts (all concepts, "
-        "by the oracle) count: Vendi score "
+        f"{len(SEARCHES[1].values)} settings a search. Of each cell the first {COUNTED} successful texts (all "
+        "concepts, by the oracle) count: Vendi score "
         f"of order 1 of their first {LENGTH} words, distinct tuples of {', '.join(TUPLE)}, how much of the true "
         "conditional those tuples cover, and total variation of what was not steered from the truth; each as a ratio "
         "to sampling again at radius 0, mean over the expressions with its 95 % interval. A search stands at the "

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.ball import perturb
+from steer.ball import low_rank, perturb
 from steer.point import SteeringPoint, compose
 from vectors.concept import ConceptVector
 from vectors.errors import InputError
+from vectors.spread import Spread
 
 
 def concept(name: str, direction: Any, layer: int = 1) -> ConceptVector:
@@ -161,3 +162,82 @@ def test_unusable_requests_are_refused(change: dict[str, Any], why: str) -> None
     with pytest.raises(InputError, match=why) as caught:
         perturb(point, **({"n": 2, "radius": 0.5, "seed": 0} | change))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def shape_of(width: int, *, seed: int = 0, layer: int = 1) -> Spread:
+    """A spread with a few wide directions."""
+    generator = np.random.default_rng(seed)
+    modes = np.linalg.qr(generator.standard_normal((width, width)))[0][: width // 2]
+    wide = np.sort(generator.uniform(1, 9, len(modes)))[::-1].copy()
+    return Spread(
+        layer=layer, mean=torch.zeros(width, dtype=torch.float64), basis=torch.from_numpy(modes),
+        deviations=torch.from_numpy(wide), rest=0.5, distances=np.arange(5.0), count=99,
+    )  # fmt: skip
+
+
+@given(points(), radii, seeds, st.booleans())
+def test_a_natural_ball_keeps_every_dose_and_moves_by_the_radius(
+    raw: list[tuple[Any, float]], radius: float, seed: int, coordinated: bool
+) -> None:
+    point = built(raw)
+    spread = {1: shape_of(len(point.deltas[1]))}
+    how = {"seed": seed, "geometry": "natural", "spread": spread, "coordinated": coordinated}
+    rows = perturb(point, 5, radius, **how)[1].double()
+    delta = point.deltas[1].double()
+    size = float(delta.norm())
+    directions = torch.stack([vector.direction.double() for vector in point.vectors])
+    tolerance = 1e-6 * (1 + radius) * size + 1e-12
+    assert torch.allclose(rows @ directions.T, (directions @ delta).expand(5, -1), atol=4 * tolerance)
+    assert torch.allclose((rows - delta).norm(dim=1), torch.full((5,), radius * size).double(), atol=tolerance)
+    assert torch.equal(perturb(point, 2, radius, start=3, **how)[1].double(), rows[3:])
+
+
+def test_natural_directions_go_where_activations_vary() -> None:
+    point, spread = compose({concept("cat", np.eye(16)[0]): 1.0}), {1: shape_of(16)}
+    rows = perturb(point, 2000, 1.0, seed=3, geometry="natural", spread=spread)[1].double() / 2.0
+    rows[:, 0] = 0.0  # the point's own
+    along = (rows @ spread[1].basis.T).square().mean(dim=0)
+    # of Gaussian directions before they are made one long; the concept takes a little from each
+    assert torch.corrcoef(torch.stack([along, spread[1].deviations.square()]))[0, 1] > 0.9
+    with pytest.raises(InputError, match="needs the spread of activations at layer 1"):
+        perturb(point, 2, 1.0, seed=3, geometry="natural")
+    with pytest.raises(InputError, match="needs the spread of activations at layer 1"):
+        perturb(point, 2, 1.0, seed=3, geometry="natural", spread={0: spread[1]})
+
+
+def test_coordinated_directions_lie_at_right_angles_and_each_is_uniform() -> None:
+    point = compose({concept("cat", np.eye(16)[0]): 1.0})
+    rows = perturb(point, 4000, 1.0, seed=3, coordinated=True)[1].double()[:, 1:] / 2.0
+    assert rows.mean(dim=0).abs().max() < 4 * np.sqrt(1 / 15 / 4000)
+    assert (rows.T @ rows / 4000 - torch.eye(15) / 15).abs().max() < 0.01
+    block = rows[:16] @ rows[:16].T - torch.eye(16)
+    free = perturb(point, 16, 1.0, seed=3)[1].double()[:, 1:] / 2.0
+    assert block.square().mean() < 0.5 * (free @ free.T - torch.eye(16)).square().mean()
+
+
+@given(points(), radii, seeds, st.sampled_from(["shell", "cap", "natural"]))
+def test_few_directions_hold_the_shifts_of_many_samples(
+    raw: list[tuple[Any, float]], radius: float, seed: int, geometry: str
+) -> None:
+    point = built(raw)
+    delta = point.deltas[1].double()
+    spread = {1: shape_of(len(delta))} if geometry == "natural" else None
+    rank = min(3, len(delta) - len(point.vectors))
+    found = low_rank(point, 40, radius, rank=rank, seed=seed, geometry=geometry, spread=spread)[1]
+    assert found.basis.shape == (rank, len(delta)) and found.coefficients.shape == (40, rank)
+    rows, size = found.rows().double(), float(delta.norm())
+    assert torch.equal(found.row(7), found.rows()[7]) or torch.allclose(found.row(7), found.rows()[7], rtol=1e-5)
+    shrink = 1 / np.hypot(1, radius) if geometry == "cap" else 1.0
+    tolerance = 2e-6 * (1 + radius) * size + 1e-12
+    directions = torch.stack([vector.direction.double() for vector in point.vectors])
+    assert torch.allclose(rows @ directions.T, (directions @ delta * shrink).expand(40, -1), atol=4 * tolerance)
+    away = (rows - delta * shrink).norm(dim=1)
+    assert torch.allclose(away, torch.full((40,), radius * size * shrink).double(), atol=tolerance)
+    more = low_rank(point, 50, radius, rank=rank, seed=seed, geometry=geometry, spread=spread)[1]
+    assert torch.equal(more.coefficients[:40], found.coefficients)
+
+
+def test_more_directions_than_there_are_are_refused() -> None:
+    point = compose({concept("cat", np.eye(4)[0]): 1.0})
+    with pytest.raises(InputError, match="rank is 4"):
+        low_rank(point, 2, 1.0, rank=4, seed=0)
