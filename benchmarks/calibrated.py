@@ -30,7 +30,7 @@ SIZES = (50, 100, 200, 400)
 BASE = "(the base model)"
 PARTS = (1 / 16, 1 / 4, 1)
 _DRAWS = 8  # of a set of calibrated texts: one alone is noisy
-_COPIES = 4000  # texts drawn by weight with repetition stand for the weighed shares themselves
+_COPIES = 4000  # texts, each repeated as its weight says, stand for the weighed shares themselves
 Task = tuple[str, float]
 Made = tuple[str, float, SampleSet, float]
 
@@ -76,7 +76,7 @@ def weighed(run: SampleSet, judges: Sequence[Judge], given: dict[str, object], c
     weights, found = weigh(some, judges)
     if found.ess < FEWEST_COUNTED:
         return f"-, {found.ess:.0f}"
-    taken = np.random.default_rng(0).choice(len(some), _COPIES, p=weights)
+    taken = np.searchsorted(np.cumsum(weights), (np.arange(_COPIES) + 0.5) / _COPIES).clip(max=len(some) - 1)
     shares = distance([replace(some[place], index=index) for index, place in enumerate(taken)], given)[0]
     accepted = [sample for sample, weight in zip(some, weights, strict=True) if weight > 0]
     return f"{shown((shares, distance(accepted[: int(found.ess)], given)[1]))}, {found.ess:.0f}"

@@ -1,115 +1,244 @@
-"""Tokens a second of `steer.sample`, Hugging Face `generate` and TransformerLens `generate`, in turns in one run."""
+"""Tokens a second beside the peers, in turns in one run: `python benchmarks/speed.py` (`--device cuda` on a GPU).
+
+repeng and steering-vectors pin other libraries or patch the model, so each runs in a virtual environment that this
+script makes under `--peers FOLDER`, in a process of its own that takes its turn with the others.
+"""
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
-from report import table, write
-from transformers import GenerationConfig
+from report import machine, table, write
+from transformers import GenerationConfig, GPT2Config, LlamaConfig
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-import steer
 import vectors
 from vectors.decode import decode
 from vectors.drawing import Settings
-from vectors.model import EMBEDDED
+from vectors.model import EMBEDDED, ResidualModel
+
+GPT2 = {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
+LLAMA = {
+    "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
+    "intermediate_size": 8192, "vocab_size": 128256, "tie_word_embeddings": True, "max_position_embeddings": 2048,
+}  # fmt: skip
+PEERS = {
+    "repeng": ["repeng==0.4.0", "transformers<5", "numpy<2", "torch==2.13.0"],
+    "steering-vectors": ["steering-vectors", "torch==2.13.0"],
+}
+"""What each peer's environment is given."""
+
+_REPEATS = 10  # copies of a gigabyte that say what the memory can do
+Run = Callable[[], int]
+
+
+def shaped(kind: str, device: str) -> ResidualModel:
+    """The embedded model, or one of a known shape with random weights."""
+    if kind == "embedded":
+        model = vectors.load_model(device=device, dtype="float32")
+    else:
+        tokenizer = vectors.load_model(device="cpu").tokenizer
+        dtype = torch.bfloat16 if kind == "1 B Llama" else torch.float32
+        config = LlamaConfig(**LLAMA) if kind == "1 B Llama" else GPT2Config(**GPT2)
+        torch.manual_seed(0)
+        with torch.device(device):
+            hf = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        path = "model.layers" if kind == "1 B Llama" else "transformer.h"
+        model = ResidualModel(hf, tokenizer, name=kind, blocks_path=path)
+    model.eos_ids = frozenset()  # texts of one length for all
+    return model
+
+
+def ours(model: ResidualModel, batch: int, tokens: int, *, steered: str | None) -> Run:
+    """The decode loop with what every text costs: nothing steered, one direction for all, or one for each row."""
+    one = torch.randn(1, model.d_model, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(batch, model.d_model, generator=torch.Generator().manual_seed(1))
+
+    def shifts(some: Any) -> dict[int, torch.Tensor]:
+        return {1: rows[list(some)] if steered == "rows" else one.expand(len(some), -1)}
+
+    def run() -> int:
+        done = decode(
+            model, shifts if steered else None, prefix=model.start_ids(), settings=Settings(max_tokens=tokens),
+            seed=1, indices=range(batch), batch_size=batch,
+        )  # fmt: skip
+        return sum(len(each.tokens) for each in done)
+
+    return run
+
+
+def hugging_face(model: ResidualModel, batch: int, tokens: int) -> Run:
+    """Plain `generate`."""
+    plain = GenerationConfig(
+        do_sample=True, top_k=0, temperature=1.0, max_new_tokens=tokens, eos_token_id=None, pad_token_id=0
+    )
+    model.hf.generation_config = plain  # it fills gaps in what is passed, an end token too
+    start = torch.tensor([model.start_ids()] * batch, device=model.device)
+
+    def run() -> int:
+        with torch.inference_mode():
+            made = model.hf.generate(start, attention_mask=torch.ones_like(start), generation_config=plain)
+        return int((made.shape[1] - 1) * made.shape[0])
+
+    return run
+
+
+def lens(model: ResidualModel, batch: int, tokens: int) -> Run:
+    """TransformerLens' `generate` with a hook that adds one direction."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    bridge = TransformerBridge.boot_transformers(str(EMBEDDED), device="cpu")
+    start = torch.tensor([model.start_ids()] * batch)
+    shift = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+
+    def added(value: torch.Tensor, hook: object) -> torch.Tensor:
+        return value + shift
+
+    def run() -> int:
+        with torch.inference_mode(), bridge.hooks(fwd_hooks=[("blocks.1.hook_resid_post", added)]):
+            made = bridge.generate(
+                start, max_new_tokens=tokens, do_sample=True, temperature=1.0, top_k=None, stop_at_eos=False,
+                verbose=False, return_type="tokens", prepend_bos=False,
+            )  # fmt: skip
+        return int((made.shape[1] - 1) * made.shape[0])
+
+    return run
+
+
+@contextmanager
+def peer(name: str, kind: str, folder: Path, batch: int, tokens: int) -> Iterator[Run | None]:
+    """A peer in its own process: it generates once for every line that it is sent. None where it cannot be had."""
+    python = folder / name / "bin" / "python"
+    if not python.exists():
+        venv.create(folder / name, with_pip=True)
+        got = subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS[name]], check=False)
+        if got.returncode:
+            print(f"{name} cannot be installed here", file=sys.stderr)
+            yield None
+            return
+    script = Path(__file__).with_name("peer.py")
+    arguments = [str(python), str(script), name, kind, str(EMBEDDED), str(batch), str(tokens), json.dumps(GPT2)]
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    put, get = process.stdin, process.stdout
+
+    def run() -> int:
+        put.write("\n")
+        put.flush()
+        line = get.readline()
+        if not line:
+            raise RuntimeError(f"{name} ended")
+        return int(line)
+
+    try:
+        yield run
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def turns(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    """Tokens a second of each, all taking turns so that drift hits all alike; the first turn warms up."""
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds + 1):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            tokens = run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                speeds[name].append(tokens / (time.perf_counter() - began))
+    return speeds
+
+
+def bandwidth() -> float:
+    """Bytes a second that a copy reads and writes."""
+    one = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    other = torch.empty_like(one)
+
+    def run() -> int:
+        for _ in range(_REPEATS):
+            other.copy_(one)
+        return 2 * _REPEATS * 2**30
+
+    return max(turns({"copy": run}, 3)["copy"])
+
+
+def rows_of(kind: str, batch: int, options: argparse.Namespace) -> list[list[object]]:
+    """One model at one batch size: everyone's speed, and the ratio to `generate` turn by turn."""
+    model = shaped(kind, options.device)
+    tokens = options.tokens
+    runs: dict[str, Run] = {
+        "Hugging Face generate, no steering": hugging_face(model, batch, tokens),
+        "steer, no steering": ours(model, batch, tokens, steered=None),
+        "steer, one direction, with costs": ours(model, batch, tokens, steered="one"),
+        "steer, a direction a row, with costs": ours(model, batch, tokens, steered="rows"),
+    }
+    if kind == "embedded" and options.device == "cpu":
+        runs["TransformerLens generate, one direction"] = lens(model, batch, tokens)
+    if options.peers is None or options.device != "cpu":
+        speeds = turns(runs, options.rounds)
+    else:
+        with (
+            peer("repeng", kind, options.peers, batch, tokens) as repeng,
+            peer("steering-vectors", kind, options.peers, batch, tokens) as steering,
+        ):
+            for name, run in (("repeng, one direction", repeng), ("steering-vectors, one direction", steering)):
+                if run is not None:
+                    runs[name] = run
+            speeds = turns(runs, options.rounds)
+    reference = speeds["Hugging Face generate, no steering"]
+    found: list[list[object]] = []
+    for name, mine in speeds.items():
+        ratio = statistics.median(one / other for one, other in zip(mine, reference, strict=True))
+        row: list[object] = [kind, batch, name, f"{statistics.median(mine):,.0f}", f"{ratio:.2f}"]
+        if options.device != "cpu":
+            weights = sum(each.numel() * each.itemsize for each in model.hf.parameters())
+            steps = statistics.median(mine) / batch
+            row.append(f"{100 * steps * weights / options.bandwidth:.0f} %")
+        found.append(row)
+        print(row, flush=True)
+    return found
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--models", nargs="+", default=["embedded", "124 M GPT-2"])
+    parser.add_argument("--peers", type=Path)
     options = parser.parse_args()
-    model = vectors.load_model(device="cpu")
-    # texts of one length for all: the end token is switched off
-    model.eos_ids = frozenset()
-    from transformer_lens.model_bridge import TransformerBridge
-
-    bridge = TransformerBridge.boot_transformers(str(EMBEDDED), device="cpu")
-    point = steer.compose("sonnet + quantum + cat", model)
-    start = torch.tensor([model.start_ids()] * options.batch)
-
-    def ours(radius: float | None) -> Callable[[], int]:
-        def run() -> int:
-            chosen = None if radius is None else point
-            runs = steer.sample(
-                model,
-                chosen,
-                n=options.batch,
-                radius=radius or 0.0,
-                seed=options.seed,
-                max_tokens=options.tokens,
-                batch_size=options.batch,
-            )
-            return sum(len(one.tokens) for one in runs)
-
-        return run
-
-    def decoding() -> int:
-        done = decode(
-            model,
-            None,
-            prefix=model.start_ids(),
-            settings=Settings(max_tokens=options.tokens),
-            seed=options.seed,
-            indices=range(options.batch),
-            batch_size=options.batch,
-        )
-        return sum(len(one.tokens) for one in done)
-
-    plain = GenerationConfig(
-        do_sample=True, top_k=0, temperature=1.0, max_new_tokens=options.tokens, eos_token_id=None, pad_token_id=0
-    )
-    model.hf.generation_config = plain  # it fills gaps in what is passed, an end token too
-
-    def generate() -> int:
-        with torch.inference_mode():
-            made = model.hf.generate(start, attention_mask=torch.ones_like(start), generation_config=plain)
-        return int((made.shape[1] - 1) * made.shape[0])
-
-    def lens() -> int:
-        with torch.inference_mode():
-            made = bridge.generate(
-                start, max_new_tokens=options.tokens, do_sample=True, temperature=1.0, top_k=None,
-                stop_at_eos=False, verbose=False, return_type="tokens", prepend_bos=False,
-            )  # fmt: skip
-        return int((made.shape[1] - 1) * made.shape[0])
-
-    runs = {
-        "steer.sample, radius 0.5 (a direction a row), costs included": ours(0.5),
-        "steer.sample, radius 0, costs included": ours(0.0),
-        "steer.sample, no steering, costs included": ours(None),
-        "its decode loop alone, no steering": decoding,
-        "Hugging Face generate, no steering": generate,
-        "TransformerLens generate, no steering": lens,
-    }
-    speeds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(options.rounds + 1):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            tokens = run()
-            if turn:  # the first turn warms up
-                speeds[name].append(tokens / (time.perf_counter() - began))
-    reference = speeds["Hugging Face generate, no steering"]
-    rows = [
-        [
-            name,
-            f"{statistics.median(found):,.0f}",
-            f"{statistics.median(mine / other for mine, other in zip(found, reference, strict=True)):.2f}",
-        ]
-        for name, found in speeds.items()
-    ]
+    options.bandwidth = bandwidth() if options.device != "cpu" else 0.0
+    rows = [row for kind in options.models for batch in options.batches for row in rows_of(kind, batch, options)]
+    heads = ["model", "batch", "", "tokens/s", "ratio"]
     body = (
-        f"Batch {options.batch}, {options.tokens} tokens each, {options.rounds} turns of all six one after the other; "
-        "median tokens a second, and the median ratio, turn by turn, to Hugging Face `generate`. Costs are the two "
-        "teacher-forced passes that give each sample its pressure: the aim, the speed of Hugging Face, is met by the "
-        "loop and missed with them.\n\n" + table(["", "tokens/s", "ratio"], rows)
+        f"{options.tokens} tokens a text, {options.rounds} turns of all one after the other; median tokens a second, "
+        "and the median ratio, turn by turn, to Hugging Face `generate` of the unsteered model. Models but the embedded "
+        "one have random weights. What every text costs, which the peers do not know, is in ours: a second, unshifted "
+        "row beside each shifted one.\n\n"
     )
-    write("speed", "Speed on the embedded model", body, seed=options.seed)
+    name = "speed"
+    if options.device != "cpu":
+        heads.append("of the bandwidth")
+        name = "speed-gpu"
+        body += (
+            f"A copy moves {options.bandwidth / 1e12:.2f} TB/s, read and written; the last column is how much of that "
+            "reading the weights once a step takes.\n\n"
+        )
+    title = "Speed" if options.device == "cpu" else "Speed on a GPU"
+    write(name, title, body + table(heads, rows), seed=0, on=machine())
 
 
 if __name__ == "__main__":

@@ -110,13 +110,14 @@ def command(
 
 
 def _finish(made: "Sweep", as_json: bool) -> None:
-    suggested = made.suggested_radius()
-    if suggested is not None and len(made.line("radius")) > 1:
-        if as_json:
-            emit_json(json.dumps({"suggested_radius": suggested}))
-        else:
-            first = made.grid.radii[0]
-            emit(f"\nsuggested radius: {suggested:g} (up to it, 9/10 of the success at radius {first:g} are kept)")
+    found = made.suggested_radius()
+    if found is None:
+        return
+    if as_json:
+        emit_json(json.dumps({"suggested_radius": made.to_dict()["suggested_radius"]}))
+        return
+    first = made.grid.radii[0]
+    emit(f"\nsuggested radius: {found} (up to it, 9/10 of the success at radius {first:g} are kept)")
 
 
 def _layer(value: float) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steer.record import Sample
     from steer.sampler import sample, stream
     from steer.samples import SampleSet
+    from steer.suggested import suggest_radius
     from steer.sweeping import Sweep, sweep
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "report",
     "sample",
     "stream",
+    "suggest_radius",
     "sweep",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "report": "figures.reported",
     "sample": "sampler",
     "stream": "sampler",
+    "suggest_radius": "suggested",
     "sweep": "sweeping",
 }
 

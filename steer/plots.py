@@ -54,14 +54,14 @@ def plot_radius(sweep: "Sweep", path: str | Path, *, theme: str = "light", force
             if real and real[0] is not None:
                 panel.axhline(real[0], linestyle=":", linewidth=1, color=_THEMES[theme][1])
             if suggested is not None:
-                panel.axvline(suggested, linestyle="--", linewidth=1, color=_STYLES[theme][1][0])
+                panel.axvline(suggested.radius, linestyle="--", linewidth=1, color=_STYLES[theme][1][0])
             panel.set_ylabel(_label(rows, name, label))
             panel.set_xlim(*_margins([row.cell.radius for row in rows]))
             if limits:
                 panel.set_ylim(limits[0] - 0.02, limits[1] + 0.02)
         for panel in axes[-1]:
             panel.set_xlabel("radius")
-        note = "" if suggested is None else f"; dashed: suggested radius {suggested:g}"
+        note = "" if suggested is None else f"; dashed: suggested radius {suggested}"
         _title(figure, sweep, f"bands: 95 %; dotted: real texts{note}")
     return Path(path)
 

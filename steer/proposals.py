@@ -131,7 +131,7 @@ def judges_for(model: ResidualModel, point: SteeringPoint, judges: Sequence[Judg
         return list(judges)
     if model.name == NAME and knows(point.doses):
         return list(judges_of(Almanac(), steered(point.doses)[0]))
-    raise InputError("calibrated samples need a judge of what the texts must have: pass judges=, [] for nothing")
+    raise InputError("nothing is known that could judge these concepts: pass judges= of what the texts must have")
 
 
 def calibrated_set(proposals: SampleSet, judges: Sequence[Judge], n: int, *, seed: int) -> SampleSet:

@@ -1,7 +1,7 @@
 """Sweeping: one expression over a grid, a run in each cell, measured as soon as it is whole."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,14 +11,12 @@ from steer.figures.yardstick import Yardstick
 from steer.grid import Cell, Grid, open_folder
 from steer.jobs import Job, sampled
 from steer.point import SteeringPoint, compose
+from steer.suggested import FEWEST_HITS, KEEP, Suggestion, suggested
 from vectors.checks import whole
 from vectors.model import ResidualModel
 
 Watcher = Callable[[Row], None]
 """Told of each cell as soon as it is measured."""
-
-KEPT = 0.9
-"""Share of the success at radius 0 that the suggested radius keeps."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,17 @@ class Sweep:
     grid: Grid
     rows: tuple[Row, ...]
 
-    def suggested_radius(self, *, keep: float = KEPT) -> float | None:
-        """Return the largest radius up to which success is `keep` of that at the smallest, or None without success.
+    def suggested_radius(self, *, keep: float = KEEP) -> Suggestion | None:
+        """Return the largest radius up to which success is `keep` of that at the smallest, or None where none is known.
 
-        Only the cells with the first layer, and the dose and temperature nearest 1, count.
+        Only the cells with the first layer, and the dose and temperature nearest 1, count; there have to be two.
         """
-        kept = None
-        successes = [(row.cell.radius, row.success.value) for row in self.line("radius") if row.success is not None]
-        for radius, success in successes:
-            if success < keep * successes[0][1] or not successes[0][1]:
-                break
-            kept = radius
-        return kept
+        found = [(row.cell.radius, row.success) for row in self.line("radius") if row.success is not None]
+        counts = [(radius, round(figure.value * figure.n), figure.n) for radius, figure in found]
+        if len(counts) < 2 or counts[0][1] < FEWEST_HITS:
+            return None
+        radii, hits, n = zip(*counts, strict=True)
+        return suggested(radii, hits, n, keep=keep)
 
     def line(self, axis: str) -> tuple[Row, ...]:
         """Return the cells along one axis, all else as in the first cell whose dose and temperature are nearest 1."""
@@ -63,7 +60,7 @@ class Sweep:
         return {
             "grid": self.grid.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
-            "suggested_radius": self.suggested_radius(),
+            "suggested_radius": None if (found := self.suggested_radius()) is None else asdict(found),
         }
 
     def plot(self, path: str | Path, **options: Any) -> Path:

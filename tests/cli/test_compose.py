@@ -109,7 +109,7 @@ def test_entries_are_printed_in_order_as_soon_as_their_turn_comes_and_kept_as_th
     compose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "run.jsonl"
-    real = sampler.stream
+    real = sampler.samples_of
     printed: list[list[int]] = []
 
     def shuffled(*arguments: Any, **options: Any) -> Iterator[Sample]:
@@ -121,7 +121,7 @@ def test_entries_are_printed_in_order_as_soon_as_their_turn_comes_and_kept_as_th
             assert at in {each.index for each in SampleSet.load(place)}
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sampler, "stream", shuffled)
+    monkeypatch.setattr(sampler, "samples_of", shuffled)
     done = compose("-n", 6, "--seed", 7, "--json", "-o", place)
     assert printed == [[], [0], [], [1, 2, 3]]
     assert done.code == 130 and "4 of 6 samples are kept" in done.err and "--resume --seed 7" in done.err

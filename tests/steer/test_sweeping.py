@@ -1,5 +1,6 @@
 """Sweeps: whole grids, gone on with after any stop, the same whatever process sampled them, and drawn."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from steer.jobs import Job
 from steer.plots import plot_plane, plot_radius
 from steer.point import SteeringPoint
 from steer.samples import SampleSet
+from steer.suggested import suggested
 from steer.sweeping import sweep
 from vectors import extract, keep, load_model
 from vectors.concept import ConceptVector
@@ -124,11 +126,19 @@ def test_several_jobs_need_a_model_that_can_be_loaded_again(
         small(model, point, jobs=2)
 
 
+def often(text: str) -> bool:
+    return any(word in text for word in ("sea", "the", "sun", "red", "storm", "ship"))
+
+
 def test_the_suggested_radius_keeps_nine_tenths(llama_model: ResidualModel, point: SteeringPoint) -> None:
-    made = small(llama_model, point, radii=(0.0, 0.5, 1.0, 4.0), n=20)
+    made = small(
+        llama_model, point, radii=(0.0, 0.5, 1.0, 4.0), n=60, yardstick=Yardstick(judges=(AnyJudge("s", often),))
+    )
     success = {row.cell.radius: row.success.value for row in made.rows if row.success}
-    kept = [radius for radius, value in success.items() if value >= 0.9 * success[0.0]]
-    assert made.suggested_radius() == max(kept)
+    found = made.suggested_radius()
+    assert found is not None
+    assert found == suggested(list(success), [round(60 * value) for value in success.values()], [60] * 4)
+    assert json.loads(json.dumps(made.to_dict()))["suggested_radius"]["radius"] == found.radius
     assert small(llama_model, point, yardstick=Yardstick()).suggested_radius() is None
 
 
