@@ -224,8 +224,8 @@ def main() -> None:
     rows = [row for kind in options.models for batch in options.batches for row in rows_of(kind, batch, options)]
     heads = ["model", "batch", "", "tokens/s", "ratio"]
     body = (
-        f"{options.tokens} tokens a text, {options.rounds} turns of all one after the other; median tokens a second, "
-        "and the median ratio, turn by turn, to Hugging Face `generate` of the unsteered model. Models but the embedded "
+        f"{options.tokens} tokens a text, {options.rounds} turns of all one after the other; median tokens a second "
+        "and median ratio, turn by turn, to Hugging Face `generate` of the unsteered model. Models but the embedded "
         "one have random weights. What every text costs, which the peers do not know, is in ours: a second, unshifted "
         "row beside each shifted one.\n\n"
     )
