@@ -12,12 +12,22 @@ from vectors.checks import MAX_BATCH, MAX_SEED, check_utf8, number, shown, whole
 from vectors.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from steer.samples import Sample, SampleFile
+    from steer.samples import Sample, SampleFile, SampleSet
 
 Mode = Literal["new", "force", "resume"]
-Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, "cat + 0.8 storm"; - reads stdin.')]
+Expression = Annotated[
+    str | None,
+    typer.Argument(metavar="EXPR", help='What to add, "cat + 0.8 storm"; - reads stdin.', show_default=False),
+]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries.")]
-Radius = Annotated[float, typer.Option(metavar="R", help="How far each entry strays on its own; 0 is not at all.")]
+Radius = Annotated[
+    float | None,
+    typer.Option(metavar="R", help="How far each entry strays on its own.  [default: 0, around samples 0.7 of theirs]"),
+]
+AroundSamples = Annotated[
+    str | None,
+    typer.Option("--around", metavar="FILE:I,J", help="Stand on samples of a run instead of an expression."),
+]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Repeats a run.  [default: drawn, printed on stderr]")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Continue this text.  [default: no prompt]")]
 MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]
@@ -46,9 +56,10 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with FILE: only wh
 
 
 def command(
-    expression: Expression,
+    expression: Expression = None,
     n: Count = 8,
-    radius: Radius = 0.0,
+    radius: Radius = None,
+    around: AroundSamples = None,
     seed: Seed = None,
     prompt: Prompt = None,
     max_tokens: MaxTokens = 128,
@@ -76,12 +87,20 @@ def command(
     """
     from steer.expression import parse
 
-    text = read_stdin("an expression").strip() if expression == "-" else expression
-    parse(text)  # what is wrong with it is said before anything slow
+    text, stood, picks = "", None, list[int]()  # an expression, or samples and which of them
+    if around is None:
+        if expression is None:
+            raise InputError('there is no expression: give one, such as "sonnet + cat", or samples with --around')
+        text = read_stdin("an expression").strip() if expression == "-" else expression
+        parse(text)  # what is wrong with it is said before anything slow
+    elif expression is not None:
+        raise InputError(f"{shown(expression)} and --around exclude each other: the doses are those of the samples")
+    else:
+        stood, picks = _picked(around)
     whole(n, "-n", low=1)
     if batch_size is not None:
         whole(batch_size, "--batch-size", low=1, high=MAX_BATCH)
-    if number(radius, "--radius") < 0.0:
+    if radius is not None and number(radius, "--radius") < 0.0:
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
     _check_text(prompt)
     if sys.stdout is None and output is None:
@@ -105,7 +124,7 @@ def command(
             progress("looking for the dose within the pressure")
         plan = planned(
             loaded,
-            text,
+            text if stood is None else stood.recentre(picks),
             radius=radius,
             seed=seed,
             prompt=prompt,
@@ -221,6 +240,17 @@ class Turns:
             self.heard = False
             if isinstance(error, OutputError):
                 note(f"note: {error}; the samples go on into the file")
+
+
+def _picked(around: str) -> "tuple[SampleSet, list[int]]":
+    """Return the run and the indices that the option names."""
+    from steer.samples import SampleSet
+
+    place, colon, told = around.rpartition(":")
+    names = told.split(",")
+    if not colon or not place or not all(name.strip().isdecimal() for name in names):
+        raise InputError(f"--around is {shown(around)}: give a file and the indices in it, run.jsonl:2,5")
+    return SampleSet.load(place), [whole(int(name), "--around", high=MAX_SEED) for name in names]
 
 
 def _check_text(prompt: str | None) -> None:

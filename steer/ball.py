@@ -90,9 +90,11 @@ def perturb(
         if r == 0.0:
             result[layer] = delta.expand(count, -1).clone()
             continue
-        centre, length, shrink = _centre(delta, r, geometry)
         basis = _basis(point, layer)
-        shape = spread[layer] if spread is not None and geometry == "natural" else None
+        centre, length, shrink = _centre(delta, r, geometry)
+        if point.around is not None:  # the composed point is what radii are relative to, however far the centre strayed
+            length = math.sqrt(float((((basis * centre).sum(axis=1)) ** 2).sum()))
+        shape = spread[layer] if spread is not None and geometry == "natural" else point.shapes.get(layer)
         drawn = _Direction(basis, shape, key, layer, coordinated)
         rows = [(centre + r * length * drawn(first + i)) * shrink for i in range(count)]
         result[layer] = _float32(np.stack(rows), r, layer)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steer.around import Around
 from steer.ball import check_geometry, check_radius, perturb
 from steer.budget import OFFSET, PILOT, within
 from steer.point import SteeringPoint, compose
@@ -21,8 +22,8 @@ from vectors.positions import check_positions
 from vectors.residual import prove_steering
 from vectors.spread import Spread
 
-Point = SteeringPoint | str | Mapping[Any, float] | None
-"""What can be switched on: a point, what `compose` takes, or nothing."""
+Point = SteeringPoint | Around | str | Mapping[Any, float] | None
+"""What can be switched on: a point, samples to stand on, what `compose` takes, or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,8 @@ class Plan:
         digests = {"model_hash": model.hash[:16], "vectors": {made.name: made.digest[:16] for made in point.vectors}}
         how: dict[str, Any] = {"dtype": str(model.dtype).removeprefix("torch."), "composition": point.method}
         how |= {"scale": point.scale, "gate": self.gate}
+        if point.around is not None:
+            how["around"] = point.around
         if self.max_pressure is not None:
             how["max_pressure"] = self.max_pressure
         if self.geometry == "natural" and self.spread is not None:
@@ -133,7 +136,7 @@ def planned(
     model: ResidualModel,
     point: Point,
     *,
-    radius: float = 0.0,
+    radius: float | None = None,
     seed: int = 0,
     geometry: str = "shell",
     prompt: str | None = None,
@@ -160,6 +163,8 @@ def planned(
         min_p=min_p,
         positions=composed.positions if positions is None else positions,
     )
+    if radius is None:
+        radius = point.radius if isinstance(point, Around) else 0.0
     plan = Plan(
         point=composed, settings=settings, radius=radius, geometry=geometry, seed=seed, prompt=prompt, gate=gate
     )
@@ -174,6 +179,8 @@ def composed_of(point: Point, model: ResidualModel) -> SteeringPoint:
     """
     if isinstance(point, SteeringPoint):
         return point
+    if isinstance(point, Around):
+        return point.point(model)
     if point is None:
         return SteeringPoint(deltas={}, doses={}, vectors=())
     if isinstance(point, str | Mapping):

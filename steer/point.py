@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from vectors.checks import shown
 from vectors.concept import ConceptVector, ModelLike, check_fits
 from vectors.errors import InputError, VectorError
 from vectors.moves import Gate, Move, turned
+from vectors.spread import Spread
 
 MAX_COSINE = 0.95
 MAX_CONDITION = 1e3
@@ -32,6 +34,8 @@ class SteeringPoint:
         vectors: the concepts, in the order of `doses`.
         method: how they were composed.
         scale: what all of it was multiplied by to keep within a pressure; the doses are those before that.
+        around: the samples that it stands on, plain JSON, if it does: `deltas` then are their mean.
+        shapes: how directions around it vary, by layer; uniformly where nothing is said.
     """
 
     deltas: dict[int, Float32[Tensor, " d_model"]] = field(repr=False)
@@ -39,6 +43,8 @@ class SteeringPoint:
     vectors: tuple[ConceptVector, ...] = field(repr=False)
     method: str = "exact"
     scale: float = 1.0
+    around: dict[str, Any] | None = field(default=None, repr=False)
+    shapes: Mapping[int, Spread] = field(default_factory=dict, repr=False)
 
     @property
     def layers(self) -> tuple[int, ...]:

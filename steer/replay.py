@@ -3,6 +3,7 @@
 import numpy as np
 from torch import Tensor
 
+from steer.around import around_of, centred
 from steer.plan import Plan
 from steer.point import SteeringPoint, compose
 from steer.samples import SampleSet
@@ -90,6 +91,8 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
     if point is None and first.doses:
         point = compose(first.doses, model, method=str(kept.get("composition", "exact")))
         point = point.scaled(number(kept.get("scale", 1.0), "scale"))
+        if (around := around_of(first)) is not None:
+            point = centred(point, around)
     digests = kept.get("vectors")
     for vector in point.vectors if point else ():
         if not isinstance(digests, dict) or digests.get(vector.name) != vector.digest[:16]:

@@ -23,7 +23,7 @@ def sample(
     point: Point,
     *,
     n: int = 8,
-    radius: float = 0.0,
+    radius: float | None = None,
     seed: int = 0,
     geometry: str = "shell",
     prompt: str | None = None,
@@ -116,7 +116,7 @@ def stream(
     point: Point,
     *,
     n: int = 8,
-    radius: float = 0.0,
+    radius: float | None = None,
     seed: int = 0,
     geometry: str = "shell",
     prompt: str | None = None,
@@ -138,9 +138,11 @@ def stream(
 
     Args:
         model: the model to sample; it is as it was afterwards.
-        point: what to switch on; an expression or a mapping is composed, `None` samples the base model.
+        point: what to switch on; an expression or a mapping is composed, `None` samples the base model, and samples
+            to stand on (`SampleSet.recentre`) are the centre of the search.
         n: number of samples.
-        radius: length of each sample's own perturbation, relative to the point's; see `perturb`.
+        radius: length of each sample's own perturbation, relative to the point's (see `perturb`); by default 0, or what
+            the samples to stand on ask for.
         seed: of directions and tokens.
         geometry: of the perturbations.
         prompt: text to continue; without one, texts start from the start token alone.

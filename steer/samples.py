@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from steer.record import RUN_KEYS, Sample, difference, read_lines
 from steer.samplefile import SampleFile, check_output
 from vectors.checks import shown
 from vectors.errors import InputError
 from vectors.files import read_bytes, write_atomically
+
+if TYPE_CHECKING:
+    from steer.around import Around
 
 __all__ = ["Sample", "SampleFile", "SampleSet", "check_output"]
 
@@ -67,6 +70,24 @@ class SampleSet(Sequence[Sample]):
     def texts(self) -> list[str]:
         """The texts in order."""
         return [sample.text for sample in self._samples]
+
+    def recentre(self, picks: Sequence[int], *, shrink: float | None = None) -> "Around":
+        """Return what it takes to stand on some of the samples: `steer.sample(model, runs.recentre([2, 5]), n=8)`.
+
+        Their own directions become the centre of the next search, the doses stay, and of several their differences
+        shape where it looks. The next radius is `shrink` times theirs (0.7 by default), unless one is asked for.
+
+        Args:
+            picks: indices of the samples to stand on.
+            shrink: the next radius relative to theirs.
+
+        Raises:
+            InputError: no pick, one that is not there, or samples that were steered by nothing.
+        """
+        from steer.around import SHRINK, recentred  # which needs torch, as nothing else here does
+
+        self.check_one_run()
+        return recentred(self, picks, shrink=SHRINK if shrink is None else shrink)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write all samples to a JSONL file, all or nothing, and return its path.

@@ -253,3 +253,31 @@ def test_a_file_is_finished_although_nobody_can_be_shown(program: list[str], tin
         process = _start(program, tiny, "-n", "3", "-o", str(place), stdout=full)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0 and "the samples go on into the file" in err and len(SampleSet.load(place)) == 3
+
+
+def test_samples_of_a_run_are_stood_on(
+    compose: Callable[..., Any], steer: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    place, next_place = tmp_path / "run.jsonl", tmp_path / "next.jsonl"
+    compose("-n", 4, "--seed", 7, "--radius", 1, "-o", place)
+
+    def around(*more: Any) -> Any:
+        return steer("compose", "--model", tiny, "--device", "cpu", "--max-tokens", 8, *more)
+
+    doses = SampleSet.load(place)[0].doses
+    done = around("--around", f"{place}:1,3", "-n", 2, "--seed", 8, "-o", next_place)
+    found = SampleSet.load(next_place)
+    assert done.code == 0 and found[0].radius == 0.7 and found[0].doses == doses
+    assert [pick["index"] for pick in found[0].settings["around"]["picks"]] == [1, 3]
+    again = around("--around", f"{next_place}:0", "-n", 1, "--radius", 0.2, "--json")
+    assert json.loads(again.out)["settings"]["around"]["before"] == found[0].settings["around"]
+    for wrong, why in (
+        (f"{place}:9", "there is no sample 9"),
+        (str(place), "give a file and the indices in it"),
+        (f"{place}:a", "give a file and the indices in it"),
+        (f"{tmp_path / 'none.jsonl'}:1", "there is no file"),
+    ):
+        refused = around("--around", wrong, "-n", 1)
+        assert refused.code == 2 and why in refused.err and refused.out == ""
+    assert "exclude each other" in compose("--around", f"{place}:1", "-n", 1).err
+    assert "there is no expression" in around("-n", 1).err

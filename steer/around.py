@@ -1,0 +1,187 @@
+"""Standing on samples: the directions of those that were picked become the centre of the next search."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from steer.ball import GEOMETRIES, check_radius, perturb
+from steer.point import SteeringPoint, compose
+from steer.record import Sample
+from vectors.checks import MAX_SEED, number, shown, whole
+from vectors.concept import ModelLike
+from vectors.errors import InputError, ModelError
+from vectors.spread import Spread
+
+SHRINK = 0.7
+"""Of the radius of the picked samples, where nothing else is asked for."""
+
+_DEEPEST = 1000  # centres behind each other that a file may tell of
+_PICK = ("seed", "index", "radius", "geometry")
+
+
+@dataclass(frozen=True)
+class Around:
+    """Samples to stand on, told by what their directions were drawn from.
+
+    Attributes:
+        picks: for each of them its seed, index, radius and geometry.
+        shrink: the next radius relative to theirs.
+        before: what they were themselves sampled around.
+        doses, composition, scale, model_hash, vectors: of their run.
+    """
+
+    picks: tuple[tuple[int, int, float, str], ...]
+    shrink: float
+    before: "Around | None"
+    doses: dict[str, float]
+    composition: str
+    scale: float
+    model_hash: str
+    vectors: dict[str, str]
+
+    @property
+    def radius(self) -> float:
+        """The radius of the next search, unless told otherwise."""
+        return self.shrink * max(radius for _, _, radius, _ in self.picks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values: what a sample around these records."""
+        return {
+            "picks": [dict(zip(_PICK, pick, strict=True)) for pick in self.picks],
+            "shrink": self.shrink,
+            "before": None if self.before is None else self.before.to_dict(),
+        }
+
+    def point(self, model: ModelLike) -> SteeringPoint:
+        """Return the point at their centre.
+
+        Raises:
+            ModelError: other weights than those they were sampled from, or vectors that have changed since.
+            InputError: a concept that is gone.
+        """
+        if self.model_hash != model.hash[:16]:
+            raise ModelError(f"these samples are of other weights than {shown(model.name)} has: load their model")
+        composed = compose(self.doses, model, method=self.composition)
+        for vector in composed.vectors:
+            if self.vectors.get(vector.name) != vector.digest[:16]:
+                raise ModelError(f"vector {shown(vector.name)} has changed since these samples: extract it as it was")
+        return centred(composed.scaled(self.scale), self)
+
+
+def recentred(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float = SHRINK) -> Around:
+    """Return what it takes to stand on some samples of a run.
+
+    Args:
+        samples: the samples of one run.
+        picks: indices of those to stand on.
+        shrink: the next radius relative to theirs.
+
+    Raises:
+        InputError: no pick, one that is not there, samples that were steered by nothing, or a damaged record.
+    """
+    factor = number(shrink, "shrink")
+    if factor < 0:
+        raise InputError(f"shrink is {factor:g}: give a number of at least 0, such as 0.7")
+    wanted = [whole(pick, "a pick", high=MAX_SEED) for pick in picks]
+    there = {sample.index: sample for sample in samples}
+    missing = [pick for pick in wanted if pick not in there]
+    if not wanted or missing:
+        known = ", ".join(map(str, sorted(there)[:8])) + (", ..." if len(there) > 8 else "")
+        given = f"there is no sample {missing[0]}" if missing else "no sample is picked"
+        raise InputError(f"{given}: pick from {known or 'a run that has some'}")
+    first = there[wanted[0]]
+    if not first.doses:
+        raise InputError("these samples were steered by nothing: there is no direction to stand on")
+    kept = first.settings
+    digests = kept.get("vectors")
+    return Around(
+        picks=tuple((there[i].seed, i, there[i].radius, there[i].geometry) for i in dict.fromkeys(wanted)),
+        shrink=factor,
+        before=around_of(first),
+        doses=dict(first.doses),
+        composition=str(kept.get("composition", "exact")),
+        scale=number(kept.get("scale", 1.0), "scale"),
+        model_hash=str(kept.get("model_hash", "")),
+        vectors={str(name): str(made) for name, made in digests.items()} if isinstance(digests, dict) else {},
+    )
+
+
+def around_of(sample: Sample) -> Around | None:
+    """Return what a sample was sampled around, as its record tells it.
+
+    Raises:
+        InputError: a record that cannot be read.
+    """
+    told, chain = sample.settings.get("around"), list[Mapping[str, Any]]()
+    while told is not None:
+        if not isinstance(told, Mapping) or len(chain) == _DEEPEST:
+            raise InputError(f"sample {sample.index} tells of no centre that can be read: the file is damaged")
+        chain.append(told)
+        told = told.get("before")
+    found: Around | None = None
+    for link in reversed(chain):
+        try:
+            picks = tuple(tuple(pick[key] for key in _PICK) for pick in link["picks"])
+            checked = tuple(
+                (
+                    whole(seed, "seed", high=MAX_SEED),
+                    whole(index, "index", high=MAX_SEED),
+                    check_radius(radius),
+                    _known(how),
+                )
+                for seed, index, radius, how in picks
+            )
+            shrink = check_radius(link["shrink"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"sample {sample.index} tells of no centre that can be read: the file is damaged"
+            ) from error
+        if not checked:
+            raise InputError(f"sample {sample.index} tells of a centre of nothing: the file is damaged")
+        found = Around(checked, shrink, found, dict(sample.doses), "", 1.0, "", {})
+    return found
+
+
+def _known(geometry: object) -> str:
+    if geometry not in GEOMETRIES:
+        raise InputError(f"geometry is {shown(geometry)}: choose from {', '.join(GEOMETRIES)}")
+    return str(geometry)
+
+
+def centred(point: SteeringPoint, around: Around) -> SteeringPoint:
+    """Return the point at the mean of the picked samples' own shifts, shaped by how they differ.
+
+    The doses are theirs: shells keep them exactly. Of several picks, half of what the next directions vary lies in
+    the span of their differences, so that the next search looks between and beyond them, and half anywhere.
+    """
+    base = point if around.before is None else centred(point, around.before)
+    rows = [
+        perturb(base, 1, radius, seed=seed, start=index, geometry=geometry)
+        for seed, index, radius, geometry in around.picks
+    ]
+    deltas, shapes = {}, {}
+    for layer in base.layers:
+        stack = torch.cat([row[layer] for row in rows]).double()
+        deltas[layer] = stack.mean(dim=0).float()
+        if (shape := _shape(stack.numpy(), layer)) is not None:
+            shapes[layer] = shape
+    return replace(base, deltas=deltas, around=around.to_dict(), shapes=shapes)
+
+
+def _shape(rows: np.ndarray, layer: int) -> Spread | None:
+    apart = rows - rows.mean(axis=0)
+    _, values, modes = np.linalg.svd(apart, full_matrices=False)
+    kept = values > 1e-6 * max(float(np.abs(rows).max()), 1e-30)
+    if not kept.any():
+        return None
+    deviations = values[kept] / np.sqrt(max(1, len(rows) - 1))
+    signs = np.sign(np.take_along_axis(modes[kept], np.abs(modes[kept]).argmax(axis=1)[:, None], axis=1))
+    left = rows.shape[1] - int(kept.sum())
+    rest = float(np.sqrt((deviations**2).sum() / max(1, left)))
+    return Spread(
+        layer=layer, mean=torch.from_numpy(rows.mean(axis=0)), basis=torch.from_numpy(modes[kept] * signs),
+        deviations=torch.from_numpy(deviations), rest=rest, distances=np.zeros(1), count=len(rows),
+    )  # fmt: skip
