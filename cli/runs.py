@@ -77,3 +77,23 @@ def yardstick_of(
     from vectors.contrast import read_texts
 
     return labelled_yardstick(read_texts(positive), read_texts(background), vectors=vectors, seed=seed)
+
+
+def check_pictures(pictures: Sequence[str | None], theme: str, force: bool) -> None:
+    """Refuse pictures that could not be drawn, before anything is sampled for them."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    from vectors.files import check_place
+
+    wanted = [picture for picture in pictures if picture is not None]
+    if wanted and find_spec("matplotlib") is None:
+        raise InputError("a plot needs matplotlib: pip install 'steer-sampler[plot]'")
+    if theme not in ("light", "dark"):
+        raise InputError(f"--theme is {shown(theme)}: choose light or dark")
+    for picture in wanted:
+        if Path(picture).suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise InputError(f"{shown(picture)} is no picture: end its name with .png, .svg or .pdf")
+        check_place(picture, force=force, mend="pass --force to replace it")
+    if len(set(map(Path, wanted))) < len(wanted):
+        raise InputError(f"two pictures are both {shown(wanted[0])}: give each a file of its own")

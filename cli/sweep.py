@@ -8,7 +8,7 @@ import typer
 from cli.cell_table import table_for
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import Progress, emit, emit_json, note
-from cli.runs import Background, Positive, yardstick_of
+from cli.runs import Background, Positive, check_pictures, yardstick_of
 from vectors.checks import MAX_SEED, shown, whole
 from vectors.errors import InputError
 
@@ -75,7 +75,9 @@ def command(
     whole(n, "-n", low=2)
     whole(seed, "--seed", high=MAX_SEED)
     whole(jobs, "--jobs", low=1, high=256)
-    _check_pictures(plot, plane, theme, force, len(set(radii)))
+    check_pictures((plot, plane), theme, force)
+    if plot is not None and len(set(radii)) < 2:
+        raise InputError("--plot draws figures against the radius: give --radius two or more values")
     if output is not None and (not output or output.startswith("-")):
         raise InputError(f"-o is {shown(output)}: give a folder's name, such as './{output or 'sweep'}'")
     with Progress() as progress:
@@ -124,25 +126,3 @@ def _layer(value: float) -> int:
     if value != int(value):
         raise InputError(f"--layer is {value:g}: give whole numbers, counted from 0")
     return int(value)
-
-
-def _check_pictures(plot: str | None, plane: str | None, theme: str, force: bool, radii: int) -> None:
-    """Refuse pictures that could not be drawn, before anything is sampled for them."""
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    from vectors.files import check_place
-
-    pictures = [picture for picture in (plot, plane) if picture is not None]
-    if pictures and find_spec("matplotlib") is None:
-        raise InputError("a plot needs matplotlib: pip install 'steer-sampler[plot]'")
-    if theme not in ("light", "dark"):
-        raise InputError(f"--theme is {shown(theme)}: choose light or dark")
-    for picture in pictures:
-        if Path(picture).suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise InputError(f"{shown(picture)} is no picture: end its name with .png, .svg or .pdf")
-        check_place(picture, force=force, mend="pass --force to replace it")
-    if len(set(map(Path, pictures))) < len(pictures):
-        raise InputError(f"--plot and --plane are both {shown(plot)}: give each a file of its own")
-    if plot is not None and radii < 2:
-        raise InputError("--plot draws figures against the radius: give --radius two or more values")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steer.ball import perturb
+    from steer.dosed import dose_curve
     from steer.expression import parse
     from steer.figures.compared import compare
     from steer.figures.reported import report
@@ -22,6 +23,7 @@ __all__ = [
     "Sweep",
     "compare",
     "compose",
+    "dose_curve",
     "parse",
     "perturb",
     "report",
@@ -38,6 +40,7 @@ _HOMES = {
     "Sweep": "sweeping",
     "compare": "figures.compared",
     "compose": "point",
+    "dose_curve": "dosed",
     "parse": "expression",
     "perturb": "ball",
     "report": "figures.reported",

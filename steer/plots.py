@@ -14,6 +14,7 @@ from vectors.errors import InputError
 from vectors.files import check_place, write_atomically
 
 if TYPE_CHECKING:
+    from steer.dosed import DoseCurve, DoseRow
     from steer.sweeping import Sweep
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -22,6 +23,12 @@ DIVERSITY = "diversity of successes"
 PANELS = (
     ("success", "success", (0.0, 1.0)),
     ("diversity", DIVERSITY, None),
+    ("typical", "typical (share)", (0.0, 1.0)),
+    ("pressure", "pressure (nats/token)", None),
+)
+DOSE_PANELS = (
+    ("success", "success", (0.0, 1.0)),
+    ("probe", "probe (real texts: 1)", None),
     ("typical", "typical (share)", (0.0, 1.0)),
     ("pressure", "pressure (nats/token)", None),
 )
@@ -63,6 +70,38 @@ def plot_radius(sweep: "Sweep", path: str | Path, *, theme: str = "light", force
             panel.set_xlabel("radius")
         note = "" if suggested is None else f"; dashed: suggested radius {suggested}"
         _title(figure, sweep, f"bands: 95 %; dotted: real texts{note}")
+    return Path(path)
+
+
+def plot_doses(curve: "DoseCurve", path: str | Path, *, theme: str = "light", force: bool = False) -> Path:
+    """Draw success, the probe's score, typicality and pressure against the dose, with 95 % bands; return the path.
+
+    A dotted line says what real texts show; an upright one marks where the probe rises and the texts get worse.
+
+    Raises:
+        InputError: an unknown theme or kind of file, a curve of one dose, or matplotlib is not installed.
+        OutputError: a file that exists (unless `force`) or cannot be written.
+    """
+    if len(curve.rows) < 2:
+        raise InputError(f"the curve has {len(curve.rows)} dose: a plot against it needs two or more")
+    doses = [row.dose for row in curve.rows]
+    with _figure(path, theme, force, shape=(2, 2)) as (figure, axes):
+        for panel, (name, label, limits) in zip(axes.flat, DOSE_PANELS, strict=True):
+            _line(panel, doses, curve.rows, name, _STYLES[theme][0])
+            real = [row.figures[name].perfect for row in curve.rows if name in row.figures]
+            if real and real[0] is not None:
+                panel.axhline(real[0], linestyle=":", linewidth=1, color=_THEMES[theme][1])
+            if curve.alarm is not None:
+                panel.axvline(curve.alarm, linestyle="--", linewidth=1, color=_STYLES[theme][1][0])
+            panel.set_ylabel(label)
+            panel.set_xlim(*_margins(doses))
+            if limits:
+                panel.set_ylim(limits[0] - 0.02, limits[1] + 0.02)
+        for panel in axes[-1]:
+            panel.set_xlabel("dose")
+        note = "" if curve.alarm is None else f"; dashed: over-optimised from {curve.alarm:g}"
+        title = f"{curve.name}   |   {curve.n} samples a dose\nbands: 95 %; dotted: real texts{note}"
+        figure.suptitle(title, fontsize=10, parse_math=False)
     return Path(path)
 
 
@@ -109,7 +148,7 @@ def _title(figure: Any, sweep: "Sweep", key: str) -> None:
     figure.suptitle(title, fontsize=10, parse_math=False)
 
 
-def _drawn(row: Row, name: str) -> Figure:
+def _drawn(row: "Row | DoseRow", name: str) -> Figure:
     """A figure as it is drawn: diversity, which grows with the number of texts, as a share of as many real texts'."""
     found = row.figures[name]
     if name != "diversity" or not found.perfect:
@@ -130,7 +169,9 @@ def _margins(values: Sequence[float]) -> tuple[float, float]:
     return min(values) - room, max(values) + room
 
 
-def _line(panel: Any, x: Sequence[float], rows: Sequence[Row], name: str, style: tuple[str, str, str]) -> None:
+def _line(
+    panel: Any, x: Sequence[float], rows: "Sequence[Row | DoseRow]", name: str, style: tuple[str, str, str]
+) -> None:
     found = [(place, _drawn(row, name)) for place, row in zip(x, rows, strict=True) if name in row.figures]
     if not found:
         panel.text(0.5, 0.5, "not measured", ha="center", va="center", transform=panel.transAxes)
