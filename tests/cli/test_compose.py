@@ -238,8 +238,11 @@ def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(prog
         took = time.monotonic() - began
         assert len(process.stdout.readlines()) == 3 and process.wait(timeout=60) == 0
         if took < 10:
-            break
-    assert took < 10
+            return
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch, transformers.models.llama.modeling_llama"], check=True)
+    imports = time.monotonic() - began  # four seconds on a quiet machine: how busy is this one?
+    assert took < 2.5 * imports
 
 
 def test_the_embedded_model_writes_a_sonnet_of_a_quantum_cat(steer: Callable[..., Any]) -> None:
