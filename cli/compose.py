@@ -90,7 +90,7 @@ def command(
     text, stood, picks = "", None, list[int]()  # an expression, or samples and which of them
     if around is None:
         if expression is None:
-            raise InputError('there is no expression: give one, such as "sonnet + cat", or samples with --around')
+            raise typer.BadParameter("there is no expression, and no samples with --around", param_hint="EXPR")
         text = read_stdin("an expression").strip() if expression == "-" else expression
         parse(text)  # what is wrong with it is said before anything slow
     elif expression is not None:

@@ -25,7 +25,7 @@ def turned(
 ) -> Float[Tensor, "rows pos d_model"]:
     """Return the stream in the direction that adding the shift gives it, at the length it had.
 
-    >>> turned(torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 3.0]]])).norm().item()
+    >>> round(turned(torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 3.0]]])).norm().item(), 4)
     3.0
     """
     moved = hidden + shift
