@@ -8,6 +8,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def rows_of(made: Sequence[Cell], bases: Sequence[tuple[str, ...]]) -> list[list
     rows: list[list[object]] = []
     for k in range(1, 6):
         groups = sorted({(name,) for base in bases for name in base}) if k == 1 else [base[:k] for base in bases]
-        product = [float(np.prod([one((name,), "exact")["success"] for name in names])) for names in groups]
+        single = [float(np.prod([one((name,), "exact")["success"] for name in names])) for names in groups]
         for operator in OPERATORS:
             if (groups[0], operator) not in by:
                 continue
@@ -153,12 +154,28 @@ def rows_of(made: Sequence[Cell], bases: Sequence[tuple[str, ...]]) -> list[list
             error = 1.96 * np.std(equal, ddof=1) / len(equal) ** 0.5
             rows.append(
                 [
-                    k, operator, f"{np.mean(product):.2f}", f"{np.mean([cell['success'] for cell in plain]):.2f}",
+                    k, operator, f"{np.mean(single):.2f}", f"{np.mean([cell['success'] for cell in plain]):.2f}",
                     f"{np.mean([cell['mean'] for cell in plain]):.3f}",
                     f"{np.mean([cell['p95'] for cell in plain]):.2f}",
                     f"{np.mean(equal):.2f} ± {error:.2f}", f"{np.mean(best):.2f}",
                 ]
             )  # fmt: skip
+    return rows
+
+
+def foretold(made: Sequence[Cell]) -> list[list[object]]:
+    """A row for each number of concepts and dose: what `compose` expects of them beforehand, and what came."""
+    rows: list[list[object]] = []
+    for k, scale in product(range(1, 6), SCALES):
+        pairs = []
+        for cell in made:
+            if (len(cell["names"]), cell["operator"], cell["scale"]) == (k, "exact", scale):
+                found = point_of(cell["names"], "exact", scale, "").expected().joint
+                if found is not None:
+                    pairs.append((found, float(cell["success"])))
+        within = sum(found.low <= success <= found.high for found, success in pairs)
+        means = [f"{np.mean(side):.2f}" for side in zip(*((f.value, success) for f, success in pairs), strict=True)]
+        rows.append([k, scale, *means, f"{within} of {len(pairs)}"])
     return rows
 
 
@@ -183,7 +200,11 @@ def main() -> None:
         "`exact` does and keeps the length of the stream. Success at the mean pressure that `exact` has at dose 1 is "
         "interpolated between doses, ± its 95 % interval over the combinations.\n\nCombinations that entries of the "
         f"world have:\n\n{table(heads, rows_of(made, BASES[:-EXCLUDED]))}\n\nCombinations that no training entry has "
-        f"(from three concepts on):\n\n{table(heads, rows_of(made, BASES[-EXCLUDED:]))}"
+        f"(from three concepts on):\n\n{table(heads, rows_of(made, BASES[-EXCLUDED:]))}\n\n"
+        "What `compose` says beforehand: the product of the successes that the concepts' own pilots had at that dose, "
+        "their judges' mistakes taken into account, with its 95 % interval. Of each combination above that no concept "
+        "is asked for beyond its pilot's last dose in:\n\n"
+        + table(("concepts", "dose", "expected", "measured", "measured within the interval"), foretold(made))
     )
     machines = " and ".join(sorted({cell["machine"] for cell in made}))
     write("composing", "Putting concepts together", body, seed=given.seed, on=machines)

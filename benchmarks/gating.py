@@ -40,7 +40,8 @@ def line_of(task: Task, options: Options) -> Line:
     name, method, layer = task
     known, model = texts(options.seed), embedded()
     vector = vectors.extract(
-        model, name, known.positive[name], known.background(name), method=method, layer=layer, positions="all",
+        model, name, positive=known.positive[name], background=known.background(name), method=method,
+        layer=layer, positions="all",
         calibrate=False, seed=options.seed,
     )  # fmt: skip
     found: dict[bool, list[tuple[float, float, float]]] = {False: [], True: []}

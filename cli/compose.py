@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli.beforehand import tell
 from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
-from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
+from cli.output import ClosedPipeError, Progress, note
+from cli.turns import Turns
 from vectors.checks import MAX_BATCH, MAX_SEED, check_utf8, number, shown, whole
 from vectors.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from steer.samples import Sample, SampleFile, SampleSet
+    from steer.samples import SampleSet
 
 Mode = Literal["new", "force", "resume"]
 Expression = Annotated[
@@ -28,6 +30,7 @@ AroundSamples = Annotated[
     str | None,
     typer.Option("--around", metavar="FILE:I,J", help="Stand on samples of a run instead of an expression."),
 ]
+Geometry = Annotated[str, typer.Option(metavar="NAME", help="Where entries stray: shell, cap or natural.")]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Repeats a run.  [default: drawn, printed on stderr]")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Continue this text.  [default: no prompt]")]
 MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]
@@ -37,7 +40,9 @@ TopK = Annotated[int, typer.Option(metavar="K", help="Keep the K likeliest token
 MinP = Annotated[float, typer.Option(metavar="P", help="Keep tokens above this share of the likeliest; 0 keeps all.")]
 Positions = Annotated[
     str | None,
-    typer.Option(metavar="WHICH", help="Steer bos, all, generated or not-bos.  [default: as the concepts were made]"),
+    typer.Option(
+        metavar="WHICH", help="bos, all, generated, not-bos, first:N or decay:H.  [default: as the concepts were made]"
+    ),
 ]
 Gate = Annotated[bool, typer.Option("--gate", help="Add only as much of a concept as a position lacks.")]
 MaxPressure = Annotated[
@@ -59,6 +64,7 @@ def command(
     expression: Expression = None,
     n: Count = 8,
     radius: Radius = None,
+    geometry: Geometry = "shell",
     around: AroundSamples = None,
     seed: Seed = None,
     prompt: Prompt = None,
@@ -112,46 +118,35 @@ def command(
         from vectors.drawing import Settings
         from vectors.positions import check_positions
 
-        Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+        settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
         if positions is not None:
-            check_positions(positions)
+            check_positions(positions, scopes=True)
+        from steer.ball import check_geometry
+
+        check_geometry(geometry)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.plan import planned
         from steer.sampler import samples_of
         from steer.samples import SampleFile
 
+        if geometry == "natural":
+            progress("reading what is natural for this model")
         if max_pressure is not None:
             progress("looking for the dose within the pressure")
         plan = planned(
             loaded,
             text if stood is None else stood.recentre(picks),
+            settings,
+            positions=positions,
             radius=radius,
+            geometry=geometry,
             seed=seed,
             prompt=prompt,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            min_p=min_p,
-            positions=positions,
             gate=gate,
             max_pressure=max_pressure,
         )
-        point = plan.point
-        if max_pressure is not None:
-            progress.clear()
-            note(f"p95 pressure within {max_pressure:g} nats/token at {point.scale:g} of these doses")
-        if not any(point.norms.values()):
-            progress.clear()
-            idle = ", and the radius has nothing to scale" if radius else ""
-            note(f"note: every dose is 0: these are samples of the base model as it is{idle}")
-        for vector in point.vectors:
-            if not vector.calibrated:
-                progress.clear()
-                note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
-            if vector.positions != plan.settings.positions:
-                progress.clear()
-                note(f"note: {shown(vector.name)} was made for positions {vector.positions}: its doses hold there")
+        progress.clear()
+        tell(plan, loaded)
         file = None
         if output is not None:
             file = stack.enter_context(SampleFile(output, mode, plan.identity(loaded)))
@@ -189,57 +184,6 @@ def command(
             note(f"note: {turns.stopped} texts were stopped where logits were not finite: lower the doses")
         if output is not None:
             note(f"{turns.count} samples are in {shown(output)}")
-
-
-class Turns:
-    """Keeps each sample at once and prints it in the order of the indices, as soon as those before it are finished."""
-
-    def __init__(self, n: int, done: frozenset[int], as_json: bool, file: "SampleFile | None", progress: Progress):
-        self.n, self.done, self.as_json, self.file, self.progress = n, done, as_json, file, progress
-        self.count = sum(index < n for index in done)
-        self.turn = self.stopped = 0
-        self.waiting: dict[int, Sample] = {}
-        self.heard = True
-
-    @property
-    def left(self) -> int:
-        """How many samples are still to come."""
-        return self.n - self.count
-
-    def take(self, sample: "Sample") -> None:
-        """Keep a finished sample, and print all whose turn has come."""
-        if self.file is not None:
-            self.file.append(sample)
-        self.waiting[sample.index] = sample
-        self.count += 1
-        self.stopped += sample.finish == "not-finite"
-        while self.turn in self.waiting or self.turn in self.done:
-            if self.turn in self.waiting:
-                self._print(self.waiting.pop(self.turn))
-            self.turn += 1
-        self.progress("sampling", self.count, self.n)
-
-    def give_rest(self) -> None:
-        """Print the finished samples that still wait for others."""
-        for index in sorted(self.waiting):
-            self._print(self.waiting.pop(index))
-
-    def _print(self, sample: "Sample") -> None:
-        if not self.heard:
-            return
-        self.progress.clear()
-        try:
-            if self.as_json:
-                emit_json(sample.to_json())
-            else:
-                emit(entry(sample))
-        except (ClosedPipeError, OutputError) as error:
-            # with a file, the file is the job: go on without printing
-            if self.file is None:
-                raise
-            self.heard = False
-            if isinstance(error, OutputError):
-                note(f"note: {error}; the samples go on into the file")
 
 
 def _picked(around: str) -> "tuple[SampleSet, list[int]]":

@@ -81,6 +81,9 @@ def show_command(name: Name, model: Model = None, as_json: Json = False) -> None
         alone = not vector.unit_curve[0].get("mean")  # by itself, a vector that is not shifted along costs nothing
         head = "unit curve" if alone else "unit curve, beside other concepts"
         emit(f"\n{head}\n{table([keys, *curve], right=range(len(keys)))}")
+    if vector.unit_judge is not None:
+        right, wrong = (accepted / of for accepted, of in vector.unit_judge)
+        emit(f"\n  its judge accepts {right:.2f} of other texts that have it, and {wrong:.2f} of others that have not")
 
 
 def describe(vector: "ConceptVector") -> dict[str, str]:
@@ -101,7 +104,9 @@ def describe(vector: "ConceptVector") -> dict[str, str]:
 
 def facts(vector: "ConceptVector") -> dict[str, Any]:
     """Return everything stored of a vector but its tensors, plain JSON."""
-    keys = "name model model_hash layer d_model gap unit unit_curve method positions contrast_hash n_positive"
+    keys = (
+        "name model model_hash layer d_model gap unit unit_curve unit_judge method positions contrast_hash n_positive"
+    )
     return {
         key: getattr(vector, key) for key in (*keys.split(), "n_background", "auc", "held_out", "split_seed", "created")
     }

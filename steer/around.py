@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer.ball import GEOMETRIES, check_radius, perturb
+from steer.ball import check_geometry, check_radius, perturb
 from steer.point import SteeringPoint, compose
 from steer.record import Sample
 from vectors.checks import MAX_SEED, number, shown, whole
-from vectors.concept import ModelLike
 from vectors.errors import InputError, ModelError
+from vectors.model import ResidualModel
+from vectors.natural import natural
 from vectors.spread import Spread
 
 SHRINK = 0.7
@@ -55,7 +56,13 @@ class Around:
             "before": None if self.before is None else self.before.to_dict(),
         }
 
-    def point(self, model: ModelLike) -> SteeringPoint:
+    @property
+    def natural(self) -> bool:
+        """Whether it takes the spread of natural activations to find their directions again."""
+        here = any(geometry == "natural" for _, _, _, geometry in self.picks)
+        return here or (self.before is not None and self.before.natural)
+
+    def point(self, model: ResidualModel) -> SteeringPoint:
         """Return the point at their centre.
 
         Raises:
@@ -68,7 +75,7 @@ class Around:
         for vector in composed.vectors:
             if self.vectors.get(vector.name) != vector.digest[:16]:
                 raise ModelError(f"vector {shown(vector.name)} has changed since these samples: extract it as it was")
-        return centred(composed.scaled(self.scale), self)
+        return centred(model, composed.scaled(self.scale), self)
 
 
 def recentred(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float = SHRINK) -> Around:
@@ -130,7 +137,7 @@ def around_of(sample: Sample) -> Around | None:
                     whole(seed, "seed", high=MAX_SEED),
                     whole(index, "index", high=MAX_SEED),
                     check_radius(radius),
-                    _known(how),
+                    check_geometry(how),
                 )
                 for seed, index, radius, how in picks
             )
@@ -145,21 +152,19 @@ def around_of(sample: Sample) -> Around | None:
     return found
 
 
-def _known(geometry: object) -> str:
-    if geometry not in GEOMETRIES:
-        raise InputError(f"geometry is {shown(geometry)}: choose from {', '.join(GEOMETRIES)}")
-    return str(geometry)
-
-
-def centred(point: SteeringPoint, around: Around) -> SteeringPoint:
+def centred(model: ResidualModel, point: SteeringPoint, around: Around) -> SteeringPoint:
     """Return the point at the mean of the picked samples' own shifts, shaped by how they differ.
 
     The doses are theirs: shells keep them exactly. Of several picks, half of what the next directions vary lies in
     the span of their differences, so that the next search looks between and beyond them, and half anywhere.
     """
-    base = point if around.before is None else centred(point, around.before)
+    return _centred(point, around, natural(model, point.layers) if around.natural else None)
+
+
+def _centred(point: SteeringPoint, around: Around, spread: Mapping[int, Spread] | None) -> SteeringPoint:
+    base = point if around.before is None else _centred(point, around.before, spread)
     rows = [
-        perturb(base, 1, radius, seed=seed, start=index, geometry=geometry)
+        perturb(base, 1, radius, seed=seed, start=index, geometry=geometry, spread=spread)
         for seed, index, radius, geometry in around.picks
     ]
     deltas, shapes = {}, {}

@@ -84,7 +84,7 @@ def perturb(
     key = whole(seed, "seed", high=MAX_SEED)
     whole(first + count - 1, "start + n - 1", high=MAX_SEED)
     r = check_radius(radius)
-    check_geometry(point, geometry, spread)
+    _check_spread(point, geometry, spread)
     result = {}
     for layer, delta in point.deltas.items():
         if r == 0.0:
@@ -120,7 +120,7 @@ def low_rank(
         InputError: as `perturb`, or more directions than there are beside the concepts.
     """
     count, key, r = whole(n, "n", low=1), whole(seed, "seed", high=MAX_SEED), check_radius(radius)
-    check_geometry(point, geometry, spread)
+    _check_spread(point, geometry, spread)
     result = {}
     for layer, delta in point.deltas.items():
         centre, length, shrink = _centre(delta, r, geometry)
@@ -156,18 +156,21 @@ def check_radius(radius: float) -> float:
     return r
 
 
-def check_geometry(point: SteeringPoint, geometry: str, spread: Mapping[int, Spread] | None) -> str:
-    """Return the name of a geometry if it is one, and if what it needs is there.
+def check_geometry(geometry: str) -> str:
+    """Return the name of a geometry if it is one.
 
     Raises:
-        InputError: an unknown one, or `natural` without the spread of a layer.
+        InputError: an unknown one.
     """
     if geometry not in GEOMETRIES:
         raise InputError(f"geometry is {shown(geometry)}: choose from {', '.join(GEOMETRIES)}")
-    for layer in point.deltas if geometry == "natural" else ():
+    return geometry
+
+
+def _check_spread(point: SteeringPoint, geometry: str, spread: Mapping[int, Spread] | None) -> None:
+    for layer in point.deltas if check_geometry(geometry) == "natural" else ():
         if spread is None or layer not in spread:
             raise InputError(f"geometry 'natural' needs the spread of activations at layer {layer}: give spread=")
-    return geometry
 
 
 def _centre(delta: Tensor, r: float, geometry: str) -> tuple[_Rows, float, float]:

@@ -18,6 +18,7 @@ from steer.point import SteeringPoint, compose
 from steer.sampler import sample
 from steer.samples import SampleSet
 from vectors.checks import shown
+from vectors.drawing import Settings
 from vectors.errors import InputError, OutputError
 from vectors.model import Origin, ResidualModel, load_model
 
@@ -45,10 +46,9 @@ class Job:
         plan = planned(
             model,
             self.moved(cell),
+            Settings(max_tokens=self.grid.max_tokens, temperature=cell.temperature),
             radius=cell.radius,
             seed=self.grid.seed,
-            max_tokens=self.grid.max_tokens,
-            temperature=cell.temperature,
         )
         return read_cell(self.place, cell, self.grid.n, plan.identity(model))
 

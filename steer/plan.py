@@ -18,6 +18,7 @@ from vectors.decode import Finished, decode, prefix_ids
 from vectors.drawing import Settings
 from vectors.errors import InputError
 from vectors.model import ResidualModel
+from vectors.natural import natural
 from vectors.positions import check_positions
 from vectors.residual import prove_steering
 from vectors.spread import Spread
@@ -60,9 +61,9 @@ class Plan:
             VectorError: a vector of another model.
             UnsteeredError: a shift that does not reach the logits.
         """
-        check_positions(self.settings.positions, bos=model.bos_id is not None)
+        check_positions(self.settings.positions, bos=model.bos_id is not None, scopes=True)
         check_radius(self.radius)
-        check_geometry(self.point, self.geometry, self.spread)
+        check_geometry(self.geometry)
         whole(self.seed, "seed", high=MAX_SEED)
         prefix = prefix_ids(model, self.prompt, self.settings.max_tokens)
         for vector in self.point.vectors:
@@ -118,7 +119,7 @@ class Plan:
             how["around"] = point.around
         if self.max_pressure is not None:
             how["max_pressure"] = self.max_pressure
-        if self.geometry == "natural" and self.spread is not None:
+        if self.spread is not None:
             how["spread"] = {str(layer): self.spread[layer].digest[:16] for layer in point.layers}
         return {
             "seed": self.seed,
@@ -135,38 +136,37 @@ class Plan:
 def planned(
     model: ResidualModel,
     point: Point,
+    settings: Settings | None = None,
     *,
-    radius: float | None = None,
-    seed: int = 0,
-    geometry: str = "shell",
-    prompt: str | None = None,
-    max_tokens: int = 128,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    min_p: float = 0.0,
     positions: str | None = None,
+    radius: float | None = None,
+    geometry: str = "shell",
+    seed: int = 0,
+    prompt: str | None = None,
     gate: bool = False,
     max_pressure: float | None = None,
 ) -> Plan:
-    """Return the plan of a run; the arguments are those of `steer.stream`.
+    """Return the plan of a run.
+
+    The arguments are those of `steer.stream`, and `settings` say how tokens are drawn; where texts are shifted is told
+    by `positions` alone.
 
     Raises:
         InputError: what is no point, a value outside its range, or a budget that cannot be met.
     """
     composed = composed_of(point, model)
-    settings = Settings(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        positions=composed.positions if positions is None else positions,
-    )
+    places = composed.positions if positions is None else positions
     if radius is None:
         radius = point.radius if isinstance(point, Around) else 0.0
     plan = Plan(
-        point=composed, settings=settings, radius=radius, geometry=geometry, seed=seed, prompt=prompt, gate=gate
+        point=composed,
+        settings=replace(settings or Settings(), positions=places),
+        radius=radius,
+        geometry=geometry,
+        seed=seed,
+        prompt=prompt,
+        gate=gate,
+        spread=natural(model, composed.layers) if check_geometry(geometry) == "natural" else None,
     )
     return plan if max_pressure is None else plan.within(model, max_pressure)
 

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from steer.algebra import as_shift, checked_gram, orthonormal, unit_rows
 from steer.expression import check_dose, format_doses, parse
 from vectors import store
 from vectors.checks import shown
@@ -18,10 +19,11 @@ from vectors.errors import InputError, VectorError
 from vectors.moves import Gate, Move, turned
 from vectors.spread import Spread
 
-MAX_COSINE = 0.95
-MAX_CONDITION = 1e3
+if TYPE_CHECKING:
+    from steer.expected import Expected
+    from vectors.model import ResidualModel
+
 METHODS = ("exact", "sum", "rotate")
-_Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,18 @@ class SteeringPoint:
         deltas = {layer: delta * factor for layer, delta in self.deltas.items()}
         return replace(self, deltas=deltas, scale=self.scale * factor)
 
+    def expected(self, model: "ResidualModel | None" = None) -> "Expected":
+        """Return what to expect before anything is sampled: cosines, success by the concepts' own pilots, outlyingness.
+
+        Given the model, how far natural texts lie from their mean is found, and kept, by sampling some of them; not for
+        concepts at the start token, where they do not vary.
+        """
+        from steer.expected import expected
+        from vectors.natural import natural
+
+        read = model is not None and any(vector.positions != "bos" for vector in self.vectors)
+        return expected(self, natural(model, self.layers) if model is not None and read else None)
+
     def moves(self, *, gate: bool = False) -> dict[int, Move]:
         """Return what the shift does at each layer other than being added: nothing, turn the stream, or fill it up.
 
@@ -101,7 +115,7 @@ class SteeringPoint:
         found: dict[int, Move] = {}
         for layer in self.layers:
             here = [vector for vector in self.vectors if vector.layer == layer]
-            directions = torch.from_numpy(_directions(here)).float()
+            directions = torch.from_numpy(unit_rows(here)).float()
             levels = torch.stack([(vector.mean * row).sum() for vector, row in zip(here, directions, strict=True)])
             found[layer] = Gate(directions, levels)
         return found
@@ -119,7 +133,7 @@ class SteeringPoint:
         here = [each for each in self.vectors if each.layer == layer]
         if not here:  # a shift of the caller's own
             return torch.zeros(0, len(self.deltas[layer]), dtype=torch.float64)
-        return torch.from_numpy(_orthonormal(_directions(here)))
+        return torch.from_numpy(orthonormal(unit_rows(here)))
 
 
 def compose(
@@ -150,11 +164,11 @@ def compose(
     deltas = {}
     for layer in sorted({vector.layer for vector in vectors}):
         here = [(vector, dose) for vector, dose in chosen.values() if vector.layer == layer]
-        directions = _directions([vector for vector, _ in here])
+        directions = unit_rows([vector for vector, _ in here])
         asked = np.array([dose * vector.scale for vector, dose in here])
         if method != "sum":
-            asked = np.linalg.solve(_checked_gram(directions, [vector.name for vector, _ in here]), asked)
-        deltas[layer] = _float32(asked @ directions, layer)
+            asked = np.linalg.solve(checked_gram(directions, [vector.name for vector, _ in here]), asked)
+        deltas[layer] = as_shift(asked @ directions, layer)
     doses = {name: dose for name, (_, dose) in chosen.items()}
     return SteeringPoint(deltas=deltas, doses=doses, vectors=vectors, method=method)
 
@@ -193,62 +207,3 @@ def _check_same_model(one: ConceptVector, other: ConceptVector) -> None:
             f"vector {shown(one.name)} was made for model {shown(one.model)} (width {one.d_model}) and "
             f"{shown(other.name)} for {shown(other.model)} (width {other.d_model}): extract both for one model"
         )
-
-
-def _directions(vectors: list[ConceptVector]) -> _Matrix:
-    rows = np.stack([vector.direction.double().numpy() for vector in vectors])
-    # float32 rounding left them only nearly unit
-    unit: _Matrix = rows / np.sqrt((rows * rows).sum(axis=1, keepdims=True))
-    return unit
-
-
-def _checked_gram(directions: _Matrix, names: list[str]) -> _Matrix:
-    gram: _Matrix = np.asarray(directions @ directions.T)
-    cosines = np.triu(gram, 1)
-    i, j = np.unravel_index(np.abs(cosines).argmax(), gram.shape)
-    if abs(cosines[i, j]) > MAX_COSINE:
-        raise VectorError(
-            f"concepts {shown(names[i])} and {shown(names[j])} are nearly parallel (cosine {cosines[i, j]:.3f}, "
-            f"at most {MAX_COSINE} either way): drop one of them"
-        )
-    values, modes = np.linalg.eigh(gram)
-    condition = values[-1] / values[0] if values[0] > 0 else np.inf
-    if condition > MAX_CONDITION:
-        weights = np.abs(modes[:, 0])
-        involved = [shown(name) for name, weight in zip(names, weights, strict=True) if weight > 0.1 * weights.max()]
-        raise VectorError(
-            f"concepts {', '.join(involved)} are nearly dependent (condition number {condition:.2g}, "
-            f"at most {MAX_CONDITION:g}): drop one of them"
-        )
-    return gram
-
-
-def _orthonormal(directions: _Matrix) -> _Matrix:
-    """Gram-Schmidt, twice over; a direction within 1e-6 of the span of those before it is dropped."""
-    basis: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
-    for row in directions:
-        rest = row.copy()
-        for _ in range(2):
-            for each in basis:
-                rest = rest - (each * rest).sum() * each
-        length = np.sqrt((rest * rest).sum())
-        if length > 1e-6:
-            rest = rest / length
-            # what rounding left along the earlier rows weighs more once a short rest is stretched
-            for each in basis:
-                rest = rest - (each * rest).sum() * each
-            basis.append(rest / np.sqrt((rest * rest).sum()))
-    return np.stack(basis)
-
-
-def _float32(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], layer: int) -> Float32[Tensor, " d_model"]:
-    delta: Float[Tensor, " d_model"] = torch.from_numpy(values + 0.0).to(torch.float32)  # + 0.0 turns -0.0 into 0.0
-    if not bool(torch.isfinite(delta).all()):
-        raise VectorError(
-            f"the shift at layer {layer} overflows float32: lower the doses or calibrate the vectors' units"
-        )
-    if values.any() and not bool(delta.any()):
-        raise VectorError(
-            f"the shift at layer {layer} is too small for float32: raise the doses or calibrate the vectors' units"
-        )
-    return delta

@@ -14,9 +14,11 @@ from vectors.errors import InputError, ModelError
 from vectors.likelihood import Cost, costs
 from vectors.model import ResidualModel
 from vectors.moves import Move
+from vectors.natural import natural
 from vectors.positions import check_positions
+from vectors.store import folder_of
 
-_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "positions")
+_SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "positions")
 
 _TOLERANCE = 1e-3  # nats of a text's log-probability, relative: another batch rounds otherwise
 
@@ -33,12 +35,8 @@ def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
         InputError: no samples, or samples of several runs.
         ModelError: other weights than those of the run, or vectors that have changed since.
     """
-    point = point_of(model, samples, point=point)
-    first = samples[0]
-    kept = first.settings
-    settings = Settings(**{name: kept[name] for name in _SETTINGS if name in kept})
-    check_positions(settings.positions, bos=model.bos_id is not None)
-    prefix = prefix_ids(model, first.prompt or None, 1)
+    plan = plan_of(model, samples, point=point)
+    prefix = prefix_ids(model, plan.prompt, 1)
     vocabulary = model.hf.config.get_text_config().vocab_size
     for sample in samples:
         if sample.tokens and max(sample.tokens) >= vocabulary:
@@ -46,20 +44,16 @@ def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
                 f"sample {sample.index} has token {max(sample.tokens)}, the model has {vocabulary}: the file is damaged"
             )
     deltas, moves = dict[int, Tensor](), dict[int, Move]()
-    if point:
-        plan = Plan(
-            point=point, settings=settings, radius=first.radius, geometry=first.geometry, seed=first.seed,
-            gate=bool(kept.get("gate", False)),
-        )  # fmt: skip
-        moves = point.moves(gate=plan.gate)
+    if plan.point.deltas:
+        moves = plan.point.moves(gate=plan.gate)
         deltas = {layer: rows.to(model.device) for layer, rows in plan.shifts([one.index for one in samples]).items()}
     found = costs(
         model,
         deltas,
         prefix=prefix,
         generated=[sample.tokens for sample in samples],
-        positions=settings.positions,
-        drawn=settings,
+        positions=plan.settings.positions,
+        drawn=plan.settings,
         moves=moves,
     )
     for sample, cost in zip(samples, found, strict=True):
@@ -70,6 +64,31 @@ def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
                 "with the device and dtype that it was sampled with"
             )
     return found
+
+
+def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> Plan:
+    """Return the plan that a run was sampled by; the arguments and errors are those of `replayed`."""
+    found = point_of(model, samples, point=point)
+    first, kept = samples[0], samples[0].settings
+    settings = Settings(**{name: kept[name] for name in _SETTINGS if name in kept})
+    check_positions(settings.positions, bos=model.bos_id is not None, scopes=True)
+    plan = Plan(
+        point=found or SteeringPoint(deltas={}, doses={}, vectors=()),
+        settings=settings,
+        radius=first.radius,
+        geometry=first.geometry,
+        seed=first.seed,
+        prompt=first.prompt or None,
+        gate=bool(kept.get("gate", False)),
+        spread=natural(model, found.layers) if found and first.geometry == "natural" else None,
+        max_pressure=kept.get("max_pressure"),
+    )
+    if kept.get("spread") != plan.identity(model)["settings"].get("spread"):
+        raise ModelError(
+            "what is natural for this model has been found anew since this run, and its directions were drawn from it: "
+            f"put back {shown(folder_of(model.name, model.hash) / 'natural')} as it was"
+        )
+    return plan
 
 
 def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> SteeringPoint | None:
@@ -92,7 +111,7 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
         point = compose(first.doses, model, method=str(kept.get("composition", "exact")))
         point = point.scaled(number(kept.get("scale", 1.0), "scale"))
         if (around := around_of(first)) is not None:
-            point = centred(point, around)
+            point = centred(model, point, around)
     digests = kept.get("vectors")
     for vector in point.vectors if point else ():
         if not isinstance(digests, dict) or digests.get(vector.name) != vector.digest[:16]:

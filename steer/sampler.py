@@ -12,6 +12,7 @@ from steer.samplefile import SampleFile, check_output
 from steer.samples import SampleSet
 from vectors.checks import MAX_BATCH, whole
 from vectors.decode import Finished
+from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 
@@ -71,22 +72,11 @@ def sample(
         raise InputError("force and resume are about an output file: name it with output=")
     if resume and calibrated:
         raise InputError("calibrated samples are drawn all at once: leave resume out")
+    settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     plan = planned(
-        model,
-        point,
-        radius=radius,
-        seed=seed,
-        geometry=geometry,
-        prompt=prompt,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        positions=positions,
-        gate=gate,
-        max_pressure=max_pressure,
-    )
+        model, point, settings, positions=positions, radius=radius, geometry=geometry, seed=seed, prompt=prompt,
+        gate=gate, max_pressure=max_pressure,
+    )  # fmt: skip
 
     def made(skip: Collection[int], n: int = n) -> Iterator[Sample]:
         for finished in samples_of(model, plan, n=n, batch_size=batch_size, skip=skip):
@@ -151,8 +141,9 @@ def stream(
         top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
         top_k: keep so many of the likeliest tokens; 0 keeps all.
         min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
-        positions: which positions are shifted: `bos` (the start token's), `all`, `generated` or `not-bos`; by default
-            those that the concepts were made for.
+        positions: which positions are shifted: `bos` (the start token's), `all`, `generated`, `not-bos`, `first:N`
+            (until N tokens are drawn) or `decay:H` (all, halved with every H tokens); by default those that the
+            concepts were made for.
         gate: add only as much of each concept as a position lacks; not for concepts at the start token.
         max_pressure: the most, in nats per token, that the 95th percentile of the pressure may be; as much of the point
             is added as a pilot of 32 samples finds to stay within it, and `settings["scale"]` records how much.
@@ -166,22 +157,11 @@ def stream(
         VectorError: a vector of another model.
         UnsteeredError: a shift that does not reach the logits; no text is returned then.
     """
+    settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     plan = planned(
-        model,
-        point,
-        radius=radius,
-        seed=seed,
-        geometry=geometry,
-        prompt=prompt,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        positions=positions,
-        gate=gate,
-        max_pressure=max_pressure,
-    )
+        model, point, settings, positions=positions, radius=radius, geometry=geometry, seed=seed, prompt=prompt,
+        gate=gate, max_pressure=max_pressure,
+    )  # fmt: skip
     return samples_of(model, plan, n=n, batch_size=batch_size, skip=skip)
 
 

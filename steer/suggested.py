@@ -13,6 +13,7 @@ from steer.plan import Point, planned
 from steer.proposals import judges_for
 from steer.sampler import samples_of
 from vectors.checks import number, whole
+from vectors.drawing import Settings
 from vectors.errors import InputError
 from vectors.model import ResidualModel
 
@@ -98,7 +99,7 @@ def suggest_radius(
     >>> 0 <= found.low <= found.radius <= found.high <= 4
     True
     """
-    plan = planned(model, point, seed=seed, geometry=geometry, max_tokens=max_tokens)
+    plan = planned(model, point, Settings(max_tokens=max_tokens), seed=seed, geometry=geometry)
     asked = judges_for(model, plan.point, judges)
     if not asked:
         raise InputError("there is no success to keep without a judge of it: pass judges=")

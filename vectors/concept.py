@@ -69,6 +69,8 @@ class ConceptVector:
             of the learned shift.
         unit: shift that dose 1 stands for, > 0, or None without a pilot.
         unit_curve: the pilot's rows, plain JSON objects.
+        unit_judge: of the pilot's judge, how many texts with the concept it accepts and of how many, and how many
+            without, all of them texts that it was not fit on; or None.
         method: how the direction was found.
         positions: which positions it is added at, one of `vectors.positions.POSITIONS`; its unit holds for those.
         contrast_hash, n_positive, n_background: the texts it was found in.
@@ -101,6 +103,7 @@ class ConceptVector:
     positions: str
     unit: float | None = None
     unit_curve: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    unit_judge: tuple[tuple[int, int], tuple[int, int]] | None = None
     contrast_hash: str = ""
     n_positive: int = 0
     n_background: int = 0
@@ -133,6 +136,7 @@ class ConceptVector:
                 raise VectorError(f"held_out of {what} is {share:g}: expected a share between 0 and 1")
             checked["split_seed"] = whole(self.split_seed, f"split_seed of {what}", kind=VectorError)
         checked["unit_curve"] = _curve(self.unit_curve, what)
+        checked["unit_judge"] = None if self.unit_judge is None else _accepted(self.unit_judge, what)
         checked["direction"] = direction = _row(self.direction, f"direction of {what}")
         checked["mean"] = mean = _row(self.mean, f"mean of {what}")
         if len(direction) != len(mean):
@@ -176,6 +180,8 @@ class ConceptVector:
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in {"direction", "mean"}}
         if self.held_out is None:  # as it was before vectors knew of a split
             del fields["held_out"], fields["split_seed"]
+        if self.unit_judge is None:  # and of how well its judge judged
+            del fields["unit_judge"]
         content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
         for row in (self.direction, self.mean):
             content.update(row.numpy().tobytes())
@@ -248,3 +254,19 @@ def _curve(value: object, what: str) -> tuple[dict[str, Any], ...]:
     if not same:
         raise VectorError(expected)
     return rows
+
+
+def _accepted(value: object, what: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Check how many texts a judge accepted, on each side."""
+    sides = (
+        [tuple(side) if isinstance(side, list | tuple) else () for side in value]
+        if isinstance(value, list | tuple)
+        else []
+    )
+    if [len(side) for side in sides] != [2, 2]:
+        raise VectorError(f"unit_judge of {what} is {shown(value)}: expected two pairs, accepted and of how many")
+    found = []
+    for accepted, of in sides:
+        count = whole(of, f"unit_judge of {what}", low=1, high=MAX_TEXTS, kind=VectorError)
+        found.append((whole(accepted, f"unit_judge of {what}", high=count, kind=VectorError), count))
+    return found[0], found[1]

@@ -25,7 +25,7 @@ class Settings:
         top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
         top_k: keep so many of the likeliest tokens; 0 keeps all.
         min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
-        positions: which positions are shifted, one of `vectors.positions.POSITIONS`.
+        positions: which positions are shifted, one of `vectors.positions.POSITIONS` or `SCOPES`.
 
     Raises:
         InputError: a value outside its range.
@@ -50,7 +50,7 @@ class Settings:
             raise InputError(f"top_p is {self.top_p:g}: give a number above 0, up to 1 (1 keeps every token)")
         if not 0 <= self.min_p < 1:
             raise InputError(f"min_p is {self.min_p:g}: give a number from 0 (keeps every token) to below 1")
-        check_positions(self.positions)
+        check_positions(self.positions, scopes=True)
 
 
 def draw(

@@ -15,7 +15,7 @@ from vectors.concept import ConceptVector, check_fits
 from vectors.contrast import ContrastSet
 from vectors.decode import decode, prefix_ids
 from vectors.drawing import Settings
-from vectors.judge import WordJudge
+from vectors.judge import WordJudge, accuracy
 from vectors.model import ResidualModel
 from vectors.residual import prove_steering
 
@@ -112,7 +112,8 @@ def calibrate(
     unit = _unit(curve)
     if company and unit is not None:
         unit = min(vector.gap, most)
-    return replace(vector, unit=unit, unit_curve=tuple(curve))
+    judged = accuracy(contrast.positive, contrast.background)
+    return replace(vector, unit=unit, unit_curve=tuple(curve), unit_judge=judged)
 
 
 def pilot(

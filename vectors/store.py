@@ -42,6 +42,7 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
         value = getattr(vector, key)
         metadata[key] = "" if value is None else repr(value)
     metadata["unit_curve"] = json.dumps(vector.unit_curve, allow_nan=False)
+    metadata["unit_judge"] = "" if vector.unit_judge is None else json.dumps(vector.unit_judge)
     rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
     data = safetensors.torch.save(rows, metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
@@ -99,6 +100,7 @@ def _parse(data: bytes) -> ConceptVector:
         gap=gap,
         unit=_figure(metadata["unit"], "unit"),
         unit_curve=_curve(metadata["unit_curve"]),
+        unit_judge=_judge(metadata.get("unit_judge", "")),
         auc=_figure(metadata["auc"], "auc"),
         held_out=_figure(metadata.get("held_out", ""), "held_out"),
         split_seed=_seed(metadata.get("split_seed", "")),
@@ -138,6 +140,15 @@ def _curve(text: str) -> tuple[dict[str, Any], ...]:
     return tuple(rows)
 
 
+def _judge(text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return json.loads(text)  # which the vector checks
+    except (ValueError, RecursionError) as error:
+        raise VectorError("its unit_judge is not JSON; extract it again") from error
+
+
 def home() -> Path:
     """Return the user's library: the folder `STEER_HOME`, else `~/.local/share/steer`."""
     try:
@@ -146,7 +157,7 @@ def home() -> Path:
         raise InputError("the home folder is unknown: set STEER_HOME to the folder of your concepts") from error
 
 
-def _folder(name: str, digest: str) -> Path:
+def folder_of(name: str, digest: str) -> Path:
     """Return the user's folder for a model; of two names for the same weights, the first keeps the folder."""
     key = re.sub(r"[^A-Za-z0-9]", "", digest)[:8].lower()
     plain = Path(name).name if Path(name).is_absolute() or name.startswith(".") else name
@@ -200,7 +211,7 @@ def writable_folder(name: str, digest: str) -> Path:
     Raises:
         OutputError: when it cannot be.
     """
-    folder = _folder(name, digest)
+    folder = folder_of(name, digest)
     reason = "you may not write there"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -214,7 +225,7 @@ def writable_folder(name: str, digest: str) -> Path:
 def catalog(model: ModelLike) -> dict[str, Path]:
     """Return the file of every concept known for `model`, by name in order; the user's own shadow the shipped ones."""
     shipped = {} if model.library is None else _stems(model.library)
-    return dict(sorted((shipped | _stems(_folder(model.name, model.hash))).items()))
+    return dict(sorted((shipped | _stems(folder_of(model.name, model.hash))).items()))
 
 
 def names(model: ModelLike) -> list[str]:

@@ -160,7 +160,7 @@ def test_a_reader_that_leaves_does_not_stop_a_run_into_a_file(
     def leave(_: str) -> None:
         raise ClosedPipeError
 
-    monkeypatch.setattr("cli.compose.emit", leave)
+    monkeypatch.setattr("cli.turns.emit", leave)
     assert compose("-n", 3).code == 0
     place = tmp_path / "run.jsonl"
     assert compose("-n", 3, "-o", place).code == 0 and len(SampleSet.load(place)) == 3

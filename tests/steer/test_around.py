@@ -15,6 +15,7 @@ from steer.point import SteeringPoint
 from steer.replay import replayed
 from steer.samples import SampleSet
 from vectors import keep
+from vectors import natural as own
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
@@ -91,7 +92,25 @@ def test_what_came_of_standing_on_what_came_of_standing_replays(
     assert found[0].radius == pytest.approx(0.8 * 0.7**4)
     around = around_of(found[0])
     assert around is not None and around.to_dict() == told
-    assert isinstance(centred(steer.compose("cat + 0.5 sea", llama_model), around), SteeringPoint)
+    assert isinstance(centred(llama_model, steer.compose("cat + 0.5 sea", llama_model), around), SteeringPoint)
+
+
+def test_natural_searches_find_their_directions_again_or_say_why_not(
+    llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "TEXTS", 40)
+    monkeypatch.setattr(own, "MAX_TOKENS", 12)
+    first = runs(llama_model, "cat + 0.5 sea", geometry="natural")
+    assert list(first[0].settings["spread"]) == ["1"]
+    stood = runs(llama_model, first.recentre([1, 2]), geometry="natural", radius=None)
+    for found in (first, stood, runs(llama_model, first.recentre([3]), radius=None)):
+        for sample, cost in zip(found, replayed(llama_model, found), strict=True):
+            assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
+    for place in (tmp_path / "home").rglob("*.spread"):
+        place.unlink()
+    monkeypatch.setattr(own, "MAX_TOKENS", 10)
+    with pytest.raises(ModelError, match=r"found anew since this run.*put back .*natural"):
+        replayed(llama_model, first)
 
 
 def test_a_scaled_run_can_be_stood_on(llama_model: ResidualModel, two: list[ConceptVector]) -> None:

@@ -17,6 +17,8 @@ from vectors.positions import POSITIONS, on_positions
 from vectors.randomness import Stream, rng
 from vectors.residual import shifted
 
+EVERYWHERE = (*POSITIONS, "first:2", "decay:1.5")
+
 
 def rows(model: ResidualModel, deltas, indices, *, prefix=None, seed=3, size=64, **settings) -> dict[int, Finished]:
     made = Settings(**({"max_tokens": 12} | settings))
@@ -65,7 +67,7 @@ def test_a_shifted_row_is_its_uncached_self(llama_model):
         assert found[index].tokens == expected
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", EVERYWHERE)
 def test_a_text_is_shifted_at_its_positions_and_nowhere_else(tiny_model, positions):
     prefix = tiny_model.encode(["the cat"])[0]
     shift = 3 * torch.randn(1, tiny_model.d_model, generator=torch.Generator().manual_seed(0))
@@ -104,7 +106,7 @@ def test_the_first_token_is_drawn_for_each_row(llama_model):
     assert len({finished.tokens[0] for finished in found.values()}) > 5
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", EVERYWHERE)
 def test_rows_that_begin_one_after_the_other_write_the_same_texts(tiny_model, positions):
     deltas = {1: 2 * torch.randn(20, tiny_model.d_model, generator=torch.Generator().manual_seed(4))}
     tiny_model.eos_ids = frozenset(range(1, 12))  # so that texts end early, and at different lengths
@@ -118,7 +120,7 @@ def test_rows_that_begin_one_after_the_other_write_the_same_texts(tiny_model, po
             np.testing.assert_allclose(each.cost.kl, expected[index].cost.kl, atol=2e-5)
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", EVERYWHERE)
 def test_costs_are_those_of_a_second_reading(tiny_model, positions):
     deltas = {1: 2 * torch.randn(9, tiny_model.d_model, generator=torch.Generator().manual_seed(5))}
     prefix = tiny_model.encode(["the sea"])[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vectors.almanac.generate import stream
 from vectors.errors import InputError
-from vectors.judge import WordJudge, features
+from vectors.judge import WordJudge, accuracy, features
 
 
 def texts(words: list[str], n: int, seed: int) -> list[str]:
@@ -56,3 +56,13 @@ def test_one_sided_texts_are_refused(sides):
 @given(st.text())
 def test_any_text_has_features(text):
     assert all(isinstance(feature, str) for feature in features(text))
+
+
+def test_accuracy_is_that_on_texts_that_no_judge_has_seen():
+    storms, calms = ["thunder", "hail", "gale", "lightning"], ["mild", "still", "fair", "dry"]
+    told = accuracy(texts(storms, 60, 0), texts(calms, 90, 1))
+    assert told == ((60, 60), (0, 90))
+    same = accuracy(texts(storms, 200, 0), texts(storms, 200, 1))  # nothing to tell: as often right as wrong
+    assert same is not None and abs(same[0][0] - same[1][0]) < 60
+    assert accuracy(["one text"], texts(calms, 9, 0)) is None
+    assert accuracy(texts(storms, 2, 0), texts(calms, 2, 1)) is not None

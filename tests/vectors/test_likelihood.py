@@ -9,6 +9,7 @@ from vectors.likelihood import costs
 from vectors.positions import POSITIONS, on_positions
 from vectors.residual import shifted
 
+EVERYWHERE = (*POSITIONS, "first:2", "decay:1.5")
 GENERATED = [[5, 9, 12, 1], [7, 3], [20, 21, 22, 23, 24, 25, 26]]
 
 
@@ -18,7 +19,7 @@ def plain(model, ids: list[int], n_prefix: int, delta: torch.Tensor | None):
     return torch.log_softmax(logits[n_prefix - 1 : -1].double(), dim=-1)
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", EVERYWHERE)
 def test_costs_are_those_of_each_text_alone(tiny_model, positions):
     prefix = tiny_model.encode(["the cat"])[0]
     deltas = torch.randn(3, tiny_model.d_model, generator=torch.Generator().manual_seed(0))

@@ -106,6 +106,7 @@ def test_the_curve_is_finest_around_the_unit(cat, threshold):
     assert shifts == sorted(shifts) and len(shifts) == 1 + module._STEPS + module._CLOSER
     assert shifts[-1] == module._FARTHEST
     finest = module._FARTHEST / module._STEPS / 2**module._CLOSER
+    assert found.unit_judge is not None and found.unit_judge[0][0] <= found.unit_judge[0][1]
     assert found.unit is not None and threshold - finest <= found.unit <= threshold + finest
 
 

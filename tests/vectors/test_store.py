@@ -91,6 +91,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         n_positive=draw(st.integers(0, 10**6)),
         n_background=draw(st.integers(0, 10**6)),
         auc=draw(st.none() | st.floats(0, 1)),
+        unit_judge=draw(st.none() | st.tuples(*[st.integers(0, 99).map(lambda one: (one, 99))] * 2)),
         **draw(st.just({}) | st.fixed_dictionaries({"held_out": st.floats(0.01, 0.99), "split_seed": seeds})),
     )
 
@@ -118,6 +119,7 @@ def test_the_file_holds_what_readers_expect(file: Path) -> None:
             "gap",
             "unit",
             "unit_curve",
+            "unit_judge",
             "method",
             "positions",
             "contrast_hash",
@@ -161,6 +163,11 @@ def rewritten(file: Path, metadata: dict[str, str | None] | None = None, **rows:
         ({"gap": "two"}, "its gap"),
         ({"gap": "-1"}, "more than 0"),
         ({"unit": "inf"}, "unit"),
+        ({"unit_judge": "{"}, "its unit_judge is not JSON"),
+        ({"unit_judge": "[" * 100_000}, "its unit_judge is not JSON"),
+        ({"unit_judge": "[[1, 2], [3]]"}, "expected two pairs"),
+        ({"unit_judge": "[[1, 2], [3, 2]]"}, "unit_judge of vector"),
+        ({"unit_judge": "7"}, "expected two pairs"),
         ({"unit_curve": "{"}, "not JSON"),
         ({"unit_curve": "[" * 100_000}, "not JSON"),
         ({"unit_curve": "[1]"}, "list of plain JSON objects"),

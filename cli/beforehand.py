@@ -1,0 +1,60 @@
+"""What a command says on stderr of a plan before it samples: what is switched on, and what to expect of it."""
+
+from typing import TYPE_CHECKING
+
+from cli.output import note
+from vectors.checks import shown
+
+if TYPE_CHECKING:
+    from steer.expected import Expected
+    from steer.plan import Plan
+    from vectors.model import ResidualModel
+
+ALIKE = 0.5
+"""Cosine from which two concepts are named: each then brings much of the other."""
+
+FAR = 0.99
+"""Share of natural texts that a shift may reach beyond without a word."""
+
+
+def tell(plan: "Plan", model: "ResidualModel") -> None:
+    """Note what a reader should know of a plan."""
+    point = plan.point
+    if plan.max_pressure is not None:
+        note(f"p95 pressure within {plan.max_pressure:g} nats/token at {point.scale:g} of these doses")
+    if not any(point.norms.values()):
+        idle = ", and the radius has nothing to scale" if plan.radius else ""
+        note(f"note: every dose is 0: these are samples of the base model as it is{idle}")
+        return
+    for vector in point.vectors:
+        if not vector.calibrated:
+            note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
+        if vector.positions != plan.settings.positions:
+            note(f"note: {shown(vector.name)} was made for positions {vector.positions}: its doses hold there")
+    from steer.expected import expected
+    from vectors.natural import known
+
+    found = expected(point, None if plan.settings.positions == "bos" else known(model, point.layers))
+    for line in lines(found, names=[name for name, dose in point.doses.items() if dose > 0]):
+        note(line)
+
+
+def lines(found: "Expected", names: list[str]) -> list[str]:
+    """Say what to expect of the concepts that are asked for, a line each."""
+    said = []
+    cosines = sorted(found.cosines.values())
+    apart = f"; cosines {cosines[0]:.2f} to {cosines[-1]:.2f}" if len(cosines) > 1 else ""
+    if found.joint is not None:
+        what = shown(names[0]) if len(names) == 1 else "both" if len(names) == 2 else f"all {len(names)}"
+        said.append(f"expect {what} in {found.joint} of texts at radius 0{apart}")
+    for (one, other), cosine in found.cosines.items():
+        if abs(cosine) >= ALIKE:
+            way = "one way" if cosine > 0 else "opposite ways"
+            said.append(f"note: {shown(one)} and {shown(other)} point much {way} (cosine {cosine:.2f})")
+    for layer, share in found.outlying.items():
+        if share >= FAR:
+            said.append(
+                f"note: at layer {layer} this reaches farther out than {share:.0%} of the model's own texts: the "
+                "entries may break down, lower the doses"
+            )
+    return said

@@ -1,0 +1,128 @@
+"""What to expect of a steering point before anything is sampled: how concepts lie, how often all show, how far out."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steer.algebra import unit_rows
+from steer.figures.figure import Figure
+from vectors.concept import ConceptVector
+from vectors.spread import Spread
+
+if TYPE_CHECKING:
+    from steer.point import SteeringPoint
+
+_DRAWS = 4000
+_TELLS = 0.2  # by how much oftener a judge accepts texts with the concept than texts without, at least
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What to expect of a point.
+
+    Attributes:
+        cosines: of each two concepts at one layer, by their names.
+        success: of each concept that is asked for, by its own pilot's curve, with what its judge misses and mistakes
+            taken into account; concepts without a curve are not there.
+        joint: share of texts that should have all of them, were they independent of each other, at radius 0; `None`
+            where a concept has no curve, or is asked for beyond its end.
+        outlying: at each steered layer, the share of natural texts that lie no farther from their mean than the
+            shift reaches; empty where nothing is known of natural texts.
+    """
+
+    cosines: dict[tuple[str, str], float]
+    success: dict[str, Figure]
+    joint: Figure | None
+    outlying: dict[int, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "cosines": [{"between": list(names), "cosine": value} for names, value in self.cosines.items()],
+            "success": {name: figure.to_dict() for name, figure in self.success.items()},
+            "joint": None if self.joint is None else self.joint.to_dict(),
+            "outlying": {str(layer): share for layer, share in self.outlying.items()},
+        }
+
+
+def expected(point: "SteeringPoint", spread: Mapping[int, Spread] | None = None) -> Expected:
+    """Return what to expect of a point.
+
+    `spread` tells how natural texts vary at its layers: nothing of what is added at the start token alone.
+    """
+    cosines, reached = dict[tuple[str, str], float](), dict[ConceptVector, float]()
+    for layer, delta in point.deltas.items():
+        here = [vector for vector in point.vectors if vector.layer == layer]
+        if not here:
+            continue
+        rows = unit_rows(here)
+        gram = rows @ rows.T
+        for (i, one), (j, other) in combinations(enumerate(here), 2):
+            cosines[one.name, other.name] = float(gram[i, j])
+        reached |= dict(zip(here, (rows @ delta.double().numpy()).tolist(), strict=True))
+    wanted = [vector for vector in point.vectors if point.doses[vector.name] > 0]
+    curves = {vector.name: _curve(vector, reached[vector]) for vector in wanted}
+    known = {name: found for name, found in curves.items() if found is not None}
+    whole = wanted and len(known) == len(wanted)
+    outlying = {}
+    for layer, shape in (spread or {}).items():
+        if layer in point.deltas:
+            outlying[layer] = shape.percentile(point.deltas[layer])
+    return Expected(
+        cosines=cosines,
+        success={name: _product("success", [found]) for name, found in known.items()},
+        joint=_product("joint success", list(known.values())) if whole else None,
+        outlying=outlying,
+    )
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A pilot's curve at a shift: how far along between two of its rows, what they count, and how good its judge is."""
+
+    along: float
+    rows: tuple[tuple[int, int], tuple[int, int]]
+    judge: tuple[tuple[int, int], tuple[int, int]]
+
+    def rate(self, of: Callable[[int, int], Any]) -> Any:
+        """The rate of texts with the concept, given how a rate is told from a count.
+
+        Source: Rogan and Gladen, "Estimating prevalence from the results of a screening test" (1978).
+        """
+        before, after = (of(*row) for row in self.rows)
+        right, wrong = (of(*side) for side in self.judge)
+        told = before + self.along * (after - before)
+        return np.clip((told - wrong) / np.maximum(right - wrong, 1e-9), 0.0, 1.0)
+
+
+def _curve(vector: ConceptVector, shift: float) -> _Curve | None:
+    """Return a vector's curve at a shift; None without one, beyond its ends, or with a judge that hardly tells."""
+    curve = [row for row in vector.unit_curve if {"shift", "success", "n"} <= set(row)]
+    places = [float(row["shift"]) for row in curve]
+    # a point in float32 may end a little beyond the pilot that found its unit
+    if len(curve) < 2 or places != sorted(places) or not places[0] <= shift <= places[-1] * (1 + 1e-4):
+        return None
+    judge = vector.unit_judge
+    if judge is None or judge[0][0] / judge[0][1] - judge[1][0] / judge[1][1] < _TELLS:
+        return None
+    after = min(int(np.searchsorted(places, shift, side="right")), len(places) - 1)
+    step = places[after] - places[after - 1]
+    counts = [(round(float(row["success"]) * int(row["n"])), int(row["n"])) for row in curve[after - 1 : after + 1]]
+    along = min(1.0, (shift - places[after - 1]) / step) if step > 0 else 1.0
+    return _Curve(along, (counts[0], counts[1]), judge)
+
+
+def _product(name: str, found: Sequence[_Curve]) -> Figure:
+    """The product of rates; its interval is that of draws of each count's rate (Jeffreys')."""
+    random = np.random.default_rng(0)
+    value = math.prod(float(curve.rate(lambda hits, n: hits / n)) for curve in found)
+    drawn = np.ones(_DRAWS)
+    for curve in found:
+        drawn *= curve.rate(lambda hits, n: random.beta(hits + 0.5, n - hits + 0.5, size=_DRAWS))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    fewest = min(n for curve in found for _, n in curve.rows)
+    return Figure(name=name, value=value, low=min(float(low), value), high=max(float(high), value), n=fewest)

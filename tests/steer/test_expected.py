@@ -1,0 +1,94 @@
+"""What is expected before anything is sampled, against curves and spreads that are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import steer
+from steer.expected import expected
+from vectors.concept import ConceptVector
+from vectors.spread import Spread
+
+
+def concept(name: str, direction: list[float], *, rates: tuple[float, ...] = (0.0, 0.4, 0.8), n: int = 200):
+    row = torch.tensor(direction)
+    return ConceptVector(
+        name=name, model="m", model_hash="0", layer=0, direction=row / row.norm(), mean=torch.zeros(len(direction)),
+        gap=1.0, unit=2.0, method="mean", positions="all",
+        unit_judge=((10**6, 10**6), (0, 10**6)),
+        unit_curve=tuple({"shift": float(at), "success": rate, "n": n} for at, rate in enumerate(rates)),
+    )  # fmt: skip
+
+
+CAT, SEA = concept("cat", [1.0, 0.0, 0.0]), concept("sea", [0.6, 0.8, 0.0])
+
+
+def test_success_is_read_off_each_curve_and_multiplied():
+    found = expected(steer.compose({CAT: 1.0, SEA: 0.75}))
+    assert found.success["cat"].value == pytest.approx(0.8) and found.success["sea"].value == pytest.approx(0.6)
+    assert found.joint is not None and found.joint.value == pytest.approx(0.48)
+    assert found.joint.low < 0.48 < found.joint.high and found.joint.n == 200
+    assert found.cosines == {("cat", "sea"): pytest.approx(0.6)}
+
+
+def test_what_a_judge_misses_and_mistakes_is_taken_into_account():
+    blurred = replace(CAT, unit_judge=((900, 1000), (200, 1000)))  # 0.8 told is 6 in 7 true
+    found = expected(steer.compose({blurred: 1.0})).joint
+    assert found is not None and found.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2))
+    few = expected(steer.compose({replace(CAT, unit_judge=((9, 10), (2, 10))): 1.0})).joint
+    assert few is not None and few.value == found.value and few.low < found.low
+    for none in (None, ((60, 100), (50, 100)), ((0, 9), (9, 9))):
+        assert expected(steer.compose({replace(CAT, unit_judge=none): 1.0})).joint is None
+
+
+def test_the_interval_holds_the_truth_nine_times_in_ten_and_more():
+    random, hits = np.random.default_rng(0), 0
+    for _ in range(200):
+        rates = [float(random.binomial(64, rate)) / 64 for rate in (0.9, 0.8)]
+        points = {concept(name, row, rates=(0.0, 0.0, rate), n=64): 1.0 for name, row, rate in
+                  (("a", [1.0, 0.0, 0.0], rates[0]), ("b", [0.0, 1.0, 0.0], rates[1]))}  # fmt: skip
+        joint = expected(steer.compose(points)).joint
+        assert joint is not None
+        hits += joint.low <= 0.72 <= joint.high
+    assert hits >= 180
+
+
+def test_a_sum_of_concepts_that_lean_on_each_other_gives_more_of_both():
+    exact, added = (steer.compose({CAT: 0.5, SEA: 0.5}, method=method) for method in ("exact", "sum"))
+    one, other = expected(exact).joint, expected(added).joint
+    assert one is not None and other is not None and other.value > one.value == pytest.approx(0.16)
+
+
+def test_what_no_pilot_knows_is_not_guessed():
+    assert expected(steer.compose({CAT: 1.5})).joint is None  # past the curve's end
+    assert expected(steer.compose({replace(CAT, unit_curve=(), unit=None): 1.0})).joint is None
+    assert expected(steer.compose({CAT: 1.0, SEA: -0.5})).joint is not None  # what is taken away is not asked for
+    assert expected(steer.compose({CAT: -1.0})).joint is None
+    odd = replace(CAT, unit_curve=({"shift": 2.0, "success": 0.5, "n": 9}, {"shift": 1.0, "success": 0.5, "n": 9}))
+    assert expected(steer.compose({odd: 0.75})).joint is None
+
+
+def test_how_far_out_is_the_share_of_natural_texts_within():
+    shape = Spread(
+        layer=0, mean=torch.zeros(3).double(), basis=torch.eye(3).double()[:1], deviations=torch.tensor([4.0]).double(),
+        rest=0.5, distances=np.arange(10.0), count=10,
+    )  # fmt: skip
+    assert expected(steer.compose({CAT: 1.0}), {0: shape}).outlying == {0: 0.1}  # half a deviation
+    up = concept("up", [0.0, 0.0, 1.0])
+    assert expected(steer.compose({up: 1.0}), {0: shape}).outlying == {0: 0.5}  # four
+    assert expected(steer.compose({up: 1.0})).outlying == {}
+
+
+def test_a_point_knows_what_to_expect_of_itself(llama_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEER_HOME", str(tmp_path))
+    row = torch.nn.functional.normalize(torch.randn(llama_model.d_model), dim=0)
+    there = replace(
+        CAT, model=llama_model.name, model_hash=llama_model.hash, direction=row, mean=torch.zeros(len(row)), layer=1
+    )
+    found = steer.compose({there: 1.0}, llama_model).expected(llama_model)
+    assert list(found.outlying) == [1] and 0 <= found.outlying[1] <= 1
+    assert found.to_dict()["joint"]["value"] == pytest.approx(0.8)
+    start = replace(there, positions="bos")
+    assert steer.compose({start: 1.0}, llama_model).expected(llama_model).outlying == {}
