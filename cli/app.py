@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cli import compare, compose, dose, env, extract, fidelity, library, report, sweep
+from cli import compare, compose, dose, env, explore, extract, fidelity, library, report, sweep
 from cli.output import ClosedPipeError, note
 from vectors.errors import InputError, SteerError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 for command, name, example in (
     (compose.command, "compose", 'steer compose "sonnet + 0.8 cat" -n 4 --radius 0.5 --seed 7'),
+    (explore.command, "explore", 'steer explore "sonnet + cat" --seed 7'),
     (extract.command, "extract", "steer extract storm --positive storms.txt --background texts.txt"),
     (dose.command, "dose", "steer dose cat --plot cat.png"),
     (sweep.command, "sweep", 'steer sweep "sonnet + cat" --radius 0:1:0.25 -n 64 -o sonnet-cat'),

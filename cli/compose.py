@@ -9,8 +9,22 @@ import typer
 from cli.beforehand import tell
 from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
 from cli.output import ClosedPipeError, Progress, note
+from cli.sampling import (
+    Gate,
+    Geometry,
+    MaxPressure,
+    MaxTokens,
+    MinP,
+    Positions,
+    Prompt,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    check_prompt,
+)
 from cli.turns import Turns
-from vectors.checks import MAX_BATCH, MAX_SEED, check_utf8, number, shown, whole
+from vectors.checks import MAX_BATCH, MAX_SEED, number, shown, whole
 from vectors.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -29,25 +43,6 @@ Radius = Annotated[
 AroundSamples = Annotated[
     str | None,
     typer.Option("--around", metavar="FILE:I,J", help="Stand on samples of a run instead of an expression."),
-]
-Geometry = Annotated[str, typer.Option(metavar="NAME", help="Where entries stray: shell, cap or natural.")]
-Seed = Annotated[int | None, typer.Option(metavar="S", help="Repeats a run.  [default: drawn, printed on stderr]")]
-Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Continue this text.  [default: no prompt]")]
-MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]
-Temperature = Annotated[float, typer.Option(metavar="T", help="1 is the model as it is.")]
-TopP = Annotated[float, typer.Option(metavar="P", help="Keep the likeliest tokens of this total; 1 keeps all.")]
-TopK = Annotated[int, typer.Option(metavar="K", help="Keep the K likeliest tokens; 0 keeps all.")]
-MinP = Annotated[float, typer.Option(metavar="P", help="Keep tokens above this share of the likeliest; 0 keeps all.")]
-Positions = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHICH", help="bos, all, generated, not-bos, first:N or decay:H.  [default: as the concepts were made]"
-    ),
-]
-Gate = Annotated[bool, typer.Option("--gate", help="Add only as much of a concept as a position lacks.")]
-MaxPressure = Annotated[
-    float | None,
-    typer.Option(metavar="NATS", help="Lower all doses until p95 pressure stays within it.  [default: as asked]"),
 ]
 BatchSize = Annotated[
     int | None,
@@ -108,7 +103,7 @@ def command(
         whole(batch_size, "--batch-size", low=1, high=MAX_BATCH)
     if radius is not None and number(radius, "--radius") < 0.0:
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
-    _check_text(prompt)
+    check_prompt(prompt)
     if sys.stdout is None and output is None:
         raise OutputError("stdout is closed: leave it open, or keep the samples in a file with -o")
     mode = _mode(output, force, resume)
@@ -195,14 +190,6 @@ def _picked(around: str) -> "tuple[SampleSet, list[int]]":
     if not colon or not place or not all(name.strip().isdecimal() for name in names):
         raise InputError(f"--around is {shown(around)}: give a file and the indices in it, run.jsonl:2,5")
     return SampleSet.load(place), [whole(int(name), "--around", high=MAX_SEED) for name in names]
-
-
-def _check_text(prompt: str | None) -> None:
-    if prompt is None:
-        return
-    if not prompt:
-        raise InputError("--prompt is empty: leave it out to sample without a prompt, or give some text")
-    check_utf8(prompt, "--prompt")
 
 
 def _mode(output: str | None, force: bool, resume: bool) -> Mode:

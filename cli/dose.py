@@ -8,6 +8,7 @@ import typer
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import Progress, emit, emit_json, note
 from cli.runs import Background, Positive, check_pictures, yardstick_of
+from cli.sampling import MaxTokens
 from vectors.checks import MAX_SEED, shown, whole
 from vectors.errors import InputError
 
@@ -18,7 +19,6 @@ Concept = Annotated[str, typer.Argument(metavar="NAME", help="A concept of the l
 Doses = Annotated[str, typer.Option(metavar="LIST", help="Doses, -1,0,1 or from:to:step.")]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="Samples at each dose.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Of all samples.")]
-MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]
 Output = Annotated[
     str | None, typer.Option("-o", "--output", metavar="DIR", help="Keep every run here; goes on there.")
 ]

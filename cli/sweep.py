@@ -9,6 +9,7 @@ from cli.cell_table import table_for
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import Progress, emit, emit_json, note
 from cli.runs import Background, Positive, check_pictures, yardstick_of
+from cli.sampling import MaxTokens
 from vectors.checks import MAX_SEED, shown, whole
 from vectors.errors import InputError
 
@@ -24,7 +25,6 @@ Layer = Annotated[
 ]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="Samples in each cell.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Of all cells.")]
-MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]
 Jobs = Annotated[int, typer.Option(metavar="N", help="Processes that sample cells side by side.")]
 Output = Annotated[
     str | None, typer.Option("-o", "--output", metavar="DIR", help="Keep every run here; goes on there.")

@@ -9,7 +9,7 @@ import torch
 
 from steer.ball import check_geometry, check_radius, perturb
 from steer.point import SteeringPoint, compose
-from steer.record import Sample
+from steer.record import RUN_KEYS, Sample, difference
 from vectors.checks import MAX_SEED, number, shown, whole
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
@@ -82,12 +82,13 @@ def recentred(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float 
     """Return what it takes to stand on some samples of a run.
 
     Args:
-        samples: the samples of one run.
+        samples: those to pick from.
         picks: indices of those to stand on.
         shrink: the next radius relative to theirs.
 
     Raises:
-        InputError: no pick, one that is not there, samples that were steered by nothing, or a damaged record.
+        InputError: no pick, one that is not there, picks of several runs, samples that were steered by nothing, or a
+            damaged record.
     """
     factor = number(shrink, "shrink")
     if factor < 0:
@@ -100,6 +101,9 @@ def recentred(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float 
         given = f"there is no sample {missing[0]}" if missing else "no sample is picked"
         raise InputError(f"{given}: pick from {known or 'a run that has some'}")
     first = there[wanted[0]]
+    for pick in wanted:
+        if different := difference(there[pick], {key: getattr(first, key) for key in RUN_KEYS}):
+            raise InputError(f"sample {pick} is of another run than sample {wanted[0]}: {different}")
     if not first.doses:
         raise InputError("these samples were steered by nothing: there is no direction to stand on")
     kept = first.settings

@@ -1,5 +1,6 @@
 """A file that takes samples as they finish: locked, resumable, readable after any kill."""
 
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -86,8 +87,8 @@ class SampleFile:
             os.close(self._descriptor)  # gives the lock back
         self._descriptor = -1
 
-    def append(self, sample: Sample) -> None:
-        """Write one sample as one line, whole or not at all.
+    def append(self, sample: Sample, about: Mapping[str, Any] | None = None) -> None:
+        """Write one sample as one line, whole or not at all; what there is to say about it follows its own fields.
 
         Raises:
             InputError: when its index is already there or it is of another run.
@@ -97,7 +98,8 @@ class SampleFile:
             raise InputError(f"sample {sample.index} is already in {shown(self.path)}: skip the indices in `done`")
         if different := difference(sample, self.expect):
             raise InputError(f"sample {sample.index} is of another run: {different}")
-        line = f"{sample.to_json()}\n".encode()
+        more = f", {json.dumps(dict(about))[1:-1]}" if about else ""
+        line = f"{sample.to_json()[:-1]}{more}}}\n".encode()
         try:
             os.ftruncate(self._descriptor, self._length)
             os.lseek(self._descriptor, self._length, os.SEEK_SET)

@@ -1,6 +1,6 @@
 """Sampling: a steering point, a radius and a seed in, samples with their cost out, each as it finishes."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +169,21 @@ def samples_of(
     model: ResidualModel, plan: Plan, *, n: int, batch_size: int | None = None, skip: Collection[int] = ()
 ) -> Iterator[Sample]:
     """Yield the first `n` samples of a plan as they finish, without those to skip; see `stream`."""
+    wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
+    return samples_at(model, plan, wanted, batch_size=batch_size)
+
+
+def samples_at(
+    model: ResidualModel, plan: Plan, indices: Iterable[int], *, batch_size: int | None = None
+) -> Iterator[Sample]:
+    """Yield the samples of a plan at some indices as they finish; see `stream`."""
     if batch_size is not None:
         whole(batch_size, "batch_size", low=1, high=MAX_BATCH)
-    wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
-    return _decoded(model, plan, plan.prefix(model), wanted, batch_size)
+    return _decoded(model, plan, plan.prefix(model), indices, batch_size)
 
 
 def _decoded(
-    model: ResidualModel, plan: Plan, prefix: list[int], wanted: Iterator[int], batch_size: int | None
+    model: ResidualModel, plan: Plan, prefix: list[int], wanted: Iterable[int], batch_size: int | None
 ) -> Iterator[Sample]:
     run, broken, sound = plan.identity(model), 0, 0
     for finished in plan.decoded(model, wanted, prefix=prefix, batch_size=batch_size):

@@ -82,11 +82,10 @@ class SampleSet(Sequence[Sample]):
             shrink: the next radius relative to theirs.
 
         Raises:
-            InputError: no pick, one that is not there, or samples that were steered by nothing.
+            InputError: no pick, one that is not there, picks of several runs, or samples that were steered by nothing.
         """
         from steer.around import SHRINK, recentred  # which needs torch, as nothing else here does
 
-        self.check_one_run()
         return recentred(self, picks, shrink=SHRINK if shrink is None else shrink)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
