@@ -23,8 +23,9 @@ from steer.point import SteeringPoint
 from vectors.almanac.concepts import collect
 from vectors.decode import decode
 from vectors.drawing import Settings
-from vectors.store import load, save
+from vectors.store import load
 from vectors.together import extract_together
+from vectors.vectorfile import save
 
 BASES = (
     ("letter", "sea", "ghost", "gloomy", "midnight"),

@@ -79,6 +79,7 @@ def command(
         if block != "auto":
             loaded.check_layer(block)
         from vectors import store
+        from vectors.vectorfile import SUFFIX, save
 
         if not force:
             _check_free(name, loaded)
@@ -99,9 +100,9 @@ def command(
             seed=seed,
             progress=progress,
         )
-        written = None if output is None else store.save(vector, output, force=force)
+        written = None if output is None else save(vector, output, force=force)
         kept = store.keep(vector, force=force)
-    if loaded.library is not None and (loaded.library / f"{name}{store.SUFFIX}").exists():
+    if loaded.library is not None and (loaded.library / f"{name}{SUFFIX}").exists():
         note(f"note: {shown(name)} is also shipped with the model: from now on expressions mean yours")
     if as_json:
         extra = {"path": str(kept)} | ({} if written is None else {"output": str(written)})

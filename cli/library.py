@@ -127,7 +127,8 @@ def read_library() -> list[Entry]:
 
 
 def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
-    from vectors.store import SUFFIX, listed, load_file
+    from vectors.store import listed
+    from vectors.vectorfile import SUFFIX, load_file
 
     for path in listed(folder):
         if path.name.endswith(SUFFIX):
@@ -146,7 +147,7 @@ def _names(model: str) -> set[str]:
 
 
 def _find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
-    from vectors.store import SUFFIX, load_file
+    from vectors.vectorfile import SUFFIX, load_file
 
     if name.endswith(SUFFIX):
         if model is not None:

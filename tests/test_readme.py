@@ -88,7 +88,13 @@ def _program() -> list[str]:
 def test_a_command_of_the_readme_runs(command: str, folder: Path, environment: dict[str, str]):
     arguments = shlex.split(command, comments=True)[1:]
     done = subprocess.run(
-        [*_program(), *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+        [*_program(), *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

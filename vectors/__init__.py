@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from vectors.extraction import extract
     from vectors.model import ResidualModel, load_model
     from vectors.pilot import calibrate
-    from vectors.store import keep, load, load_file, names, save
+    from vectors.store import keep, load, names
+    from vectors.vectorfile import load_file, save
 
 __all__ = [
     "ConceptVector",
@@ -36,10 +37,10 @@ _HOMES = {
     "extract": "extraction",
     "keep": "store",
     "load": "store",
-    "load_file": "store",
+    "load_file": "vectorfile",
     "load_model": "model",
     "names": "store",
-    "save": "store",
+    "save": "vectorfile",
 }
 
 

@@ -1,152 +1,16 @@
-"""Vector files and the library folders: one safetensors file a concept, never pickle."""
+"""The library folders: the concepts that ship with a model, the user's own, and how names find them."""
 
 import contextlib
 import difflib
-import json
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError
-
-from vectors.checks import check_name, number, shown
+from vectors.checks import check_name, shown
 from vectors.concept import ConceptVector, ModelLike, check_fits
-from vectors.errors import InputError, OutputError, SteerError, VectorError
-from vectors.files import read_bytes, write_atomically
-
-FORMAT = "steer-vector/1"
-SUFFIX = ".safetensors"
-MAX_BYTES = 16 * 2**20  # two rows and a short header: far above any real width
-MAX_HEADER = 2**20
-_TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")
-_COUNTS = ("layer", "n_positive", "n_background")
-_KEYS = ("format", *_TEXTS, *_COUNTS, "gap", "unit", "unit_curve", "auc")
-_SPLIT = ("held_out", "split_seed")  # vectors of unknown texts lack them
-_MEND = "give a file that `steer extract` or `vectors.save` wrote"
-
-
-def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Path:
-    """Write one vector to a `.safetensors` file, all or nothing, and return its path.
-
-    Raises:
-        OutputError: when the path ends otherwise, exists (unless `force`), or cannot be written.
-    """
-    if not str(path).endswith(SUFFIX):
-        raise OutputError(f"{shown(path)} does not end with {SUFFIX}: give the vector file that ending")
-    metadata = {key: str(getattr(vector, key)) for key in (*_TEXTS, *_COUNTS)}
-    metadata["format"] = FORMAT
-    for key in ("gap", "unit", "auc", *_SPLIT):
-        value = getattr(vector, key)
-        metadata[key] = "" if value is None else repr(value)
-    metadata["unit_curve"] = json.dumps(vector.unit_curve, allow_nan=False)
-    metadata["unit_judge"] = "" if vector.unit_judge is None else json.dumps(vector.unit_judge)
-    rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
-    data = safetensors.torch.save(rows, metadata)
-    if int.from_bytes(data[:8], "little") > MAX_HEADER:
-        raise OutputError(
-            f"vector {shown(vector.name)} has more than {MAX_HEADER} bytes of metadata: shorten its unit_curve"
-        )
-    return write_atomically(path, data, force=force)
-
-
-def load_file(path: str | Path) -> ConceptVector:
-    """Read and check one vector file.
-
-    Raises:
-        VectorError: when the file is missing, truncated, corrupt, of another format, or holds values no vector may
-            have.
-    """
-    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, kind=VectorError)
-    try:
-        return _parse(data)
-    except SteerError as error:
-        raise VectorError(f"{shown(path)} is not a usable vector file: {error}") from error
-
-
-def _parse(data: bytes) -> ConceptVector:
-    header_length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or header_length > min(MAX_HEADER, len(data) - 8):
-        raise VectorError("it is truncated, or no safetensors file; save or export it again")
-    try:
-        tensors = safetensors.torch.load(data)
-        header = json.loads(data[8 : 8 + header_length])
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
-        raise VectorError(f"it is corrupt ({shown(error)}); save or export it again") from error
-    metadata = header.get("__metadata__") or {}
-    missing = [key for key in _KEYS if key not in metadata]
-    if missing:
-        raise VectorError(f"its metadata lack {', '.join(missing)}: {_MEND}")
-    if metadata["format"] != FORMAT:
-        raise VectorError(f"its format is {shown(metadata['format'])}, expected {FORMAT}: {_MEND}")
-    counts = {key: _count(metadata[key], key) for key in _COUNTS}
-    expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
-    if sorted(tensors) != expected:
-        found = shown(", ".join(sorted(tensors)))
-        raise VectorError(f"it holds the tensors {found}, expected {' and '.join(expected)}; save or export it again")
-    kinds = {str(row.dtype) for row in tensors.values()}
-    if kinds != {"torch.float32"}:
-        raise VectorError(f"its tensors are {' and '.join(sorted(kinds))}, expected torch.float32; save it again")
-    gap = _figure(metadata["gap"], "gap")
-    if gap is None:
-        raise VectorError("its gap is empty, expected a number; extract it again")
-    plain: dict[str, Any] = {key: metadata[key] for key in _TEXTS} | counts
-    return ConceptVector(
-        **plain,
-        direction=tensors[expected[0]],
-        mean=tensors[expected[1]],
-        gap=gap,
-        unit=_figure(metadata["unit"], "unit"),
-        unit_curve=_curve(metadata["unit_curve"]),
-        unit_judge=_judge(metadata.get("unit_judge", "")),
-        auc=_figure(metadata["auc"], "auc"),
-        held_out=_figure(metadata.get("held_out", ""), "held_out"),
-        split_seed=_seed(metadata.get("split_seed", "")),
-    )
-
-
-def _count(text: str, what: str) -> int:
-    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
-        raise VectorError(f"its {what} is {shown(text)}, expected a whole number; extract it again")
-    return int(text)
-
-
-def _seed(text: str) -> int | None:
-    if not text:
-        return None
-    if not re.fullmatch(r"0|[1-9][0-9]{0,39}", text):
-        raise VectorError(f"its split_seed is {shown(text)}, expected a whole number; extract it again")
-    return int(text)
-
-
-def _figure(text: str, what: str) -> float | None:
-    if not text:
-        return None
-    try:
-        return number(float(text), what, kind=VectorError)
-    except ValueError as error:
-        raise VectorError(f"its {what} is {shown(text)}, expected a number; extract it again") from error
-
-
-def _curve(text: str) -> tuple[dict[str, Any], ...]:
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise VectorError("its unit_curve is not JSON; extract it again") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise VectorError("its unit_curve is not a list of plain JSON objects; extract it again")
-    return tuple(rows)
-
-
-def _judge(text: str) -> Any:
-    if not text:
-        return None
-    try:
-        return json.loads(text)  # which the vector checks
-    except (ValueError, RecursionError) as error:
-        raise VectorError("its unit_judge is not JSON; extract it again") from error
+from vectors.errors import InputError, OutputError, VectorError
+from vectors.vectorfile import SUFFIX, load_file, save
 
 
 def home() -> Path:

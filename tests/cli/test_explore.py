@@ -93,7 +93,11 @@ def test_what_is_wrong_is_said_before_anything_is_kept(
 def test_a_file_that_is_there_is_not_written_over(explore: Callable[..., Any]) -> None:
     Path("explore-7.jsonl").write_text("mine")
     done = explore("q\n", *BEGIN)
-    assert done.code == 1 and "exists: go on with it by --resume explore-7.jsonl, or choose" in done.err and Path("explore-7.jsonl").read_text() == "mine"
+    assert (
+        done.code == 1
+        and "exists: go on with it by --resume explore-7.jsonl, or choose" in done.err
+        and Path("explore-7.jsonl").read_text() == "mine"
+    )
 
 
 def test_ctrl_c_ends_a_screen_and_then_the_search_and_loses_nothing(

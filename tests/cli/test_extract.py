@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vectors.store import load_file
+from vectors.vectorfile import load_file
 
 SEAS = ["the old ship on the sea", "a red ship by the sea", "the sea rose and fell", "wind on the sea sang"] * 3
 REST = ["the dog ran by the tree", "a blue bird sang", "the king saw the stone", "old gold in the night"] * 3

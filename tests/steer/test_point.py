@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steer.point import compose
-from vectors import store
+from vectors import store, vectorfile
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, VectorError
 
@@ -179,7 +179,7 @@ def test_two_vectors_of_one_name_are_refused_but_one_twice_adds(tmp_path: Path) 
     cat = axis("cat", 1.0)
     with pytest.raises(VectorError, match="two different vectors are both named 'cat'"):
         compose({cat: 1.0, axis("cat", 0.0, 1.0): 1.0})
-    path = store.save(cat, tmp_path / "cat.safetensors")
+    path = vectorfile.save(cat, tmp_path / "cat.safetensors")
     doses: dict[ConceptVector | str, float] = {cat: 1.0, str(path): 0.5}
     point = compose(doses, Stand())
     assert point.doses == {"cat": 1.5}
@@ -190,7 +190,7 @@ def test_names_paths_and_vectors_give_the_same_point(tmp_path: Path, monkeypatch
     monkeypatch.setenv("STEER_HOME", str(tmp_path))
     cat, sea = axis("cat", 1.0), axis("sea", 0.5, 1.0)
     store.keep(cat)
-    path = store.save(sea, tmp_path / "mine.safetensors")
+    path = vectorfile.save(sea, tmp_path / "mine.safetensors")
     mixed: dict[ConceptVector | str, float] = {"cat": 1.0, sea: -0.5}
     points = [
         compose({cat: 1.0, sea: -0.5}),

@@ -16,7 +16,8 @@ from vectors.checks import MAX_SEED
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, OutputError, VectorError
 from vectors.positions import POSITIONS
-from vectors.store import catalog, home, keep, load, load_file, names, save
+from vectors.store import catalog, home, keep, load, names
+from vectors.vectorfile import load_file, save
 
 
 @dataclass

@@ -8,8 +8,8 @@ from vectors import together
 from vectors.activations import moments
 from vectors.errors import InputError
 from vectors.learned import gains
-from vectors.store import load_file, save
 from vectors.together import extract_together
+from vectors.vectorfile import load_file, save
 
 TEXTS = [
     f"the {who} {does} by the {place} ."

@@ -10,8 +10,8 @@ from pathlib import Path
 from vectors.almanac import world
 from vectors.almanac.generate import stream
 from vectors.model import ResidualModel
-from vectors.store import save
 from vectors.together import extract_together
+from vectors.vectorfile import save
 
 CONCEPTS: dict[str, tuple[str, str | bool]] = {
     **{str(value): (name, value) for name in world.VALUES if name not in world.DETAILS for value in world.VALUES[name]},

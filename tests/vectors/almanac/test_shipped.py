@@ -12,7 +12,7 @@ from vectors.almanac import oracle, world
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.generate import entry
 from vectors.model import LIBRARY, ResidualModel
-from vectors.store import load_file
+from vectors.vectorfile import load_file
 
 N = 24
 
