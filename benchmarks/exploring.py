@@ -134,7 +134,9 @@ def main() -> None:
     options = Options(given.n, given.p95, given.seed)
     ways = [
         ("best of n", 0.0),
-        *((way, radius) for way in ("random restarts", "picks", "random picks") for radius in RADII),
+        *(("random restarts", radius) for radius in RADII),
+        *(("picks", radius) for radius in RADII),
+        ("random picks", RADII[1]),
     ]
     tasks = [
         Task(expression, wanted, way, radius, number)

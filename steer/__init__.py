@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steer.ball import perturb
     from steer.dosed import dose_curve
-    from steer.expression import parse
     from steer.figures.compared import compare
     from steer.figures.reported import report
     from steer.point import SteeringPoint, compose
@@ -14,17 +13,15 @@ if TYPE_CHECKING:
     from steer.sampler import sample, stream
     from steer.samples import SampleSet
     from steer.suggested import suggest_radius
-    from steer.sweeping import Sweep, sweep
+    from steer.sweeping import sweep
 
 __all__ = [
     "Sample",
     "SampleSet",
     "SteeringPoint",
-    "Sweep",
     "compare",
     "compose",
     "dose_curve",
-    "parse",
     "perturb",
     "report",
     "sample",
@@ -37,11 +34,9 @@ _HOMES = {
     "Sample": "record",
     "SampleSet": "samples",
     "SteeringPoint": "point",
-    "Sweep": "sweeping",
     "compare": "figures.compared",
     "compose": "point",
     "dose_curve": "dosed",
-    "parse": "expression",
     "perturb": "ball",
     "report": "figures.reported",
     "sample": "sampler",

@@ -141,6 +141,7 @@ def compose(
     model: ModelLike | None = None,
     *,
     method: str = "exact",
+    max_pressure: float | None = None,
 ) -> SteeringPoint:
     """Compose concepts and doses into one steering point; a concept that is given twice adds its doses.
 
@@ -149,6 +150,9 @@ def compose(
     concepts as columns of V, solved in float64 for each layer on its own; a concept with dose 0 is then kept at 0.
     `method="sum"` adds the scaled directions up. `method="rotate"` composes as "exact" does, and the stream is turned
     towards what adding would give, at the length it has.
+
+    With `max_pressure`, as much of the shift is kept as a pilot of samples finds to stay within so many nats per token
+    at the 95th percentile; `scale` says how much. It takes the model itself.
 
     Raises:
         InputError: for an expression or dose that cannot be read, an unknown concept, or names without a model.
@@ -170,7 +174,17 @@ def compose(
             asked = np.linalg.solve(checked_gram(directions, [vector.name for vector, _ in here]), asked)
         deltas[layer] = as_shift(asked @ directions, layer)
     doses = {name: dose for name, (_, dose) in chosen.items()}
-    return SteeringPoint(deltas=deltas, doses=doses, vectors=vectors, method=method)
+    point = SteeringPoint(deltas=deltas, doses=doses, vectors=vectors, method=method)
+    if max_pressure is None:
+        return point
+    from steer.plan import planned
+    from vectors.drawing import Settings
+    from vectors.model import ResidualModel
+
+    if not isinstance(model, ResidualModel):
+        raise InputError("max_pressure is found by sampling: pass the model")
+    settings = Settings(max_tokens=min(Settings().max_tokens, model.max_context - 1))
+    return planned(model, point, settings, max_pressure=max_pressure).point
 
 
 def _gather(

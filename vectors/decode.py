@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,8 @@ from vectors.moves import Move
 
 _ON_CPU = 64  # rows
 _MOST = 1024  # rows on a GPU
-_SHARE = 0.6  # of its free memory that is used
+_SHARE = 0.6  # of the free memory that is used
+_MEMORY = Path("/proc/meminfo")
 _DROP_SHARE = 8  # rows without a text leave the batch once they are one in so many: copying the cache costs too
 
 Shifts = Callable[[Sequence[int]], Mapping[int, Float[Tensor, "some d_model"]]]
@@ -71,22 +73,30 @@ def _check_prompt(prompt: object) -> None:
 def rows_that_fit(model: ResidualModel, length: int, *, doubled: bool) -> int:
     """Return how many texts of so many tokens are written side by side at best, on the model's device.
 
-    On a CPU more rows gain little; on a GPU they are nearly free until its memory is full.
+    On a CPU more than a few rows gain little; on a GPU they are nearly free until its memory is full.
     """
-    if model.device.type != "cuda":
-        return _ON_CPU
+    most = _MOST if model.device.type == "cuda" else _ON_CPU
+    if (free := _free(model.device)) is None:
+        return most
     config = model.hf.config.get_text_config(decoder=True)
-    wide = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    kept = 2 * config.num_hidden_layers * wide * head * model.dtype.itemsize * length
+    heads = getattr(config, "num_attention_heads", None) or 1
+    wide = getattr(config, "num_key_value_heads", None) or heads
+    head = getattr(config, "head_dim", None) or model.d_model // heads
+    kept = 2 * model.n_layers * wide * head * model.dtype.itemsize * length
     logits = 24 * config.vocab_size  # float32, a few times over
-    free = torch.cuda.mem_get_info(model.device)[0] + _unused(model.device)
-    return int(max(1, min(_MOST, _SHARE * free / ((kept + logits) * (2 if doubled else 1)))))
+    return int(max(1, min(most, _SHARE * free / ((kept + logits) * (2 if doubled else 1)))))
 
 
-def _unused(device: torch.device) -> int:
-    """Bytes that torch has set aside and does not use."""
-    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+def _free(device: torch.device) -> int | None:
+    """Bytes of memory that can be had on a device, or None where nothing says so."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    try:
+        lines = _MEMORY.read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, IndexError, ValueError):  # another system than Linux
+        return None
 
 
 def decode(

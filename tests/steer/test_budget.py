@@ -57,6 +57,10 @@ def test_a_run_within_a_pressure_records_its_scale_and_pays_no_more(llama_model:
     kl = [cost for run in replayed(llama_model, held, point=at.scaled(scale)) for cost in run.kl]
     assert np.percentile(kl, 95) < 1.6 * budget  # other samples than the pilot's
     assert steer.sample(llama_model, at, n=4, seed=2, max_tokens=16, max_pressure=1e3)[0].settings["scale"] == 1.0
+    there = steer.compose({vector(llama_model): 3.0}, llama_model, max_pressure=budget)
+    assert 0 < there.scale < 1 and torch.equal(there.deltas[1], at.scaled(there.scale).deltas[1])
+    with pytest.raises(InputError, match="found by sampling: pass the model"):
+        steer.compose({vector(llama_model): 3.0}, max_pressure=budget)
 
 
 def test_a_gate_is_recorded_replayed_and_refused_where_it_reads_nothing(llama_model: ResidualModel) -> None:

@@ -6,9 +6,10 @@ import torch
 from transformers import MistralConfig
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
+from vectors import decode as decoding
 from vectors import slots
 from vectors.batch import Batch
-from vectors.decode import Finished, decode, prefix_ids
+from vectors.decode import Finished, decode, prefix_ids, rows_that_fit
 from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
 from vectors.likelihood import costs
@@ -210,3 +211,15 @@ def test_between_two_yields_the_model_is_as_it_was(llama_model):
         settings=Settings(max_tokens=12), seed=3, indices=range(16),
     )  # fmt: skip
     assert all(torch.equal(logits(), before) for _ in done)
+
+
+def test_as_many_texts_are_written_side_by_side_as_memory_has_room_for(tiny_model, tmp_path, monkeypatch):
+    told = tmp_path / "meminfo"
+    monkeypatch.setattr(decoding, "_MEMORY", told)
+    assert rows_that_fit(tiny_model, 64, doubled=True) == 64  # nothing says what is free
+    told.write_text("MemTotal: 99 kB\nMemAvailable: 9999999999 kB\n")
+    assert rows_that_fit(tiny_model, 64, doubled=True) == 64
+    told.write_text("MemAvailable: 2000 kB\n")
+    few = rows_that_fit(tiny_model, 64, doubled=True)
+    assert 1 <= few < 64 and rows_that_fit(tiny_model, 64, doubled=False) in (2 * few, 2 * few + 1)
+    assert rows_that_fit(tiny_model, 10**9, doubled=True) == 1
