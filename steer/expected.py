@@ -1,6 +1,5 @@
 """What to expect of a steering point before anything is sampled: how concepts lie, how often all show, how far out."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -88,15 +87,16 @@ class _Curve:
     rows: tuple[tuple[int, int], tuple[int, int]]
     judge: tuple[tuple[int, int], tuple[int, int]]
 
-    def rate(self, of: Callable[[int, int], Any]) -> Any:
-        """The rate of texts with the concept, given how a rate is told from a count.
+    def rate(self, of: Callable[[int, int], np.ndarray]) -> np.ndarray:
+        """Draws of the rate of texts with the concept, given how those of a rate are made from a count.
 
         Source: Rogan and Gladen, "Estimating prevalence from the results of a screening test" (1978).
         """
         before, after = (of(*row) for row in self.rows)
         right, wrong = (of(*side) for side in self.judge)
         told = before + self.along * (after - before)
-        return np.clip((told - wrong) / np.maximum(right - wrong, 1e-9), 0.0, 1.0)
+        shares: np.ndarray = np.clip((told - wrong) / np.maximum(right - wrong, 1e-9), 0.0, 1.0)
+        return shares
 
 
 def _curve(vector: ConceptVector, shift: float) -> _Curve | None:
@@ -117,12 +117,14 @@ def _curve(vector: ConceptVector, shift: float) -> _Curve | None:
 
 
 def _product(name: str, found: Sequence[_Curve]) -> Figure:
-    """The product of rates; its interval is that of draws of each count's rate (Jeffreys')."""
+    """The product of rates: the median, and the 95 % interval, of draws of each count's rate (Jeffreys').
+
+    Where a judge's counts say that all texts have the concept, and more, a ratio of counts would promise too much.
+    """
     random = np.random.default_rng(0)
-    value = math.prod(float(curve.rate(lambda hits, n: hits / n)) for curve in found)
     drawn = np.ones(_DRAWS)
     for curve in found:
         drawn *= curve.rate(lambda hits, n: random.beta(hits + 0.5, n - hits + 0.5, size=_DRAWS))
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, value, high = np.quantile(drawn, [0.025, 0.5, 0.975])
     fewest = min(n for curve in found for _, n in curve.rows)
-    return Figure(name=name, value=value, low=min(float(low), value), high=max(float(high), value), n=fewest)
+    return Figure(name=name, value=float(value), low=float(low), high=float(high), n=fewest)

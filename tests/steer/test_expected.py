@@ -27,8 +27,10 @@ CAT, SEA = concept("cat", [1.0, 0.0, 0.0]), concept("sea", [0.6, 0.8, 0.0])
 
 def test_success_is_read_off_each_curve_and_multiplied():
     found = expected(steer.compose({CAT: 1.0, SEA: 0.75}))
-    assert found.success["cat"].value == pytest.approx(0.8) and found.success["sea"].value == pytest.approx(0.6)
-    assert found.joint is not None and found.joint.value == pytest.approx(0.48)
+    assert found.success["cat"].value == pytest.approx(0.8, abs=0.01) and found.success["sea"].value == pytest.approx(
+        0.6, abs=0.01
+    )
+    assert found.joint is not None and found.joint.value == pytest.approx(0.48, abs=0.01)
     assert found.joint.low < 0.48 < found.joint.high and found.joint.n == 200
     assert found.cosines == {("cat", "sea"): pytest.approx(0.6)}
 
@@ -36,9 +38,9 @@ def test_success_is_read_off_each_curve_and_multiplied():
 def test_what_a_judge_misses_and_mistakes_is_taken_into_account():
     blurred = replace(CAT, unit_judge=((900, 1000), (200, 1000)))  # 0.8 told is 6 in 7 true
     found = expected(steer.compose({blurred: 1.0})).joint
-    assert found is not None and found.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2))
+    assert found is not None and found.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2), abs=0.01)
     few = expected(steer.compose({replace(CAT, unit_judge=((9, 10), (2, 10))): 1.0})).joint
-    assert few is not None and few.value == found.value and few.low < found.low
+    assert few is not None and abs(few.value - found.value) < 0.1 and few.low < found.low - 0.1
     for none in (None, ((60, 100), (50, 100)), ((0, 9), (9, 9))):
         assert expected(steer.compose({replace(CAT, unit_judge=none): 1.0})).joint is None
 
@@ -58,7 +60,7 @@ def test_the_interval_holds_the_truth_nine_times_in_ten_and_more():
 def test_a_sum_of_concepts_that_lean_on_each_other_gives_more_of_both():
     exact, added = (steer.compose({CAT: 0.5, SEA: 0.5}, method=method) for method in ("exact", "sum"))
     one, other = expected(exact).joint, expected(added).joint
-    assert one is not None and other is not None and other.value > one.value == pytest.approx(0.16)
+    assert one is not None and other is not None and other.value > one.value == pytest.approx(0.16, abs=0.01)
 
 
 def test_what_no_pilot_knows_is_not_guessed():
@@ -89,6 +91,6 @@ def test_a_point_knows_what_to_expect_of_itself(llama_model, tmp_path, monkeypat
     )
     found = steer.compose({there: 1.0}, llama_model).expected(llama_model)
     assert list(found.outlying) == [1] and 0 <= found.outlying[1] <= 1
-    assert found.to_dict()["joint"]["value"] == pytest.approx(0.8)
+    assert found.to_dict()["joint"]["value"] == pytest.approx(0.8, abs=0.01)
     start = replace(there, positions="bos")
     assert steer.compose({start: 1.0}, llama_model).expected(llama_model).outlying == {}
