@@ -12,7 +12,7 @@ import typer
 
 from cli import compare, compose, dose, env, explore, extract, fidelity, library, report, sweep
 from cli.output import ClosedPipeError, note
-from vectors.errors import InputError, SteerError
+from vectors.errors import InputError, SteerError, SteerWarning
 
 INTERRUPTED = 130
 
@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not (debug or sys.warnoptions):
                 warnings.simplefilter("ignore")  # other libraries' deprecations are not the user's business
+                warnings.simplefilter("default", SteerWarning)
+                warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
             code = app(list(sys.argv[1:] if arguments is None else arguments), prog_name="steer", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()

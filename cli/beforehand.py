@@ -35,18 +35,34 @@ def tell(plan: "Plan", model: "ResidualModel") -> None:
     from vectors.natural import known
 
     found = expected(point, None if plan.settings.positions == "bos" else known(model, point.layers))
-    for line in lines(found, names=[name for name, dose in point.doses.items() if dose > 0]):
+    for line in lines(found, [name for name, dose in point.doses.items() if dose > 0], as_piloted=_as_piloted(plan)):
         note(line)
 
 
-def lines(found: "Expected", names: list[str]) -> list[str]:
+def _as_piloted(plan: "Plan") -> bool:
+    """Whether texts are sampled as the pilots of the concepts sampled theirs, so that these say what to expect."""
+    from vectors.drawing import Settings
+
+    plain = Settings(max_tokens=plan.settings.max_tokens, positions=plan.settings.positions)
+    there = all(vector.positions == plan.settings.positions for vector in plan.point.vectors)
+    added = plan.point.method != "rotate" and not plan.gate
+    return plan.settings == plain and plan.prompt is None and there and added
+
+
+def lines(found: "Expected", names: list[str], *, as_piloted: bool = True) -> list[str]:
     """Say what to expect of the concepts that are asked for, a line each."""
     said = []
     cosines = sorted(found.cosines.values())
-    apart = f"; cosines {cosines[0]:.2f} to {cosines[-1]:.2f}" if len(cosines) > 1 else ""
-    if found.joint is not None:
+    if cosines:
+        span = f"{cosines[0]:.2f}" if len(cosines) == 1 else f"{cosines[0]:.2f} to {cosines[-1]:.2f}"
+        said.append(f"{'cosine' if len(cosines) == 1 else 'cosines'} {span}")
+    if found.joint is not None and as_piloted:
         what = shown(names[0]) if len(names) == 1 else "both" if len(names) == 2 else f"all {len(names)}"
-        said.append(f"expect {what} in {found.joint} of texts at radius 0{apart}")
+        said = ["; ".join([f"expect {what} in {found.joint} of texts at radius 0", *said])]
+    for attribute, rivals in found.rivals.items():
+        said.append(f"note: {' and '.join(map(shown, rivals))} are each a {attribute}: a text has one of them")
+    for name, most in found.beyond.items():
+        said.append(f"note: nothing is known of {shown(name)} at this dose: its pilot went up to {most:.3g}")
     for (one, other), cosine in found.cosines.items():
         if abs(cosine) >= ALIKE:
             way = "one way" if cosine > 0 else "opposite ways"

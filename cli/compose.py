@@ -59,7 +59,7 @@ def command(
     expression: Expression = None,
     n: Count = 8,
     radius: Radius = None,
-    geometry: Geometry = "shell",
+    geometry: Geometry = None,
     around: AroundSamples = None,
     seed: Seed = None,
     prompt: Prompt = None,
@@ -118,7 +118,8 @@ def command(
             check_positions(positions, scopes=True)
         from steer.ball import check_geometry
 
-        check_geometry(geometry)
+        if geometry is not None:
+            check_geometry(geometry)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.plan import planned
         from steer.sampler import samples_of
@@ -187,7 +188,8 @@ def _picked(around: str) -> "tuple[SampleSet, list[int]]":
 
     place, colon, told = around.rpartition(":")
     names = told.split(",")
-    if not colon or not place or not all(name.strip().isdecimal() for name in names):
+    # more digits than any index has are no number that could be read
+    if not colon or not place or not all(name.strip().isdecimal() and len(name) < 24 for name in names):
         raise InputError(f"--around is {shown(around)}: give a file and the indices in it, run.jsonl:2,5")
     return SampleSet.load(place), [whole(int(name), "--around", high=MAX_SEED) for name in names]
 

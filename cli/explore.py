@@ -1,5 +1,6 @@
 """`steer explore`: a search by hand, a screen of entries at a time, kept so that nothing of it is lost."""
 
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 from cli.beforehand import tell
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
-from cli.output import Progress, emit, emit_json, entry, note
+from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
 from cli.sampling import (
     Gate,
     Geometry,
@@ -25,7 +26,7 @@ from cli.sampling import (
     check_prompt,
 )
 from vectors.checks import MAX_SEED, number, shown, whole
-from vectors.errors import InputError, SteerError
+from vectors.errors import InputError, OutputError, SteerError
 
 if TYPE_CHECKING:
     from steer.exploring import Exploration
@@ -41,21 +42,26 @@ Output = Annotated[
 ]
 Resume = Annotated[str | None, typer.Option(metavar="FILE", help="Go on with an exploration, as it was begun.")]
 
+MAX_SCREEN = 1000
+_OPTIONS = {"n": "-n", "output": "-o"}  # what is not called as its parameter is
+_LONGEST = 19  # digits of a sample's number
+
 KEYS = (
     ("2 5", "stand on these entries and look around them, nearer"),
     ("m", "more entries from here (also: Enter)"),
     ("w, n", "look wider, or narrower"),
-    ("b", "back to where this was come from"),
+    ("b", "back to where this was come from; g 3 goes to place 3"),
     ("s FILE", "save the entries of this place; s FILE 2 5 only these"),
     ("q", "quit; everything is kept"),
 )
 
 
 def command(
+    context: typer.Context,
     expression: Expression = None,
     n: Count = 4,
     radius: Radius = 0.5,
-    geometry: Geometry = "shell",
+    geometry: Geometry = None,
     seed: Seed = None,
     prompt: Prompt = None,
     max_tokens: MaxTokens = 128,
@@ -83,11 +89,13 @@ def command(
 
     if (expression is None) == (resume is None):
         raise InputError("give an expression to begin with, or --resume FILE to go on: one of the two")
+    if expression == "-":
+        raise InputError("stdin says what to do next: write the expression out in place of -")
     if expression is not None:
         parse(expression)
-    if resume is not None and output is not None:
-        raise InputError("--resume goes on in its own file: leave -o out")
-    whole(n, "-n", low=1)
+    if resume is not None and (told := _told(context)):
+        raise InputError(f"--resume goes on as the exploration was begun: leave {told} out")
+    whole(n, "-n", low=1, high=MAX_SCREEN)
     if number(radius, "--radius") <= 0.0:
         raise InputError(f"--radius is {radius:g}: give one above 0, such as 0.5, so that entries differ in direction")
     check_prompt(prompt)
@@ -100,11 +108,12 @@ def command(
     whole(seed, "--seed", high=MAX_SEED)
     if resume is not None and not Path(resume).is_file():
         raise InputError(f"there is no file {shown(resume)}: begin an exploration with an expression")
-    place = resume if resume is not None else output or f"explore-{seed}.jsonl"
+    place = resume if resume is not None else output if output is not None else f"explore-{seed}.jsonl"
     from steer.samplefile import SampleFile
     from vectors.files import check_place
 
-    check_place(place, force=resume is not None, mend=f"go on with it by --resume {place}")
+    empty = resume is None and Path(place).is_file() and not Path(place).stat().st_size  # killed before its first entry
+    check_place(place, force=resume is not None or empty, mend=f"go on with it by --resume {shlex.quote(place)}")
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
         from vectors.drawing import Settings
@@ -121,12 +130,26 @@ def command(
                 loaded, expression, settings, positions=positions, radius=radius, geometry=geometry, seed=seed,
                 prompt=prompt, gate=gate, max_pressure=max_pressure,
             )  # fmt: skip
-            made = Exploration(loaded, plan, stack.enter_context(SampleFile(place, "new", common(plan, loaded))), n=n)
+            made = Exploration(
+                loaded,
+                plan,
+                stack.enter_context(SampleFile(place, "resume" if empty else "new", common(plan, loaded))),
+                n=n,
+            )
             progress.clear()
             tell(plan, loaded)
         progress.clear()
         note(f"seed {made.here.plan.seed}; every entry is kept in {shown(place)}")
         Dialogue(made, str(place), as_json, progress).run()
+
+
+def _told(context: typer.Context) -> str:
+    """Name the options on the command line that an exploration has from its file."""
+    ours = {"resume", "model", "device", "dtype", "trust_remote_code", "as_json"}
+    given = (
+        name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    )
+    return ", ".join(_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in given if name not in ours)
 
 
 class Dialogue:
@@ -153,11 +176,19 @@ class Dialogue:
             note("")
             note(f"interrupted: {self.kept()}")
             raise
+        except ClosedPipeError:
+            note(self.kept())
+            raise
         note(self.kept())
 
     def kept(self) -> str:
         """Say what is kept, and how to go on with it."""
-        return f"{len(self.exploration.samples)} entries are kept; to go on: steer explore --resume {self.place}"
+        try:
+            self.exploration.file.check_place()
+        except OutputError as error:
+            return f"nothing is kept: {error}"
+        count = len(self.exploration.samples)
+        return f"{count} entries are kept; to go on: steer explore --resume {shlex.quote(self.place)}"
 
     def ask(self) -> str | None:
         """Return the next line of the input; None at its end."""
@@ -177,8 +208,8 @@ class Dialogue:
         made = self.exploration
         words = line.replace(",", " ").split()
         key = words[0].lower() if words else "m"
-        if all(word.isdecimal() for word in words) and words:
-            made.pick([whole(int(word), "a number", high=MAX_SEED) for word in words])
+        if words and all(map(_is_number, words)):
+            made.pick([int(word) for word in words])
             self.sample()
         elif key in ("m", "more"):
             self.sample()
@@ -190,6 +221,9 @@ class Dialogue:
                 self.show(made.screen)
             else:
                 note("this is where it began")
+        elif key in ("g", "go") and len(words) == 2 and _is_number(words[1]):
+            made.go(int(words[1]))
+            self.show(made.screen)
         elif key in ("s", "save"):
             self.save(line.split()[1:])
         elif key in ("q", "quit"):
@@ -203,11 +237,11 @@ class Dialogue:
 
     def save(self, words: list[str]) -> None:
         """Save what the line names: a file, and perhaps entries."""
-        if not words or not all(word.strip(",").isdecimal() for word in words[1:]):
-            note("name a file, and perhaps entries: s best.jsonl 2 5")
+        names, picks = words[:1], [word for part in words[1:] for word in part.split(",") if word]
+        if not names or _is_number(names[0].replace(",", "")) or not all(map(_is_number, picks)):
+            note("name a file, and perhaps entries after it: s best.jsonl 2 5")
             return
-        picks = [int(word.strip(",")) for word in words[1:]]
-        note(f"saved in {self.exploration.save(words[0], picks)}")
+        note(f"saved in {shown(self.exploration.save(names[0], [int(pick) for pick in picks]))}")
 
     def sample(self) -> None:
         """Sample a screen and show its entries, each as soon as its turn has come; Ctrl-C ends the screen early."""
@@ -238,3 +272,7 @@ class Dialogue:
                 emit_json(sample.to_json())
             else:
                 emit(entry(sample))
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= _LONGEST

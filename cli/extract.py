@@ -1,6 +1,7 @@
 """`steer extract`: texts in, a concept out, kept in the user's library."""
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,7 +10,7 @@ from cli.library import describe, facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import Progress, emit, emit_json, note, record
 from vectors.checks import MAX_SEED, check_name, shown, whole
-from vectors.errors import InputError, OutputError
+from vectors.errors import InputError, OutputError, SteerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,9 +108,16 @@ def command(
     if as_json:
         extra = {"path": str(kept)} | ({} if written is None else {"output": str(written)})
         emit_json(json.dumps(facts(vector) | extra))
-        return
-    rows = describe(vector) | {"layer": f"{vector.layer} of 0 to {loaded.n_layers - 1}", "kept": str(kept)}
-    emit(f"{name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")
+    else:
+        rows = describe(vector) | {"layer": f"{vector.layer} of 0 to {loaded.n_layers - 1}", "kept": str(kept)}
+        emit(f"{name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")
+    if vector.calibrated and vector.positions != "bos":
+        from vectors.natural import natural
+
+        # what `compose` compares shifts with: not what was asked for, and no reason to fail
+        with Progress() as progress, suppress(SteerError):
+            progress("reading what is natural for this model")
+            natural(loaded, [vector.layer])
 
 
 def _layer(text: str) -> Literal["auto"] | int:

@@ -7,7 +7,9 @@ import typer
 from vectors.checks import check_utf8
 from vectors.errors import InputError
 
-Geometry = Annotated[str, typer.Option(metavar="NAME", help="Where entries stray: shell, cap or natural.")]
+Geometry = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Where entries stray: shell, cap or natural.  [default: shell]")
+]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Repeats a run.  [default: drawn, printed on stderr]")]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Continue this text.  [default: no prompt]")]
 MaxTokens = Annotated[int, typer.Option(metavar="N", help="Longest entry, in tokens.")]

@@ -11,10 +11,14 @@ from steer.ball import check_geometry, check_radius, perturb
 from steer.point import SteeringPoint, compose
 from steer.record import RUN_KEYS, Sample, difference
 from vectors.checks import MAX_SEED, number, shown, whole
+from vectors.concept import ConceptVector
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 from vectors.natural import natural
+from vectors.positions import check_positions
 from vectors.spread import Spread
+from vectors.store import folder_of, names
+from vectors.vectorfile import SUFFIX
 
 SHRINK = 0.7
 """Of the radius of the picked samples, where nothing else is asked for."""
@@ -31,7 +35,7 @@ class Around:
         picks: for each of them its seed, index, radius and geometry.
         shrink: the next radius relative to theirs.
         before: what they were themselves sampled around.
-        doses, composition, scale, model_hash, vectors: of their run.
+        doses, composition, scale, positions, gate, prompt, model_hash, vectors, spread: of their run.
     """
 
     picks: tuple[tuple[int, int, float, str], ...]
@@ -40,8 +44,17 @@ class Around:
     doses: dict[str, float]
     composition: str
     scale: float
+    positions: str
+    gate: bool
+    prompt: str | None
     model_hash: str
     vectors: dict[str, str]
+    spread: dict[str, str]
+
+    @property
+    def geometry(self) -> str:
+        """The geometry of the next search, unless told otherwise."""
+        return self.picks[0][3]
 
     @property
     def radius(self) -> float:
@@ -62,20 +75,38 @@ class Around:
         here = any(geometry == "natural" for _, _, _, geometry in self.picks)
         return here or (self.before is not None and self.before.natural)
 
-    def point(self, model: ResidualModel) -> SteeringPoint:
-        """Return the point at their centre.
+    def point(self, model: ResidualModel, vectors: Sequence[ConceptVector] = ()) -> SteeringPoint:
+        """Return the point at their centre, of concepts of the model's library unless they are given.
 
         Raises:
-            ModelError: other weights than those they were sampled from, or vectors that have changed since.
+            ModelError: other weights than those they were sampled from, or vectors or natural texts that have changed.
             InputError: a concept that is gone.
         """
         if self.model_hash != model.hash[:16]:
             raise ModelError(f"these samples are of other weights than {shown(model.name)} has: load their model")
-        composed = compose(self.doses, model, method=self.composition)
+        composed = recomposed(model, self.doses, self.composition, vectors)
         for vector in composed.vectors:
             if self.vectors.get(vector.name) != vector.digest[:16]:
-                raise ModelError(f"vector {shown(vector.name)} has changed since these samples: extract it as it was")
+                raise ModelError(f"vector {shown(vector.name)} has changed since these samples: put it back as it was")
         return centred(model, composed.scaled(self.scale), self)
+
+
+def recomposed(
+    model: ResidualModel, doses: Mapping[str, float], composition: str, vectors: Sequence[ConceptVector] = ()
+) -> SteeringPoint:
+    """Return the point of a run that is over: of the vectors that are given, and others from the model's library.
+
+    Raises:
+        InputError: a concept that is gone, and where to put its file.
+    """
+    mine = {vector.name: vector for vector in vectors}
+    for name in doses:
+        if name not in mine and name not in names(model):
+            raise InputError(
+                f"these samples were steered by {shown(name)}, which the library lacks: copy its file to "
+                f"{str(folder_of(model.name, model.hash) / name) + SUFFIX!r}"
+            )
+    return compose({mine.get(name, name): dose for name, dose in doses.items()}, model, method=composition)
 
 
 def recentred(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float = SHRINK) -> Around:
@@ -107,7 +138,6 @@ def recentred(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float 
     if not first.doses:
         raise InputError("these samples were steered by nothing: there is no direction to stand on")
     kept = first.settings
-    digests = kept.get("vectors")
     return Around(
         picks=tuple((there[i].seed, i, there[i].radius, there[i].geometry) for i in dict.fromkeys(wanted)),
         shrink=factor,
@@ -115,8 +145,12 @@ def recentred(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float 
         doses=dict(first.doses),
         composition=str(kept.get("composition", "exact")),
         scale=number(kept.get("scale", 1.0), "scale"),
+        positions=check_positions(kept.get("positions", "all"), scopes=True),
+        gate=bool(kept.get("gate", False)),
+        prompt=first.prompt or None,
         model_hash=str(kept.get("model_hash", "")),
-        vectors={str(name): str(made) for name, made in digests.items()} if isinstance(digests, dict) else {},
+        vectors=_digests(kept.get("vectors")),
+        spread=_digests(kept.get("spread")),
     )
 
 
@@ -152,17 +186,31 @@ def around_of(sample: Sample) -> Around | None:
             ) from error
         if not checked:
             raise InputError(f"sample {sample.index} tells of a centre of nothing: the file is damaged")
-        found = Around(checked, shrink, found, dict(sample.doses), "", 1.0, "", {})
+        found = Around(checked, shrink, found, dict(sample.doses), "", 1.0, "all", False, None, "", {}, {})
     return found
+
+
+def _digests(told: object) -> dict[str, str]:
+    return {str(name): str(made) for name, made in told.items()} if isinstance(told, Mapping) else {}
 
 
 def centred(model: ResidualModel, point: SteeringPoint, around: Around) -> SteeringPoint:
     """Return the point at the mean of the picked samples' own shifts, shaped by how they differ.
 
-    The doses are theirs: shells keep them exactly. Of several picks, half of what the next directions vary lies in
-    the span of their differences, so that the next search looks between and beyond them, and half anywhere.
+    The doses are theirs, or for caps those that were asked for. Of several picks, half of what the next directions vary
+    lies in the span of their differences, so that the next search looks between and beyond them, and half anywhere.
+
+    Raises:
+        ModelError: directions that were drawn from natural texts other than those that are known now.
     """
-    return _centred(point, around, natural(model, point.layers) if around.natural else None)
+    spread = natural(model, point.layers) if around.natural else None
+    for layer, shape in (spread or {}).items():
+        if around.spread.get(str(layer), shape.digest[:16]) != shape.digest[:16]:
+            raise ModelError(
+                "what is natural for this model has been found anew since these samples, and their directions were "
+                f"drawn from it: put back {str(folder_of(model.name, model.hash) / 'natural')!r} as it was"
+            )
+    return _centred(point, around, spread)
 
 
 def _centred(point: SteeringPoint, around: Around, spread: Mapping[int, Spread] | None) -> SteeringPoint:
@@ -171,10 +219,15 @@ def _centred(point: SteeringPoint, around: Around, spread: Mapping[int, Spread] 
         perturb(base, 1, radius, seed=seed, start=index, geometry=geometry, spread=spread)
         for seed, index, radius, geometry in around.picks
     ]
+    shrunk = any(geometry == "cap" for _, _, _, geometry in around.picks)
     deltas, shapes = {}, {}
     for layer in base.layers:
         stack = torch.cat([row[layer] for row in rows]).double()
-        deltas[layer] = stack.mean(dim=0).float()
+        mean = stack.mean(dim=0)
+        if shrunk:  # a cap lowers all doses, and one after the other would lower them for good
+            span = base.span(layer)
+            mean = mean + span.T @ (span @ (base.deltas[layer].double() - mean))
+        deltas[layer] = mean.float()
         if (shape := _shape(stack.numpy(), layer)) is not None:
             shapes[layer] = shape
     return replace(base, deltas=deltas, around=around.to_dict(), shapes=shapes)

@@ -94,8 +94,9 @@ def perturb(
         centre, length, shrink = _centre(delta, r, geometry)
         if point.around is not None:  # the composed point is what radii are relative to, however far the centre strayed
             length = math.sqrt(float((((basis * centre).sum(axis=1)) ** 2).sum()))
-        shape = spread[layer] if spread is not None and geometry == "natural" else point.shapes.get(layer)
-        drawn = _Direction(basis, shape, key, layer, coordinated)
+        shapes = [spread[layer]] if spread is not None and geometry == "natural" else []
+        shapes += [point.shapes[layer]] if layer in point.shapes else []
+        drawn = _Direction(basis, tuple(shapes), key, layer, coordinated)
         rows = [(centre + r * length * drawn(first + i)) * shrink for i in range(count)]
         result[layer] = _float32(np.stack(rows), r, layer)
     return result
@@ -130,7 +131,7 @@ def low_rank(
         if shape is not None:
             most = min(most, len(shape.basis))
         size = whole(rank, "rank", low=1, high=most)
-        free = _Direction(concepts, None, key, layer, coordinated=True)
+        free = _Direction(concepts, (), key, layer, coordinated=True)
         rows = shape.basis.numpy()[:size] if shape is not None else np.stack([free(i) for i in range(size)])
         rows = np.stack([_projected_out(concepts, row) for row in rows])
         widths = np.ones(size) if shape is None else shape.deviations.numpy()[:size]
@@ -195,7 +196,7 @@ class _Direction:
     """Draws the unit direction of one sample, orthogonal to the basis rows."""
 
     basis: _Rows
-    shape: Spread | None
+    shapes: tuple[Spread, ...]
     seed: int
     layer: int
     coordinated: bool
@@ -208,8 +209,8 @@ class _Direction:
                 drawn = _block(self.seed, index // width, self.layer, width)[index % width]
             else:
                 drawn = generator.standard_normal(width)
-            if self.shape is not None:
-                drawn = self.shape.coloured(torch.from_numpy(drawn)[None])[0].numpy()
+            for shape in self.shapes:
+                drawn = shape.coloured(torch.from_numpy(drawn)[None])[0].numpy()
             rest = _projected_out(self.basis, drawn)
             length = math.sqrt(float((rest * rest).sum()))
             # so short a rest is mostly rounding error: draw again

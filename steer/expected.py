@@ -9,7 +9,10 @@ import numpy as np
 
 from steer.algebra import unit_rows
 from steer.figures.figure import Figure
-from vectors.concept import ConceptVector
+from vectors.almanac import NAME
+from vectors.checks import number, whole
+from vectors.concept import MAX_TEXTS, ConceptVector
+from vectors.errors import SteerError
 from vectors.spread import Spread
 
 if TYPE_CHECKING:
@@ -28,7 +31,9 @@ class Expected:
         success: of each concept that is asked for, by its own pilot's curve, with what its judge misses and mistakes
             taken into account; concepts without a curve are not there.
         joint: share of texts that should have all of them, were they independent of each other, at radius 0; `None`
-            where a concept has no curve, or is asked for beyond its end.
+            where a concept has no curve, is asked for beyond its end, or excludes another.
+        beyond: of each concept that is asked for beyond what its pilot tried, the largest dose that it did.
+        rivals: concepts of the embedded model's world that no text has two of, by the attribute whose values they are.
         outlying: at each steered layer, the share of natural texts that lie no farther from their mean than the
             shift reaches; empty where nothing is known of natural texts.
     """
@@ -36,6 +41,8 @@ class Expected:
     cosines: dict[tuple[str, str], float]
     success: dict[str, Figure]
     joint: Figure | None
+    beyond: dict[str, float]
+    rivals: dict[str, tuple[str, ...]]
     outlying: dict[int, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,6 +51,8 @@ class Expected:
             "cosines": [{"between": list(names), "cosine": value} for names, value in self.cosines.items()],
             "success": {name: figure.to_dict() for name, figure in self.success.items()},
             "joint": None if self.joint is None else self.joint.to_dict(),
+            "beyond": self.beyond,
+            "rivals": {attribute: list(names) for attribute, names in self.rivals.items()},
             "outlying": {str(layer): share for layer, share in self.outlying.items()},
         }
 
@@ -66,7 +75,8 @@ def expected(point: "SteeringPoint", spread: Mapping[int, Spread] | None = None)
     wanted = [vector for vector in point.vectors if point.doses[vector.name] > 0]
     curves = {vector.name: _curve(vector, reached[vector]) for vector in wanted}
     known = {name: found for name, found in curves.items() if found is not None}
-    whole = wanted and len(known) == len(wanted)
+    rivals = _rivals(wanted)
+    together = wanted and len(known) == len(wanted) and not rivals
     outlying = {}
     for layer, shape in (spread or {}).items():
         if layer in point.deltas:
@@ -74,9 +84,31 @@ def expected(point: "SteeringPoint", spread: Mapping[int, Spread] | None = None)
     return Expected(
         cosines=cosines,
         success={name: _product("success", [found]) for name, found in known.items()},
-        joint=_product("joint success", list(known.values())) if whole else None,
+        joint=_product("joint success", list(known.values())) if together else None,
+        beyond=_beyond(wanted, reached),
+        rivals=rivals,
         outlying=outlying,
     )
+
+
+def _rivals(wanted: Sequence[ConceptVector]) -> dict[str, tuple[str, ...]]:
+    """Concepts of the embedded model that are values of one attribute, by its name."""
+    from vectors.almanac.concepts import CONCEPTS
+
+    groups: dict[str, list[str]] = {}
+    for vector in wanted:
+        if vector.model == NAME and vector.name in CONCEPTS:
+            groups.setdefault(CONCEPTS[vector.name][0], []).append(vector.name)
+    return {attribute: tuple(names) for attribute, names in groups.items() if len(names) > 1}
+
+
+def _beyond(wanted: Sequence[ConceptVector], reached: Mapping[ConceptVector, float]) -> dict[str, float]:
+    found = {}
+    for vector in wanted:
+        places = [row[0] for row in map(_row, vector.unit_curve) if row is not None]
+        if places and reached[vector] > max(places) * (1 + 1e-4):
+            found[vector.name] = max(places) / vector.scale
+    return found
 
 
 @dataclass(frozen=True)
@@ -101,19 +133,29 @@ class _Curve:
 
 def _curve(vector: ConceptVector, shift: float) -> _Curve | None:
     """Return a vector's curve at a shift; None without one, beyond its ends, or with a judge that hardly tells."""
-    curve = [row for row in vector.unit_curve if {"shift", "success", "n"} <= set(row)]
-    places = [float(row["shift"]) for row in curve]
-    # a point in float32 may end a little beyond the pilot that found its unit
-    if len(curve) < 2 or places != sorted(places) or not places[0] <= shift <= places[-1] * (1 + 1e-4):
-        return None
+    rows = [_row(row) for row in vector.unit_curve]
     judge = vector.unit_judge
-    if judge is None or judge[0][0] / judge[0][1] - judge[1][0] / judge[1][1] < _TELLS:
+    if len(rows) < 2 or judge is None or judge[0][0] / judge[0][1] - judge[1][0] / judge[1][1] < _TELLS:
+        return None
+    known = [row for row in rows if row is not None]
+    places = [place for place, _ in known]
+    # a point in float32 may end a little beyond the pilot that found its unit
+    if len(known) < len(rows) or places != sorted(places) or not places[0] <= shift <= places[-1] * (1 + 1e-4):
         return None
     after = min(int(np.searchsorted(places, shift, side="right")), len(places) - 1)
     step = places[after] - places[after - 1]
-    counts = [(round(float(row["success"]) * int(row["n"])), int(row["n"])) for row in curve[after - 1 : after + 1]]
     along = min(1.0, (shift - places[after - 1]) / step) if step > 0 else 1.0
-    return _Curve(along, (counts[0], counts[1]), judge)
+    return _Curve(along, (known[after - 1][1], known[after][1]), judge)
+
+
+def _row(row: Mapping[str, Any]) -> tuple[float, tuple[int, int]] | None:
+    """Return the shift of a pilot's row, its hits and its texts; None for what is no such row."""
+    try:
+        shift, success = number(row["shift"], "shift"), number(row["success"], "success")
+        n = whole(row["n"], "n", low=1, high=MAX_TEXTS)
+    except (KeyError, SteerError):
+        return None
+    return (shift, (round(success * n), n)) if 0 <= success <= 1 else None
 
 
 def _product(name: str, found: Sequence[_Curve]) -> Figure:

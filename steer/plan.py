@@ -64,6 +64,10 @@ class Plan:
         check_positions(self.settings.positions, bos=model.bos_id is not None, scopes=True)
         check_radius(self.radius)
         check_geometry(self.geometry)
+        if self.gate and self.settings.positions == "bos":
+            raise InputError(
+                "a gate reads each position, and at the start token there is nothing to read: leave it out"
+            )
         whole(self.seed, "seed", high=MAX_SEED)
         prefix = prefix_ids(model, self.prompt, self.settings.max_tokens)
         for vector in self.point.vectors:
@@ -115,10 +119,11 @@ class Plan:
         digests = {"model_hash": model.hash[:16], "vectors": {made.name: made.digest[:16] for made in point.vectors}}
         how: dict[str, Any] = {"dtype": str(model.dtype).removeprefix("torch."), "composition": point.method}
         how |= {"scale": point.scale, "gate": self.gate}
-        if point.around is not None:
-            how["around"] = point.around
-        if self.max_pressure is not None:
-            how["max_pressure"] = self.max_pressure
+        how |= {
+            "around": point.around,
+            "max_pressure": self.max_pressure,
+            "spread": None,
+        }  # told also where there is none
         if self.spread is not None:
             how["spread"] = {str(layer): self.spread[layer].digest[:16] for layer in point.layers}
         return {
@@ -140,7 +145,7 @@ def planned(
     *,
     positions: str | None = None,
     radius: float | None = None,
-    geometry: str = "shell",
+    geometry: str | None = None,
     seed: int = 0,
     prompt: str | None = None,
     gate: bool = False,
@@ -155,18 +160,22 @@ def planned(
         InputError: what is no point, a value outside its range, or a budget that cannot be met.
     """
     composed = composed_of(point, model)
-    places = composed.positions if positions is None else positions
+    stood = point if isinstance(point, Around) else None  # which tells all that is not asked for
     if radius is None:
-        radius = point.radius if isinstance(point, Around) else 0.0
+        radius = stood.radius if stood else 0.0
+        if stood and not radius:
+            raise InputError("these samples have radius 0, and so one direction: give a radius above 0, such as 0.5")
+    geometry = check_geometry(geometry or (stood.geometry if stood else "shell"))
+    places = positions if positions is not None else stood.positions if stood else composed.positions
     plan = Plan(
         point=composed,
         settings=replace(settings or Settings(), positions=places),
         radius=radius,
         geometry=geometry,
         seed=seed,
-        prompt=prompt,
-        gate=gate,
-        spread=natural(model, composed.layers) if check_geometry(geometry) == "natural" else None,
+        prompt=stood.prompt if stood and prompt is None else prompt,
+        gate=gate or (stood is not None and stood.gate),
+        spread=natural(model, composed.layers) if geometry == "natural" or (stood and stood.natural) else None,
     )
     return plan if max_pressure is None else plan.within(model, max_pressure)
 

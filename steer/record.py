@@ -127,13 +127,17 @@ def difference(sample: Sample, expect: Mapping[str, Any]) -> str:
         if key == "settings":
             pairs = [(name, sample.settings.get(name), value) for name, value in expect[key].items()]
             pairs = [pair for pair in pairs if pair[0] != "vectors"]
-            kept = sample.settings.get("vectors") or {}
-            pairs += [(f"vector {name}", kept.get(name), made) for name, made in expect[key].get("vectors", {}).items()]
+            kept, made = (_plain(settings.get("vectors")) for settings in (sample.settings, expect[key]))
+            pairs += [(f"vector {name}", kept.get(name), digest) for name, digest in made.items()]
         for name, given, wanted in pairs:
             wanted = list(wanted) if isinstance(wanted, tuple) else wanted
             if given != wanted:
                 return f"its {name} is {shown(given)}, this run's is {shown(wanted)}"
     return ""
+
+
+def _plain(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _is_json(line: bytes) -> bool:

@@ -3,9 +3,10 @@
 import numpy as np
 from torch import Tensor
 
-from steer.around import around_of, centred
+from steer.around import around_of, centred, recomposed
 from steer.plan import Plan
-from steer.point import SteeringPoint, compose
+from steer.point import SteeringPoint
+from steer.record import Sample
 from steer.samples import SampleSet
 from vectors.checks import number, shown
 from vectors.decode import prefix_ids
@@ -20,7 +21,8 @@ from vectors.store import folder_of
 
 _SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "positions")
 
-_TOLERANCE = 1e-3  # nats of a text's log-probability, relative: another batch rounds otherwise
+_TOLERANCE = (1e-3, 0.05)  # of a text's log-probability, relative and in nats: another batch rounds otherwise
+_ROUNDED = (0.01, 0.5)  # in half precision
 
 
 def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> list[Cost]:
@@ -58,12 +60,23 @@ def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
     )
     for sample, cost in zip(samples, found, strict=True):
         now = float(cost.logprob_steered.sum())
-        if not np.isclose(now, sample.logprob_steered, rtol=_TOLERANCE, atol=0.05):
+        rtol, atol = _TOLERANCE if _in_full(model, sample) else _ROUNDED
+        if not np.isclose(now, sample.logprob_steered, rtol=rtol, atol=atol):
             raise ModelError(
                 f"sample {sample.index} has log p {now:.3f} now and {sample.logprob_steered:.3f} in the run: replay it "
                 "with the device and dtype that it was sampled with"
             )
     return found
+
+
+def _in_full(model: ResidualModel, sample: Sample) -> bool:
+    """Whether a sample was written, and is read now, in single precision at least."""
+    return model.dtype.itemsize >= 4 and sample.settings.get("dtype", "float32") in ("float32", "float64")
+
+
+def _natural(sample: Sample) -> bool:
+    around = around_of(sample)
+    return sample.geometry == "natural" or (around is not None and around.natural)
 
 
 def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> Plan:
@@ -80,13 +93,13 @@ def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | 
         seed=first.seed,
         prompt=first.prompt or None,
         gate=bool(kept.get("gate", False)),
-        spread=natural(model, found.layers) if found and first.geometry == "natural" else None,
+        spread=natural(model, found.layers) if found and _natural(first) else None,
         max_pressure=kept.get("max_pressure"),
     )
-    if kept.get("spread") != plan.identity(model)["settings"].get("spread"):
+    if kept.get("spread") is not None and kept["spread"] != plan.identity(model)["settings"].get("spread"):
         raise ModelError(
             "what is natural for this model has been found anew since this run, and its directions were drawn from it: "
-            f"put back {shown(folder_of(model.name, model.hash) / 'natural')} as it was"
+            f"put back {str(folder_of(model.name, model.hash) / 'natural')!r} as it was"
         )
     return plan
 
@@ -108,7 +121,7 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
             f"this run was sampled from other weights than {shown(model.name)} has: load {shown(first.model)}"
         )
     if point is None and first.doses:
-        point = compose(first.doses, model, method=str(kept.get("composition", "exact")))
+        point = recomposed(model, first.doses, str(kept.get("composition", "exact")))
         point = point.scaled(number(kept.get("scale", 1.0), "scale"))
         if (around := around_of(first)) is not None:
             point = centred(model, point, around)
@@ -116,6 +129,6 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
     for vector in point.vectors if point else ():
         if not isinstance(digests, dict) or digests.get(vector.name) != vector.digest[:16]:
             raise ModelError(
-                f"vector {shown(vector.name)} has changed since this run: pass the point it was sampled with"
+                f"vector {shown(vector.name)} has changed since this run: put it back, or pass the point itself"
             )
     return point

@@ -68,7 +68,7 @@ class SampleFile:
             raise self._failed(error) from error
         try:
             self._lock()
-            self._check_place()
+            self.check_place()
             if self.mode == "resume":
                 self._take_up()
         except BaseException:
@@ -126,8 +126,12 @@ class SampleFile:
         except OSError:
             return  # a file system without locks
 
-    def _check_place(self) -> None:
-        """Refuse a file that another process took away between our opening and our locking it."""
+    def check_place(self) -> None:
+        """Refuse a file that another process took away since we opened it.
+
+        Raises:
+            OutputError: it is gone, or another one stands in its place.
+        """
         mine = os.fstat(self._descriptor)
         try:
             there = self.path.stat()

@@ -26,7 +26,7 @@ def sample(
     n: int = 8,
     radius: float | None = None,
     seed: int = 0,
-    geometry: str = "shell",
+    geometry: str | None = None,
     prompt: str | None = None,
     max_tokens: int = 128,
     temperature: float = 1.0,
@@ -108,7 +108,7 @@ def stream(
     n: int = 8,
     radius: float | None = None,
     seed: int = 0,
-    geometry: str = "shell",
+    geometry: str | None = None,
     prompt: str | None = None,
     max_tokens: int = 128,
     temperature: float = 1.0,
@@ -129,12 +129,13 @@ def stream(
     Args:
         model: the model to sample; it is as it was afterwards.
         point: what to switch on; an expression or a mapping is composed, `None` samples the base model, and samples
-            to stand on (`SampleSet.recentre`) are the centre of the search.
+            to stand on (`SampleSet.recentre`) are the centre of the search, and tell the radius, geometry, positions,
+            prompt and gate where nothing else is asked for.
         n: number of samples.
         radius: length of each sample's own perturbation, relative to the point's (see `perturb`); by default 0, or what
             the samples to stand on ask for.
         seed: of directions and tokens.
-        geometry: of the perturbations.
+        geometry: of the perturbations, `shell` by default; see `perturb`.
         prompt: text to continue; without one, texts start from the start token alone.
         max_tokens: longest text, in generated tokens.
         temperature: divides the logits; 1 is the model as it is, 0 the likeliest token.

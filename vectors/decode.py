@@ -99,6 +99,11 @@ def _free(device: torch.device) -> int | None:
         return None
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on a CPU it has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
 def decode(
     model: ResidualModel,
     shifts: Shifts | None,
@@ -143,7 +148,9 @@ def decode(
                     batch.begin(list(islice(waiting, batch.free)))
                 if batch.free * _DROP_SHARE >= batch.rows:
                     batch.shrink()
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             # what is finished has been yielded; the others begin anew, fewer at a time
             if (rows := len(some) // 2) == 0:
                 raise ModelError(
@@ -153,5 +160,5 @@ def decode(
             waiting = chain(batch.unfinished or some, waiting)
         finally:
             batch.close()
-        if rows < len(some):
+        if rows < len(some) and model.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -23,3 +23,7 @@ class OutputError(SteerError):
 
 class UnsteeredError(SteerError):
     """A shift that did not reach the logits: text sampled now would be unsteered."""
+
+
+class SteerWarning(UserWarning):
+    """What is done another way than it could be, at a cost: said once."""

@@ -61,10 +61,10 @@ def accuracy(
 
     The texts are cut into folds, and each is judged by a judge of the others; `None` where a side has a single text.
 
-    >>> accuracy(["the cat purrs", "a cat purrs"] * 3, ["the dog barks", "a dog barks"] * 3)
-    ((6, 6), (0, 6))
+    >>> accuracy(["the cat purrs", "a cat purrs", "my cat purrs"], ["the dog barks", "a dog barks", "my dog barks"])
+    ((3, 3), (0, 3))
     """
-    sides = [sorted(texts) for texts in (positive, background)]
+    sides = [sorted(set(texts)) for texts in (positive, background)]  # a judge has seen the copies of its texts
     cut = min(folds, *map(len, sides))
     if cut < 2:
         return None

@@ -100,7 +100,7 @@ def _parse(data: bytes, model: ResidualModel, layer: int) -> Spread | None:
         rows: dict[str, Tensor] = safetensors.torch.load(data)
         rest, count = float(about["rest"]), int(about["count"])
         same = (about["format"], about["model_hash"], about["layer"]) == (_FORMAT, model.hash, layer)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError):
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, OverflowError):
         return None
     if not same or sorted(rows) != sorted(_TENSORS) or any(row.dtype != torch.float64 for row in rows.values()):
         return None
@@ -109,7 +109,16 @@ def _parse(data: bytes, model: ResidualModel, layer: int) -> Spread | None:
     shapes = {"mean": (model.d_model,), "basis": (rank, model.d_model), "deviations": (rank,)}
     fits = all(tuple(rows[name].shape) == shape for name, shape in shapes.items()) and distances.ndim == 1
     sound = all(bool(torch.isfinite(row).all()) for row in rows.values()) and 0 < rest < float("inf")
-    if not fits or not sound or not rank or not len(distances) or not bool((rows["deviations"] > 0).all()):
+    if fits and not torch.allclose(basis @ basis.T, torch.eye(rank, dtype=torch.float64), atol=1e-6):
+        return None
+    if (
+        not fits
+        or not sound
+        or not rank
+        or not len(distances)
+        or not bool((rows["deviations"] > 0).all())
+        or bool((distances < 0).any())
+    ):
         return None
     return Spread(
         layer=layer, mean=rows["mean"], basis=basis, deviations=rows["deviations"], rest=rest,

@@ -7,6 +7,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from vectors.errors import SteerWarning
 from vectors.model import ResidualModel
 
 _WARM_UPS = 2  # runs before recording: kernels are chosen and memory is set aside in them
@@ -45,7 +46,8 @@ def record(model: ResidualModel, step: Callable[[], Tensor], *, restore: Callabl
         restore()
         _REFUSED.add(model)
         cause = str(error).splitlines()[0][:120]
-        warnings.warn(f"model {model.name!r} is decoded step by step: it cannot be recorded ({cause})", stacklevel=2)
+        slow = f"model {model.name!r} is decoded step by step, which is slower: it cannot be recorded ({cause})"
+        warnings.warn(slow, SteerWarning, stacklevel=2)
         return step
 
     def replay() -> Tensor:

@@ -64,7 +64,7 @@ def test_lines_that_mean_nothing_are_said_and_the_search_goes_on(explore: Callab
     done = explore(typed, *BEGIN)
     assert done.code == 0 and len(SampleSet.load("explore-7.jsonl")) == 3
     for said in ("no sample 99", "'x y' is nothing to do", "where it began", "name a file", "best.jsonl' exists",
-                 "no sample 77", "a number is", "s FILE", "saved in best.jsonl"):  # fmt: skip
+                 "no sample 77", "is nothing to do", "s FILE", "saved in 'best.jsonl'"):  # fmt: skip
         assert said in done.err, said
     assert done.err.count("\x1b") == 0
 
@@ -81,6 +81,9 @@ def test_lines_that_mean_nothing_are_said_and_the_search_goes_on(explore: Callab
         (("cat - cat",), "nothing to look around"),
         (("cat", "-o", "no/where.jsonl"), "no folder"),
         (("catt",), "nearest"),
+        (("-",), "stdin says what to do next"),
+        (("cat", "-n", 10**20), "-n"),
+        (("--resume", "x.jsonl", "-n", 4, "--top-k", 3), "leave -n, --top-k out"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_kept(
@@ -98,6 +101,15 @@ def test_a_file_that_is_there_is_not_written_over(explore: Callable[..., Any]) -
         and "exists: go on with it by --resume explore-7.jsonl, or choose" in done.err
         and Path("explore-7.jsonl").read_text() == "mine"
     )
+
+
+def test_a_file_of_nothing_is_begun_and_odd_names_can_be_pasted(explore: Callable[..., Any]) -> None:
+    name = "a b;$(x).jsonl"
+    Path(name).touch()  # as a kill before the first entry leaves it
+    done = explore("s 1\ns 0 1\ng 0\ng 7\n" + "1" * 5000 + "\n0\ns mix.jsonl 0 4\nq\n", *BEGIN, "-o", name)
+    assert done.code == 0 and f"steer explore --resume '{name}'" in done.err and len(SampleSet.load(name)) == 6
+    assert done.err.count("name a file, and perhaps") == 2 and not Path("1").exists() and not Path("0").exists()
+    assert "no place 7" in done.err and "different places" in done.err
 
 
 def test_ctrl_c_ends_a_screen_and_then_the_search_and_loses_nothing(

@@ -17,7 +17,7 @@ from steer.samples import SampleSet
 from vectors import keep
 from vectors import natural as own
 from vectors.concept import ConceptVector
-from vectors.errors import InputError, ModelError
+from vectors.errors import InputError, ModelError, OutputError
 from vectors.model import ResidualModel
 
 
@@ -119,6 +119,41 @@ def test_a_scaled_run_can_be_stood_on(llama_model: ResidualModel, two: list[Conc
     found = runs(llama_model, first.recentre([2, 3]), max_pressure=0.03, radius=None)
     for sample, cost in zip(found, replayed(llama_model, found), strict=True):
         assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
+
+
+def test_caps_stood_on_caps_keep_their_doses(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+    found = runs(llama_model, "cat + 0.5 sea", geometry="cap")
+    plain = steer.compose("cat + 0.5 sea", llama_model)
+    for depth in range(3):
+        around = found.recentre([depth])
+        at = planned(llama_model, around).point.deltas[1].double()
+        for vector in plain.vectors:
+            asked = float(vector.direction.double() @ plain.deltas[1].double())
+            assert float(vector.direction.double() @ at) == pytest.approx(asked, rel=1e-5)
+        found = runs(llama_model, around, geometry=None, radius=None)
+        assert found[0].geometry == "cap"
+
+
+def test_what_is_not_asked_for_is_as_it_was(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+    first = runs(llama_model, "cat + 0.5 sea", prompt="the cat", gate=True, positions="first:4")
+    stood = runs(llama_model, first.recentre([1]), radius=None)
+    assert (stood[0].prompt, stood[0].settings["gate"], stood[0].settings["positions"]) == ("the cat", True, "first:4")
+    other = runs(llama_model, first.recentre([1]), positions="all", prompt="the sea")
+    assert (other[0].prompt, other[0].settings["positions"]) == ("the sea", "all")
+    with pytest.raises(InputError, match="radius 0, and so one direction"):
+        runs(llama_model, runs(llama_model, "cat", radius=0.0).recentre([1]), radius=None)
+
+
+def test_runs_with_and_without_a_centre_are_not_mixed(
+    llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path
+) -> None:
+    first = runs(llama_model, "cat + 0.5 sea")
+    place = tmp_path / "run.jsonl"
+    runs(llama_model, first.recentre([1]), n=2, output=place)
+    with pytest.raises(OutputError, match="its around is"):
+        runs(llama_model, "cat + 0.5 sea", n=4, output=place, resume=True)
+    with pytest.raises(InputError, match="around"):
+        SampleSet([first[0], SampleSet.load(place)[1]]).check_one_run()
 
 
 def test_what_cannot_be_stood_on_is_refused(llama_model: ResidualModel, two: list[ConceptVector]) -> None:

@@ -72,6 +72,27 @@ def test_what_no_pilot_knows_is_not_guessed():
     assert expected(steer.compose({odd: 0.75})).joint is None
 
 
+def test_concepts_that_exclude_each_other_promise_nothing_together():
+    forms = {replace(CAT, name=name, model="almanac", direction=row): 1.0 for name, row in
+             (("sonnet", torch.eye(3)[0]), ("haiku", torch.eye(3)[1]), ("cat", torch.eye(3)[2]))}  # fmt: skip
+    found = expected(steer.compose(forms))
+    assert found.joint is None and found.rivals == {"form": ("sonnet", "haiku")} and len(found.success) == 3
+
+
+def test_a_dose_past_the_pilot_is_named():
+    assert expected(steer.compose({CAT: 1.5})).beyond == {"cat": 1.0}
+    assert expected(steer.compose({CAT: 1.0})).beyond == {}
+
+
+@pytest.mark.parametrize(
+    "row", [{"shift": None}, {"n": 0}, {"n": [1]}, {"success": 2}, {"success": -1}, {"n": 10**400}, {"shift": "x"}]
+)
+def test_rows_that_mean_nothing_promise_nothing(row):
+    curve = [dict(each) for each in CAT.unit_curve]
+    curve[1] |= row
+    assert expected(steer.compose({replace(CAT, unit_curve=tuple(curve)): 1.0})).joint is None
+
+
 def test_how_far_out_is_the_share_of_natural_texts_within():
     shape = Spread(
         layer=0, mean=torch.zeros(3).double(), basis=torch.eye(3).double()[:1], deviations=torch.tensor([4.0]).double(),

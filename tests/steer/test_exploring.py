@@ -1,6 +1,7 @@
 """A search by hand: every place replays, the file brings all of it back, and nonsense is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import steer
-from steer.exploring import WIDER, Exploration, common
+from steer.exploring import WIDER, Exploration, Place, common
 from steer.plan import Plan, planned
 from steer.replay import replayed
 from steer.samplefile import SampleFile
@@ -46,7 +47,7 @@ def explored(model: ResidualModel, plan: Plan, path: Path) -> dict[int, str]:
         assert made.back() and made.here.number == 1 and [sample.index for sample in made.screen] == [6, 7, 8]
         made.pick([7])
         list(made.more())
-        assert [place.parent for place in made.places] == [None, 0, 1, 1]
+        assert [place.parent for place in made.places.values()] == [None, 0, 1, 1]
         return {index: sample.text for index, sample in made.samples.items()}
 
 
@@ -100,6 +101,72 @@ def test_a_screen_that_was_stopped_is_gone_on_with(llama_model: ResidualModel, p
         assert made.wanted == [] and len(SampleSet.load(tmp_path / "tree.jsonl")) == 3
 
 
+def test_places_that_have_no_sample_leave_no_trace(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+    with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
+        made = Exploration(llama_model, plan, file, n=2)
+        list(made.more())
+        made.pick([0])
+        made.more().close()  # stopped before the first
+        made.wider()
+        assert made.here.parent == 0 and made.here.number == 1
+        list(made.more())
+        assert made.back() and made.here.number == 0
+        made.pick([1])
+        list(made.more())
+        made.go(1)
+        with pytest.raises(InputError, match="no place 9: go to one of 0, 1, 2"):
+            made.go(9)
+        made.here = Place(3, 1, replace(plan, radius=1e30))  # where nothing can be sampled
+        with pytest.raises(InputError, match="radius"):
+            made.more()
+        assert made.here.number == 1
+    with SampleFile(tmp_path / "tree.jsonl", "resume") as file:
+        again = Exploration.resumed(llama_model, file)
+        assert sorted(again.places) == [0, 1, 2] and again.here.number == 2
+        assert {place.number: place.parent for place in again.places.values()} == {0: None, 1: 0, 2: 0}
+        assert again.samples == made.samples
+
+
+def test_a_screen_is_gone_on_with_after_other_places(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+    with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
+        made = Exploration(llama_model, plan, file, n=2)
+        samples = made.more()
+        first = next(samples).index
+        samples.close()
+        made.pick([first])
+        list(made.more())
+        made.back()
+        assert made.wanted == [1 - first]
+        assert [sample.index for sample in made.more()] == [1 - first]
+
+
+def test_vectors_of_the_callers_own_can_be_explored(
+    llama_model: ResidualModel, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEER_HOME", str(tmp_path / "nowhere"))
+    with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
+        made = Exploration(llama_model, plan, file, n=2)
+        list(made.more())
+        made.pick([0, 1])
+        list(made.more())
+    with (
+        SampleFile(tmp_path / "tree.jsonl", "resume") as file,
+        pytest.raises(
+            InputError, match=r"steered by 'cat', which the library lacks: copy its file to .*cat.safetensors'"
+        ),
+    ):
+        Exploration.resumed(llama_model, file)
+
+
+def test_a_file_that_was_taken_away_is_noticed(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+    with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
+        made = Exploration(llama_model, plan, file, n=2)
+        list(made.more())
+        (tmp_path / "tree.jsonl").unlink()
+        with pytest.raises(OutputError, match="removed or replaced"):
+            made.more()
+
+
 def test_what_cannot_be_done_is_refused_and_changes_nothing(
     llama_model: ResidualModel, plan: Plan, tmp_path: Path
 ) -> None:
@@ -122,8 +189,10 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
         assert made.here.parent == 0
         with pytest.raises(InputError, match="no sample 9 to save"):
             made.save(tmp_path / "none.jsonl", [0, 9])
-        made.save(tmp_path / "best.jsonl", [2, 0])
-        assert [sample.index for sample in SampleSet.load(tmp_path / "best.jsonl")] == [0, 2]
+        with pytest.raises(InputError, match="different places"):
+            made.save(tmp_path / "none.jsonl", [2, 0])
+        made.save(tmp_path / "best.jsonl", [1, 0])
+        assert [sample.index for sample in SampleSet.load(tmp_path / "best.jsonl")] == [0, 1]
         with pytest.raises(OutputError, match="exists"):
             made.save(tmp_path / "best.jsonl", [0])
         with pytest.raises(OutputError, match="another process"), SampleFile(tmp_path / "tree.jsonl", "resume"):
@@ -142,10 +211,15 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
     ("change", "said"),
     [
         ({"place": None}, "tells no place"),
-        ({"place": 7}, "before it was come to"),
+        ({"place": 7, "parent": 8}, "before it was come to"),
         ({"of": 0}, "tells no place"),
         ({"screen": "x"}, "screen"),
         ({"parent": 99, "place": 1}, "before it was come to"),
+        ({"of": 10**9}, "tells no place"),
+        ({"seed": 6}, "is of another run than its place"),
+        ({"doses": {"cat": 2.0, "sea": 0.5}}, "is of another run than its place"),
+        ({"radius": -1.0}, "radius"),
+        ({"model": "other"}, "is of another run than its place"),
     ],
 )
 def test_damaged_trees_are_one_line(

@@ -166,7 +166,8 @@ def test_logits_that_are_not_finite_end_one_text_and_no_other(llama_model):
     assert all(found[index].tokens == expected[index].tokens for index in range(8) if index != 3)
 
 
-def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model, monkeypatch):
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
+def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model, monkeypatch, kind):
     deltas = {1: torch.randn(20, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
     expected = rows(llama_model, deltas, range(20))
     real, sizes = Batch.advance, []
@@ -174,7 +175,7 @@ def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model,
     def short(batch):
         sizes.append(batch.live)
         if len(sizes) > 6 and batch.rows > 2:
-            raise torch.OutOfMemoryError("none left")
+            raise kind("DefaultCPUAllocator: can't allocate memory: none left")
         return real(batch)
 
     monkeypatch.setattr(Batch, "advance", short)
@@ -183,6 +184,9 @@ def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model,
     assert sizes[0] == 8 and sizes[-1] <= 2
     monkeypatch.setattr(Batch, "advance", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
     with pytest.raises(ModelError, match="out of memory at a single text"):
+        rows(llama_model, deltas, range(20), size=8)
+    monkeypatch.setattr(Batch, "advance", lambda _: (_ for _ in ()).throw(RuntimeError("something else")))
+    with pytest.raises(RuntimeError, match="something else"):
         rows(llama_model, deltas, range(20), size=8)
 
 

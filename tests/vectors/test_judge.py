@@ -60,7 +60,7 @@ def test_any_text_has_features(text):
 
 def test_accuracy_is_that_on_texts_that_no_judge_has_seen():
     storms, calms = ["thunder", "hail", "gale", "lightning"], ["mild", "still", "fair", "dry"]
-    told = accuracy(texts(storms, 60, 0), texts(calms, 90, 1))
+    told = accuracy(texts(storms, 60, 0), texts(calms, 90, 1) * 2)  # copies do not count
     assert told == ((60, 60), (0, 90))
     same = accuracy(texts(storms, 200, 0), texts(storms, 200, 1))  # nothing to tell: as often right as wrong
     assert same is not None and abs(same[0][0] - same[1][0]) < 60
