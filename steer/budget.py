@@ -1,5 +1,6 @@
 """A pressure budget: how much of a point may be added so that steering stays within so many nats a token."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ PILOT = 32
 OFFSET = 1 << 62
 """Added to the index of a pilot's samples: they are none of those that are sampled afterwards."""
 
+_LOG = logging.getLogger(__name__)
 _HALVINGS = 7  # of the scale: the budget is met within a hundredth of the whole point
 _DIGITS = 4  # of a scale: what is recorded is what was used
 
@@ -57,6 +59,7 @@ def within(point: SteeringPoint, max_pressure: float, pressures: Pressures) -> B
     def fits(scale: float) -> bool:
         found = pressures(point.scaled(scale)) if scale != 1.0 else pressures(point)
         trace.append((scale, float(np.percentile(found, 95))))
+        _LOG.info("at %g of the point, p95 pressure is %.3g nats per token", *trace[-1])
         return trace[-1][1] <= budget
 
     if fits(1.0):
