@@ -318,7 +318,8 @@ def test_prove_steering_finds_logits_that_are_not_finite(llama_model: ResidualMo
 def test_prove_steering_asks_the_tokens_that_are_drawn(tiny_model, layer, positions, prefix, new, reaches) -> None:
     ready = nullcontext() if reaches else pytest.raises(UnsteeredError, match=f"positions {positions}: choose")
     with ready:
-        prove_steering(tiny_model, layer, torch.ones(32), positions=positions, prefix=prefix, new=new)
+        # a constant would be no shift at all behind a LayerNorm
+        prove_steering(tiny_model, layer, torch.linspace(-1, 2, 32), positions=positions, prefix=prefix, new=new)
 
 
 def test_a_block_without_one_residual_stream_is_refused(llama_model: ResidualModel) -> None:
