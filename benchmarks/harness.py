@@ -110,7 +110,7 @@ def at_pressure(
     settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
 
     def pressure(shift: float) -> float:
-        found = pilot(model, layer, direction * shift, n=_PROBE, settings=settings, seed=options.seed).p95
+        found = pilot(model, {layer: direction * shift}, n=_PROBE, settings=settings, seed=options.seed).p95
         return max(found, 1e-9)
 
     tried: dict[float, float] = {}
@@ -121,7 +121,7 @@ def at_pressure(
             break
         shift = min(_next(tried, options.p95), start * _LONGEST)
     shift = min(tried, key=lambda one: abs(np.log(tried[one] / options.p95)))
-    return pilot(model, layer, direction * shift, n=options.n, settings=settings, seed=options.seed + 1), shift
+    return pilot(model, {layer: direction * shift}, n=options.n, settings=settings, seed=options.seed + 1), shift
 
 
 def _next(tried: dict[float, float], wanted: float) -> float:
@@ -141,7 +141,7 @@ def _next(tried: dict[float, float], wanted: float) -> float:
 def unsteered(options: Options) -> Pilot:
     """Samples of the base model by itself: dose zero."""
     none = torch.zeros(embedded().d_model)
-    return pilot(embedded(), 0, none, n=options.n, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed)
+    return pilot(embedded(), {0: none}, n=options.n, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed)
 
 
 def shared_out(

@@ -25,7 +25,7 @@ def sampled(point: steer.SteeringPoint, radius: float, options: Options) -> Pilo
     (layer,) = point.layers
     rows = steer.perturb(point, options.n, radius, seed=options.seed)[layer]
     settings = Settings(max_tokens=MAX_TOKENS, positions=point.positions)
-    return pilot(embedded(), layer, rows, n=options.n, settings=settings, seed=options.seed)
+    return pilot(embedded(), {layer: rows}, n=options.n, settings=settings, seed=options.seed)
 
 
 def concept_of(concept: str, options: Options) -> tuple[list[object], float]:

@@ -78,7 +78,7 @@ def column_of(concept: str, layer: int, variants: Sequence[tuple[str, str]], opt
                 noise(concept, layer, options) * first,
                 Settings(max_tokens=MAX_TOKENS, positions=positions),
             )
-            made = pilot(embedded(), layer, shift, n=options.n, settings=settings, seed=options.seed + 1)
+            made = pilot(embedded(), {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1)
         elif given := direction_of(concept, method, layer, positions, options):
             direction, start = given
             made, length = at_pressure(layer, direction, options, start=start, positions=positions)

@@ -11,8 +11,9 @@ from steer.algebra import unit_rows
 from steer.figures.figure import Figure
 from vectors.almanac import NAME
 from vectors.checks import number, whole
-from vectors.concept import MAX_TEXTS, ConceptVector
+from vectors.concept import ConceptVector
 from vectors.errors import SteerError
+from vectors.fields import MAX_TEXTS
 from vectors.spread import Spread
 
 if TYPE_CHECKING:
@@ -64,14 +65,17 @@ def expected(point: "SteeringPoint", spread: Mapping[int, Spread] | None = None)
     """
     cosines, reached = dict[tuple[str, str], float](), dict[ConceptVector, float]()
     for layer, delta in point.deltas.items():
-        here = [vector for vector in point.vectors if vector.layer == layer]
+        here = [vector for vector in point.vectors if layer in vector.layers]
         if not here:
             continue
-        rows = unit_rows(here)
+        rows = unit_rows(here, layer)
         gram = rows @ rows.T
         for (i, one), (j, other) in combinations(enumerate(here), 2):
-            cosines[one.name, other.name] = float(gram[i, j])
-        reached |= dict(zip(here, (rows @ delta.double().numpy()).tolist(), strict=True))
+            pair = one.name, other.name  # of several layers that they share, the one where they are most alike
+            cosines[pair] = max(cosines.get(pair, 0.0), float(gram[i, j]), key=abs)
+        for vector, shift in zip(here, (rows @ delta.double().numpy()).tolist(), strict=True):
+            if vector.layer == layer:
+                reached[vector] = shift
     wanted = [vector for vector in point.vectors if point.doses[vector.name] > 0]
     curves = {vector.name: _curve(vector, reached[vector]) for vector in wanted}
     known = {name: found for name, found in curves.items() if found is not None}

@@ -81,6 +81,10 @@ class Job:
         """Return the point of a cell: its doses multiplied, its concepts added at the cell's layer."""
         doses = {}
         for vector in self.point.vectors:
+            if cell.layer is not None and vector.further:
+                raise InputError(
+                    f"{shown(vector.name)} steers several layers at once: leave the layers of the sweep out"
+                )
             placed = vector if cell.layer is None else replace(vector, layer=cell.layer)
             doses[placed] = self.point.doses[vector.name] * cell.dose
         return compose(doses, method=self.point.method) if doses else None

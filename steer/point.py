@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from steer.algebra import as_shift, checked_gram, orthonormal, unit_rows
+from steer.algebra import as_shift, checked_gram, orthonormal, unit_length, unit_rows
 from steer.expression import check_dose, format_doses, parse
 from vectors import store
 from vectors.checks import shown
@@ -112,10 +112,15 @@ class SteeringPoint:
                 f"a gate reads each position, and {shown(blind[0]) if blind else 'this point'} is added at the start "
                 "token alone: leave the gate out, or extract the concept with positions all"
             )
+        if several := [vector.name for vector in self.vectors if vector.further]:
+            raise InputError(
+                f"a gate needs to know what is natural, and of {shown(several[0])} that is known at one of its layers "
+                "only: leave the gate out"
+            )
         found: dict[int, Move] = {}
         for layer in self.layers:
             here = [vector for vector in self.vectors if vector.layer == layer]
-            directions = torch.from_numpy(unit_rows(here)).float()
+            directions = torch.from_numpy(unit_rows(here, layer)).float()
             levels = torch.stack([(vector.mean * row).sum() for vector, row in zip(here, directions, strict=True)])
             found[layer] = Gate(directions, levels)
         return found
@@ -130,10 +135,10 @@ class SteeringPoint:
             raise InputError(
                 f"layer {layer} is not steered by this point: choose from {', '.join(map(str, self.layers))}"
             )
-        here = [each for each in self.vectors if each.layer == layer]
+        here = [each for each in self.vectors if layer in each.layers]
         if not here:  # a shift of the caller's own
             return torch.zeros(0, len(self.deltas[layer]), dtype=torch.float64)
-        return torch.from_numpy(orthonormal(unit_rows(here)))
+        return torch.from_numpy(orthonormal(unit_rows(here, layer)))
 
 
 def compose(
@@ -166,10 +171,10 @@ def compose(
     for other in vectors[1:]:
         _check_same_model(vectors[0], other)
     deltas = {}
-    for layer in sorted({vector.layer for vector in vectors}):
-        here = [(vector, dose) for vector, dose in chosen.values() if vector.layer == layer]
-        directions = unit_rows([vector for vector, _ in here])
-        asked = np.array([dose * vector.scale for vector, dose in here])
+    for layer in sorted({layer for vector in vectors for layer in vector.layers}):
+        here = [(vector, dose) for vector, dose in chosen.values() if layer in vector.layers]
+        directions = unit_rows([vector for vector, _ in here], layer)
+        asked = np.array([dose * unit_length(vector, layer) for vector, dose in here])
         if method != "sum":
             asked = np.linalg.solve(checked_gram(directions, [vector.name for vector, _ in here]), asked)
         deltas[layer] = as_shift(asked @ directions, layer)

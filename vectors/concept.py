@@ -9,18 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vectors.checks import check_name, number, shown, whole
 from vectors.contrast import is_held_out
 from vectors.errors import VectorError
+from vectors.fields import MAX_TEXTS, check_accepted, check_curve, check_evidence, check_positive, check_row, check_text
 from vectors.positions import POSITIONS
 
 NORM_TOLERANCE = 1e-3
 MAX_LAYER = 99_999
-MAX_TEXTS = 999_999_999
 
 
 def _now() -> str:
@@ -77,6 +76,9 @@ class ConceptVector:
         held_out, split_seed: share of them that was kept from it, and the seed of that split, or None.
         auc: how well it ranks held-out texts, 0 to 1, or None.
         created: ISO 8601 time.
+        further: by layer, what a shift of length one along the direction is joined by at other layers, "d_model" each:
+            nothing for what was found here; files of other libraries may steer many layers at once.
+        evidence: how sure it is, as `vectors.evidence` measured it: a plain JSON object.
 
     Raises:
         VectorError: when a field breaks these rules.
@@ -111,20 +113,22 @@ class ConceptVector:
     split_seed: int | None = None
     auc: float | None = None
     created: str = field(default_factory=_now)
+    further: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
         checked: dict[str, object] = {"name": check_name(self.name)}
         what = f"vector {shown(self.name)}"
         for key in ("model", "model_hash", "method", "positions", "contrast_hash", "created"):
-            checked[key] = _text(getattr(self, key), f"{key} of {what}", empty=key == "contrast_hash")
+            checked[key] = check_text(getattr(self, key), f"{key} of {what}", empty=key == "contrast_hash")
         if self.positions not in POSITIONS:
             raise VectorError(f"positions of {what} is {shown(self.positions)}: expected {', '.join(POSITIONS)}")
         for key in ("layer", "n_positive", "n_background"):
             high = MAX_LAYER if key == "layer" else MAX_TEXTS
             checked[key] = whole(getattr(self, key), f"{key} of {what}", high=high, kind=VectorError)
-        checked["gap"] = _positive(self.gap, f"gap of {what}")
-        checked["unit"] = None if self.unit is None else _positive(self.unit, f"unit of {what}")
+        checked["gap"] = check_positive(self.gap, f"gap of {what}")
+        checked["unit"] = None if self.unit is None else check_positive(self.unit, f"unit of {what}")
         checked["auc"] = auc = None if self.auc is None else number(self.auc, f"auc of {what}", kind=VectorError)
         if auc is not None and not 0.0 <= auc <= 1.0:
             raise VectorError(f"auc of {what} is {auc:g}: expected 0 to 1")
@@ -135,14 +139,18 @@ class ConceptVector:
             if not 0.0 < share < 1.0:
                 raise VectorError(f"held_out of {what} is {share:g}: expected a share between 0 and 1")
             checked["split_seed"] = whole(self.split_seed, f"split_seed of {what}", kind=VectorError)
-        checked["unit_curve"] = _curve(self.unit_curve, what)
-        checked["unit_judge"] = None if self.unit_judge is None else _accepted(self.unit_judge, what)
-        checked["direction"] = direction = _row(self.direction, f"direction of {what}")
-        checked["mean"] = mean = _row(self.mean, f"mean of {what}")
-        if len(direction) != len(mean):
-            raise VectorError(
-                f"{what} has a direction of width {len(direction)} and a mean of width {len(mean)}: make them equal"
-            )
+        checked["unit_curve"] = check_curve(self.unit_curve, what)
+        checked["unit_judge"] = None if self.unit_judge is None else check_accepted(self.unit_judge, what)
+        checked["direction"] = direction = check_row(self.direction, f"direction of {what}")
+        checked["mean"] = mean = check_row(self.mean, f"mean of {what}")
+        checked["further"] = further = self._checked_further(what)
+        for which, row in {"mean": mean, **{f"shift at layer {at}": row for at, row in further.items()}}.items():
+            if len(direction) != len(row):
+                raise VectorError(
+                    f"{what} has a direction of width {len(direction)} and a {which} of width {len(row)}: make "
+                    "them equal"
+                )
+        checked["evidence"] = check_evidence(self.evidence, what)
         norm = float(direction.double().norm())
         if abs(norm - 1.0) > NORM_TOLERANCE:
             raise VectorError(f"direction of {what} has length {norm:.6g}: divide it by its length first, it must be 1")
@@ -152,6 +160,27 @@ class ConceptVector:
             raise VectorError(f"created of {what} is {shown(self.created)}: expected an ISO 8601 time") from error
         for key, value in checked.items():
             object.__setattr__(self, key, value)
+
+    def _checked_further(self, what: str) -> dict[int, Tensor]:
+        if not isinstance(self.further, Mapping):
+            raise VectorError(f"further of {what} is {shown(self.further)}: expected a mapping from layers to shifts")
+        found = {}
+        for layer, row in sorted(self.further.items(), key=lambda pair: str(pair[0])):
+            at = whole(layer, f"a layer of {what}", high=MAX_LAYER, kind=VectorError)
+            found[at] = check_row(row, f"shift at layer {at} of {what}")
+            if at == self.layer or not bool(found[at].any()):
+                why = "its own layer" if at == self.layer else "a shift of zero"
+                raise VectorError(f"further of {what} holds {why} ({at}): leave it out")
+        return dict(sorted(found.items()))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Every layer that it steers, in order."""
+        return tuple(sorted((self.layer, *self.further)))
+
+    def at(self, layer: int) -> Float[Tensor, " d_model"]:
+        """Return what a shift of length one along the direction adds at a layer; at its own, the direction."""
+        return self.direction if layer == self.layer else self.further[layer]
 
     @property
     def d_model(self) -> int:
@@ -177,13 +206,16 @@ class ConceptVector:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the whole content, in hexadecimal."""
-        fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in {"direction", "mean"}}
+        apart = {"direction", "mean", "further", "evidence"}
+        fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in apart}
         if self.held_out is None:  # as it was before vectors knew of a split
             del fields["held_out"], fields["split_seed"]
         if self.unit_judge is None:  # and of how well its judge judged
             del fields["unit_judge"]
+        if self.further or self.evidence:  # and of these
+            fields |= {"further": list(self.further), "evidence": self.evidence}
         content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-        for row in (self.direction, self.mean):
+        for row in (self.direction, self.mean, *self.further.values()):
             content.update(row.numpy().tobytes())
         return content.hexdigest()
 
@@ -208,65 +240,8 @@ def check_fits(vector: ConceptVector, model: ModelLike) -> None:
             f"{shown(vector.model_hash[:8])}), not for {shown(model.name)} (width {model.d_model}, "
             f"hash {shown(model.hash[:8])}): extract it again for this model"
         )
-    if vector.layer >= model.n_layers:
+    if vector.layers[-1] >= model.n_layers:
         raise VectorError(
-            f"vector {shown(vector.name)} steers layer {vector.layer}, but {shown(model.name)} has layers 0 to "
+            f"vector {shown(vector.name)} steers layer {vector.layers[-1]}, but {shown(model.name)} has layers 0 to "
             f"{model.n_layers - 1}: extract it again at one of those"
         )
-
-
-def _text(value: object, what: str, *, empty: bool) -> str:
-    if not isinstance(value, str) or not (value or empty):
-        raise VectorError(f"{what} is {shown(value)}: expected text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise VectorError(f"{what} is {shown(value)}: it cannot be written as UTF-8") from error
-    return value
-
-
-def _positive(value: object, what: str) -> float:
-    result = number(value, what, kind=VectorError)
-    if result <= 0.0:
-        raise VectorError(f"{what} is {result:g}: expected more than 0 (turn the direction round if it points away)")
-    return result
-
-
-def _row(value: object, what: str) -> Float[Tensor, " d_model"]:
-    if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 1 or not len(value):
-        given = f"shape {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else shown(value)
-        raise VectorError(f"{what} is {given}: expected a floating-point tensor with one dimension, d_model")
-    row = value.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
-    if not bool(torch.isfinite(row).all()):
-        raise VectorError(f"{what} holds NaN or infinity: extract it again")
-    return row
-
-
-def _curve(value: object, what: str) -> tuple[dict[str, Any], ...]:
-    expected = f"unit_curve of {what}: expected a list of plain JSON objects with finite numbers"
-    if not isinstance(value, list | tuple) or not all(isinstance(row, Mapping) for row in value):
-        raise VectorError(expected)
-    rows = tuple(dict(row) for row in value)
-    try:
-        same = json.loads(json.dumps(rows, allow_nan=False)) == list(rows)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise VectorError(expected) from error
-    if not same:
-        raise VectorError(expected)
-    return rows
-
-
-def _accepted(value: object, what: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Check how many texts a judge accepted, on each side."""
-    sides = (
-        [tuple(side) if isinstance(side, list | tuple) else () for side in value]
-        if isinstance(value, list | tuple)
-        else []
-    )
-    if [len(side) for side in sides] != [2, 2]:
-        raise VectorError(f"unit_judge of {what} is {shown(value)}: expected two pairs, accepted and of how many")
-    found = []
-    for accepted, of in sides:
-        count = whole(of, f"unit_judge of {what}", low=1, high=MAX_TEXTS, kind=VectorError)
-        found.append((whole(accepted, f"unit_judge of {what}", high=count, kind=VectorError), count))
-    return found[0], found[1]

@@ -1,6 +1,6 @@
 """The unit of a vector: a pilot of prompt-free samples finds the smallest shift that shows the concept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import sqrt
@@ -89,7 +89,8 @@ def calibrate(
     """
     n = whole(n, "n", low=1)
     check_fits(vector, model)
-    prove_steering(model, vector.layer)
+    for layer in vector.layers:
+        prove_steering(model, layer)
     judge = WordJudge(contrast.positive, contrast.background)
     longest = min(max_tokens, model.max_context - len(model.start_ids()))
     settings = Settings(max_tokens=longest, positions=vector.positions)
@@ -97,8 +98,10 @@ def calibrate(
     def tried(shift: float, count: int) -> Pilot:
         if progress:
             progress(f"pilot at shift {shift:.3g}")
-        delta = company(shift, count) if company else vector.direction * shift
-        return pilot(model, vector.layer, delta, n=count, settings=settings, seed=seed)
+        deltas = (
+            {vector.layer: company(shift, count)} if company else {at: vector.at(at) * shift for at in vector.layers}
+        )
+        return pilot(model, deltas, n=count, settings=settings, seed=seed)
 
     farthest = _FARTHEST if vector.positions == "bos" else 1 / _SMALLEST
     most = _reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)
@@ -118,21 +121,21 @@ def calibrate(
 
 def pilot(
     model: ResidualModel,
-    layer: int,
-    delta: Float[Tensor, " d_model"] | Float[Tensor, "n d_model"],
+    deltas: Mapping[int, Float[Tensor, " d_model"] | Float[Tensor, "n d_model"]],
     *,
     n: int,
     settings: Settings,
     seed: int,
 ) -> Pilot:
-    """Return `n` prompt-free samples under one shift for all, or one for each."""
-    rows = delta.expand(n, -1) if delta.ndim == 1 else delta
+    """Return `n` prompt-free samples under one shift for all, or one for each, at each layer."""
+    rows = {layer: delta.expand(n, -1) if delta.ndim == 1 else delta for layer, delta in deltas.items()}
     prefix = prefix_ids(model, None, settings.max_tokens)
     done = list(
         decode(
-            model, lambda some: {layer: rows[list(some)]}, prefix=prefix, settings=settings, seed=seed, indices=range(n)
+            model, lambda some: {layer: row[list(some)] for layer, row in rows.items()}, prefix=prefix,
+            settings=settings, seed=seed, indices=range(n),
         )
-    )
+    )  # fmt: skip
     done.sort(key=lambda finished: finished.index)
     texts = [model.decode(finished.tokens) for finished in done]
     return Pilot(texts, np.concatenate([finished.cost.kl for finished in done]))

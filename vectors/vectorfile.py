@@ -15,7 +15,7 @@ from vectors.files import read_bytes, write_atomically
 
 FORMAT = "steer-vector/1"
 SUFFIX = ".safetensors"
-MAX_BYTES = 16 * 2**20  # two rows and a short header: far above any real width
+MAX_BYTES = 64 * 2**20  # a row for each of a hundred layers, and a short header: above any real width
 MAX_HEADER = 2**20
 _TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")
 _COUNTS = ("layer", "n_positive", "n_background")
@@ -39,11 +39,14 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
         metadata[key] = "" if value is None else repr(value)
     metadata["unit_curve"] = json.dumps(vector.unit_curve, allow_nan=False)
     metadata["unit_judge"] = "" if vector.unit_judge is None else json.dumps(vector.unit_judge)
+    metadata["evidence"] = json.dumps(dict(vector.evidence), allow_nan=False)
     rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
+    rows |= {f"further.{layer}": row for layer, row in vector.further.items()}
     data = safetensors.torch.save(rows, metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise OutputError(
-            f"vector {shown(vector.name)} has more than {MAX_HEADER} bytes of metadata: shorten its unit_curve"
+            f"vector {shown(vector.name)} has more than {MAX_HEADER} bytes of metadata: shorten its unit_curve or "
+            "its evidence"
         )
     return write_atomically(path, data, force=force)
 
@@ -79,7 +82,8 @@ def _parse(data: bytes) -> ConceptVector:
         raise VectorError(f"its format is {shown(metadata['format'])}, expected {FORMAT}: {_MEND}")
     counts = {key: _count(metadata[key], key) for key in _COUNTS}
     expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
-    if sorted(tensors) != expected:
+    further = {name: _count(name.removeprefix("further."), "layer") for name in tensors if name.startswith("further.")}
+    if sorted({*tensors} - {*further}) != expected:
         found = shown(", ".join(sorted(tensors)))
         raise VectorError(f"it holds the tensors {found}, expected {' and '.join(expected)}; save or export it again")
     kinds = {str(row.dtype) for row in tensors.values()}
@@ -96,7 +100,9 @@ def _parse(data: bytes) -> ConceptVector:
         gap=gap,
         unit=_figure(metadata["unit"], "unit"),
         unit_curve=_curve(metadata["unit_curve"]),
-        unit_judge=_judge(metadata.get("unit_judge", "")),
+        unit_judge=_json(metadata.get("unit_judge", ""), "unit_judge", empty=None),
+        evidence=_json(metadata.get("evidence", ""), "evidence", empty={}),
+        further={layer: tensors[name] for name, layer in further.items()},
         auc=_figure(metadata["auc"], "auc"),
         held_out=_figure(metadata.get("held_out", ""), "held_out"),
         split_seed=_seed(metadata.get("split_seed", "")),
@@ -136,10 +142,10 @@ def _curve(text: str) -> tuple[dict[str, Any], ...]:
     return tuple(rows)
 
 
-def _judge(text: str) -> Any:
+def _json(text: str, what: str, *, empty: Any) -> Any:
     if not text:
-        return None
+        return empty
     try:
         return json.loads(text)  # which the vector checks
     except (ValueError, RecursionError) as error:
-        raise VectorError("its unit_judge is not JSON; extract it again") from error
+        raise VectorError(f"its {what} is not JSON; extract it again") from error

@@ -146,6 +146,20 @@ def test_layers_are_composed_apart() -> None:
         point.span(2)
 
 
+def test_a_vector_of_several_layers_is_dosed_at_each_of_them() -> None:
+    wide = axis("wide", 1.0, unit=3.0, layer=0, further={2: torch.tensor([0.0, 0.5] + [0.0] * 14)})
+    other = axis("other", 1.0, 1.0, unit=1.0, layer=2)
+    point = compose({wide: 2.0, other: 1.0})
+    assert point.layers == (0, 2)
+    assert point.deltas[0].tolist() == pytest.approx([6.0] + [0.0] * 15)
+    # at layer 2: dose 2 x unit 3 x length 0.5 along the second axis, and 1 along the diagonal
+    assert point.deltas[2][:2].tolist() == pytest.approx([2**0.5 - 3.0, 3.0], abs=1e-6)
+    assert point.span(2).shape == (2, 16) and point.span(0).shape == (1, 16)
+    assert point.expected().cosines == {("wide", "other"): pytest.approx(0.5**0.5)}
+    with pytest.raises(InputError, match="a gate needs to know what is natural"):
+        point.moves(gate=True)
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_near_parallel_concepts_are_named(sign: float) -> None:
     cast = {axis("cat", 1.0): 1.0, axis("sea", 0.0, 0.0, 1.0): 1.0, axis("kitten", sign, 0.2): 1.0}

@@ -65,12 +65,12 @@ def test_a_concept_that_is_there_anyway_has_no_unit():
 
 
 def test_a_pilot_measures_its_own_samples(llama_model):
-    made = pilot(llama_model, 1, torch.ones(llama_model.d_model), n=6, settings=Settings(max_tokens=10), seed=1)
-    again = pilot(llama_model, 1, torch.ones(6, llama_model.d_model), n=6, settings=Settings(max_tokens=10), seed=1)
+    made = pilot(llama_model, {1: torch.ones(llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1)
+    again = pilot(llama_model, {1: torch.ones(6, llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1)
     assert made.texts == again.texts and len(made.texts) == 6
     assert np.allclose(made.kl, again.kl) and (made.kl > 0).all()
     assert made.p95 == pytest.approx(np.percentile(made.kl, 95))
-    nothing = pilot(llama_model, 1, torch.zeros(llama_model.d_model), n=6, settings=Settings(max_tokens=10), seed=1)
+    nothing = pilot(llama_model, {1: torch.zeros(llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1)
     assert nothing.p95 == 0
 
 
@@ -79,7 +79,8 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
     """Calibrate on a stand-in: every sample has the concept from a threshold on, and past a limit costs too much."""
 
     def calibrated(threshold: float, limit: float = np.inf, company: Company | None = None) -> ConceptVector:
-        def stand_in(_model, _layer, delta, *, n, **_):
+        def stand_in(_model, deltas, *, n, **_):
+            (delta,) = deltas.values()
             shift = float(delta.norm()) / (n**0.5 if delta.ndim == 2 else 1)
             kl = np.full(4 * n, 0.1 if shift < limit else 2.0)
             return Pilot(["cat" if shift >= threshold else "dog"] * n, kl)

@@ -76,11 +76,15 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     curve = st.dictionaries(
         plain, st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), plain, st.none())
     )
+    layer = draw(st.integers(0, 200))
+    further = {at: draw(st.floats(0.5, 2)) * raw for at in draw(st.sets(st.integers(0, 200), max_size=3)) - {layer}}
     return dict(
+        further=further,
+        evidence=draw(curve),
         name=draw(st.sampled_from(["cat", "slow burn", "猫", "it's"])),
         model=draw(plain),
         model_hash=draw(plain),
-        layer=draw(st.integers(0, 200)),
+        layer=layer,
         direction=raw / raw.norm(),
         mean=mean,
         gap=draw(positive),
@@ -103,7 +107,8 @@ def test_every_vector_survives_its_file(tmp_path_factory: pytest.TempPathFactory
     back = load_file(save(vector, tmp_path_factory.mktemp("trip") / "a.safetensors"))
     assert back == vector
     assert torch.equal(back.direction, vector.direction)
-    assert back.unit_curve == vector.unit_curve
+    assert back.unit_curve == vector.unit_curve and back.evidence == vector.evidence
+    assert back.layers == vector.layers and all(torch.equal(back.at(at), vector.at(at)) for at in back.layers)
 
 
 def test_the_file_holds_what_readers_expect(file: Path) -> None:
@@ -121,6 +126,7 @@ def test_the_file_holds_what_readers_expect(file: Path) -> None:
             "unit",
             "unit_curve",
             "unit_judge",
+            "evidence",
             "method",
             "positions",
             "contrast_hash",
@@ -196,6 +202,10 @@ def test_bad_metadata_are_refused_by_file(file: Path, metadata: dict[str, str | 
         ({"mean_1": None}, "it holds the tensors 'direction.1'"),
         ({"direction_2": torch.ones(4)}, "expected direction.1 and mean.1"),
         ({"mean_1": torch.zeros(3)}, "width 4 and a mean of width 3"),
+        ({"further_2": torch.zeros(4)}, "a shift of zero"),
+        ({"further_1": torch.ones(4)}, "its own layer"),
+        ({"further_x": torch.ones(4)}, "its layer is 'x'"),
+        ({"further_2": torch.ones(5)}, "a shift at layer 2 of width 5"),
     ],
 )
 def test_bad_tensors_are_refused(file: Path, rows: dict[str, torch.Tensor | None], why: str) -> None:
