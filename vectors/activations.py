@@ -1,6 +1,6 @@
 """Texts to per-layer moments of the residual stream, streaming: memory does not grow with the number of texts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from vectors.checks import shown
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
-from vectors.residual import capture
+from vectors.pooling import Pool, pooled
+from vectors.residual import read
 
 BATCH_TOKENS = 4096
 """Tokens of one forward, padding included."""
@@ -32,7 +33,9 @@ class Moments:
     (2, [2.0, 1.0])
     """
 
-    count: int
+    count: float
+    """How many rows there were, or the sum of their weights."""
+
     mean: Float64[Tensor, " d_model"]
     scatter: Float64[Tensor, "d_model d_model"] | None
     """Sum of outer products of deviations from the mean."""
@@ -43,23 +46,28 @@ class Moments:
         scatter = torch.zeros(d_model, d_model, dtype=torch.float64) if second else None
         return cls(0, torch.zeros(d_model, dtype=torch.float64), scatter)
 
-    def add(self, rows: Float[Tensor, "rows d_model"]) -> None:
+    def add(self, rows: Float[Tensor, "rows d_model"], weights: Float64[Tensor, " rows"] | None = None) -> None:
         """Take more rows in. Source: Chan, Golub and LeVeque, "Updating formulae" (1979)."""
         rows = rows.cpu().double()  # in this order: not every device knows float64
-        mean, count = rows.mean(dim=0), self.count + len(rows)
+        more = len(rows) if weights is None else float(weights.sum())
+        if not more:
+            return
+        mean, count = rows.mean(dim=0) if weights is None else weights @ rows / more, self.count + more
         step = mean - self.mean
         if self.scatter is not None:
             centred = rows - mean
-            self.scatter += centred.T @ centred + torch.outer(step, step) * (self.count * len(rows) / count)
-        self.mean = self.mean + step * (len(rows) / count)
+            spread = centred if weights is None else centred * weights[:, None]
+            self.scatter += centred.T @ spread + torch.outer(step, step) * (self.count * more / count)
+        self.mean = self.mean + step * (more / count)
         self.count = count
 
 
 def text_means(
-    model: ResidualModel, texts: Sequence[str], layers: Sequence[int]
+    model: ResidualModel, texts: Sequence[str], layers: Sequence[int], *, pool: Pool = "mean"
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch d_model"]]]]:
     """Yield batches of the residual stream averaged over each text's own tokens, with the texts' places in `texts`.
 
+    With another `pool`, one of `vectors.pooling.POOLS` or a function, it is not the average but what that says.
     Special tokens (start, end, padding) are in no average: a start token is an attention sink with a huge norm. Of a
     text longer than the model's context only the beginning is read. Texts come shortest first within a chunk, so
     batches are not in the order of `texts`.
@@ -77,9 +85,9 @@ def text_means(
         for places in _batches(order, rows):
             batch = model.batch([rows[place] for place in places])
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
-            with torch.inference_mode(), capture(model, layers) as read:
-                model.hf(**batch, use_cache=False, **model.last_only)
-            means = {layer: _mean(read[layer], own) for layer in layers}
+            with torch.inference_mode():
+                found = read(model, batch, layers)
+                means = {layer: pooled(found[layer], own, pool) for layer in layers}
             for layer in layers:
                 if not bool(means[layer].isfinite().all()):
                     raise ModelError(
@@ -119,17 +127,24 @@ def moments(
     layers: Sequence[int],
     *,
     second: bool = False,
+    pool: Pool = "mean",
+    weights: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> dict[int, Moments]:
-    """Return, for each layer, the moments of the texts' mean activations.
+    """Return, for each layer, the moments of the texts' mean activations, or of what another `pool` makes of them.
+
+    A text counts as much as its weight says, and 1 where nothing is said.
 
     Raises:
         InputError: a text without a token of its own, or a layer the model does not have.
     """
     found = {layer: Moments.empty(model.d_model, second=second) for layer in layers}
-    for places, means in text_means(model, texts, layers):
+    for places, means in text_means(model, texts, layers, pool=pool):
+        counts = None
+        if weights:
+            counts = torch.tensor([weights.get(texts[place], 1.0) for place in places], dtype=torch.float64)
         for layer in layers:
-            found[layer].add(means[layer])
+            found[layer].add(means[layer], counts)
         if progress:
             progress(len(places))
     return found
@@ -144,10 +159,3 @@ def _batches(order: Sequence[int], rows: Sequence[Sequence[int]]) -> Iterator[li
         places.append(place)
     if places:
         yield places
-
-
-def _mean(hidden: Tensor, own: Tensor) -> Tensor:
-    weights = own.to(hidden.device).unsqueeze(-1)
-    # masked positions may hold anything, NaN too, so they are replaced and not multiplied away
-    summed = torch.where(weights, hidden.float(), 0.0).sum(dim=1)
-    return summed / weights.sum(dim=1)

@@ -46,6 +46,38 @@ def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, F
         yield read
 
 
+class _Enough(Exception):
+    """Ends a forward from inside it: what was wanted is read."""
+
+
+def read(
+    model: ResidualModel, batch: Mapping[str, Tensor], layers: Sequence[int]
+) -> dict[int, Float[Tensor, "batch pos d_model"]]:
+    """Return the residual stream after the blocks of ``layers``, by one forward that ends behind the deepest of them.
+
+    Nothing is detached: read under ``torch.no_grad()`` unless gradients are wanted.
+
+    Raises:
+        InputError: A layer the model does not have, or none.
+        ModelError: A block whose output is not one residual stream.
+    """
+    if not layers:
+        raise InputError("no layer is asked for: give one at least")
+
+    def enough(*_: Any) -> None:
+        raise _Enough
+
+    with capture(model, layers) as found:  # whose hooks were entered before, and so run before
+        hook = model.blocks[max(layers)].register_forward_hook(_own(enough))
+        try:
+            model.hf(**batch, use_cache=False, **model.last_only)
+        except _Enough:
+            pass
+        finally:
+            hook.remove()
+    return found
+
+
 @contextmanager
 def shifted(
     model: ResidualModel, deltas: Mapping[int, Tensor], *, moves: Mapping[int, Move] | None = None

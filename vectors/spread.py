@@ -105,7 +105,7 @@ def spread_of(model: ResidualModel, texts: Sequence[str], layer: int, *, rank: i
         deviations=values[:wanted].sqrt().clamp(min=floor),
         rest=max(rest, floor),
         distances=np.zeros(0),
-        count=found.count,
+        count=round(found.count),
     )
     far = [shape.distance(means[layer].cpu().double() - found.mean) for _, means in text_means(model, texts, [layer])]
     object.__setattr__(shape, "distances", np.sort(torch.cat(far).numpy()))

@@ -88,16 +88,16 @@ def test_memory_does_not_grow_with_the_number_of_texts(llama_model, monkeypatch)
     monkeypatch.setattr("vectors.activations.BATCH_TOKENS", 64)
     alive: list[weakref.ref[torch.Tensor]] = []
     most = 0
-    original = activations._mean
+    original = activations.pooled
 
-    def watched(hidden: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    def watched(hidden: torch.Tensor, own: torch.Tensor, pool: str) -> torch.Tensor:
         nonlocal most
-        made = original(hidden, own)
+        made = original(hidden, own, pool)
         alive.extend((weakref.ref(hidden), weakref.ref(made)))
         most = max(most, sum(each() is not None for each in alive))
         return made
 
-    monkeypatch.setattr(activations, "_mean", watched)
+    monkeypatch.setattr(activations, "pooled", watched)
     found = moments(llama_model, TEXTS * 50, [0, 1])[1]
     assert found.count == 400 and len(alive) > 100
     assert most <= 8  # of two batches and two layers, hidden states and means

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vectors.errors import InputError, ModelError, UnsteeredError
 from vectors.model import ResidualModel
-from vectors.residual import capture, prove_steering, shifted
+from vectors.residual import capture, prove_steering, read, shifted
 
 SEQUENCES = [[0, 5, 9, 12, 7], [0, 3, 4]]
 LAYERS = (0, 1, 2)
@@ -367,3 +367,24 @@ def test_a_model_that_reads_from_both_sides_is_refused(make_tokenizer: Callable)
     model = ResidualModel(BertLMHeadModel(config).eval(), make_tokenizer(), blocks_path="bert.encoder.layer")
     with pytest.raises(UnsteeredError, match="both sides"):
         prove_steering(model, 0)
+
+
+def test_reading_ends_behind_the_deepest_layer(tiny_model: ResidualModel) -> None:
+    batch = tiny_model.batch(tiny_model.encode(["the cat ran", "a dog"]))
+    reached: list[int] = []
+    hooks = [
+        block.register_forward_hook(lambda *_, at=at: reached.append(at)) for at, block in enumerate(tiny_model.blocks)
+    ]
+    with torch.no_grad():
+        found = read(tiny_model, batch, [1, 0])
+        assert reached == [0, 1]
+        with capture(tiny_model, [0, 1]) as whole:
+            tiny_model.hf(**batch, use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    assert all(torch.equal(found[at], whole[at]) for at in (0, 1))
+    assert not any(block._forward_hooks for block in tiny_model.blocks)
+    with pytest.raises(InputError, match="no layer is asked for"):
+        read(tiny_model, batch, [])
+    with torch.no_grad(), shifted(tiny_model, {1: torch.ones(32)}):  # what is read is what the next block reads
+        assert torch.allclose(read(tiny_model, batch, [1])[1], found[1] + 1, atol=1e-6)
