@@ -130,7 +130,8 @@ def _layer(text: str) -> Literal["auto"] | int:
 
 def _contrast(positive: str | None, background: str | None, source: str | None, where: str | None) -> "ContrastSet":
     """Read the texts, one way or the other."""
-    from vectors.contrast import ContrastSet, read_contrast, read_texts
+    from vectors.contrast import ContrastSet
+    from vectors.textfile import read_contrast, read_texts
 
     if source is not None or where is not None:
         if positive is not None or background is not None:

@@ -122,7 +122,7 @@ def _world(path: str | None, given: list[str], seed: int) -> "tuple[Reference | 
     if not given:
         raise InputError("--reference needs --given KEY=VALUE: say what the texts were steered to, in its columns")
     from steer.figures.labelled import conditions, labelled_world
-    from vectors.contrast import read_rows
+    from vectors.textfile import read_rows
 
     rows, texts = read_rows(path)
     world = labelled_world(texts, rows, seed=seed)

@@ -74,7 +74,7 @@ def yardstick_of(
     if positive is None or background is None:
         raise InputError("a judge needs texts of both kinds: give --positive and --background")
     from steer.figures.yardstick import labelled_yardstick
-    from vectors.contrast import read_texts
+    from vectors.textfile import read_texts
 
     return labelled_yardstick(read_texts(positive), read_texts(background), vectors=vectors, seed=seed)
 

@@ -1,15 +1,10 @@
-"""Contrast sets refuse what cannot be contrasted; the readers name the line that is wrong."""
-
-import csv
-import io
-import json
-from pathlib import Path
+"""Contrast sets refuse what cannot be contrasted, and are split without a text on both sides."""
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vectors.contrast import ContrastSet, is_held_out, read_contrast, read_texts
+from vectors.contrast import ContrastSet, is_held_out
 from vectors.errors import InputError
 
 texts = (
@@ -95,128 +90,30 @@ def test_the_hash_tells_where_texts_end() -> None:
     )
 
 
-@given(st.lists(texts, min_size=1))
-def test_jsonl_and_csv_give_back_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory, given_texts: list[str]
-) -> None:
-    folder = tmp_path_factory.mktemp("texts")
-    lines = folder / "a.jsonl"
-    lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in given_texts), encoding="utf-8")
-    assert read_texts(lines) == tuple(given_texts)
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerows([["id", "text"], *enumerate(given_texts)])
-    (folder / "a.csv").write_bytes(table.getvalue().encode())
-    assert read_texts(folder / "a.csv") == tuple(given_texts)
+def test_pairs_stay_together(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pairs = [(f"wild {at}", f"calm {at % 7}") for at in range(40)]
+    whole = ContrastSet([one for one, _ in pairs], [other for _, other in pairs], paired=True)
+    for part in whole.split(held_out=0.3, seed=2):
+        assert part.paired and set(zip(part.positive, part.background, strict=True)) <= set(pairs)
+    turned = ContrastSet([*whole.positive[1:], whole.positive[0]], whole.background, paired=True)
+    assert len({whole.hash, turned.hash, ContrastSet(whole.positive, whole.background).hash}) == 3
+    again = ContrastSet(whole.positive[::-1], whole.background[::-1], paired=True)
+    assert again.hash == whole.hash
+    with pytest.raises(InputError, match="2 positive and 1 background texts, which are no pairs"):
+        ContrastSet(["a", "b"], ["c"], paired=True)
 
 
-def test_lines_end_only_at_line_ends(tmp_path: Path) -> None:
-    place = tmp_path / "a.txt"
-    place.write_bytes("\ufeffone\r\n\r\n  two\u2028still two \n\nthree\x0cstill three\rfour".encode())
-    assert read_texts(place) == ("one", "two\u2028still two", "three\x0cstill three", "four")
-
-
-def test_stdin_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\ntwo\n")))
-    assert read_texts("-") == ("one", "two")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "one"}\n')))
-    assert read_texts("-", format="jsonl") == ("one",)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "why"),
-    [
-        ("a.txt", b"", "holds no text"),
-        ("a.txt", b" \n\n", "holds no text"),
-        ("a.txt", b"good\nb\xff", "line 2 is not UTF-8"),
-        ("a.txt", "two".encode("utf-16"), "line 1 is not UTF-8"),
-        ("a.txt", b"x\n\0", "line 2 holds a NUL"),
-        ("a.pdf", b"x", "'pdf': give one of .txt, .jsonl, .csv"),
-        ("a", b"x", "of no known format"),
-        ("a.jsonl", b'{"text": "x"}\n\n{"text": ', "line 3 is not JSON"),
-        ("a.jsonl", b"[" * 100_000, "line 1 is not JSON"),
-        ("a.jsonl", b'["x"]', "line 1 is no JSON object"),
-        ("a.jsonl", b'{"body": "x"}', "line 1 has no 'text': it has 'body'"),
-        ("a.jsonl", b'{"text": 3}', "line 1 has 3 as 'text'"),
-        ("a.jsonl", b'{"text": "\\ud800"}', "line 1 holds half of a surrogate pair"),
-        ("a.csv", b"", "holds no text"),
-        ("a.csv", b"id,body\n1,x\n", "no 'text': it has 'id, body'"),
-        ("a.csv", b"id,text\n1,one, two\n", "line 2 has not as many cells"),
-        ("a.csv", b"id,text\n1\n", "line 2 has not as many cells"),
-        ("a.csv", b'id,text\n1,"open\n', "is not CSV"),
-    ],
-)
-def test_bad_files_are_refused_by_line(tmp_path: Path, name: str, content: bytes, why: str) -> None:
-    place = tmp_path / name
-    place.write_bytes(content)
-    with pytest.raises(InputError, match=why) as caught:
-        read_texts(place)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no file"):
-        read_texts(tmp_path / "none.txt")
-    (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(InputError, match="is a folder"):
-        read_texts(tmp_path / "folder.txt")
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    rows = [
-        {"text": "waves", "topic": "sea", "n": 3, "tags": ["wet", "blue"]},
-        {"text": "dunes", "topic": "desert", "n": 4, "tags": []},
-        {"text": "", "topic": "sea"},
-        {"text": "foam", "topic": "sea", "wet": True},
-        {"text": "no topic"},
-    ]
-    place = tmp_path / "a.jsonl"
-    place.write_text("\n".join(map(json.dumps, rows)))
-    return place
-
-
-@pytest.mark.parametrize(
-    ("where", "positive"),
-    [
-        ("topic=sea", ("waves", "foam")),
-        (" topic = sea ", ("waves", "foam")),
-        ("n=3", ("waves",)),
-        ("tags=wet", ("waves",)),
-        ("wet=true", ("foam",)),
-    ],
-)
-def test_rows_that_match_are_positive_and_the_rest_background(
-    table: Path, where: str, positive: tuple[str, ...]
-) -> None:
-    contrast = read_contrast(table, where)
-    assert contrast.positive == positive
-    assert sorted(contrast.positive + contrast.background) == ["dunes", "foam", "no topic", "waves"]
-
-
-@pytest.mark.parametrize(
-    ("where", "why"),
-    [
-        ("topic", "give key=value"),
-        ("=sea", "give key=value"),
-        ("topic=", "give key=value"),
-        ("mood=sad", "no row of .* has 'mood': it has 'n, tags, topic, wet'"),
-        ("topic=sae", "no row of .* has 'topic=sae': its values are 'desert, sea'"),
-    ],
-)
-def test_conditions_that_select_nothing_say_what_there_is(table: Path, where: str, why: str) -> None:
-    with pytest.raises(InputError, match=why):
-        read_contrast(table, where)
-
-
-def test_a_condition_that_selects_everything_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "a.csv"
-    place.write_text("text,topic\nwaves,sea\nfoam,sea\n")
-    with pytest.raises(InputError, match="every row"):
-        read_contrast(place, "topic=sea")
-
-
-def test_lines_have_no_keys_to_select_by(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("waves")
-    with pytest.raises(InputError, match=r"give .jsonl or .csv"):
-        read_contrast(tmp_path / "a.txt", "topic=sea")
+def test_weights_belong_to_texts_and_go_with_them() -> None:
+    whole = ContrastSet(["a", "b", "c"], ["d", "e", "f"], weights={"a": 2.0, "f": 0.5})
+    assert whole.hash != ContrastSet(["a", "b", "c"], ["d", "e", "f"]).hash
+    fit, out = whole.split(held_out=0.4, seed=1)
+    assert fit.weights | out.weights == whole.weights and not fit.weights.keys() & out.weights.keys()
+    for weights, why in (
+        ({"z": 1.0}, "none of the texts"),
+        ({"a": -1.0}, "give 0 or more"),
+        ({"a": float("nan")}, "the weight of 'a'"),
+        ({"a": 0.0, "b": 0.0, "c": 0.0}, "every positive text has weight 0"),
+        ([1.0], "a mapping from texts to numbers"),
+    ):
+        with pytest.raises(InputError, match=why):
+            ContrastSet(["a", "b", "c"], ["d", "e", "f"], weights=weights)
