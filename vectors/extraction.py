@@ -12,8 +12,9 @@ from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.directions import Reading, mean_difference, pca, unit
 from vectors.errors import InputError, VectorError
-from vectors.learned import STEPS, gains, learn
+from vectors.learned import STEPS, learn
 from vectors.model import ResidualModel
+from vectors.nll import gains
 from vectors.pilot import calibrate as calibrated
 from vectors.positions import check_positions
 

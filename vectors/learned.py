@@ -1,23 +1,21 @@
 """Directions learned by gradient: the shift that makes the positive texts likelier."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from vectors.errors import ModelError
 from vectors.model import ResidualModel
+from vectors.nll import BATCH, batches, beginnings, check_finite, mean_loss
+from vectors.objective import CHECKED, Learning, objective, raised
 from vectors.positions import on_positions
 from vectors.randomness import Stream, rng
-from vectors.residual import capture, shifted
+from vectors.residual import read, shifted
 
 STEPS = 150
 STEPS_MORE = 12  # for each concept more that is learned together with the first
-BATCH = 48
 ROWS = 16
 """Texts in a step for one concept; one more for each concept more, up to `BATCH`."""
 
@@ -37,8 +35,7 @@ _RIDGE = 1e-4  # on the Gram matrix, so that two concepts may be parallel on the
 
 _SCALE = 2.0**10  # of the loss: keeps half-precision gradients off zero, and Adam does not mind
 
-MAX_TOKENS = 64
-"""Tokens of each text that are learned from: what it is about shows in its first sentences, if not all in the first."""
+_BESIDE = 4  # one background row that must not get likelier for so many rows
 
 
 def learn(
@@ -50,6 +47,9 @@ def learn(
     positions: str = "all",
     seed: int = 0,
     steps: int | None = None,
+    how: Learning | None = None,
+    aside: tuple[Sequence[str], Bool[np.ndarray, "aside concepts"]] | None = None,
+    weights: Float64[np.ndarray, " texts"] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Float64[Tensor, "concepts d_model"]:
     """Return a shift a concept at `layer`, which composed most raise the likelihood of the texts that have them.
@@ -60,6 +60,8 @@ def learn(
     in a search. A share of the rows are texts without the concept drawn, under its shift taken away: nothing else says
     what a negative dose does, and some would bring the concept on. A text's end counts as a token where the model has
     an end token, so that a shift does not unlearn stopping.
+    `how` adds to what is aimed at; with a `patience`, texts kept `aside` say when to end. A text of twice the weight is
+    drawn twice as often.
     Source: Subramani et al., "Extracting latent steering vectors" (2022), with one vector for many texts.
 
     Raises:
@@ -73,8 +75,13 @@ def learn(
         for having in (True, False)
     )
     order = rng(seed, layer, Stream.FIT)
-    some = _rows(model, [texts[place] for place in ranked[:BATCH]])
-    rate = RATE * _scale(model, some, layer)
+    how = how or Learning()
+    spared = rng(seed, layer, Stream.FIT, part=1)
+    chances = [_chances(pool, weights) for pool in owners]
+    typical = scale(model, [texts[place] for place in ranked[:BATCH]], layer)
+    rate = RATE * typical
+    best: tuple[float, Tensor] | None = None
+    worse = 0
     shifts = _normal(order, has.shape[1], model).mul_(rate).requires_grad_(True)
     adam = torch.optim.Adam([shifts], lr=rate, betas=(0.9, 0.98))
     steps = steps_for(len(owners)) if steps is None else steps
@@ -83,25 +90,38 @@ def learn(
         adam.param_groups[0]["lr"] = rate * (1 - step / steps)
         concepts = order.integers(len(owners), size=batch)
         denied = np.array([bool(others[concept]) for concept in concepts]) & (order.random(batch) < DENIED)
-        pools = [(others if no else owners)[concept] for concept, no in zip(concepts, denied, strict=True)]
-        places = [pool[order.integers(len(pool))] for pool in pools]
+        places = [
+            _drawn(others[concept], None, order) if no else _drawn(owners[concept], chances[concept], order)
+            for concept, no in zip(concepts, denied, strict=True)
+        ]
         beside = np.where(denied & (order.random(batch) < ALONE), 0.0, 0.5)[:, None]
         told = (has[places] & (order.random((batch, len(owners))) < beside)).astype(np.int64)
         told[np.arange(batch), concepts] = np.where(denied, -1, 1)
-        rows = _rows(model, [texts[place] for place in places])
+        rows = beginnings(model, [texts[place] for place in places])
         with torch.enable_grad():
             added = composed(shifts, torch.from_numpy(told).to(shifts.device))
             radii = torch.from_numpy(order.random((batch, 1)) * SEARCHED).to(added)
             added = added + radii * _outward(added.detach(), _normal(order, batch, model))
-            with shifted(model, {layer: on_positions(added, max(map(len, rows)), 1, positions)}):
-                loss = _loss(model, rows)
-            _check_finite(model, layer, loss.item())
+            loss = objective(model, rows, layer, on_positions(added, max(map(len, rows)), 1, positions), how)
+            if how.background:
+                loss = loss + how.background * _raised(model, texts, others, shifts, layer, positions, spared, batch)
+            check_finite(model, layer, loss.item())
             # not backward(): it would fill .grad of the caller's weights
             (shifts.grad,) = torch.autograd.grad(_SCALE * loss, [shifts])
         adam.step()
+        if how.bound is not None:
+            longest = how.bound * typical * model.d_model**0.5
+            shifts.data *= (longest / shifts.detach().norm(dim=1, keepdim=True)).clamp(max=1.0)
         if progress:
             progress(1)
-    return shifts.detach().cpu().double()
+        if how.patience is None or aside is None or ((step + 1) % CHECKED and step + 1 < steps):
+            continue
+        nats = _nats_aside(model, *aside, shifts.detach(), layer, positions)
+        if best is None or nats < best[0]:
+            best, worse = (nats, shifts.detach().clone()), 0
+        elif (worse := worse + 1) >= how.patience:
+            break
+    return (shifts if best is None else best[1]).detach().cpu().double()
 
 
 def composed(
@@ -129,56 +149,6 @@ def steps_for(concepts: int) -> int:
     return STEPS + STEPS_MORE * (concepts - 1)
 
 
-def gains(
-    model: ResidualModel, texts: Sequence[str], *, layer: int, shift: Float64[Tensor, " d_model"], positions: str
-) -> list[float]:
-    """Return by how many nats the shift makes the beginning of each text likelier.
-
-    Raises:
-        InputError: a layer the model does not have.
-        ModelError: likelihoods that are not finite.
-    """
-    found = []
-    for start in range(0, len(texts), BATCH):
-        rows = _rows(model, texts[start : start + BATCH])
-        spread = on_positions(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
-        with torch.no_grad():
-            without = _losses(model, rows)
-            with shifted(model, {layer: spread}):
-                gained = (without - _losses(model, rows)).sum(dim=1).tolist()
-        _check_finite(model, layer, sum(gained))
-        found += gained
-    return found
-
-
-def _check_finite(model: ResidualModel, layer: int, nats: float) -> None:
-    if not math.isfinite(nats):
-        raise ModelError(
-            f"model {model.name!r} gives texts no finite likelihood under a shift at layer {layer}: load it in float32"
-        )
-
-
-def _rows(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
-    """Texts as ids, cut at `MAX_TOKENS`; those that are not cut close with the end token."""
-    longest = min(MAX_TOKENS, model.max_context - 1)
-    end = sorted(model.eos_ids)[:1]
-    encoded = model.encode(texts, max_tokens=longest + 1)
-    return [[*ids, *end] if len(ids) <= longest else list(ids[:longest]) for ids in encoded]
-
-
-def _loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Mean negative log-likelihood in nats per predicted token."""
-    return _losses(model, rows).sum() / sum(len(row) - 1 for row in rows)
-
-
-def _losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Negative log-likelihood of every predicted token, 0 where there is none."""
-    batch = model.batch(rows)
-    logits = model.hf(**batch, use_cache=False).logits[:, :-1].float()
-    targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)[:, 1:]
-    return cross_entropy(logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
-
-
 def _outward(shifts: Tensor, drawn: Tensor) -> Tensor:
     """Return what was drawn at right angles to each shift, as long as the shift."""
     lengths = shifts.norm(dim=1, keepdim=True)
@@ -192,9 +162,50 @@ def _normal(order: np.random.Generator, rows: int, model: ResidualModel) -> Tens
     return torch.from_numpy(order.standard_normal((rows, model.d_model), dtype=np.float32)).to(model.device)
 
 
-def _scale(model: ResidualModel, rows: Sequence[Sequence[int]], layer: int) -> float:
-    batch = model.batch(rows)
-    with torch.no_grad(), capture(model, [layer]) as read:
-        model.hf(**batch, use_cache=False, **model.last_only)
-    hidden = read[layer].float().square().mean(dim=-1).sqrt()[batch["attention_mask"].bool()]
-    return float(np.median(hidden.cpu().numpy()))
+def scale(model: ResidualModel, texts: Sequence[str], layer: int) -> float:
+    """Return the median root mean square, over the coordinates, of the activations of texts at a layer."""
+    batch = model.batch(beginnings(model, texts))
+    with torch.no_grad():
+        hidden = read(model, batch, [layer])[layer].float().square().mean(dim=-1).sqrt()
+    return float(np.median(hidden[batch["attention_mask"].to(hidden.device).bool()].cpu().numpy()))
+
+
+def _chances(pool: Sequence[int], weights: np.ndarray | None) -> np.ndarray | None:
+    """How far along [0, 1] each text of a pool ends; None where all are drawn alike."""
+    if weights is None or len({weights[place] for place in pool}) < 2:
+        return None
+    reached: np.ndarray = np.cumsum(weights[list(pool)])
+    reached /= reached[-1]
+    return reached
+
+
+def _drawn(pool: Sequence[int], chances: np.ndarray | None, order: np.random.Generator) -> int:
+    place = order.integers(len(pool)) if chances is None else np.searchsorted(chances, order.random(), side="right")
+    return pool[int(place)]
+
+
+def _raised(
+    model: ResidualModel, texts: Sequence[str], others: Sequence[Sequence[int]], shifts: Tensor, layer: int,
+    positions: str, spared: np.random.Generator, batch: int,
+) -> Tensor:  # fmt: skip
+    """By how much the shifts raise texts without their concepts."""
+    concepts = [concept for concept in spared.integers(len(others), size=max(1, batch // _BESIDE)) if others[concept]]
+    if not concepts:
+        return shifts.sum() * 0.0
+    chosen = [_drawn(others[concept], None, spared) for concept in concepts]
+    rows = beginnings(model, [texts[place] for place in chosen])
+    return raised(model, rows, layer, on_positions(shifts[concepts], max(map(len, rows)), 1, positions))
+
+
+def _nats_aside(
+    model: ResidualModel, texts: Sequence[str], has: np.ndarray, shifts: Tensor, layer: int, positions: str
+) -> float:
+    """Mean nats per token of texts kept aside under the shift of each concept that they have."""
+    found = []
+    for concept in range(has.shape[1]):
+        for some in batches([text for text, having in zip(texts, has[:, concept], strict=True) if having]):
+            rows = beginnings(model, some)
+            spread = on_positions(shifts[concept].expand(len(rows), -1), max(map(len, rows)), 1, positions)
+            with torch.no_grad(), shifted(model, {layer: spread}):
+                found.append(float(mean_loss(model, rows)))
+    return float(np.mean(found))

@@ -14,8 +14,9 @@ from vectors.contrast import ContrastSet, check_share, is_held_out, shuffled
 from vectors.directions import unit
 from vectors.errors import InputError
 from vectors.extraction import LEARNED_DEPTH, Progress, auc
-from vectors.learned import composed, gains, learn, steps_for
+from vectors.learned import composed, learn, steps_for
 from vectors.model import ResidualModel
+from vectors.nll import gains
 from vectors.pilot import Company
 from vectors.pilot import calibrate as calibrated
 from vectors.positions import check_positions

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from vectors import learned
+from vectors import learned, nll
 from vectors.errors import InputError
-from vectors.learned import _loss, gains, learn
+from vectors.learned import learn
+from vectors.nll import gains, mean_loss
+from vectors.objective import Learning, objective
 from vectors.positions import on_positions
 from vectors.residual import shifted
 
@@ -21,7 +23,7 @@ ALL = np.ones((len(CATS), 1), dtype=bool)
 def loss_under(model, shift) -> float:
     rows = [[*ids, *sorted(model.eos_ids)[:1]] for ids in model.encode(CATS)]
     with torch.no_grad(), shifted(model, {1: shift.float()}):
-        return float(_loss(model, rows))
+        return float(mean_loss(model, rows))
 
 
 def test_it_raises_the_likelihood_more_than_chance_directions_of_its_length(tiny_model):
@@ -93,8 +95,8 @@ def test_a_shift_taken_away_fits_texts_without_the_concept_better_for_having_lea
 
 def test_only_whole_texts_close_with_the_end_token_and_order_means_nothing(llama_model):
     end = next(iter(llama_model.eos_ids))
-    short, long = learned._rows(llama_model, ["the cat", "the " * 200])
-    assert short[-1] == end and end not in long and len(long) == min(learned.MAX_TOKENS, llama_model.max_context - 1)
+    short, long = nll.beginnings(llama_model, ["the cat", "the " * 200])
+    assert short[-1] == end and end not in long and len(long) == min(nll.MAX_TOKENS, llama_model.max_context - 1)
     assert torch.equal(learn(llama_model, CATS, ALL, 0, steps=3), learn(llama_model, CATS[::-1], ALL, 0, steps=3))
 
 
@@ -138,3 +140,98 @@ def test_pushes_are_part_of_learning(llama_model, monkeypatch):
     pushed = learn(llama_model, CATS, ALL, 1, positions="bos", steps=5)
     monkeypatch.setattr(learned, "SEARCHED", 0.0)
     assert not torch.equal(pushed, learn(llama_model, CATS, ALL, 1, positions="bos", steps=5))
+
+
+def test_a_bound_holds_the_length(llama_model):
+    free = float(learn(llama_model, CATS, ALL, 1, steps=40)[0].norm())
+    typical = learned.scale(llama_model, CATS, 1) * llama_model.d_model**0.5
+    held = float(learn(llama_model, CATS, ALL, 1, steps=40, how=Learning(bound=0.3))[0].norm())
+    assert held == pytest.approx(0.3 * typical, rel=1e-3) and free > held
+
+
+def test_changing_little_costs_likelihood(llama_model):
+    def changed(shift: torch.Tensor) -> float:
+        rows = nll.beginnings(llama_model, CATS)
+        spread = on_positions(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, "all")
+        with torch.no_grad():
+            with_kl = objective(llama_model, rows, 1, spread, Learning(kl=1.0))
+            return float(with_kl - objective(llama_model, rows, 1, spread, Learning()))
+
+    free, calm = (learn(llama_model, CATS, ALL, 1, steps=60, how=Learning(kl=weight))[0] for weight in (0.0, 3.0))
+    assert changed(torch.zeros(32, dtype=torch.float64)) == pytest.approx(0, abs=1e-5)
+    assert 0 < changed(calm) < 0.7 * changed(free)
+
+
+def test_the_kl_term_is_that_of_scipy(llama_model):
+    from scipy.special import rel_entr, softmax
+
+    rows = nll.beginnings(llama_model, [*CATS[:3], "a dog"])
+    shift = torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1)).expand(4, max(map(len, rows)), 32)
+    with torch.no_grad():
+        terms = [float(objective(llama_model, rows, 1, shift, Learning(kl=weight))) for weight in (0.0, 1.0)]
+        base = nll.losses_of(llama_model, rows)[1].double().numpy()
+        with shifted(llama_model, {1: shift}):
+            moved = nll.losses_of(llama_model, rows)[1].double().numpy()
+    every = rel_entr(softmax(moved, axis=-1), softmax(base, axis=-1)).sum(axis=-1)
+    real = [every[row, : len(ids) - 1].sum() for row, ids in enumerate(rows)]
+    assert terms[1] - terms[0] == pytest.approx(sum(real) / nll.predicted(rows), rel=1e-4)
+
+
+def test_background_texts_are_not_raised_along(llama_model):
+    ships = [text.replace("cat", "ship") for text in CATS]
+    texts, has = [*CATS, *ships], np.array([[True]] * len(CATS) + [[False]] * len(ships))
+
+    def raised_by(weight: float) -> float:
+        shift = learn(llama_model, texts, has, 1, steps=60, how=Learning(background=weight))[0]
+        return float(np.mean(gains(llama_model, ships, layer=1, shift=shift, positions="all")))
+
+    assert raised_by(5.0) < raised_by(0.0)
+
+
+def test_learning_ends_where_texts_kept_aside_gain_no_more(llama_model, monkeypatch):
+    told: list[int] = []
+    looks: list[torch.Tensor] = []
+    nats = iter([5.0, 4.0, 3.0, 3.5, 2.9, 3.1, 3.0, 1.0])  # after the fifth look, two are no better
+
+    def scripted(_model, _texts, _has, shifts, _layer, _positions) -> float:
+        looks.append(shifts.clone())
+        return next(nats)
+
+    monkeypatch.setattr(learned, "_nats_aside", scripted)
+    how, aside = Learning(patience=2), (["gold moon"], np.ones((1, 1), dtype=bool))
+    found = learn(llama_model, CATS, ALL, 1, steps=200, how=how, aside=aside, progress=told.append)
+    assert len(looks) == 7 and len(told) == 70
+    assert torch.equal(found, looks[4].double()) and not torch.equal(looks[4], looks[6])
+
+
+def test_texts_kept_aside_are_measured_under_the_shift_of_what_they_have(llama_model):
+    shifts = torch.randn(2, 32, generator=torch.Generator().manual_seed(3))
+    has = np.array([[True, False], [False, True], [False, True]])
+    texts = ["the cat ran", "a dog sang by the sea", "blue light"]
+    measured = learned._nats_aside(llama_model, texts, has, shifts, 1, "all")
+    each = []
+    for shift, some in ((shifts[0], texts[:1]), (shifts[1], texts[1:])):
+        with torch.no_grad(), shifted(llama_model, {1: shift}):
+            each.append(float(mean_loss(llama_model, nll.beginnings(llama_model, some))))
+    assert measured == pytest.approx(np.mean(each), rel=1e-5)
+
+
+def test_weights_say_how_often_a_text_is_drawn(llama_model):
+    few = np.array([1.0] + [0.0] * (len(CATS) - 1))
+    gained = [
+        gains(llama_model, CATS[:1], layer=1, shift=shift, positions="all")[0]
+        for shift in (learn(llama_model, CATS, ALL, 1, steps=40, weights=weights)[0] for weights in (few, None))
+    ]
+    assert gained[0] > gained[1] + 1
+    same = [learn(llama_model, CATS, ALL, 1, steps=3, weights=weights) for weights in (None, np.ones(len(CATS)))]
+    assert torch.equal(*same)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [({"kl": -1.0}, "kl is -1"), ({"bound": 0.0}, "bound is 0: give more than 0"), ({"patience": 0}, "patience"),
+     ({"background": float("nan")}, "background")],
+)  # fmt: skip
+def test_useless_aims_are_refused(options, why):
+    with pytest.raises(InputError, match=why):
+        Learning(**options)

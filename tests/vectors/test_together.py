@@ -7,7 +7,7 @@ import torch
 from vectors import together
 from vectors.activations import moments
 from vectors.errors import InputError
-from vectors.learned import gains
+from vectors.nll import gains
 from vectors.together import extract_together
 from vectors.vectorfile import load_file, save
 
