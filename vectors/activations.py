@@ -76,7 +76,7 @@ def text_means(
         InputError: a text without a single token of its own, or a layer the model does not have.
         ModelError: activations that are not finite.
     """
-    special = torch.tensor(sorted(_special(model)), dtype=torch.long)
+    special = torch.tensor(sorted(special_ids(model)), dtype=torch.long)
     for first in range(0, len(texts), _CHUNK):
         chunk = texts[first : first + _CHUNK]
         rows = model.encode(chunk, max_tokens=model.max_context)
@@ -108,14 +108,14 @@ def check_texts(model: ResidualModel, texts: Sequence[str]) -> None:
 
 
 def _check_own(model: ResidualModel, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
-    special = _special(model)
+    special = special_ids(model)
     for text, row in zip(texts, rows, strict=True):
         if special.issuperset(row):
             raise InputError(f"the text {shown(text)} has no token of its own: leave it out")
 
 
-def _special(model: ResidualModel) -> set[int]:
-    """Ids that are no text; the one that stands for an unknown word is some."""
+def special_ids(model: ResidualModel) -> set[int]:
+    """Return the ids that are no text; the one that stands for an unknown word is some."""
     tokenizer = model.tokenizer
     marks = {model.bos_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
     return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id} | {*model.eos_ids} | marks

@@ -42,12 +42,84 @@ def pca(reading: Reading) -> Direction:
     Raises:
         VectorError: moments without second moments.
     """
-    scatter = reading.positive.scatter
-    if scatter is None:
-        raise VectorError("pca needs second moments: read the texts with second=True")
     shift = reading.difference
-    axis: Tensor = torch.linalg.eigh(scatter + reading.positive.count * torch.outer(shift, shift)).eigenvectors[:, -1]
+    return towards(_first_axis(scatter_of(reading.positive, about=reading.background.mean)), shift)
+
+
+def pca_centred(reading: Reading) -> Direction:
+    """Return the first principal axis of both sides around the midpoint of their means, signed towards the positives.
+
+    Each side counts as much as the other, however many texts it has.
+    Source: as `pca`; the centring is that of repeng's `pca_center`.
+
+    Raises:
+        VectorError: moments without second moments.
+    """
+    middle = (reading.positive.mean + reading.background.mean) / 2
+    sides = [scatter_of(side, about=middle) / side.count for side in (reading.positive, reading.background)]
+    return towards(_first_axis(sides[0] + sides[1]), reading.difference)
+
+
+def pca_of_pairs(differences: Moments) -> Direction:
+    """Return the first principal axis of the differences of pairs, not centred, signed towards the first of each.
+
+    Raises:
+        VectorError: moments without second moments.
+    """
+    return towards(_first_axis(scatter_of(differences, about=0 * differences.mean)), differences.mean)
+
+
+def lda(reading: Reading) -> Direction:
+    """Return the whitened mean difference: Fisher's discriminant with a covariance that is shrunk.
+
+    The covariance is that within the two sides, each by its number of texts, shrunk towards a multiple of the identity
+    by Chen et al., "Shrinkage algorithms for MMSE covariance estimation" (2010, the oracle approximation).
+
+    Raises:
+        VectorError: moments without second moments.
+    """
+    within = scatter_of(reading.positive, about=reading.positive.mean)
+    within = within + scatter_of(reading.background, about=reading.background.mean)
+    n = reading.positive.count + reading.background.count
+    found: Tensor = torch.linalg.solve(shrunk(within / n, n), reading.difference)
+    return found
+
+
+def shrunk(covariance: Float64[Tensor, "d_model d_model"], n: float) -> Float64[Tensor, "d_model d_model"]:
+    """Return a covariance of `n` rows shrunk towards its mean variance times the identity.
+
+    >>> shrunk(torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64)), 1e9).diagonal().round(decimals=3).tolist()
+    [3.0, 1.0]
+    """
+    d_model = len(covariance)
+    variance = covariance.diagonal().mean()
+    alpha = covariance.square().mean()
+    above, below = alpha + variance**2, (n + 1) * (alpha - variance**2 / d_model)
+    share = min(float(above / below), 1.0) if below > 0 else 1.0
+    shared: Tensor = (1 - share) * covariance
+    return shared + share * variance * torch.eye(d_model, dtype=torch.float64)
+
+
+def scatter_of(side: Moments, *, about: Direction) -> Float64[Tensor, "d_model d_model"]:
+    """Return the sum of the outer products of a side's deviations from any point.
+
+    Raises:
+        VectorError: moments without second moments.
+    """
+    if side.scatter is None:
+        raise VectorError("this method needs second moments: read the texts with second=True")
+    step = side.mean - about
+    return side.scatter + side.count * torch.outer(step, step)
+
+
+def towards(axis: Direction, shift: Direction) -> Direction:
+    """Return the axis, turned round if it points away from where the shift goes."""
     return axis if float(axis @ shift) >= 0 else -axis
+
+
+def _first_axis(scatter: Float64[Tensor, "d_model d_model"]) -> Direction:
+    axis: Tensor = torch.linalg.eigh(scatter).eigenvectors[:, -1]
+    return axis
 
 
 def unit(direction: Direction, *, what: str) -> Direction:

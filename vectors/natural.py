@@ -11,19 +11,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vectors.decode import decode, prefix_ids
-from vectors.drawing import Settings
 from vectors.errors import SteerError
 from vectors.files import read_bytes, write_atomically
 from vectors.model import ResidualModel
+from vectors.own import own_texts
 from vectors.spread import Spread, spread_of
 from vectors.store import folder_of, writable_folder
 
 TEXTS = 128
 """That the model writes: a spread of 32 directions."""
-
-MAX_TOKENS = 64
-"""Of each of them."""
 
 _FORMAT = "steer-spread/1"
 _MAX_BYTES = 64 * 2**20
@@ -47,7 +43,7 @@ def natural(model: ResidualModel, layers: Sequence[int]) -> dict[int, Spread]:
     """
     kept = known(model, layers)
     missing = [layer for layer in layers if layer not in kept]
-    texts = _own_texts(model) if missing else []
+    texts = own_texts(model, TEXTS, seed=_SEED) if missing else []
     for layer in missing:
         kept[layer] = spread_of(model, texts, layer)
         with contextlib.suppress(SteerError, OSError):
@@ -71,16 +67,6 @@ def known(model: ResidualModel, layers: Sequence[int]) -> dict[int, Spread]:
 
 def _place(layer: int) -> Path:
     return Path("natural") / f"layer-{layer}.spread"
-
-
-def _own_texts(model: ResidualModel) -> list[str]:
-    longest = min(MAX_TOKENS, model.max_context - len(model.start_ids()))
-    made = decode(
-        model, None, prefix=prefix_ids(model, None, longest), settings=Settings(max_tokens=longest), seed=_SEED,
-        indices=range(TEXTS),
-    )  # fmt: skip
-    texts = (model.decode(finished.tokens) for finished in sorted(made, key=lambda finished: finished.index))
-    return [text for text in texts if text.strip()]
 
 
 def _bytes(spread: Spread, model: ResidualModel) -> bytes:

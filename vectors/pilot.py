@@ -29,8 +29,8 @@ _STEPS = 6  # shifts tried between none and the largest within the budget
 _CLOSER = 3  # halvings, after them, of the interval that the unit lies in
 _PROBE = 16  # samples that find how far the budget reaches
 _HALVINGS = 3  # of the interval between a shift within the budget and its double
-_FARTHEST = 2.0  # times the natural gap: at the start token alone a shift saturates, and pressure never ends the search
-_SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, either way
+FARTHEST = 2.0  # times the natural gap: at the start token alone a shift saturates, and pressure never ends the search
+SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, either way
 
 Progress = Callable[[str], None]
 """Told what the pilot is doing."""
@@ -103,8 +103,8 @@ def calibrate(
         )
         return pilot(model, deltas, n=count, settings=settings, seed=seed)
 
-    farthest = _FARTHEST if vector.positions == "bos" else 1 / _SMALLEST
-    most = _reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)
+    farthest = FARTHEST if vector.positions == "bos" else 1 / SMALLEST
+    most = reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)
     curve = [_row(tried(most * step / _STEPS, n), judge, most * step / _STEPS) for step in range(_STEPS + 1)]
     for _ in range(_CLOSER):
         if (around := _bracket(curve)) is None:
@@ -153,23 +153,23 @@ def wilson(hits: int, n: int, *, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _reach(pressure: Callable[[float], float], start: float, farthest: float) -> float:
-    """Return the largest shift, to an eighth, whose p95 pressure stays within the budget, up to `farthest` starts."""
+def reach(pressure: Callable[[float], float], start: float, farthest: float, *, budget: float = BUDGET) -> float:
+    """Return the largest shift, to an eighth, whose p95 pressure stays within a budget, up to `farthest` starts."""
     low = start
-    if pressure(start) > BUDGET:
-        while low > start * _SMALLEST:
+    if pressure(start) > budget:
+        while low > start * SMALLEST:
             low /= 2
-            if pressure(low) <= BUDGET:
+            if pressure(low) <= budget:
                 break
     else:
-        while 2 * low <= start * farthest and pressure(2 * low) <= BUDGET:
+        while 2 * low <= start * farthest and pressure(2 * low) <= budget:
             low *= 2
         if 2 * low > start * farthest:
             return low
     step = low
     for _ in range(_HALVINGS):
         step /= 2
-        if pressure(low + step) <= BUDGET:
+        if pressure(low + step) <= budget:
             low += step
     return low
 

@@ -13,14 +13,16 @@ from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet, check_share, is_held_out, shuffled
 from vectors.directions import unit
 from vectors.errors import InputError
-from vectors.extraction import LEARNED_DEPTH, Progress, auc
 from vectors.learned import composed, learn, steps_for
+from vectors.material import Progress
+from vectors.methods import LEARNED_DEPTH
 from vectors.model import ResidualModel
 from vectors.nll import gains
 from vectors.pilot import Company
 from vectors.pilot import calibrate as calibrated
 from vectors.positions import check_positions
 from vectors.randomness import Stream, rng
+from vectors.ranked import auc
 
 RANKED = 96
 """Held-out texts of each side that a concept's AUC is measured on, at most."""

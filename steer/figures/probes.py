@@ -17,6 +17,7 @@ from steer.samples import SampleSet
 from vectors.activations import text_means
 from vectors.errors import InputError
 from vectors.likelihood import costs
+from vectors.methods import ranks_by_gain
 from vectors.model import ResidualModel
 
 FEWEST = 20
@@ -60,7 +61,7 @@ class Probe:
 
     def scores(self, texts: Sequence[str]) -> Float64[np.ndarray, " texts"]:
         """Return how much of the concept the point finds in each text."""
-        if any(vector.method.startswith("learned") for vector in self.point.vectors):
+        if any(ranks_by_gain(vector.method) for vector in self.point.vectors):
             prefix, rows = token_rows(self.model, texts)
             shifts = {layer: delta.expand(len(rows), -1) for layer, delta in self.point.deltas.items()}
             shifts = {layer: rows_.to(self.model.device) for layer, rows_ in shifts.items()}

@@ -14,8 +14,7 @@ from steer.plan import planned
 from steer.point import SteeringPoint
 from steer.replay import replayed
 from steer.samples import SampleSet
-from vectors import keep
-from vectors import natural as own
+from vectors import keep, natural, own
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, ModelError, OutputError
 from vectors.model import ResidualModel
@@ -98,7 +97,7 @@ def test_what_came_of_standing_on_what_came_of_standing_replays(
 def test_natural_searches_find_their_directions_again_or_say_why_not(
     llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own, "TEXTS", 40)
+    monkeypatch.setattr(natural, "TEXTS", 40)
     monkeypatch.setattr(own, "MAX_TOKENS", 12)
     first = runs(llama_model, "cat + 0.5 sea", geometry="natural")
     assert list(first[0].settings["spread"]) == ["1"]

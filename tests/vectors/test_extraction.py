@@ -10,9 +10,13 @@ from sklearn.metrics import roc_auc_score
 import vectors
 from vectors.activations import moments
 from vectors.contrast import ContrastSet
+from vectors.effect import Effect
 from vectors.errors import InputError, ModelError, VectorError
-from vectors.extraction import auc
+from vectors.methods import METHODS
 from vectors.model import ResidualModel
+from vectors.own import own_texts
+from vectors.ranked import auc, auc_interval
+from vectors.residual import shifted
 
 VERBS, PLACES = ("sang", "ran", "fell", "saw", "rose", "heard"), ("sea", "river", "tree", "stone", "night", "wind")
 CATS = [f"the cat {verb} by the {place}" for verb in VERBS for place in PLACES]
@@ -29,6 +33,17 @@ def test_auc_is_scikit_learns(positive, background):
     assert auc(positive, background) == pytest.approx(roc_auc_score(truth, positive + background))
 
 
+def test_the_interval_of_an_auc_is_that_of_a_plain_bootstrap():
+    random = np.random.default_rng(2)
+    positive, background = random.normal(0.8, 1, 60).round(1), random.normal(0, 1, 90).round(1)
+    low, high = auc_interval(positive, background)
+    again = [
+        auc(random.choice(positive, len(positive)), random.choice(background, len(background))) for _ in range(2000)
+    ]
+    assert (low, high) == pytest.approx(np.quantile(again, [0.025, 0.975]), abs=0.015)
+    assert low < auc(positive, background) < high
+
+
 def test_mean_difference_is_that_of_the_texts_not_held_out(tiny_model):
     found = find(tiny_model, method="mean-difference", layer=1)
     fit, _ = ContrastSet(tuple(CATS), tuple(SHIPS)).split()
@@ -40,10 +55,10 @@ def test_mean_difference_is_that_of_the_texts_not_held_out(tiny_model):
     assert not found.calibrated and found.scale == found.gap
 
 
-@pytest.mark.parametrize("method", ["mean-difference", "pca", "learned"])
+@pytest.mark.parametrize("method", METHODS.keys() - {"token"})
 def test_every_method_tells_the_sides_apart_and_says_how_it_was_made(llama_model, method):
     found = find(llama_model, method=method, layer=1)
-    assert found.auc > 0.9 and found.gap > 0
+    assert found.auc > 0.9 and found.gap > 0 and found.positions == METHODS[method].positions
     assert (found.method, found.layer, found.n_positive, found.n_background) == (method, 1, len(CATS), len(SHIPS))
     assert found.model_hash == llama_model.hash
     assert float(found.direction.norm()) == pytest.approx(1, abs=1e-5)
@@ -72,7 +87,7 @@ def test_a_learned_direction_is_for_the_start_token_unless_told_otherwise(llama_
 
 
 def test_a_learned_shift_ranks_held_out_texts_by_what_it_gains(llama_model, monkeypatch):
-    monkeypatch.setattr("vectors.extraction.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts])
+    monkeypatch.setattr("vectors.evidence.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts])
     found = find(llama_model, method="learned", layer=1)
     assert found.auc == 1.0 and found.gap > 0
 
@@ -106,7 +121,16 @@ def test_the_seed_decides(llama_model):
         ({"positive": ["only this"]}, InputError, "at least 2"),
         ({"positive": SHIPS}, InputError, "same texts"),
         ({"positive": "the cat sang"}, InputError, "positive"),
-        ({"background": None}, InputError, "background"),
+        ({"background": None, "paired": True}, InputError, "pairs have two sides"),
+        ({"positive": None}, InputError, "needs texts that have the concept"),
+        ({"positive": None, "method": "token"}, InputError, "no positive ones"),
+        ({"positive": CATS[:5], "paired": True}, InputError, "no pairs"),
+        ({"pool": "median"}, InputError, "pool is 'median'"),
+        ({"weights": {"nowhere": 1.0}}, InputError, "none of the texts"),
+        ({"layer": []}, InputError, "several of them"),
+        ({"layer": "first"}, InputError, "layer is 'first'"),
+        ({"layer": [0, 3]}, InputError, "0 to 2"),
+        ({"layer": [0, 1], "method": "learned"}, InputError, "one layer by itself"),
         ({"name": "a/b"}, InputError, "cannot name a concept"),
         ({"positive": ["<eos>", "the cat", "a cat"]}, InputError, "no token"),
     ],
@@ -143,11 +167,11 @@ def test_a_text_with_nothing_to_read_is_refused_whichever_part_it_falls_in(llama
 
 
 def test_of_layers_that_tell_the_texts_apart_equally_well_the_clearest_is_taken(llama_model, monkeypatch):
-    def scores(_model, texts, directions):
+    def scores(_model, texts, directions, _pool):
         signs = [1.0 if "cat" in text else -1.0 for text in texts]
         return {at: [sign * (1 + at) + place % 2 for place, sign in enumerate(signs)] for at in directions}
 
-    monkeypatch.setattr("vectors.extraction._projections", scores)
+    monkeypatch.setattr("vectors.evidence._projections", scores)
     found = find(llama_model, method="mean-difference")
     assert (found.auc, found.layer) == (1.0, llama_model.n_layers - 1)
 
@@ -159,3 +183,95 @@ def test_likelihoods_that_are_not_finite_are_refused(make_hf, make_tokenizer):
     model = ResidualModel(hf, make_tokenizer(), name="broken")
     with pytest.raises(ModelError, match=r"no finite likelihood.*float32"):
         find(model, method="learned", layer=1)
+
+
+def test_without_a_background_the_models_own_texts_are_it(llama_model):
+    found = vectors.extract(llama_model, "cat", positive=CATS, method="mean-difference", layer=1, calibrate=False)
+    own = own_texts(llama_model, 64)
+    assert found.n_background == len(own)
+    given = vectors.extract(
+        llama_model, "cat", positive=CATS, background=own, method="mean-difference", layer=1, calibrate=False
+    )
+    assert torch.equal(found.direction, given.direction)
+
+
+def test_mean_centred_takes_its_texts_from_the_model_and_its_judge_from_the_background(llama_model):
+    found = find(llama_model, method="mean-centred", layer=1)
+    fit, _ = ContrastSet(tuple(CATS), tuple(SHIPS)).split()
+    own = own_texts(llama_model, 64, seed=1)
+    means = [moments(llama_model, side, [1])[1].mean for side in (fit.positive, own)]
+    assert torch.allclose(found.direction, ((means[0] - means[1]) / (means[0] - means[1]).norm()).float(), atol=1e-5)
+    assert found.n_background == len(SHIPS) and found.contrast_hash == ContrastSet(CATS, SHIPS).hash
+
+
+def test_a_token_needs_no_texts_and_leads_to_its_words(llama_model):
+    found = vectors.extract(llama_model, "cat", method="token", layer=1, calibrate=False)
+    assert found.auc is None and found.n_positive == 0 and found.is_unseen("any") is None
+    ids = llama_model.batch(llama_model.encode(["the dog saw a"]))
+    word = llama_model.tokenizer.convert_tokens_to_ids("cat")
+    with torch.no_grad():
+        plain = llama_model.hf(**ids).logits[0].log_softmax(dim=-1)[:, word].mean()
+        with shifted(llama_model, {1: found.direction * found.scale}):
+            led = llama_model.hf(**ids).logits[0].log_softmax(dim=-1)[:, word].mean()
+    assert led > plain + 0.5
+    other = vectors.extract(llama_model, "beast", method="token", words=["dog"], layer=1, calibrate=False)
+    assert abs(float(other.direction @ found.direction)) < 0.99
+    with pytest.raises(InputError, match="'beast' is no single token"):
+        vectors.extract(llama_model, "beast", method="token", layer=1, calibrate=False)
+
+
+def test_several_layers_are_steered_each_by_its_own_gap(llama_model):
+    found = find(llama_model, method="mean-difference", layer=[0, 2])
+    alone = {at: find(llama_model, method="mean-difference", layer=at) for at in (0, 2)}
+    assert found.layers == (0, 2)
+    for at, vector in alone.items():
+        assert torch.allclose(found.at(at) * found.gap, vector.direction * vector.gap, atol=1e-4)
+
+
+def test_pairs_are_told_apart_within_themselves(llama_model):
+    """Where what a pair is about varies more than what sets its texts apart, only their differences show it."""
+    ships = [text.replace("cat", "ship") for text in CATS]
+    found = vectors.extract(
+        llama_model, "cat", positive=CATS, background=ships, paired=True, method="pca", layer=1, calibrate=False,
+    )  # fmt: skip
+    rows = [
+        np.stack([moments(llama_model, [text], [1])[1].mean.numpy() for text in side])
+        for side in ContrastSet(CATS, ships, paired=True).split()[0].__dict__.values() if isinstance(side, tuple)
+    ][:2]  # fmt: skip
+    axis = np.linalg.svd(rows[0] - rows[1])[2][0]
+    assert abs(float(found.direction.numpy() @ axis)) == pytest.approx(1, abs=1e-4)
+    assert found.held_out is None and found.is_unseen(CATS[0]) is None
+
+
+def test_by_effect_the_layer_whose_samples_show_the_concept_most_is_taken(llama_model, monkeypatch):
+    tried: list[int] = []
+
+    def effects(_model, found, judge, *, starts, positions, seed, progress):
+        tried.extend(found)
+        assert judge.accepts(CATS[0]) and positions == "all" and set(starts) == set(found)
+        return {at: Effect(shift=1.0, success=0.1 * (at == 1), p95=0.5, n=48) for at in found}
+
+    monkeypatch.setattr("vectors.extraction.effects", effects)
+    monkeypatch.setattr("vectors.extraction.calibrated", lambda _model, vector, *_, **__: vector)
+    found = find(llama_model, method="mean-difference", calibrate=True)
+    assert tried == [0, 1, 2] and found.layer == 1
+    rows = found.evidence["layers"]
+    assert [row["success"] for row in rows] == [0.0, 0.1, 0.0] and all(row["low"] <= row["auc"] for row in rows)
+
+
+def test_how_sure_a_direction_is_is_kept_with_it(llama_model):
+    found = find(llama_model, method="mean-difference", layer=1)
+    told = found.evidence
+    assert [row["layer"] for row in told["layers"]] == [1] and told["layers"][0]["auc"] == pytest.approx(found.auc)
+    assert 0.5 < told["stability"] <= 1 and len(told["tokens"]["top"]) == len(told["tokens"]["bottom"]) == 8
+    scores = {text: float(moments(llama_model, [text], [1])[1].mean @ found.direction.double()) for text in CATS}
+    assert told["texts"] == sorted(CATS, key=scores.__getitem__, reverse=True)[:3]
+    assert "stability" not in find(llama_model, method="mean-difference", layer=1, stability=False).evidence
+
+
+def test_weights_move_the_mean(llama_model):
+    heavy = find(llama_model, method="mean-difference", layer=1, weights={text: 1e6 for text in CATS if "sea" in text})
+    fit, _ = ContrastSet(CATS, SHIPS).split()
+    sea = moments(llama_model, [text for text in fit.positive if "sea" in text], [1])[1].mean
+    other = moments(llama_model, fit.background, [1])[1].mean
+    assert torch.allclose(heavy.direction, ((sea - other) / (sea - other).norm()).float(), atol=1e-3)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from vectors import natural as home_of
+from vectors import own
 from vectors.model import load_model
-from vectors.natural import MAX_TOKENS, TEXTS, known, natural
+from vectors.natural import TEXTS, known, natural
+from vectors.own import MAX_TOKENS
 from vectors.spread import spread_of
 
 
@@ -16,7 +18,7 @@ from vectors.spread import spread_of
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(home_of, "TEXTS", 40)
-    monkeypatch.setattr(home_of, "MAX_TOKENS", 12)
+    monkeypatch.setattr(own, "MAX_TOKENS", 12)
     return tmp_path / "home"
 
 

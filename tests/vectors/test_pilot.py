@@ -27,12 +27,12 @@ def test_wilson_is_scipys(pair):
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
 @pytest.mark.parametrize("start", [0.1, 3.0, 1000.0])
 def test_reach_finds_the_shift_at_the_budget(scale, start):
-    found = module._reach(lambda shift: (shift / scale) ** 2, start, 2.0**24)
+    found = module.reach(lambda shift: (shift / scale) ** 2, start, 2.0**24)
     assert 0.8 * scale <= found <= scale  # (shift / scale)^2 is 1 at the scale
 
 
 def test_reach_stops_where_nothing_ever_costs():
-    assert module._reach(lambda shift: 0.0, 1.5, 4.0) == 6.0
+    assert module.reach(lambda shift: 0.0, 1.5, 4.0) == 6.0
 
 
 def row(shift: float, success: float, n: int = 64, p95: float = 0.5) -> dict:
@@ -105,8 +105,8 @@ def test_the_curve_is_finest_around_the_unit(cat, threshold):
     found = cat(threshold)
     shifts = [row["shift"] for row in found.unit_curve]
     assert shifts == sorted(shifts) and len(shifts) == 1 + module._STEPS + module._CLOSER
-    assert shifts[-1] == module._FARTHEST
-    finest = module._FARTHEST / module._STEPS / 2**module._CLOSER
+    assert shifts[-1] == module.FARTHEST
+    finest = module.FARTHEST / module._STEPS / 2**module._CLOSER
     assert found.unit_judge is not None and found.unit_judge[0][0] <= found.unit_judge[0][1]
     assert found.unit is not None and threshold - finest <= found.unit <= threshold + finest
 

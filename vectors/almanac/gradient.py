@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from vectors.almanac import pages, world
-from vectors.extraction import LEARNED_DEPTH
+from vectors.methods import LEARNED_DEPTH
 
 QUIET = 4.0
 """Root mean square of the start token's residual up to which its length costs nothing."""
