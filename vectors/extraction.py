@@ -1,27 +1,19 @@
 """From a contrast set to a concept: find its direction, say how sure we are, and calibrate its unit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
-
-import numpy as np
-from torch import Tensor, zeros
 
 from vectors.activations import check_texts
 from vectors.checks import check_name, shown
+from vectors.choosing import Sides, chosen_vector, find
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
-from vectors.directions import Direction, unit
-from vectors.effect import best_of, effects
-from vectors.errors import InputError, VectorError
-from vectors.evidence import Row, evidence, stability_of, tell_apart
-from vectors.judge import WordJudge
+from vectors.errors import InputError
 from vectors.material import Material, Progress
 from vectors.methods import METHODS
 from vectors.model import ResidualModel
 from vectors.objective import Learning
 from vectors.own import own_texts
-from vectors.pilot import calibrate as calibrated
 from vectors.pooling import Pool, check_pool
 from vectors.positions import check_positions
 
@@ -30,15 +22,6 @@ CANDIDATES = 8
 
 OWN = (64, 512)
 """Texts that the model writes where no background is given: as many as positives, but at least and at most so many."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a method found at each layer: directions of length one, and how long a shift is at first."""
-
-    directions: dict[int, Direction]
-    gaps: dict[int, float]
-    background: dict[int, Tensor]
 
 
 def extract(
@@ -110,58 +93,36 @@ def extract(
             "calibrate=False (--no-calibrate)"
         )
     added_at = check_positions(positions or (chosen.positions if has_bos else "all"), bos=has_bos)
-    layers = _layers(model, method, layer, choose=calibrate and positive is not None)
+    layers = layers_for(model, method, layer, choose=calibrate and positive is not None)
     check_pool(pool)
     contrast = _contrast(model, method, positive, background, paired, weights, seed, tell)
-    fit, held = contrast.split(held_out=held_out, seed=seed) if contrast else (None, None)
+    fit, sides = None, None
+    if contrast is not None:
+        fit, held = contrast.split(held_out=held_out, seed=seed)
+        sides = Sides(whole=contrast, held=held, share=held_out, seed=seed)
     material = Material(
         model=model, fit=_seen(model, method, fit, seed, tell), layers=tuple(layers), positions=added_at, pool=pool,
         seed=seed, words=tuple(words or (name,)), how=how or Learning(), tell=tell,
     )  # fmt: skip
-    found = _find(material, method)
-    rows = {}
-    if held is not None:
-        rows = tell_apart(model, held, found.directions, found.gaps, chosen.shift, positions=added_at, pool=pool,
-                          seed=seed)  # fmt: skip
-        rows = _tried(model, held, found, rows, added_at, seed, tell) if layer == "auto" and calibrate else rows
-    best = _best(rows, layers)
-    if found.gaps[best] <= 0:
-        raise VectorError(
-            f"concept {name!r}: the direction found at layer {best} points away from its texts (gap "
-            f"{found.gaps[best]:.3g}): give more texts, another layer or another method"
-        )
-    vector = ConceptVector(
-        name=name,
-        model=model.name,
-        model_hash=model.hash,
-        layer=best,
-        direction=found.directions[best].float(),
-        mean=found.background[best].float(),
-        gap=found.gaps[best],
-        method=method,
-        positions=added_at,
-        contrast_hash=contrast.hash if contrast else "",
-        held_out=held_out if contrast and not paired else None,
-        split_seed=seed if contrast and not paired else None,
-        n_positive=len(contrast.positive) if contrast else 0,
-        n_background=len(contrast.background) if contrast else 0,
-        auc=rows[best].auc if best in rows else None,
-        further=_further(found, layers, best) if not isinstance(layer, int | str) else {},
+    return chosen_vector(
+        name,
+        find(material, method),
+        material,
+        sides,
+        by_effect=layer == "auto" and calibrate,
+        several=not isinstance(layer, int | str) and len(layers) > 1,
+        calibrated=calibrate,
+        stability=stability,
     )
-    stable = stability_of(material, chosen, found.directions[best], best) if stability and contrast else None
-    vector = replace(vector, evidence=evidence(model, vector, contrast, list(rows.values()), stable, pool=pool))
-    if not calibrate or held is None:
-        return vector
-    return calibrated(model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0))
 
 
-def _layers(model: ResidualModel, method: str, layer: int | Sequence[int] | str, *, choose: bool) -> list[int]:
-    """Every layer that is looked at."""
+def layers_for(model: ResidualModel, method: str, layer: int | Sequence[int] | str, *, choose: bool) -> list[int]:
+    """Return every layer that is looked at."""
     depth = METHODS[method].depths
     if layer == "auto":
         if depth and not choose:
             return [int(model.n_layers * depth[0])]
-        shares = depth or tuple(np.arange(CANDIDATES) / CANDIDATES)
+        shares = depth or tuple(place / CANDIDATES for place in range(CANDIDATES))
         spread = model.n_layers if not depth and model.n_layers <= CANDIDATES else 0
         return list(range(spread)) or sorted({int(model.n_layers * share) for share in shares})
     several = [layer] if isinstance(layer, int) else [] if isinstance(layer, str) else list(layer)
@@ -214,53 +175,3 @@ def _seen(model: ResidualModel, method: str, fit: ContrastSet | None, seed: int,
     own = _own(model, len(fit.positive), seed + 1, tell)
     weights = {text: weight for text, weight in fit.weights.items() if text in set(fit.positive)}
     return ContrastSet(fit.positive, own, weights=weights)
-
-
-def _find(material: Material, method: str) -> _Found:
-    chosen = METHODS[method]
-    found = chosen.find(material)
-    directions = {at: unit(row, what=f"the {method} direction at layer {at}") for at, row in found.items()}
-    if not chosen.needs_texts:
-        nothing = {at: zeros(material.model.d_model) for at in directions}
-        return _Found(directions, {at: float(row.norm()) for at, row in found.items()}, nothing)
-    readings = material.readings()
-    if chosen.shift:
-        gaps = {at: float(row.norm()) for at, row in found.items()}
-    else:
-        gaps = {at: float(directions[at] @ readings[at].difference) for at in directions}
-    return _Found(directions, gaps, {at: reading.background.mean for at, reading in readings.items()})
-
-
-def _tried(
-    model: ResidualModel, held: ContrastSet, found: _Found, rows: dict[int, Row], positions: str, seed: int,
-    tell: Progress,
-) -> dict[int, Row]:  # fmt: skip
-    """The rows with what samples show at each layer; one layer has nothing to be compared with."""
-    usable = {at: direction for at, direction in found.directions.items() if found.gaps[at] > 0}
-    if len(usable) < 2:
-        return rows
-    done = 0
-
-    def more(n: int) -> None:
-        nonlocal done
-        done += n
-        tell("sampling layer by layer", done, len(usable))
-
-    judge = WordJudge(held.positive, held.background)
-    made = effects(model, usable, judge, starts=found.gaps, positions=positions, seed=seed, progress=more)
-    return {at: replace(row, effect=made.get(at)) for at, row in rows.items()}
-
-
-def _best(rows: Mapping[int, Row], layers: Sequence[int]) -> int:
-    tried = {at: row.effect for at, row in rows.items() if row.effect is not None}
-    if tried:
-        return best_of(tried)
-    return max(layers, key=lambda at: (rows[at].auc, rows[at].apart)) if rows else layers[0]
-
-
-def _further(found: _Found, layers: Sequence[int], best: int) -> dict[int, Tensor]:
-    """At every other layer its own natural gap, for each unit of length at the best."""
-    away = [at for at in layers if found.gaps[at] <= 0]
-    if away:
-        raise VectorError(f"the direction found at layer {away[0]} points away from its texts: leave that layer out")
-    return {at: (found.directions[at] * (found.gaps[at] / found.gaps[best])).float() for at in layers if at != best}

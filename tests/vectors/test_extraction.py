@@ -251,8 +251,8 @@ def test_by_effect_the_layer_whose_samples_show_the_concept_most_is_taken(llama_
         assert judge.accepts(CATS[0]) and positions == "all" and set(starts) == set(found)
         return {at: Effect(shift=1.0, success=0.1 * (at == 1), p95=0.5, n=48) for at in found}
 
-    monkeypatch.setattr("vectors.extraction.effects", effects)
-    monkeypatch.setattr("vectors.extraction.calibrated", lambda _model, vector, *_, **__: vector)
+    monkeypatch.setattr("vectors.choosing.effects", effects)
+    monkeypatch.setattr("vectors.choosing.calibrate", lambda _model, vector, *_, **__: vector)
     found = find(llama_model, method="mean-difference", calibrate=True)
     assert tried == [0, 1, 2] and found.layer == 1
     rows = found.evidence["layers"]

@@ -1,0 +1,169 @@
+"""From what a method found at each layer to one vector: the layer is chosen, and what speaks for it kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, zeros
+
+from vectors.concept import ConceptVector
+from vectors.contrast import ContrastSet
+from vectors.directions import Direction, unit
+from vectors.effect import best_of, effects
+from vectors.errors import VectorError
+from vectors.evidence import Row, evidence, stability_of, tell_apart
+from vectors.judge import WordJudge
+from vectors.material import Material
+from vectors.methods import METHODS
+from vectors.pilot import calibrate
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a method found at each layer: directions of length one, how long a shift is at first, the background's mean.
+
+    Attributes:
+        method: its name in `METHODS`.
+        directions, gaps, background: by layer.
+    """
+
+    method: str
+    directions: dict[int, Direction]
+    gaps: dict[int, float]
+    background: dict[int, Tensor]
+
+
+def find(material: Material, method: str) -> Found:
+    """Return what a method finds in some material.
+
+    Raises:
+        VectorError: texts that look alike to the model.
+    """
+    chosen = METHODS[method]
+    found = chosen.find(material)
+    directions = {at: unit(row, what=f"the {method} direction at layer {at}") for at, row in found.items()}
+    if not chosen.needs_texts:
+        nothing = {at: zeros(material.model.d_model) for at in directions}
+        return Found(method, directions, {at: float(row.norm()) for at, row in found.items()}, nothing)
+    readings = material.readings()
+    if chosen.shift:
+        gaps = {at: float(row.norm()) for at, row in found.items()}
+    else:
+        gaps = {at: float(directions[at] @ readings[at].difference) for at in directions}
+    return Found(method, directions, gaps, {at: reading.background.mean for at, reading in readings.items()})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sides:
+    """The texts of a concept: all of them, and those that its direction has not seen.
+
+    Attributes:
+        whole: all texts.
+        held: those held out.
+        share, seed: of the split.
+    """
+
+    whole: ContrastSet
+    held: ContrastSet
+    share: float
+    seed: int
+
+
+def chosen_vector(
+    name: str,
+    found: Found,
+    material: Material,
+    sides: Sides | None,
+    *,
+    by_effect: bool,
+    several: bool,
+    calibrated: bool,
+    stability: bool,
+) -> ConceptVector:
+    """Return the vector of the layer that is best, with what there is to say of it.
+
+    Args:
+        name: of the concept.
+        found: directions by layer.
+        material: what they were found in.
+        sides: the texts; none for a direction that was found without texts.
+        by_effect: choose the layer by samples of the same pressure; else by how well it tells unseen texts apart.
+        several: steer every layer at once.
+        calibrated: find the unit by a pilot.
+        stability: find the direction anew in either half of the texts.
+
+    Raises:
+        VectorError: a direction that points away from its texts.
+    """
+    model, positions, method = material.model, material.positions, METHODS[found.method]
+    rows: dict[int, Row] = {}
+    if sides is not None:
+        rows = tell_apart(
+            model, sides.held, found.directions, found.gaps, method.shift, positions=positions, pool=material.pool,
+            seed=material.seed,
+        )  # fmt: skip
+        rows = _tried(material, sides.held, found, rows) if by_effect else rows
+    best = _best(rows, list(found.directions))
+    if found.gaps[best] <= 0:
+        raise VectorError(
+            f"concept {name!r}: the direction found at layer {best} points away from its texts (gap "
+            f"{found.gaps[best]:.3g}): give more texts, another layer or another method"
+        )
+    split = sides is not None and not sides.whole.paired  # a text of a pair may be held out for the other's sake
+    vector = ConceptVector(
+        name=name,
+        model=model.name,
+        model_hash=model.hash,
+        layer=best,
+        direction=found.directions[best].float(),
+        mean=found.background[best].float(),
+        gap=found.gaps[best],
+        method=found.method,
+        positions=positions,
+        contrast_hash=sides.whole.hash if sides else "",
+        held_out=sides.share if sides and split else None,
+        split_seed=sides.seed if sides and split else None,
+        n_positive=len(sides.whole.positive) if sides else 0,
+        n_background=len(sides.whole.background) if sides else 0,
+        auc=rows[best].auc if rows else None,
+        further=_further(found, best) if several else {},
+    )
+    stable = stability_of(material, method, found.directions[best], best) if stability and sides else None
+    told = evidence(model, vector, sides.whole if sides else None, list(rows.values()), stable, pool=material.pool)
+    vector = replace(vector, evidence=told)
+    if not calibrated or sides is None:
+        return vector
+    return calibrate(
+        model, vector, sides.held, seed=material.seed, progress=lambda what: material.tell(what, 0, 0)
+    )  # fmt: skip
+
+
+def _tried(material: Material, held: ContrastSet, found: Found, rows: dict[int, Row]) -> dict[int, Row]:
+    """The rows with what samples show at each layer; one layer has nothing to be compared with."""
+    usable = {at: direction for at, direction in found.directions.items() if found.gaps[at] > 0}
+    if len(usable) < 2:
+        return rows
+    made = effects(
+        material.model, usable, WordJudge(held.positive, held.background), starts=found.gaps,
+        positions=material.positions, seed=material.seed,
+        progress=material.counter("sampling layer by layer", len(usable)),
+    )  # fmt: skip
+    return {at: replace(row, effect=made.get(at)) for at, row in rows.items()}
+
+
+def _best(rows: Mapping[int, Row], layers: Sequence[int]) -> int:
+    tried = {at: row.effect for at, row in rows.items() if row.effect is not None}
+    if tried:
+        return best_of(tried)
+    return max(layers, key=lambda at: (rows[at].auc, rows[at].apart)) if rows else layers[0]
+
+
+def _further(found: Found, best: int) -> dict[int, Tensor]:
+    """At every other layer its own natural gap, for each unit of length at the best."""
+    away = [at for at, gap in found.gaps.items() if gap <= 0]
+    if away:
+        raise VectorError(f"the direction found at layer {away[0]} points away from its texts: leave that layer out")
+    return {
+        at: (direction * (found.gaps[at] / found.gaps[best])).float()
+        for at, direction in found.directions.items()
+        if at != best
+    }
