@@ -61,6 +61,26 @@ class Moments:
         self.mean = self.mean + step * (more / count)
         self.count = count
 
+    def without(self, part: "Moments") -> "Moments":
+        """Return the moments of the rows that are not in a part of them.
+
+        >>> import torch
+        >>> every, part = Moments.empty(1), Moments.empty(1)
+        >>> every.add(torch.tensor([[1.0], [2.0], [6.0]])), part.add(torch.tensor([[6.0]]))
+        (None, None)
+        >>> every.without(part).mean.tolist()
+        [1.5]
+        """
+        count = self.count - part.count
+        if count <= 0:
+            return Moments.empty(len(self.mean), second=self.scatter is not None)
+        mean = self.mean + (self.mean - part.mean) * (part.count / count)
+        if self.scatter is None or part.scatter is None:
+            return Moments(count, mean, None)
+        step = part.mean - mean
+        spread = torch.outer(step, step) * (part.count * count / self.count)
+        return Moments(count, mean, self.scatter - part.scatter - spread)
+
 
 def text_means(
     model: ResidualModel, texts: Sequence[str], layers: Sequence[int], *, pool: Pool = "mean"

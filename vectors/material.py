@@ -1,6 +1,6 @@
 """What a direction is found in: texts of two sides, read once at every layer that is asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +36,7 @@ class Material:
         seed: of whatever is drawn.
         words: what the concept is called, for methods that ask for tokens instead of texts.
         how: what learning aims at.
+        given: the moments of both sides, where they are known.
         tell: told of the progress.
     """
 
@@ -47,11 +48,14 @@ class Material:
     seed: int = 0
     words: tuple[str, ...] = ()
     how: Learning = field(default_factory=Learning)
+    given: Mapping[int, Reading] | None = None
     tell: Progress = lambda what, done, total: None
     _read: dict[bool, dict[int, Reading]] = field(default_factory=dict, init=False, repr=False)
 
     def readings(self, *, second: bool = False) -> dict[int, Reading]:
         """Return the moments of both sides at each layer, read once; with the `second` ones too if asked for."""
+        if self.given is not None:
+            return dict(self.given)
         if True in self._read:
             return self._read[True]
         if second not in self._read:

@@ -8,11 +8,12 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vectors.activations import check_texts, text_means
-from vectors.checks import check_name, whole
+from vectors.checks import whole
 from vectors.concept import ConceptVector
-from vectors.contrast import ContrastSet, check_share, is_held_out, shuffled
+from vectors.contrast import ContrastSet, check_share, shuffled
 from vectors.directions import unit
 from vectors.errors import InputError
+from vectors.labels import held_out_texts, label_matrix, sides
 from vectors.learned import composed, learn, steps_for
 from vectors.material import Progress
 from vectors.methods import LEARNED_DEPTH
@@ -63,26 +64,16 @@ def extract_together(
     Raises:
         InputError: texts and labels of unequal number, no label, or a concept that too few texts have or lack.
     """
-    if len(texts) != len(labels):
-        raise InputError(f"there are {len(texts)} texts and {len(labels)} labels: give each text the concepts it has")
-    names = sorted({check_name(name) for having in labels for name in having})
-    if not names:
-        raise InputError("no text has a label: name the concepts of each text")
+    names, has = label_matrix(texts, labels)
     bos = model.bos_id is not None
     if calibrate and not bos:
         raise InputError(f"model {model.name!r} has no start token for the pilots to begin with: pass calibrate=False")
     added_at = check_positions(positions or ("bos" if bos else "all"), bos=bos)
     at = model.check_layer(int(model.n_layers * LEARNED_DEPTH) if layer is None else layer)
-    has = np.array([[name in having for name in names] for having in labels])
-    whole_sets = {name: _contrast(texts, has[:, column]) for column, name in enumerate(names)}
+    whole_sets = {name: sides(texts, has[:, column]) for column, name in enumerate(names)}
     check_texts(model, texts)
     share, seed = check_share(held_out), whole(seed, "seed")
-    out = np.array([is_held_out(text, share=share, seed=seed) for text in texts])
-    for column, name in enumerate(names):
-        for part, chosen in (("learn from", ~out), ("hold out", out)):
-            if has[chosen, column].sum() < 1 or (~has[chosen, column]).sum() < 1:
-                raise InputError(f"too few texts have or lack {name!r} to {part}: give more of both, or drop the label")
-
+    out = held_out_texts(texts, names, has, share=share, seed=seed)
     tell = progress or (lambda what, done, total: None)
     total, done = steps_for(len(names)) if steps is None else steps, 0
 
@@ -97,7 +88,7 @@ def extract_together(
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
-        held = _contrast([text for text, kept in zip(texts, out, strict=True) if kept], has[out, column])
+        held = sides([text for text, kept in zip(texts, out, strict=True) if kept], has[out, column])
         vector = ConceptVector(
             name=name,
             model=model.name,
@@ -148,11 +139,6 @@ def in_company(
     return placed
 
 
-def _contrast(texts: Sequence[str], has: np.ndarray) -> ContrastSet:
-    positive = [text for text, having in zip(texts, has, strict=True) if having]
-    return ContrastSet(positive, [text for text, having in zip(texts, has, strict=True) if not having])
-
-
 def _background_means(model: ResidualModel, texts: Sequence[str], has: np.ndarray, layer: int) -> Tensor:
     """For each concept the mean activation of the texts that lack it, all from one reading of the texts."""
     lacks = torch.from_numpy(~has).double()
@@ -163,5 +149,5 @@ def _background_means(model: ResidualModel, texts: Sequence[str], has: np.ndarra
 
 
 def _auc(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, positions: str, seed: int) -> float:
-    sides = [sorted(side, key=lambda text: shuffled(text, seed))[:RANKED] for side in (held.positive, held.background)]
-    return auc(*(gains(model, side, layer=layer, shift=shift, positions=positions) for side in sides))
+    some = [sorted(side, key=lambda text: shuffled(text, seed))[:RANKED] for side in (held.positive, held.background)]
+    return auc(*(gains(model, side, layer=layer, shift=shift, positions=positions) for side in some))

@@ -1,0 +1,128 @@
+"""From labelled texts to a concept for every label, in one reading of the texts."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from vectors.activations import Moments, check_texts, text_means
+from vectors.checks import shown, whole
+from vectors.choosing import Sides, chosen_vector, find
+from vectors.concept import ConceptVector
+from vectors.contrast import check_share
+from vectors.directions import Reading
+from vectors.errors import InputError
+from vectors.extraction import layers_for
+from vectors.labels import held_out_texts, label_matrix, sides
+from vectors.material import Material, Progress
+from vectors.methods import METHODS
+from vectors.model import ResidualModel
+from vectors.pooling import Pool, check_pool
+from vectors.positions import check_positions
+from vectors.together import extract_together
+
+SECOND = {"mean-difference": False, "pca": True, "pca-centred": True, "lda": True}
+"""Methods that need moments alone, and whether the second ones."""
+
+
+def extract_each(
+    model: ResidualModel,
+    texts: Sequence[str],
+    labels: Sequence[Collection[str]],
+    *,
+    method: str = "learned",
+    layer: int | Literal["auto"] = "auto",
+    positions: str | None = None,
+    pool: Pool = "mean",
+    calibrate: bool = True,
+    held_out: float = 0.25,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, ConceptVector]:
+    """Find the direction of every concept that the labels name; a concept's background are the texts without it.
+
+    By `learned`, all are learned together, so that they work in each other's company (see `extract_together`). By the
+    methods in `SECOND` the texts are read once for all concepts. Everything else is as in `extract`.
+
+    Args:
+        model: the model to look in.
+        texts: texts of one world.
+        labels: for each text, the concepts it has.
+        method: `learned`, or one of `SECOND`.
+        layer: 0-based block, or `auto`: by effect (see `extract`); a quarter of the depth for `learned`.
+        positions: where the directions are added; by default as the method has it.
+        pool: how a text's activations become one row.
+        calibrate: find each unit by a pilot of samples.
+        held_out: share of the texts kept from the directions.
+        seed: of the split, the learning and the pilots.
+        progress: called as the work goes on.
+
+    Raises:
+        InputError: texts and labels of unequal number, no label, a concept that too few texts have or lack, or a method
+            that reads texts anew for each concept.
+        VectorError: texts that look alike to the model.
+    """
+    if method == "learned":
+        return extract_together(
+            model, texts, labels, layer=None if layer == "auto" else layer, positions=positions, calibrate=calibrate,
+            held_out=held_out, seed=seed, progress=progress,
+        )  # fmt: skip
+    if method not in SECOND:
+        raise InputError(
+            f"method {shown(method)} reads the texts anew for each concept: choose from learned, {', '.join(SECOND)}, "
+            "or extract one concept at a time"
+        )
+    check_pool(pool)
+    bos, share, seed = model.bos_id is not None, check_share(held_out), whole(seed, "seed")
+    if calibrate and not bos:
+        raise InputError(f"model {model.name!r} has no start token for the pilots to begin with: pass calibrate=False")
+    added_at = check_positions(positions or (METHODS[method].positions if bos else "all"), bos=bos)
+    layers = layers_for(model, method, layer, choose=calibrate)
+    names, has = label_matrix(texts, labels)
+    check_texts(model, texts)
+    out = held_out_texts(texts, names, has, share=share, seed=seed)
+    tell = progress or (lambda what, done, total: None)
+    fit, held = ([text for text, kept in zip(texts, out, strict=True) if kept == wanted] for wanted in (False, True))
+    readings = _readings(model, fit, has[~out], layers, second=SECOND[method], pool=pool, tell=tell)
+    made = {}
+    for column, name in enumerate(names):
+        tell(f"measuring {name}", column, len(names))
+        material = Material(
+            model=model, fit=sides(fit, has[~out, column]), layers=tuple(layers), positions=added_at, pool=pool,
+            seed=seed, tell=tell, given=readings[column],
+        )  # fmt: skip
+        seen = Sides(
+            whole=sides(texts, has[:, column]), held=sides(held, has[out, column]), share=share, seed=seed
+        )  # fmt: skip
+        made[name] = chosen_vector(
+            name,
+            find(material, method),
+            material,
+            seen,
+            by_effect=layer == "auto" and calibrate,
+            several=False,
+            calibrated=calibrate,
+            stability=False,  # it would read the texts anew for each concept
+        )
+    return made
+
+
+def _readings(
+    model: ResidualModel, texts: Sequence[str], has: np.ndarray, layers: Sequence[int], *, second: bool, pool: Pool,
+    tell: Progress,
+) -> list[dict[int, Reading]]:  # fmt: skip
+    """The moments of both sides of every concept, from one reading; those of the rest are what is left of all."""
+    own = [{at: Moments.empty(model.d_model, second=second) for at in layers} for _ in range(has.shape[1])]
+    every = {at: Moments.empty(model.d_model, second=second) for at in layers}
+    done = 0
+    for places, means in text_means(model, texts, layers, pool=pool):
+        for at in layers:
+            rows = means[at].cpu()
+            every[at].add(rows)
+            for column, mine in enumerate(own):
+                if len(chosen := np.flatnonzero(has[places, column])):
+                    mine[at].add(rows[torch.from_numpy(chosen)])
+        done += len(places)
+        tell("reading texts", done, len(texts))
+    return [{at: Reading(mine[at], every[at].without(mine[at])) for at in layers} for mine in own]
