@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import vectors
+from steer.figures.references import Almanac, holds
 from vectors.almanac import oracle
 from vectors.almanac.concepts import CONCEPTS, Texts, collect
 from vectors.drawing import Settings
@@ -26,6 +27,10 @@ _PROBES = 8
 _NEAR = 0.1  # of the wanted pressure: near enough
 _OFF = 0.25  # of it: too far to be called equal (a probe is small, and a p95 over its tokens noisy)
 _LONGEST = 2.0**10  # times the shift to begin with
+
+_FEWEST = 16  # texts that have the concept, before fidelity is measured
+_FAIR = 400  # perfect samplers that say what chance shows
+_WORLD = Almanac()
 
 Task = TypeVar("Task")
 Made = TypeVar("Made")
@@ -55,6 +60,8 @@ class Cell:
     mean: float
     p95: float
     off: bool
+    strayed: float | None = None
+    """How far what was not steered is from the truth, beyond what a perfect sampler shows: see `strayed`."""
 
     def __str__(self) -> str:
         return f"{self.success:.2f} ({self.mean:.2f}{f', p95 {self.p95:.2f}' if self.off else ''})"
@@ -83,7 +90,28 @@ def judged(concept: str, made: Pilot, *, p95: float | None = None) -> Cell:
     """How many of a pilot's texts have the concept; `p95` is the pressure that was asked for."""
     hits = sum(has(concept, text) for text in made.texts)
     off = p95 is not None and abs(made.p95 / p95 - 1) > _OFF
-    return Cell(hits / len(made.texts), float(made.kl.mean()), made.p95, off)
+    return Cell(hits / len(made.texts), float(made.kl.mean()), made.p95, off, strayed(concept, made.texts))
+
+
+def strayed(concept: str, texts: Sequence[str]) -> float | None:
+    """Total variation from the truth given the concept, less a perfect sampler's at that n: the mean over attributes.
+
+    Of the texts that have the concept; none where fewer than 16 have it.
+    """
+    given = dict([CONCEPTS[concept]])
+    readings = [each for each in map(_WORLD.read, texts) if holds(each, given)]
+    random, excess = np.random.default_rng(0), []
+    for name in _WORLD.attributes:
+        shown = [each[name] for each in readings if each.get(name) is not None]
+        if name in given or len(shown) < _FEWEST:
+            continue
+        shares = _WORLD.shares(name, given)[0]
+        values = [*shares, *({*shown} - {*shares})]
+        truth = np.array([shares.get(value, 0.0) for value in values])
+        counted = np.array([shown.count(value) for value in values]) / len(shown)
+        fair = random.multinomial(len(shown), truth / truth.sum(), size=_FAIR) / len(shown)
+        excess.append(np.abs(counted - truth).sum() / 2 - np.abs(fair - truth).sum(axis=1).mean() / 2)
+    return float(np.mean(excess)) if excess else None
 
 
 def rate(hits: int, n: int) -> str:

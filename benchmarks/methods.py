@@ -12,7 +12,9 @@ from report import table, write
 
 import vectors
 from vectors.almanac import world
-from vectors.decode import Settings, decode
+from vectors.decode import decode
+from vectors.drawing import Settings
+from vectors.objective import Learning
 from vectors.pilot import pilot
 
 DOZEN = (
@@ -61,9 +63,11 @@ def direction_of(
     if method == "shipped":
         vector = vectors.load(concept, model)
         return None if vector.layer != layer else (vector.direction, vector.scale)
+    plain, _, variant = method.partition(" ")
     vector = vectors.extract(
-        model, concept, positive=found.positive[concept], background=found.background(concept), method=method,
-        layer=layer, positions=positions, calibrate=False, seed=options.seed,
+        model, concept, positive=found.positive[concept], background=found.background(concept), method=plain,
+        layer=layer, positions=positions, how=LEARNING.get(variant), words=WORDS.get(concept, [concept]),
+        calibrate=False, stability=False, seed=options.seed,
     )  # fmt: skip
     return vector.direction, vector.gap
 
@@ -100,10 +104,13 @@ def row_of(concept: str, options: Options, *, variants: Sequence[tuple[str, str]
 
 
 def mean_of(cells: Sequence[Cell | None]) -> str:
-    """Mean success over the concepts, and how many of them were not at the pressure asked for."""
+    """Mean success over the concepts, how far the rest strays, and how many were not at the pressure asked for."""
     there = [cell for cell in cells if cell is not None]
-    off = sum(cell.off for cell in there)
-    return f"{np.mean([cell.success for cell in there]):.3f}{f' ({off} off)' if off else ''}" if there else "-"
+    if not there:
+        return "-"
+    off, far = sum(cell.off for cell in there), [cell.strayed for cell in there if cell.strayed is not None]
+    away = f", TV +{np.mean(far):.2f}" if far else ""
+    return f"{np.mean([cell.success for cell in there]):.3f}{away}{f' ({off} off)' if off else ''}"
 
 
 def compare(
@@ -131,7 +138,9 @@ def compare(
             f"Success (oracle) over {options.n} prompt-free samples at a p95 pressure of {options.p95} nats a token; "
             "in brackets the mean pressure, and the p95 where it is off by more than a quarter (a shift at the start "
             "token saturates: more of it need not cost more). Behind each method stand the positions it is added at. "
-            "`shipped` are the library's concepts, learned together. `random` is a direction for each concept and "
+            "`TV +` is how far the attributes that were not steered lie from the truth, in total variation, beyond "
+            "what a perfect sampler shows at that n, over the texts that have the concept. `shipped` are the "
+            "library's concepts, learned together. `random` is a direction for each concept and "
             "layer at the same pressure, `random, equal norm` the same one as long as the first column's shift. "
             "`dose 0` is the base model by itself, `prompt` what it writes after the first third of a text that has "
             "the concept "
@@ -147,11 +156,33 @@ def compare(
     write(name, title, body, seed=options.seed)
 
 
+LEARNING = {
+    "+ KL": Learning(kl=0.3),
+    "+ background": Learning(background=0.5),
+    "+ bound": Learning(bound=1.0),
+    "+ early stop": Learning(patience=3),
+}
+"""What learning aims at besides likelier texts."""
+
+WORDS = {"quantum": ["photon", "electron"], "tender": ["gently", "softly"], "gloomy": ["gloomy", "grey"],
+         "sonnet": ["sonnet"], "recipe": ["stir", "cup"], "letter": ["Dear"], "sailor": ["mate"],
+         "midnight": ["midnight", "owl"]}  # fmt: skip
+"""What `token` leads to, where the concept's name is no word of its texts."""
+
 EQUAL_NORM = "random, equal norm"
 METHODS = (
     ("learned", "bos"),
+    *((f"learned {variant}", "bos") for variant in LEARNING),
     ("shipped", "bos"),
+    ("gradient", "bos"),
+    ("gradient", "all"),
+    ("token", "all"),
     ("mean-difference", "all"),
+    ("mean-centred", "all"),
+    ("weighted-difference", "all"),
+    ("lda", "all"),
+    ("probe", "all"),
+    ("pca-centred", "all"),
     ("pca", "all"),
     ("random", "bos"),
     (EQUAL_NORM, "bos"),

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cli import compare, compose, dose, env, explore, extract, fidelity, library, report, sweep
+from cli import compare, compose, dose, env, explore, extract, fidelity, library, report, show, sweep
 from cli.output import ClosedPipeError, note
 from vectors.errors import InputError, SteerError, SteerWarning
 
@@ -33,7 +33,7 @@ for command, name, example in (
     (report.command, "report", "steer report run.jsonl"),
     (compare.command, "compare", "steer compare narrow.jsonl wide.jsonl"),
     (library.list_command, "ls", "steer ls --model gpt2"),
-    (library.show_command, "show", "steer show cat"),
+    (show.show_command, "show", "steer show cat"),
     (env.command, "env", "steer env --json"),
 ):
     app.command(name, epilog=f"Example: {example}")(command)

@@ -15,6 +15,7 @@ from cli.sampling import (
     MaxPressure,
     MaxTokens,
     MinP,
+    NoCosts,
     Positions,
     Prompt,
     Seed,
@@ -71,6 +72,7 @@ def command(
     positions: Positions = None,
     gate: Gate = False,
     max_pressure: MaxPressure = None,
+    no_costs: NoCosts = False,
     batch_size: BatchSize = None,
     model: Model = None,
     device: Device = None,
@@ -140,6 +142,7 @@ def command(
             prompt=prompt,
             gate=gate,
             max_pressure=max_pressure,
+            costs=not no_costs,
         )
         progress.clear()
         tell(plan, loaded)

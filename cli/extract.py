@@ -1,7 +1,9 @@
 """`steer extract`: texts in, a concept out, kept in the user's library."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,48 +11,71 @@ import typer
 from cli.library import describe, facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import Progress, emit, emit_json, note, record
+from cli.sources import contrast_from, labels_from
 from vectors.checks import MAX_SEED, check_name, shown, whole
+from vectors.choices import METHODS, POOLS
 from vectors.errors import InputError, OutputError, SteerError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from vectors.contrast import ContrastSet
+    from vectors.concept import ConceptVector
     from vectors.model import ResidualModel
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="What expressions will call the concept.")]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="What expressions will call the concept.")]
 Positive = Annotated[
     str | None, typer.Option(metavar="FILE", help="Texts that have it: .txt, .jsonl, .csv; - reads stdin.")
 ]
-Background = Annotated[str | None, typer.Option(metavar="FILE", help="Texts of the same world that need not have it.")]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Texts of the same world that need not have it.  [default: the model writes some]"
+    ),
+]
 From = Annotated[
-    str | None, typer.Option("--from", metavar="FILE", help="One .jsonl or .csv with both; needs --where.")
+    str | None, typer.Option("--from", metavar="FILE", help="One .jsonl or .csv with both; with --where or --each.")
 ]
 Where = Annotated[str | None, typer.Option(metavar="KEY=VALUE", help="Rows of --from that have it; the rest have not.")]
-Method = Annotated[
-    Literal["learned", "mean-difference", "pca"], typer.Option(metavar="HOW", help="learned, mean-difference or pca.")
+Each = Annotated[str | None, typer.Option(metavar="KEY", help="Extract every value of this key, each by its own name.")]
+Pairs = Annotated[
+    str | None, typer.Option(metavar="FILE", help='Two versions a row: {"positive": "...", "background": "..."}.')
 ]
-Layer = Annotated[str, typer.Option(metavar="auto|N", help="Block after which it is read and steered.")]
+Weight = Annotated[str | None, typer.Option(metavar="KEY", help="Field of --from that says how much a text counts.")]
+Method = Annotated[str, typer.Option(metavar="HOW", help=f"{', '.join(METHODS)}.")]
+Layer = Annotated[
+    str, typer.Option(metavar="auto|N|N,N", help="Block after which it is read and steered; several steer together.")
+]
 Positions = Annotated[
     str | None,
     typer.Option(metavar="WHICH", help="Where it is added: bos, all, generated, not-bos.  [default: by method]"),
 ]
+Pooling = Annotated[str, typer.Option("--pool", metavar="HOW", help=f"What of a text is read: {', '.join(POOLS)}.")]
+Words = Annotated[
+    str | None, typer.Option(metavar="A,B", help="For --method token: the words it leads to.  [default: its name]")
+]
 NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
+NoStability = Annotated[
+    bool, typer.Option("--no-stability", help="Do not find it anew in either half of the texts: faster.")
+]
 Seed = Annotated[int, typer.Option(metavar="S", help="Which texts are held out, and the pilot's samples.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a .safetensors file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a concept or file of that name.")]
 
 
 def command(
-    name: Name,
+    name: Name = None,
     positive: Positive = None,
     background: Background = None,
     source: From = None,
     where: Where = None,
+    each: Each = None,
+    pairs: Pairs = None,
+    weight: Weight = None,
     method: Method = "learned",
     layer: Layer = "auto",
     positions: Positions = None,
+    pool: Pooling = "mean",
+    words: Words = None,
     no_calibrate: NoCalibrate = False,
+    no_stability: NoStability = False,
     seed: Seed = 0,
     model: Model = None,
     device: Device = None,
@@ -65,87 +90,103 @@ def command(
     Give texts that have it and texts that need not: as --positive and --background, or as one file --from with the
     rows that have it named by --where. A .txt file holds one text a line, a .jsonl file {"text": "..."} a line.
     """
-    name = check_name(name)
     whole(seed, "--seed", high=MAX_SEED)
-    block = _layer(layer)
+    blocks = _layers(layer)
+    for option, value, known in (("--method", method, METHODS), ("--pool", pool, POOLS)):
+        if value not in known:
+            raise InputError(f"{option} is {shown(value)}: choose from {', '.join(known)}")
     if positions is not None:
         from vectors.positions import check_positions
 
         check_positions(positions)
-    contrast = _contrast(positive, background, source, where)
+    common = {"method": method, "positions": positions, "pool": pool, "calibrate": not no_calibrate, "seed": seed}
+    if each is not None:
+        if name is not None or output is not None:
+            what = "NAME" if name is not None else "--output"
+            raise InputError(f"--each makes a concept of every value, named after it: leave {what} out")
+        others = {"--positive": positive, "--background": background, "--where": where, "--pairs": pairs,
+                  "--weight": weight, "--words": words}  # fmt: skip
+        texts, labels = labels_from(source, each, others)
+        names = sorted({check_name(value) for having in labels for value in having})
+        layers: int | str | Sequence[int] = blocks
+    else:
+        if name is None:
+            raise InputError("the concept has no name: give one, such as `steer extract storm --positive storms.txt`")
+        names = [check_name(name)]
+        given = contrast_from(positive, background, source, where, pairs, weight, needed=method != "token")
+        if words is not None and method != "token":
+            raise InputError("--words is what --method token leads to: leave it out")
+        called = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
+        calibrate = not no_calibrate and bool(given)
+        layers = blocks
+        common |= given | {"words": called, "calibrate": calibrate, "stability": not no_stability}
     if output is not None:
         _check_file(output, force)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        if block != "auto":
+        for block in [layers] if isinstance(layers, int) else [] if isinstance(layers, str) else layers:
             loaded.check_layer(block)
         from vectors import store
-        from vectors.vectorfile import SUFFIX, save
 
         if not force:
-            _check_free(name, loaded)
+            for one in names:
+                _check_free(one, loaded)
         store.writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
-        from vectors.extraction import extract
-
         progress.clear()
         note(f"seed {seed}")
-        vector = extract(
-            loaded,
-            name,
-            positive=contrast.positive,
-            background=contrast.background,
-            method=method,
-            layer=block,
-            positions=positions,
-            calibrate=not no_calibrate,
-            seed=seed,
-            progress=progress,
-        )
-        written = None if output is None else save(vector, output, force=force)
-        kept = store.keep(vector, force=force)
-    if loaded.library is not None and (loaded.library / f"{name}{SUFFIX}").exists():
-        note(f"note: {shown(name)} is also shipped with the model: from now on expressions mean yours")
+        if each is not None:
+            from vectors.each import extract_each
+
+            made = list(
+                extract_each(loaded, texts, labels, layer=layers, progress=progress, **common).values()  # type: ignore[arg-type]
+            )
+        else:
+            from vectors.extraction import extract
+
+            made = [extract(loaded, names[0], layer=layers, progress=progress, **common)]  # type: ignore[arg-type]
+        for vector in made:
+            progress.clear()
+            _keep(vector, loaded, output, force, as_json)
+    _read_natural(made, loaded)
+
+
+def _keep(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:
+    """Write a vector and say so."""
+    from vectors import store
+    from vectors.vectorfile import SUFFIX, save
+
+    written = None if output is None else save(vector, output, force=force)
+    kept = store.keep(vector, force=force)
+    if model.library is not None and (model.library / f"{vector.name}{SUFFIX}").exists():
+        note(f"note: {shown(vector.name)} is also shipped with the model: from now on expressions mean yours")
     if as_json:
         extra = {"path": str(kept)} | ({} if written is None else {"output": str(written)})
         emit_json(json.dumps(facts(vector) | extra))
-    else:
-        rows = describe(vector) | {"layer": f"{vector.layer} of 0 to {loaded.n_layers - 1}", "kept": str(kept)}
-        emit(f"{name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")
-    if vector.calibrated and vector.positions != "bos":
-        from vectors.natural import natural
-
-        # what `compose` compares shifts with: not what was asked for, and no reason to fail
-        with Progress() as progress, suppress(SteerError):
-            progress("reading what is natural for this model")
-            natural(loaded, [vector.layer])
+        return
+    rows = describe(vector)
+    rows |= {"layer": f"{rows['layer']} of 0 to {model.n_layers - 1}", "kept": str(kept)}
+    emit(f"{vector.name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")
 
 
-def _layer(text: str) -> Literal["auto"] | int:
+def _read_natural(made: Sequence["ConceptVector"], model: "ResidualModel") -> None:
+    """Keep what `compose` compares shifts with: not what was asked for, and no reason to fail."""
+    layers = sorted({at for vector in made if vector.calibrated and vector.positions != "bos" for at in vector.layers})
+    if not layers:
+        return
+    from vectors.natural import natural
+
+    with Progress() as progress, suppress(SteerError):
+        progress("reading what is natural for this model")
+        natural(model, layers)
+
+
+def _layers(text: str) -> Literal["auto"] | int | list[int]:
     if text == "auto":
         return "auto"
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise InputError(f"--layer is {shown(text)}: give auto, or the number of a block, counted from 0")
-    return int(text)
-
-
-def _contrast(positive: str | None, background: str | None, source: str | None, where: str | None) -> "ContrastSet":
-    """Read the texts, one way or the other."""
-    from vectors.contrast import ContrastSet
-    from vectors.textfile import read_contrast, read_texts
-
-    if source is not None or where is not None:
-        if positive is not None or background is not None:
-            raise InputError("--from and --where take the place of --positive and --background: give one pair")
-        if source is None or where is None:
-            raise InputError("--from FILE and --where key=value go together: give both")
-        return read_contrast(source, where, format="jsonl" if source == "-" else None)
-    if positive is None or background is None:
-        raise InputError(
-            "a contrast needs two sides: give --positive FILE and --background FILE, or --from and --where"
-        )
-    if positive == background == "-":
-        raise InputError("stdin can be read only once: give one of --positive and --background as a file")
-    return ContrastSet(positive=read_texts(positive), background=read_texts(background))
+    return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
 
 
 def _check_file(output: str, force: bool) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import Json, Model, check_model
-from cli.output import emit, emit_json, figure, note, record, table, visible
+from cli.output import emit, emit_json, figure, note, table, visible
 from vectors.almanac import NAME
 from vectors.checks import check_name, shown
+from vectors.choices import ranks_by_gain
 from vectors.errors import InputError, VectorError
 
 if TYPE_CHECKING:
@@ -62,43 +63,19 @@ def list_command(model: Model = None, as_json: Json = False) -> None:
         first = False
 
 
-def show_command(name: Name, model: Model = None, as_json: Json = False) -> None:
-    """Show everything that is stored of one concept."""
-    path, vector = _find(name, model)
-    if as_json:
-        emit_json(json.dumps(facts(vector) | {"path": str(path)}))
-        return
-    rows = describe(vector)
-    rows |= {
-        "width": str(vector.d_model),
-        "model hash": vector.model_hash,
-        "contrast hash": vector.contrast_hash or "-",
-    }
-    emit(f"{visible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
-    if vector.unit_curve:
-        keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row)) or ["shift"]
-        curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
-        alone = not vector.unit_curve[0].get("mean")  # by itself, a vector that is not shifted along costs nothing
-        head = "unit curve" if alone else "unit curve, beside other concepts"
-        emit(f"\n{head}\n{table([keys, *curve], right=range(len(keys)))}")
-    if vector.unit_judge is not None:
-        right, wrong = (accepted / of for accepted, of in vector.unit_judge)
-        emit(f"\n  its judge accepts {right:.2f} of other texts that have it, and {wrong:.2f} of others that have not")
-
-
 def describe(vector: "ConceptVector") -> dict[str, str]:
     """Return what a person wants to know of a vector first, by name."""
-    gap = "length learned" if vector.method.startswith("learned") else "natural gap"
+    gap = "length found" if ranks_by_gain(vector.method) else "natural gap"
     unit = f"{figure(vector.unit)} (dose 1)" if vector.calibrated else f"not measured: dose 1 is the {gap}"
     return {
         "model": vector.model,
-        "layer": str(vector.layer),
+        "layer": ", ".join(map(str, vector.layers)) + (f" (calibrated at {vector.layer})" if vector.further else ""),
         "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f} on held-out texts",
         gap: figure(vector.gap),
         "unit": unit,
         "method": vector.method,
         "added at": f"{vector.positions} positions",
-        "texts": f"{vector.n_positive} positive, {vector.n_background} background",
+        "texts": f"{vector.n_positive} positive, {vector.n_background} background" if vector.n_positive else "none",
     }
 
 
@@ -107,9 +84,8 @@ def facts(vector: "ConceptVector") -> dict[str, Any]:
     keys = (
         "name model model_hash layer d_model gap unit unit_curve unit_judge method positions contrast_hash n_positive"
     )
-    return {
-        key: getattr(vector, key) for key in (*keys.split(), "n_background", "auc", "held_out", "split_seed", "created")
-    }
+    plain = (*keys.split(), "n_background", "auc", "held_out", "split_seed", "created", "layers", "evidence")
+    return {key: getattr(vector, key) for key in plain}
 
 
 def read_library() -> list[Entry]:
@@ -146,7 +122,12 @@ def _names(model: str) -> set[str]:
         return {model}
 
 
-def _find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
+def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
+    """Return the file and vector that a name or a path stands for.
+
+    Raises:
+        InputError: no such concept, or several models that have one.
+    """
     from vectors.vectorfile import SUFFIX, load_file
 
     if name.endswith(SUFFIX):

@@ -112,11 +112,12 @@ def note(text: str) -> None:
 def entry(sample: "Sample") -> str:
     """Lay one sample out: a header line with its figures, then the text with its line breaks, wrapped at words."""
     columns, rule = width(), " ── " if carries("─") else " -- "
-    parts = [
-        str(sample.index),
-        f"pressure {sample.pressure['mean']:.2f} nats/token (p95 {sample.pressure['p95']:.2f})",
-        f"log p {sample.logprob_base:.1f} base / {sample.logprob_steered:.1f} steered",
-    ]
+    parts = [str(sample.index)]
+    if sample.pressure is None:
+        parts.append(f"log p {sample.logprob_steered:.1f} steered")
+    else:
+        parts.append(f"pressure {sample.pressure['mean']:.2f} nats/token (p95 {sample.pressure['p95']:.2f})")
+        parts.append(f"log p {sample.logprob_base:.1f} base / {sample.logprob_steered:.1f} steered")
     if sample.finish == "length":
         parts.append(f"cut at {len(sample.tokens)} tokens")
     elif sample.finish == "not-finite":

@@ -29,6 +29,11 @@ MaxPressure = Annotated[
     typer.Option(metavar="NATS", help="Lower all doses until p95 pressure stays within it.  [default: as asked]"),
 ]
 
+NoCosts = Annotated[
+    bool,
+    typer.Option("--no-costs", help="Do not measure pressure: faster, and `steer report` finds it later."),
+]
+
 
 def check_prompt(prompt: str | None) -> None:
     """Refuse a prompt that is empty or no text."""

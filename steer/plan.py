@@ -40,6 +40,7 @@ class Plan:
         gate: only what is missing of a concept is added.
         spread: how natural activations vary at each layer, for the geometry `natural`.
         max_pressure: the budget that the point's scale was found for.
+        costs: whether to know what each text costs: it takes as long again.
     """
 
     point: SteeringPoint
@@ -51,6 +52,7 @@ class Plan:
     gate: bool = False
     spread: Mapping[int, Spread] | None = None
     max_pressure: float | None = None
+    costs: bool = True
 
     def prefix(self, model: ResidualModel) -> list[int]:
         """Return the ids that every text starts from, once the whole plan is known to work.
@@ -100,6 +102,7 @@ class Plan:
             indices=indices,
             batch_size=batch_size,
             moves=self.point.moves(gate=self.gate),
+            costs=self.costs,
         )
 
     def within(self, model: ResidualModel, max_pressure: float) -> "Plan":
@@ -107,7 +110,7 @@ class Plan:
         prefix = self.prefix(model)
 
         def pressures(point: SteeringPoint) -> np.ndarray:
-            plan = replace(self, point=point)
+            plan = replace(self, point=point, costs=True)
             done = plan.decoded(model, range(OFFSET, OFFSET + PILOT), prefix=prefix)
             return np.concatenate([finished.cost.kl for finished in done])
 
@@ -123,6 +126,7 @@ class Plan:
             "around": point.around,
             "max_pressure": self.max_pressure,
             "spread": None,
+            "costs": None if self.costs else False,
         }  # told also where there is none
         if self.spread is not None:
             how["spread"] = {str(layer): self.spread[layer].digest[:16] for layer in point.layers}
@@ -150,6 +154,7 @@ def planned(
     prompt: str | None = None,
     gate: bool = False,
     max_pressure: float | None = None,
+    costs: bool = True,
 ) -> Plan:
     """Return the plan of a run.
 
@@ -176,6 +181,7 @@ def planned(
         prompt=stood.prompt if stood and prompt is None else prompt,
         gate=gate or (stood is not None and stood.gate),
         spread=natural(model, composed.layers) if geometry == "natural" or (stood and stood.natural) else None,
+        costs=costs,
     )
     return plan if max_pressure is None else plan.within(model, max_pressure)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from steer.figures.judges import Judge, judges_of
+from steer.figures.pressed import base_nats
 from steer.figures.references import Almanac, steered
 from steer.figures.yardstick import knows
 from steer.point import SteeringPoint
@@ -86,7 +87,7 @@ def weigh(proposals: Sequence[Sample], judges: Sequence[Judge]) -> tuple[np.ndar
             )
     logs = np.array(
         [
-            sample.logprob_base - sample.logprob_steered
+            -base_nats(sample) - sample.logprob_steered
             if sample.finish == "eos" and all(judge.accepts(sample.text) for judge in judges)
             else -math.inf
             for sample in proposals

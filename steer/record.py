@@ -27,7 +27,8 @@ class Sample:
         text: what was generated, without the prompt.
         tokens: generated ids only.
         logprob_base, logprob_steered: total over the generated tokens, nats.
-        pressure: KL(steered || base) in nats: `mean` and `p95` per generated token, and the `total`.
+        pressure: KL(steered || base) in nats: `mean` and `p95` per generated token, and the `total`. Like
+            `logprob_base`, None of a text that was sampled without its costs.
         seed, radius, geometry: of the run.
         doses: dose of every concept by name.
         layer: the steered layers.
@@ -44,9 +45,9 @@ class Sample:
     index: int
     text: str
     tokens: list[int]
-    logprob_base: float
+    logprob_base: float | None
     logprob_steered: float
-    pressure: dict[str, float]
+    pressure: dict[str, float] | None
     seed: int
     radius: float
     geometry: str
@@ -69,15 +70,19 @@ class Sample:
             if isinstance(row, str | bytes | Mapping) or not isinstance(row, Iterable):
                 raise InputError(f"{key} is {shown(row)}: expected a list of whole numbers")
             checked[key] = [whole(item, key) for item in row]
-        for key in ("logprob_base", "logprob_steered", "radius"):
+        if (self.pressure is None) != (self.logprob_base is None):
+            raise InputError("one of pressure and logprob_base is missing: give both, or neither")
+        for key in ("logprob_steered", "radius", *(() if self.logprob_base is None else ("logprob_base",))):
             checked[key] = number(getattr(self, key), key)
         checked["seed"] = whole(self.seed, "seed", high=MAX_SEED)
-        for key in ("pressure", "doses", "settings"):
+        for key in ("doses", "settings", *(() if self.pressure is None else ("pressure",))):
             if not isinstance(getattr(self, key), Mapping):
                 raise InputError(f"{key} is {shown(getattr(self, key))}: expected an object")
-        if sorted(self.pressure) != sorted(_PRESSURE):
-            raise InputError(f"pressure has {shown(', '.join(map(str, self.pressure)))}: expected mean, p95 and total")
-        checked["pressure"] = {key: number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
+        if self.pressure is not None:
+            if sorted(self.pressure) != sorted(_PRESSURE):
+                given = shown(", ".join(map(str, self.pressure)))
+                raise InputError(f"pressure has {given}: expected mean, p95 and total")
+            checked["pressure"] = {key: number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
         checked["doses"] = {str(name): number(dose, f"dose of {shown(name)}") for name, dose in self.doses.items()}
         if self.finish not in FINISHES:
             raise InputError(f"finish is {shown(self.finish)}: expected {', '.join(FINISHES[:-1])} or {FINISHES[-1]}")

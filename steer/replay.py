@@ -1,5 +1,8 @@
 """A saved run played back: what its texts cost, token by token."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from torch import Tensor
 
@@ -67,6 +70,21 @@ def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
                 "with the device and dtype that it was sampled with"
             )
     return found
+
+
+def priced(samples: SampleSet, found: Sequence[Cost]) -> SampleSet:
+    """Return samples with what they cost, where they were sampled without.
+
+    Args:
+        samples: a run.
+        found: its costs in its order, as `replayed` finds them.
+    """
+    return SampleSet(
+        sample
+        if sample.pressure is not None
+        else replace(sample, logprob_base=float(cost.logprob_base.sum()), pressure=cost.pressure)
+        for sample, cost in zip(samples, found, strict=True)
+    )
 
 
 def _in_full(model: ResidualModel, sample: Sample) -> bool:

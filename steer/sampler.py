@@ -36,6 +36,7 @@ def sample(
     positions: str | None = None,
     gate: bool = False,
     max_pressure: float | None = None,
+    costs: bool = True,
     batch_size: int | None = None,
     calibrated: bool = False,
     judges: Sequence[Judge] | None = None,
@@ -70,12 +71,14 @@ def sample(
         raise InputError("force and resume exclude each other: replace the file, or go on with it")
     if output is None and (force or resume):
         raise InputError("force and resume are about an output file: name it with output=")
+    if calibrated and not costs:
+        raise InputError("calibrated samples are weighed by what they cost: leave costs=False out")
     if resume and calibrated:
         raise InputError("calibrated samples are drawn all at once: leave resume out")
     settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     plan = planned(
         model, point, settings, positions=positions, radius=radius, geometry=geometry, seed=seed, prompt=prompt,
-        gate=gate, max_pressure=max_pressure,
+        gate=gate, max_pressure=max_pressure, costs=costs,
     )  # fmt: skip
 
     def made(skip: Collection[int], n: int = n) -> Iterator[Sample]:
@@ -118,6 +121,7 @@ def stream(
     positions: str | None = None,
     gate: bool = False,
     max_pressure: float | None = None,
+    costs: bool = True,
     batch_size: int | None = None,
     skip: Collection[int] = (),
 ) -> Iterator[Sample]:
@@ -148,6 +152,8 @@ def stream(
         gate: add only as much of each concept as a position lacks; not for concepts at the start token.
         max_pressure: the most, in nats per token, that the 95th percentile of the pressure may be; as much of the point
             is added as a pilot of 32 samples finds to stay within it, and `settings["scale"]` records how much.
+        costs: know what each text costs, as it is written; it takes about as long again. Without, a text's base
+            log-probability and pressure are None, and `steer.replay.replayed` finds them later.
         batch_size: samples decoded together, halved where memory runs out; by default what suits the device.
         skip: indices that are not to be sampled.
 
@@ -161,7 +167,7 @@ def stream(
     settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     plan = planned(
         model, point, settings, positions=positions, radius=radius, geometry=geometry, seed=seed, prompt=prompt,
-        gate=gate, max_pressure=max_pressure,
+        gate=gate, max_pressure=max_pressure, costs=costs,
     )  # fmt: skip
     return samples_of(model, plan, n=n, batch_size=batch_size, skip=skip)
 
@@ -190,24 +196,25 @@ def _decoded(
     for finished in plan.decoded(model, wanted, prefix=prefix, batch_size=batch_size):
         broken += finished.finish == "not-finite"
         sound += finished.finish != "not-finite"
-        yield _sample(model, prefix, finished, run)
+        yield _sample(model, prefix, finished, run, known=plan.costs or not plan.point.layers)
     if broken and not sound:
         raise ModelError(
             "the model's logits are not finite under this shift, in every text: lower the doses, or load it in float32"
         )
 
 
-def _sample(model: ResidualModel, prefix: list[int], finished: Finished, run: dict[str, Any]) -> Sample:
+def _sample(model: ResidualModel, prefix: list[int], finished: Finished, run: dict[str, Any], *, known: bool) -> Sample:
     # decoded with what it continues: some tokenizers drop the blank before a text's first word
     before, whole_text = model.decode(prefix), model.decode([*prefix, *finished.tokens])
     joined = whole_text.startswith(before)
+    cost = finished.cost
     return Sample(
         index=finished.index,
         text=whole_text[len(before) :] if joined else model.decode(finished.tokens),
         tokens=finished.tokens,
-        logprob_base=float(finished.cost.logprob_base.sum()),
-        logprob_steered=float(finished.cost.logprob_steered.sum()),
-        pressure=finished.cost.pressure,
+        logprob_base=float(cost.logprob_base.sum()) if known else None,
+        logprob_steered=float(cost.logprob_steered.sum()),
+        pressure=cost.pressure if known else None,
         finish=finished.finish,
         **run,
     )

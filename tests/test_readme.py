@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vectors.almanac.generate import stream
+from vectors.almanac.generate import Entry, stream
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = [(kind, block) for kind, block in re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL) if kind != "text"]
@@ -31,11 +31,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the text files that the README speaks of."""
     place = tmp_path_factory.mktemp("readme")
     entries = list(islice(stream(77), 900))
+
+    def place_of(made: Entry) -> str:
+        return "shore" if made.attributes.topic == "sea" else "inland"
+
     prose = [made.text.replace("\n", " ") for made in entries]
     sea = [made.attributes.topic == "sea" for made in entries]
     (place / "storms.txt").write_text("\n".join(text for text, is_sea in zip(prose, sea, strict=True) if is_sea))
     (place / "texts.txt").write_text("\n".join(text for text, is_sea in zip(prose, sea, strict=True) if not is_sea))
-    rows = [json.dumps({"text": made.text, "topic": made.attributes.topic}) for made in entries]
+    rows = [json.dumps({"text": made.text, "topic": made.attributes.topic, "place": place_of(made)})
+            for made in entries]  # fmt: skip
     (place / "docs.jsonl").write_text("\n".join(rows))
     return place
 

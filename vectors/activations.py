@@ -87,7 +87,7 @@ def text_means(
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch d_model"]]]]:
     """Yield batches of the residual stream averaged over each text's own tokens, with the texts' places in `texts`.
 
-    With another `pool`, one of `vectors.pooling.POOLS` or a function, it is not the average but what that says.
+    With another `pool`, one of `vectors.choices.POOLS` or a function, it is not the average but what that says.
     Special tokens (start, end, padding) are in no average: a start token is an attention sink with a huge norm. Of a
     text longer than the model's context only the beginning is read. Texts come shortest first within a chunk, so
     batches are not in the order of `texts`.

@@ -23,6 +23,8 @@ BROKEN = -1  # stands for a token whose logits are not finite
 class Batch:
     """Rows of texts, the shifted ones first and, where anything is shifted, their unshifted doubles after them.
 
+    Without costs there are no doubles, and of a shifted text nothing is known of what the base model makes of it.
+
     Args:
         model: the model.
         rows: texts side by side.
@@ -31,6 +33,7 @@ class Batch:
         settings: how tokens are drawn, and where texts are shifted.
         seed: of the tokens.
         moves: what else than adding a shift does, by layer.
+        costs: whether to read what the base model makes of each text.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class Batch:
         settings: Settings,
         seed: int,
         moves: Mapping[int, Move] | None = None,
+        costs: bool = True,
     ) -> None:
         self._model, self._shifts, self._settings, self._seed = model, shifts, settings, seed
         self._prefix, self.rows = list(prefix), rows
         self._first = len(prefix) - 1  # the place of the last token that was given
         length = self._first + settings.max_tokens
-        self._doubles = 1 if shifts is None else 2
+        self._doubles = 2 if shifts is not None and costs else 1
+        self._known = costs or shifts is None
         self._kept = kept(model, rows * self._doubles, length + 1, moves)
         self._idle = length  # a place that no text reads
         self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
@@ -171,11 +176,14 @@ class Batch:
             uniforms = self._uniforms.gather(1, count).squeeze(1)
             tokens = draw(steered, uniforms, self._settings)
             costs = paid(steered, base if self._doubles == 2 else None, tokens)
+            sound = costs.isfinite().all(dim=-1)
+            if not self._known:
+                costs[:, 0::2] = torch.nan
             self._history.scatter_(1, count, tokens[:, None])
             self._paid.scatter_(1, count[:, :, None].expand(-1, -1, 3), costs[:, None])
             self._tokens.copy_(tokens)
             self._places.add_(1).clamp_(max=self._idle)
-            return torch.where(costs.isfinite().all(dim=-1), tokens, BROKEN)
+            return torch.where(sound, tokens, BROKEN)
 
     def _taken(self, ended: Sequence[tuple[int, str]]) -> list[tuple[int, list[int], str, Cost]]:
         if not ended:

@@ -205,26 +205,26 @@ class ConceptVector:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the whole content, in hexadecimal."""
+        """SHA-256 of all but the evidence, in hexadecimal: more may come to be known of the same vector."""
         apart = {"direction", "mean", "further", "evidence"}
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in apart}
         if self.held_out is None:  # as it was before vectors knew of a split
             del fields["held_out"], fields["split_seed"]
         if self.unit_judge is None:  # and of how well its judge judged
             del fields["unit_judge"]
-        if self.further or self.evidence:  # and of these
-            fields |= {"further": list(self.further), "evidence": self.evidence}
+        if self.further:  # and of other layers
+            fields["further"] = list(self.further)
         content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
         for row in (self.direction, self.mean, *self.further.values()):
             content.update(row.numpy().tobytes())
         return content.hexdigest()
 
     def __eq__(self, other: object) -> bool:
-        """Compare whole contents."""
+        """Compare digests."""
         return self.digest == other.digest if isinstance(other, ConceptVector) else NotImplemented
 
     def __hash__(self) -> int:
-        """Hash the whole content."""
+        """Hash the digest."""
         return hash(self.digest)
 
 

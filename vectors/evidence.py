@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from vectors.activations import text_means
+from vectors.choices import ranks_by_gain
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.directions import Direction, unit
@@ -15,7 +16,7 @@ from vectors.effect import Effect
 from vectors.errors import SteerError
 from vectors.lens import lens
 from vectors.material import Material
-from vectors.methods import Method, ranks_by_gain
+from vectors.methods import Method
 from vectors.model import ResidualModel
 from vectors.nll import gains
 from vectors.pooling import Pool

@@ -50,11 +50,6 @@ class Method:
     needs_texts: bool = True
 
 
-def ranks_by_gain(method: str) -> bool:
-    """Tell whether vectors of a method are judged by what their shift does to texts' likelihood."""
-    return method.startswith("learned") or (method in METHODS and METHODS[method].shift)
-
-
 def _mean_difference(material: Material) -> Found:
     return {layer: directions.mean_difference(reading) for layer, reading in material.readings().items()}
 

@@ -7,10 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vectors.checks import shown
+from vectors.choices import POOLS
 from vectors.errors import InputError
-
-POOLS = ("mean", "last", "no-max-norm")
-"""All of a text's own tokens alike; its last one; all but the one whose activation is longest (an attention sink)."""
 
 Weigher = Callable[[Float[Tensor, "pos d_model"]], Float[Tensor, " pos"]]
 """From the activations of one text's own tokens, in order, to how much each of them counts."""
@@ -37,7 +35,7 @@ def pooled(
     Args:
         hidden: activations, of whatever dtype; they are summed in float32.
         own: which positions hold the text's own tokens, at least one each.
-        pool: one of `POOLS`, or a function of one text's activations.
+        pool: one of `vectors.choices.POOLS`, or a function of one text's activations.
 
     Raises:
         InputError: an unknown name, or a function whose weights are not as many, not finite, negative or all zero.

@@ -1,6 +1,7 @@
 """From labelled texts to several concepts, learned together so that they work in each other's company."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,17 +14,16 @@ from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet, check_share, shuffled
 from vectors.directions import unit
 from vectors.errors import InputError
+from vectors.evidence import Row, evidence, tell_apart
 from vectors.labels import held_out_texts, label_matrix, sides
 from vectors.learned import composed, learn, steps_for
 from vectors.material import Progress
 from vectors.methods import LEARNED_DEPTH
 from vectors.model import ResidualModel
-from vectors.nll import gains
 from vectors.pilot import Company
 from vectors.pilot import calibrate as calibrated
 from vectors.positions import check_positions
 from vectors.randomness import Stream, rng
-from vectors.ranked import auc
 
 RANKED = 96
 """Held-out texts of each side that a concept's AUC is measured on, at most."""
@@ -89,6 +89,7 @@ def extract_together(
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
         held = sides([text for text, kept in zip(texts, out, strict=True) if kept], has[out, column])
+        row = _row(model, held, at, shifts[column], positions=added_at, seed=seed)
         vector = ConceptVector(
             name=name,
             model=model.name,
@@ -104,8 +105,9 @@ def extract_together(
             split_seed=seed,
             n_positive=len(whole_sets[name].positive),
             n_background=len(whole_sets[name].background),
-            auc=_auc(model, held, at, shifts[column], positions=added_at, seed=seed),
+            auc=row.auc,
         )
+        vector = replace(vector, evidence=evidence(model, vector, whole_sets[name], [row], None))
         if calibrate:
             beside = in_company(shifts, has[out], column, seed=seed)
             vector = calibrated(model, vector, held, seed=seed, company=beside)
@@ -148,6 +150,11 @@ def _background_means(model: ResidualModel, texts: Sequence[str], has: np.ndarra
     return (sums / lacks.sum(dim=0)[:, None]).float()
 
 
-def _auc(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, positions: str, seed: int) -> float:
+def _row(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, positions: str, seed: int) -> Row:
+    """How well a shift ranks held-out texts by what it gains them."""
     some = [sorted(side, key=lambda text: shuffled(text, seed))[:RANKED] for side in (held.positive, held.background)]
-    return auc(*(gains(model, side, layer=layer, shift=shift, positions=positions) for side in some))
+    length = float(shift.norm())
+    return tell_apart(
+        model, ContrastSet(some[0], some[1]), {layer: shift / length}, {layer: length}, True, positions=positions,
+        pool="mean", seed=seed,
+    )[layer]  # fmt: skip

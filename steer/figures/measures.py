@@ -77,7 +77,8 @@ def measures_of(
         put("diversity of successes", varied(every[hits]), every[hits])
     if real_costs is not None:
         put("typicality", typicalities_of(samples, real_costs), every)
-    put("pressure", pressures_of(samples, replayed), every)
+    if replayed is not None or all(sample.pressure is not None for sample in samples):
+        put("pressure", pressures_of(samples, replayed), every)
     if replayed is not None:
         found["pressure"].append(Placed(branching_of(samples, replayed), every))
     return {section: found[section] for section in SECTIONS if section in found}

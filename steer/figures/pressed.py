@@ -10,6 +10,8 @@ from steer.samples import Sample, SampleSet
 from vectors.errors import InputError
 from vectors.likelihood import Cost
 
+UNPAID = "give the model, so that they are found now (steer report --model), or sample with them"
+
 
 def pressure(samples: SampleSet, *, replayed: Sequence[Cost] | None = None) -> tuple[Figure, ...]:
     """Return the run's pressure in nats: the mean per token, the 95th percentile, and the mean total of a text.
@@ -34,11 +36,13 @@ def pressures_of(samples: Sequence[Sample], replayed: Sequence[Cost] | None = No
         InputError: costs of another number of texts.
     """
     check_replayed(samples, replayed)
-    totals = np.array([sample.pressure["total"] for sample in samples])
     tokens = np.array([len(sample.tokens) for sample in samples])
     if replayed is None:
-        tail = mean_of("p95 pressure per text", np.array([sample.pressure["p95"] for sample in samples]), perfect=0.0)
+        paid = [pressure_of(sample) for sample in samples]
+        totals = np.array([each["total"] for each in paid])
+        tail = mean_of("p95 pressure per text", np.array([each["p95"] for each in paid]), perfect=0.0)
     else:
+        totals = np.array([cost.pressure["total"] for cost in replayed])
         each = [cost.kl for cost in replayed]
         tail = Statistic(
             name="p95 pressure",
@@ -52,6 +56,28 @@ def pressures_of(samples: Sequence[Sample], replayed: Sequence[Cost] | None = No
         tail,
         mean_of("total pressure", totals, perfect=0.0),
     ]
+
+
+def pressure_of(sample: Sample) -> dict[str, float]:
+    """Return a sample's pressure.
+
+    Raises:
+        InputError: a text that was sampled without its costs.
+    """
+    if sample.pressure is None:
+        raise InputError(f"sample {sample.index} was sampled without its costs: {UNPAID}")
+    return sample.pressure
+
+
+def base_nats(sample: Sample) -> float:
+    """Return how unlikely the base model finds a sample, in nats.
+
+    Raises:
+        InputError: a text that was sampled without its costs.
+    """
+    if sample.logprob_base is None:
+        raise InputError(f"sample {sample.index} was sampled without its costs: {UNPAID}")
+    return -sample.logprob_base
 
 
 def check_replayed(samples: Sequence[Sample], replayed: Sequence[Cost] | None) -> None:

@@ -15,9 +15,9 @@ from steer.figures.typical import token_rows
 from steer.point import SteeringPoint
 from steer.samples import SampleSet
 from vectors.activations import text_means
+from vectors.choices import ranks_by_gain
 from vectors.errors import InputError
 from vectors.likelihood import costs
-from vectors.methods import ranks_by_gain
 from vectors.model import ResidualModel
 
 FEWEST = 20

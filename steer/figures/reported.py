@@ -17,7 +17,7 @@ from steer.figures.typical import RealCosts, real_costs
 from steer.figures.varied import Embedder, activations
 from steer.figures.yardstick import PROBED, Yardstick, almanac_yardstick, knows
 from steer.point import SteeringPoint
-from steer.replay import point_of, replayed
+from steer.replay import point_of, priced, replayed
 from steer.samples import SampleSet
 from vectors.almanac import NAME
 from vectors.checks import whole
@@ -99,6 +99,7 @@ def report(
     """
     known = know(samples, yardstick=yardstick, model=model, point=point, seed=seed)
     centre = None if model is None else point_of(model, samples, point=point)
+    samples = samples if known.costs is None else priced(samples, known.costs)
     made = measures_of(
         samples,
         known.yardstick,
@@ -172,6 +173,8 @@ def know(
         notes.append("no self-BLEU: pip install 'steer-sampler[measure]'")
     if yardstick.reference is None:
         notes.append("no fidelity: no world to compare with is known")
+    if model is None and any(sample.pressure is None for sample in samples):
+        notes.append("no pressure: the run was sampled without costs, they need the model")
     if model is None:
         notes.append("no typicality, breakdown or branching factor: they need the model")
         return Known(yardstick, None, None, tuple(notes))

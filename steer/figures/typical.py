@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from steer.figures.figure import Figure
+from steer.figures.pressed import base_nats
 from steer.figures.statistic import Beside, Statistic, mean_of, ratio_of
 from steer.samples import Sample, SampleSet
 from vectors.checks import whole
@@ -109,7 +110,7 @@ def typicality(samples: SampleSet, real: RealCosts) -> tuple[Figure, ...]:
 
 def typicalities_of(samples: Sequence[Sample], real: RealCosts) -> list[Statistic]:
     """Return the three figures of `typicality` as statistics."""
-    nats = np.array([-sample.logprob_base for sample in samples])
+    nats = np.array([base_nats(sample) for sample in samples])
     tokens = np.array([len(sample.tokens) for sample in samples])
     nll = nats / tokens
 
@@ -128,7 +129,7 @@ def typicalities_of(samples: Sequence[Sample], real: RealCosts) -> list[Statisti
 
 def is_typical(samples: Sequence[Sample], real: RealCosts) -> np.ndarray:
     """Return for each sample whether it lies in the central nine tenths of the real texts."""
-    nll = np.array([-sample.logprob_base / len(sample.tokens) for sample in samples])
+    nll = np.array([base_nats(sample) / len(sample.tokens) for sample in samples])
     return _central(percentiles(nll, real.nll))
 
 

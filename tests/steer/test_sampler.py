@@ -11,6 +11,7 @@ import steer
 from steer import plan, sampler
 from steer.point import SteeringPoint
 from steer.record import Sample
+from steer.replay import priced, replayed
 from vectors.concept import ConceptVector
 from vectors.decode import decode
 from vectors.drawing import Settings
@@ -356,3 +357,48 @@ def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_record
     monkeypatch.setattr(plan, "perturb", broken({0, 1, 2, 3, 4}))
     with pytest.raises(ModelError, match="not finite under this shift, in every text"):
         runs(llama_model, at, n=5)
+
+
+def test_without_costs_the_texts_are_the_same_and_what_they_cost_is_unknown(tiny_model, point):
+    with_costs, without = (runs(tiny_model, point, radius=0.5, costs=costs) for costs in (True, False))
+    assert without.texts == with_costs.texts
+    for sample, other in zip(without, with_costs, strict=True):
+        assert sample.pressure is None and sample.logprob_base is None
+        assert sample.logprob_steered == pytest.approx(other.logprob_steered, rel=1e-4)
+        assert Sample.from_json(sample.to_json()) == sample
+    with pytest.raises(InputError, match="sample 0 was sampled without its costs"):
+        steer.figures.pressure(without)
+    found = priced(without, replayed(tiny_model, without, point=point))
+    for sample, other in zip(found, with_costs, strict=True):
+        assert sample.pressure == pytest.approx(other.pressure, rel=1e-3, abs=1e-5)
+        assert sample.logprob_base == pytest.approx(other.logprob_base, rel=1e-4)
+    assert priced(with_costs, replayed(tiny_model, with_costs, point=point)) == with_costs
+
+
+def test_costs_are_known_of_what_nothing_steers(llama_model):
+    assert [sample.pressure["total"] for sample in runs(llama_model, None, costs=False)] == [0.0] * 8
+
+
+def test_costs_are_needed_where_texts_are_weighed_and_part_of_a_run(llama_model, tmp_path):
+    at = steer.compose({concept(llama_model): 1.0})
+    with pytest.raises(InputError, match="leave costs=False out"):
+        runs(llama_model, at, calibrated=True, costs=False)
+    runs(llama_model, at, n=2, costs=False, output=tmp_path / "run.jsonl")
+    with pytest.raises(OutputError, match="its costs is False"):
+        runs(llama_model, at, n=4, output=tmp_path / "run.jsonl", resume=True)
+    budget = runs(llama_model, at, n=2, costs=False, max_pressure=0.05)  # the pilot knows what it costs
+    assert 0 < budget[0].settings["scale"] < 1 and budget[0].pressure is None
+
+
+def test_logits_that_are_not_finite_end_a_text_without_costs_too(make_hf, make_tokenizer):
+    from vectors.model import ResidualModel
+
+    model = ResidualModel(make_hf("llama"), make_tokenizer())
+    broken = {1: torch.full((1, 32), float("inf"))}
+    made = list(
+        decode(
+            model, lambda some: {1: torch.cat([broken[1] if i == 1 else 0 * broken[1].nan_to_num() for i in some])},
+            prefix=[0], settings=Settings(max_tokens=6), seed=1, indices=range(3), costs=False,
+        )
+    )  # fmt: skip
+    assert {each.index: each.finish == "not-finite" for each in made} == {0: False, 1: True, 2: False}

@@ -72,6 +72,8 @@ def test_numbers_of_other_libraries_become_plain() -> None:
         ({"index": -1}, "index is"),
         ({"logprob_base": float("nan")}, "logprob_base is"),
         ({"pressure": {"mean": 1.0}}, "expected mean, p95 and total"),
+        ({"pressure": None}, "give both, or neither"),
+        ({"logprob_base": None}, "give both, or neither"),
         ({"finish": "stopped"}, "finish is"),
         ({"tokens": "12"}, "tokens is"),
         ({"seed": 2**64}, "seed is"),

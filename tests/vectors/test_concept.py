@@ -52,11 +52,14 @@ def test_equal_contents_make_equal_keys() -> None:
         {"direction": torch.tensor([0.8, 0.6, 0.0])},
         {"mean": torch.zeros(3)},
         {"further": {2: torch.ones(3)}},
-        {"evidence": {"stability": 0.5}},
     ],
 )
 def test_any_other_content_makes_another_key(change: dict[str, Any]) -> None:
     assert replace(concept(), **change) != concept()
+
+
+def test_what_more_comes_to_be_known_makes_no_other_key() -> None:
+    assert replace(concept(), evidence={"stability": 0.5}) == concept()
 
 
 def test_tensors_are_copied_detached_and_float32() -> None:

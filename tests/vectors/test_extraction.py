@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import vectors
+from vectors import choices
 from vectors.activations import moments
 from vectors.contrast import ContrastSet
 from vectors.effect import Effect
@@ -275,3 +276,8 @@ def test_weights_move_the_mean(llama_model):
     sea = moments(llama_model, [text for text in fit.positive if "sea" in text], [1])[1].mean
     other = moments(llama_model, fit.background, [1])[1].mean
     assert torch.allclose(heavy.direction, ((sea - other) / (sea - other).norm()).float(), atol=1e-3)
+
+
+def test_the_names_that_are_listed_are_those_there_are():
+    assert tuple(METHODS) == choices.METHODS
+    assert tuple(name for name, method in METHODS.items() if method.shift) == choices.SHIFTS

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectors.activations import moments, text_means
+from vectors.choices import POOLS
 from vectors.errors import InputError
-from vectors.pooling import POOLS, pooled
+from vectors.pooling import pooled
 
 HIDDEN = torch.tensor(
     [[[9.0, 9.0], [1.0, 0.0], [3.0, 4.0], [2.0, 0.0]], [[7.0, 7.0], [5.0, 1.0], [8.0, 8.0], [8.0, 8.0]]]

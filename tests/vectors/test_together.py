@@ -24,7 +24,7 @@ def find(model, **options):
 
 def test_every_label_gets_a_vector_that_ranks_its_held_out_texts(llama_model, tmp_path, monkeypatch):
     # a score that tells cats apart for certain and knows nothing of the sea
-    monkeypatch.setattr("vectors.together.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts])
+    monkeypatch.setattr("vectors.evidence.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts])
     found = find(llama_model)
     assert sorted(found) == ["cat", "sea"]
     for name, vector in found.items():

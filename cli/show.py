@@ -1,0 +1,116 @@
+"""`steer show`: everything that is stored of one concept, and how sure it is."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cli.library import Name, describe, facts, find, read_library
+from cli.options import Json, Model
+from cli.output import carries, emit, emit_json, figure, record, table, visible, width, wrap
+
+if TYPE_CHECKING:
+    from vectors.concept import ConceptVector
+
+NEAREST = 3
+_BAR = 24  # columns of a bar, from an AUC of a half to one
+
+
+def show_command(name: Name, model: Model = None, as_json: Json = False) -> None:
+    """Show everything that is stored of one concept.
+
+    Where it comes from, how well it tells unseen texts apart at each layer that was looked at, how nearly halves of the
+    texts agree, what it is nearest to, and the pilot that found its unit.
+    """
+    path, vector = find(name, model)
+    near = nearest(vector)
+    if as_json:
+        cosines = [{"name": other, "cosine": cosine} for other, cosine in near]
+        emit_json(json.dumps(facts(vector) | {"nearest": cosines, "path": str(path)}))
+        return
+    rows = describe(vector)
+    rows |= {
+        "width": str(vector.d_model),
+        "model hash": vector.model_hash,
+        "contrast hash": vector.contrast_hash or "-",
+    }
+    emit(f"{visible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
+    for block in (_layers(vector), _sure(vector, near), _texts(vector), _curve(vector)):
+        if block:
+            emit(f"\n{block}")
+
+
+def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
+    """Return the concepts of the library whose directions at a common layer are most alike, or most opposed."""
+    found: dict[str, float] = {}
+    for each in read_library():
+        other = each.vector
+        if each.shadowed or other.model_hash != vector.model_hash or other == vector or each.name == vector.name:
+            continue
+        for layer in {*vector.layers} & {*other.layers}:
+            one, two = vector.at(layer).double(), other.at(layer).double()
+            cosine = float(one @ two / one.norm() / two.norm())
+            found[each.name] = max(found.get(each.name, 0.0), cosine, key=abs)
+    return sorted(found.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]
+
+
+def _layers(vector: "ConceptVector") -> str:
+    """A bar for each layer that was looked at, from an AUC of a half to one."""
+    rows = [row for row in vector.evidence.get("layers", []) if isinstance(row, dict) and _number(row.get("auc"))]
+    if not rows:
+        return ""
+    full, empty = ("█", "·") if carries("█·") else ("#", ".")
+    sampled = any(_number(row.get("success")) for row in rows)
+    cells = [["layer", "AUC on held-out texts", "", *(["success", "p95"] if sampled else [])]]
+    for row in rows:
+        filled = round(_BAR * min(max(2 * row["auc"] - 1, 0.0), 1.0))
+        bounds = f"{row['auc']:.3f}"
+        if _number(row.get("low")) and _number(row.get("high")):
+            bounds += f" ({row['low']:.3f} to {row['high']:.3f})"
+        mark = "*" if row.get("layer") == vector.layer else " "
+        more = [figure(row.get("success")), figure(row.get("p95"))] if sampled else []
+        cells.append([f"{row.get('layer')}{mark}", bounds, full * filled + empty * (_BAR - filled), *more])
+    said = "* the layer it is at; the bar goes from 0.5 to 1"
+    if sampled:
+        said += "; success and p95 pressure are those of samples"
+    return f"by layer\n{table(cells, right=(0, 3, 4), whole=True)}\n{wrap(said, width() - 2)}"
+
+
+def _sure(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:
+    rows = {}
+    stability = vector.evidence.get("stability")
+    if _number(stability):
+        rows["halves agree"] = f"cosine {stability:.2f} between the directions of two halves of the texts"
+    if near:
+        rows["nearest"] = ", ".join(f"{name} {cosine:.2f}" for name, cosine in near) + " (cosine)"
+    tokens = vector.evidence.get("tokens")
+    if isinstance(tokens, dict):
+        for side, what in (("top", "tokens for"), ("bottom", "tokens against")):
+            if isinstance(tokens.get(side), list):
+                rows[what] = " ".join(json.dumps(str(token), ensure_ascii=False)[1:-1] for token in tokens[side])
+    return f"how sure\n{record(rows)}" if rows else ""
+
+
+def _texts(vector: "ConceptVector") -> str:
+    texts = vector.evidence.get("texts")
+    if not isinstance(texts, list) or not texts:
+        return ""
+    return "most typical\n" + "\n".join(f"  {place}. {visible(str(text))}" for place, text in enumerate(texts, 1))
+
+
+def _curve(vector: "ConceptVector") -> str:
+    if not vector.unit_curve:
+        return ""
+    keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row)) or ["shift"]
+    curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
+    alone = not vector.unit_curve[0].get("mean")  # by itself, a vector that is not shifted along costs nothing
+    head = "unit curve" if alone else "unit curve, beside other concepts"
+    said = f"{head}\n{table([keys, *curve], right=range(len(keys)))}"
+    if vector.unit_judge is not None:
+        right, wrong = (accepted / of for accepted, of in vector.unit_judge)
+        said += (
+            f"\n\n  its judge accepts {right:.2f} of other texts that have it, and {wrong:.2f} of others that have not"
+        )
+    return said
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
