@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vectors.checks import shown
@@ -96,6 +96,25 @@ def text_means(
         InputError: a text without a single token of its own, or a layer the model does not have.
         ModelError: activations that are not finite.
     """
+    for places, found, own in own_tokens(model, texts, layers):
+        with torch.inference_mode():
+            means = {layer: pooled(found[layer], own, pool) for layer in layers}
+        for layer in layers:
+            if not bool(means[layer].isfinite().all()):
+                raise ModelError(
+                    f"activations of model {model.name!r} at layer {layer} are not finite: load it in float32"
+                )
+        yield places, means
+
+
+def own_tokens(
+    model: ResidualModel, texts: Sequence[str], layers: Sequence[int]
+) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch pos d_model"]], Bool[Tensor, "batch pos"]]]:
+    """Yield batches of the residual stream, with the texts' places and with which positions are a text's own tokens.
+
+    Raises:
+        InputError: a text without a single token of its own, or a layer the model does not have.
+    """
     special = torch.tensor(sorted(special_ids(model)), dtype=torch.long)
     for first in range(0, len(texts), _CHUNK):
         chunk = texts[first : first + _CHUNK]
@@ -107,13 +126,7 @@ def text_means(
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
             with torch.inference_mode():
                 found = read(model, batch, layers)
-                means = {layer: pooled(found[layer], own, pool) for layer in layers}
-            for layer in layers:
-                if not bool(means[layer].isfinite().all()):
-                    raise ModelError(
-                        f"activations of model {model.name!r} at layer {layer} are not finite: load it in float32"
-                    )
-            yield [first + place for place in places], means
+            yield [first + place for place in places], found, own
 
 
 def check_texts(model: ResidualModel, texts: Sequence[str]) -> None:

@@ -1,0 +1,303 @@
+"""Candidate concepts from activations alone: directions that texts differ along, each with what is known of it."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from vectors.activations import check_texts
+from vectors.checks import whole
+from vectors.components import METHODS, Components, components
+from vectors.contrast import ContrastSet
+from vectors.decode import decode, prefix_ids
+from vectors.drawing import Settings
+from vectors.errors import InputError, ModelError
+from vectors.gathered import Gathered, gather
+from vectors.lens import lens
+from vectors.model import ResidualModel
+from vectors.snippets import Snippets
+
+METHOD = "ica"
+"""The method that finds most of a known world (see benchmarks/RESULTS.md)."""
+
+DEPTH = 0.4
+"""Layer that is looked at, as a share of the depth (see there)."""
+
+FEWEST = 32
+"""Texts, at least: fewer say nothing about what texts differ in."""
+
+SAMPLES = 1024
+"""Texts that the model writes where none are given."""
+
+MAX_TOKENS = 96
+"""Of each of them."""
+
+TOKENS = 8
+"""Of the logit lens, on either side."""
+
+TAIL = 0.1
+"""Share of the texts that count as typical of a direction."""
+
+SNIPPETS = 3
+"""Texts that stand for each end of a direction."""
+
+
+_FARTHEST = 4.0
+_ROWS_AN_AXIS = 32  # an axis is only turned where there are so many rows for it
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Candidate:
+    """One direction that texts differ along; its sign is such that its longer tail is that of texts with much of it.
+
+    Attributes:
+        number: from 1, the most telling first.
+        part: what one standard deviation of its score adds to the stream, "d_model".
+        filter: what reads its score, "d_model".
+        scores: of each text, in the discovery's order: the mean over its own tokens, "texts".
+        share: of the variance of single positions.
+        skewness, kurtosis: of the texts' scores; 0 and 0 for a normal distribution, more where few texts have it.
+        top, bottom: the tokens that the part speaks for, and against, by the logit lens.
+        snippets, away: from each of the texts that have most of it, and least, the words around where most, or least,
+            of it is read.
+    """
+
+    number: int
+    part: Float[Tensor, " d_model"] = field(repr=False)
+    filter: Float[Tensor, " d_model"] = field(repr=False)
+    scores: Float[Tensor, " texts"] = field(repr=False)
+    share: float
+    skewness: float
+    kurtosis: float
+    top: tuple[str, ...]
+    bottom: tuple[str, ...]
+    snippets: tuple[str, ...]
+    away: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Discovery:
+    """What was found in some texts at one layer of a model.
+
+    Attributes:
+        model, model_hash: what read the texts.
+        layer: 0-based block.
+        method: of `vectors.components.METHODS`.
+        seed: of the sampling and the search.
+        own: whether the model wrote the texts itself.
+        texts: those that were read, in an order that hangs on themselves and the seed.
+        means: the stream averaged over each text's own tokens, "texts d_model".
+        candidates: the most telling first.
+    """
+
+    model: str
+    model_hash: str
+    layer: int
+    method: str
+    seed: int
+    own: bool
+    texts: tuple[str, ...] = field(repr=False)
+    means: Float[Tensor, "texts d_model"] = field(repr=False)
+    candidates: tuple[Candidate, ...]
+
+    def typical(self, number: int, *, away: bool = False) -> list[int]:
+        """Return the places of the texts that are typical of a candidate, or of its opposite, the most typical first.
+
+        Raises:
+            InputError: no candidate of that number.
+        """
+        count = max(1, math.ceil(TAIL * len(self.texts)))
+        return self.ranked(number, away=away)[:count]
+
+    def ranked(self, number: int, *, away: bool = False) -> list[int]:
+        """Return the places of all texts, those with most of a candidate, or of its opposite, first.
+
+        Raises:
+            InputError: no candidate of that number.
+        """
+        scores = self.candidate(number).scores * (-1 if away else 1)
+        return [int(place) for place in torch.argsort(scores, descending=True, stable=True)]
+
+    def candidate(self, number: int) -> Candidate:
+        """Return a candidate by its number.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not 1 <= number <= len(self.candidates):
+            raise InputError(f"there is no candidate {number}: give a number from 1 to {len(self.candidates)}")
+        return self.candidates[number - 1]
+
+    def contrast(self, number: int, *, away: bool = False) -> ContrastSet:
+        """Return the texts that are typical of a candidate, or of its opposite, beside all others.
+
+        Raises:
+            InputError: no candidate of that number.
+        """
+        chosen = set(self.typical(number, away=away))
+        positive = tuple(text for place, text in enumerate(self.texts) if place in chosen)
+        background = tuple(text for place, text in enumerate(self.texts) if place not in chosen)
+        return ContrastSet(positive, background)
+
+
+def discover(
+    model: ResidualModel,
+    texts: Sequence[str] | None = None,
+    *,
+    k: int = 16,
+    samples: int = SAMPLES,
+    method: str = METHOD,
+    layer: int | Literal["auto"] = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Discovery:
+    """Find directions that texts differ along, which may be concepts, without being told what to look for.
+
+    Activations at single positions are taken apart into components, more of them than are asked for; of those, the
+    ones come first whose mean over a text is the most skewed among texts: few have much of it. Of `pca` the axes of
+    largest variance come first.
+
+    Args:
+        model: the model to look in.
+        texts: what is read; left out, the model writes `samples` texts of its own, from its start token.
+        k: candidates.
+        samples: texts that the model writes.
+        method: `ica`, `pca` or `dictionary`.
+        layer: 0-based block, or `auto`.
+        seed: of the texts, of what is kept of them, and of the search. The order of the texts means nothing.
+        progress: called as the work goes on.
+
+    Raises:
+        InputError: too few different texts, more candidates than texts or than the stream is wide, an unknown method
+            or layer, or scikit-learn is not installed.
+        ModelError: no texts and a model without a start token, or activations that are not finite.
+    """
+    if method not in METHODS:
+        raise InputError(f"method is {method!r}: choose from {', '.join(METHODS)}")
+    whole(seed, "seed")
+    at = int(model.n_layers * DEPTH) if layer == "auto" else model.check_layer(layer)
+    tell = progress or (lambda what, done, total: None)
+    whole(k, "k", low=1)
+    check_k(model, k, samples if texts is None else len(set(texts)))
+    components(torch.eye(2), 1, method="pca")  # without scikit-learn there is nothing to wait for
+    own = texts is None
+    read = own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
+    check_k(model, k, len(set(read)))
+    check_texts(model, read)
+    found = gather(
+        model, read, [at], seed=seed, progress=lambda done, total: tell("reading texts", done, total)
+    )[at]
+    tell(f"looking for {method} components", 0, 0)
+    parts = taken_apart(found, k, method=method, seed=seed)
+    tell("describing candidates", 0, 0)
+    return Discovery(
+        model=model.name,
+        model_hash=model.hash,
+        layer=at,
+        method=method,
+        seed=seed,
+        own=own,
+        texts=found.texts,
+        means=found.means,
+        candidates=_candidates(model, found, parts, k, ranked=method != "pca"),
+    )
+
+
+def check_k(model: ResidualModel, k: int, texts: int) -> None:
+    """Refuse to look for more candidates than there can be.
+
+    Raises:
+        InputError: too few texts, or more candidates than texts or than the stream is wide.
+    """
+    if texts < FEWEST:
+        raise InputError(f"{texts} different texts say too little about what texts differ in: give at least {FEWEST}")
+    if k > min(texts, model.d_model):
+        what = f"the width {model.d_model} of model {model.name!r}" if k > model.d_model else f"the {texts} texts"
+        raise InputError(f"{k} candidates are more than {what}: ask for at most {min(texts, model.d_model)}")
+
+
+def taken_apart(found: Gathered, k: int, *, method: str, seed: int) -> Components:
+    """Return the components of what was read, at least `k` of them."""
+    d_model = found.rows.shape[1]
+    width = max(k, min(d_model // 2, len(found.rows) // _ROWS_AN_AXIS))
+    count = k if method == "pca" else width
+    return components(found.rows, count, method=method, width=width, seed=seed)
+
+
+def own_texts(model: ResidualModel, count: int, *, seed: int, progress: Progress) -> list[str]:
+    """Return texts that a model writes by itself, empty ones left out.
+
+    Raises:
+        ModelError: a model without a start token.
+    """
+    if model.bos_id is None:
+        raise ModelError(
+            f"model {model.name!r} has no start token to write texts of its own from: give texts (--texts FILE)"
+        )
+    longest = min(MAX_TOKENS, model.max_context - len(model.start_ids()))
+    made = []
+    for finished in decode(
+        model, None, prefix=prefix_ids(model, None, longest), settings=Settings(max_tokens=longest), seed=seed,
+        indices=range(whole(count, "samples", low=1)),
+    ):  # fmt: skip
+        made.append(finished)
+        progress("writing texts", len(made), count)
+    return [text for each in sorted(made, key=lambda each: each.index) if (text := model.decode(each.tokens)).strip()]
+
+
+def shape_of(scores: Float64[np.ndarray, "texts k"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the skewness and the excess kurtosis of each column, cut at four standard deviations.
+
+    Uncut, a single stray text among a thousand would be the most telling thing about them.
+
+    >>> [float(each[0].round(3)) for each in shape_of(np.array([[0.0], [0.0], [0.0], [1.0]]))]
+    [1.155, -0.667]
+    """
+    for _ in range(2):
+        away = scores - scores.mean(axis=0)
+        spread = np.maximum(away.std(axis=0), np.finfo(float).tiny)
+        scores = np.clip(away, -_FARTHEST * spread, _FARTHEST * spread)
+    away = scores - scores.mean(axis=0)
+    spread = np.maximum(away.std(axis=0), np.finfo(float).tiny)
+    return (away**3).mean(axis=0) / spread**3, (away**4).mean(axis=0) / spread**4 - 3
+
+
+def _candidates(
+    model: ResidualModel, found: Gathered, parts: Components, k: int, *, ranked: bool
+) -> tuple[Candidate, ...]:
+    scores = found.scores(parts.filters, parts.mean).numpy()
+    skewness, kurtosis = shape_of(scores)
+    order = np.argsort(-np.abs(skewness), kind="stable")[:k] if ranked else np.arange(k)
+    signs = np.where(skewness < 0, -1.0, 1.0)[order]
+    filters, mine = parts.filters[order].numpy() * signs[:, None], scores[:, order] * signs
+    shown = Snippets(model, found)
+    result = []
+    for row, place in enumerate(order):
+        part = (parts.parts[place] * signs[row]).float()
+        reader = torch.from_numpy(filters[row]).float()
+        top, bottom = lens(model, part, TOKENS)
+        ranking = np.argsort(-mine[:, row], kind="stable")
+        result.append(
+            Candidate(
+                number=row + 1,
+                part=part,
+                filter=reader,
+                scores=torch.from_numpy(mine[:, row]).float(),
+                share=float(parts.shares[place]),
+                skewness=float(abs(skewness[place])),
+                kurtosis=float(kurtosis[place]),
+                top=tuple(top),
+                bottom=tuple(bottom),
+                snippets=shown.of(ranking[:SNIPPETS], reader),
+                away=shown.of(ranking[::-1][:SNIPPETS], -reader),
+            )
+        )
+    return tuple(result)
