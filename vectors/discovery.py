@@ -54,6 +54,21 @@ Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How a candidate relates to a known concept.
+
+    Attributes:
+        name: of the concept.
+        auc: how well the candidate's score ranks texts written under that concept above texts written without it.
+        cosine: of both directions, where they lie at one layer.
+    """
+
+    name: str
+    auc: float
+    cosine: float | None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Candidate:
     """One direction that texts differ along; its sign is such that its longer tail is that of texts with much of it.
@@ -68,6 +83,7 @@ class Candidate:
         top, bottom: the tokens that the part speaks for, and against, by the logit lens.
         snippets, away: from each of the texts that have most of it, and least, the words around where most, or least,
             of it is read.
+        like, unlike: the known concept that it, or its opposite, finds, if any.
     """
 
     number: int
@@ -81,6 +97,8 @@ class Candidate:
     bottom: tuple[str, ...]
     snippets: tuple[str, ...]
     away: tuple[str, ...]
+    like: Likeness | None = None
+    unlike: Likeness | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,0 +1,98 @@
+"""From a candidate of a discovery to a concept: the direction that its typical texts lie in, with a unit."""
+
+from collections.abc import Callable
+
+import torch
+
+from vectors.checks import check_name
+from vectors.concept import ConceptVector
+from vectors.discovery import Discovery
+from vectors.errors import InputError, VectorError
+from vectors.model import ResidualModel
+from vectors.pilot import calibrate as calibrated
+
+HELD_OUT = 0.25
+"""Share of the texts that the pilot's judge is fit on, and that the direction is not."""
+
+
+def kept(
+    model: ResidualModel,
+    discovery: Discovery,
+    number: int,
+    name: str,
+    *,
+    away: bool = False,
+    calibrate: bool = True,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> ConceptVector:
+    """Return a candidate of a discovery as a concept, to be added at every position.
+
+    The tenth of the texts that has most of it counts as its texts, the rest as background. The gap is how far their
+    means lie apart along the direction. There is no AUC: which texts have the concept nobody has said.
+
+    Args:
+        model: the model that the discovery was made in.
+        discovery: what was found.
+        number: of the candidate, from 1.
+        name: what expressions will call the concept.
+        away: take the opposite of the candidate.
+        calibrate: find the unit by a pilot of samples, with a judge fit on texts kept from the direction; where the
+            pilot shows no effect, the vector says so and dose 1 stands for its gap.
+        seed: of the split and of the pilot.
+        progress: called with a line at each step.
+
+    Raises:
+        InputError: no candidate of that number, too few texts on one side of it, or a model without a start token
+            that is to be calibrated.
+        VectorError: a discovery in another model, or texts that the direction does not tell apart.
+    """
+    name = check_name(name)
+    check_made_in(discovery, model)
+    if calibrate and model.bos_id is None:
+        raise InputError(
+            f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "
+            "calibrate=False (--no-calibrate)"
+        )
+    candidate, contrast = discovery.candidate(number), discovery.contrast(number, away=away)
+    fit, held = contrast.split(held_out=HELD_OUT, seed=seed)
+    sides = [torch.tensor([text in set(side) for text in discovery.texts]) for side in (fit.positive, fit.background)]
+    positive, background = (discovery.means[side].double().mean(dim=0) for side in sides)
+    direction = candidate.part.double() * (-1 if away else 1)
+    direction = direction / direction.norm()
+    gap = float(direction @ (positive - background))
+    if gap <= 0:
+        raise VectorError(
+            f"candidate {number} points away from its own texts (gap {gap:.3g}): keep another, or discover with more "
+            "texts"
+        )
+    vector = ConceptVector(
+        name=name,
+        model=model.name,
+        model_hash=model.hash,
+        layer=discovery.layer,
+        direction=direction.float(),
+        mean=background.float(),
+        gap=gap,
+        method=f"discovered-{discovery.method}",
+        positions="all",
+        contrast_hash=contrast.hash,
+        held_out=HELD_OUT,
+        split_seed=seed,
+        n_positive=len(contrast.positive),
+        n_background=len(contrast.background),
+    )
+    return calibrated(model, vector, held, seed=seed, progress=progress) if calibrate else vector
+
+
+def check_made_in(discovery: Discovery, model: ResidualModel) -> None:
+    """Refuse a discovery that was made in another model.
+
+    Raises:
+        VectorError: naming both.
+    """
+    if discovery.model_hash != model.hash:
+        raise VectorError(
+            f"the discovery was made in model {discovery.model!r} (hash {discovery.model_hash[:8]!r}), not in "
+            f"{model.name!r} (hash {model.hash[:8]!r}): run `steer discover` on this one"
+        )
