@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cli import compare, compose, dose, env, explore, extract, fidelity, library, report, show, sweep
+from cli import compare, compose, discover, dose, env, explore, extract, fidelity, library, report, show, sweep
 from cli.output import ClosedPipeError, note
 from vectors.errors import InputError, SteerError, SteerWarning
 
@@ -27,6 +27,8 @@ for command, name, example in (
     (compose.command, "compose", 'steer compose "sonnet + 0.8 cat" -n 4 --radius 0.5 --seed 7'),
     (explore.command, "explore", 'steer explore "sonnet + cat" --seed 7'),
     (extract.command, "extract", "steer extract storm --positive storms.txt --background texts.txt"),
+    (discover.command, "discover", "steer discover -k 16"),
+    (discover.keep_command, "keep", "steer keep 7 --as stormy"),
     (dose.command, "dose", "steer dose cat --plot cat.png"),
     (sweep.command, "sweep", 'steer sweep "sonnet + cat" --radius 0:1:0.25 -n 64 -o sonnet-cat'),
     (fidelity.command, "fidelity", "steer fidelity waterfall -n 5000"),
@@ -36,7 +38,9 @@ for command, name, example in (
     (show.show_command, "show", "steer show cat"),
     (env.command, "env", "steer env --json"),
 ):
-    app.command(name, epilog=f"Example: {example}")(command)
+    # of `keep`, so that -7 is a number and no option
+    settings = {"ignore_unknown_options": True} if name == "keep" else None
+    app.command(name, epilog=f"Example: {example}", context_settings=settings)(command)
 
 
 @app.callback(

@@ -91,7 +91,7 @@ def command(
     rows that have it named by --where. A .txt file holds one text a line, a .jsonl file {"text": "..."} a line.
     """
     whole(seed, "--seed", high=MAX_SEED)
-    blocks = _layers(layer)
+    blocks = layers_of(layer)
     for option, value, known in (("--method", method, METHODS), ("--pool", pool, POOLS)):
         if value not in known:
             raise InputError(f"{option} is {shown(value)}: choose from {', '.join(known)}")
@@ -121,7 +121,7 @@ def command(
         layers = blocks
         common |= given | {"words": called, "calibrate": calibrate, "stability": not no_stability}
     if output is not None:
-        _check_file(output, force)
+        check_file(output, force)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         for block in [layers] if isinstance(layers, int) else [] if isinstance(layers, str) else layers:
@@ -130,7 +130,7 @@ def command(
 
         if not force:
             for one in names:
-                _check_free(one, loaded)
+                check_free(one, loaded)
         store.writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
         progress.clear()
         note(f"seed {seed}")
@@ -180,7 +180,16 @@ def _read_natural(made: Sequence["ConceptVector"], model: "ResidualModel") -> No
         natural(model, layers)
 
 
-def _layers(text: str) -> Literal["auto"] | int | list[int]:
+def layer_of(text: str) -> Literal["auto"] | int:
+    """Return what --layer says of one layer, or refuse what is neither `auto` nor a number."""
+    found = layers_of(text)
+    if isinstance(found, list):
+        raise InputError(f"--layer is {shown(text)}: give auto, or the number of one block")
+    return found
+
+
+def layers_of(text: str) -> Literal["auto"] | int | list[int]:
+    """Return what --layer says, or refuse what is neither `auto` nor numbers."""
     if text == "auto":
         return "auto"
     parts = [part.strip() for part in text.split(",")]
@@ -189,15 +198,16 @@ def _layers(text: str) -> Literal["auto"] | int | list[int]:
     return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
 
 
-def _check_file(output: str, force: bool) -> None:
+def check_file(output: str, force: bool, *, what: str = "vector file") -> None:
+    """Refuse a place where no file of ours can go, before the work instead of after it."""
     from vectors.files import check_place
 
     if not output.endswith(".safetensors"):
-        raise OutputError(f"{shown(output)} does not end with .safetensors: give the vector file that ending")
+        raise OutputError(f"{shown(output)} does not end with .safetensors: give the {what} that ending")
     check_place(output, force=force)
 
 
-def _check_free(name: str, model: "ResidualModel") -> None:
+def check_free(name: str, model: "ResidualModel") -> None:
     """Refuse a name that the user's library holds for this model, before the work instead of after it."""
     from vectors.store import catalog
 

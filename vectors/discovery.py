@@ -1,19 +1,16 @@
 """Candidate concepts from activations alone: directions that texts differ along, each with what is known of it."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
-from torch import Tensor
+from jaxtyping import Float64
 
 from vectors.activations import check_texts
+from vectors.candidates import Candidate, Discovery
 from vectors.checks import whole
 from vectors.components import METHODS, Components, components
-from vectors.contrast import ContrastSet
 from vectors.decode import decode, prefix_ids
 from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
@@ -40,9 +37,6 @@ MAX_TOKENS = 96
 TOKENS = 8
 """Of the logit lens, on either side."""
 
-TAIL = 0.1
-"""Share of the texts that count as typical of a direction."""
-
 SNIPPETS = 3
 """Texts that stand for each end of a direction."""
 
@@ -52,118 +46,6 @@ _ROWS_AN_AXIS = 32  # an axis is only turned where there are so many rows for it
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Likeness:
-    """How a candidate relates to a known concept.
-
-    Attributes:
-        name: of the concept.
-        auc: how well the candidate's score ranks texts written under that concept above texts written without it.
-        cosine: of both directions, where they lie at one layer.
-    """
-
-    name: str
-    auc: float
-    cosine: float | None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Candidate:
-    """One direction that texts differ along; its sign is such that its longer tail is that of texts with much of it.
-
-    Attributes:
-        number: from 1, the most telling first.
-        part: what one standard deviation of its score adds to the stream, "d_model".
-        filter: what reads its score, "d_model".
-        scores: of each text, in the discovery's order: the mean over its own tokens, "texts".
-        share: of the variance of single positions.
-        skewness, kurtosis: of the texts' scores; 0 and 0 for a normal distribution, more where few texts have it.
-        top, bottom: the tokens that the part speaks for, and against, by the logit lens.
-        snippets, away: from each of the texts that have most of it, and least, the words around where most, or least,
-            of it is read.
-        like, unlike: the known concept that it, or its opposite, finds, if any.
-    """
-
-    number: int
-    part: Float[Tensor, " d_model"] = field(repr=False)
-    filter: Float[Tensor, " d_model"] = field(repr=False)
-    scores: Float[Tensor, " texts"] = field(repr=False)
-    share: float
-    skewness: float
-    kurtosis: float
-    top: tuple[str, ...]
-    bottom: tuple[str, ...]
-    snippets: tuple[str, ...]
-    away: tuple[str, ...]
-    like: Likeness | None = None
-    unlike: Likeness | None = None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Discovery:
-    """What was found in some texts at one layer of a model.
-
-    Attributes:
-        model, model_hash: what read the texts.
-        layer: 0-based block.
-        method: of `vectors.components.METHODS`.
-        seed: of the sampling and the search.
-        own: whether the model wrote the texts itself.
-        texts: those that were read, in an order that hangs on themselves and the seed.
-        means: the stream averaged over each text's own tokens, "texts d_model".
-        candidates: the most telling first.
-    """
-
-    model: str
-    model_hash: str
-    layer: int
-    method: str
-    seed: int
-    own: bool
-    texts: tuple[str, ...] = field(repr=False)
-    means: Float[Tensor, "texts d_model"] = field(repr=False)
-    candidates: tuple[Candidate, ...]
-
-    def typical(self, number: int, *, away: bool = False) -> list[int]:
-        """Return the places of the texts that are typical of a candidate, or of its opposite, the most typical first.
-
-        Raises:
-            InputError: no candidate of that number.
-        """
-        count = max(1, math.ceil(TAIL * len(self.texts)))
-        return self.ranked(number, away=away)[:count]
-
-    def ranked(self, number: int, *, away: bool = False) -> list[int]:
-        """Return the places of all texts, those with most of a candidate, or of its opposite, first.
-
-        Raises:
-            InputError: no candidate of that number.
-        """
-        scores = self.candidate(number).scores * (-1 if away else 1)
-        return [int(place) for place in torch.argsort(scores, descending=True, stable=True)]
-
-    def candidate(self, number: int) -> Candidate:
-        """Return a candidate by its number.
-
-        Raises:
-            InputError: there is none.
-        """
-        if not 1 <= number <= len(self.candidates):
-            raise InputError(f"there is no candidate {number}: give a number from 1 to {len(self.candidates)}")
-        return self.candidates[number - 1]
-
-    def contrast(self, number: int, *, away: bool = False) -> ContrastSet:
-        """Return the texts that are typical of a candidate, or of its opposite, beside all others.
-
-        Raises:
-            InputError: no candidate of that number.
-        """
-        chosen = set(self.typical(number, away=away))
-        positive = tuple(text for place, text in enumerate(self.texts) if place in chosen)
-        background = tuple(text for place, text in enumerate(self.texts) if place not in chosen)
-        return ContrastSet(positive, background)
 
 
 def discover(
@@ -210,9 +92,7 @@ def discover(
     read = own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
     check_k(model, k, len(set(read)))
     check_texts(model, read)
-    found = gather(
-        model, read, [at], seed=seed, progress=lambda done, total: tell("reading texts", done, total)
-    )[at]
+    found = gather(model, read, [at], seed=seed, progress=lambda done, total: tell("reading texts", done, total))[at]
     tell(f"looking for {method} components", 0, 0)
     parts = taken_apart(found, k, method=method, seed=seed)
     tell("describing candidates", 0, 0)
@@ -314,8 +194,8 @@ def _candidates(
                 kurtosis=float(kurtosis[place]),
                 top=tuple(top),
                 bottom=tuple(bottom),
-                snippets=shown.of(ranking[:SNIPPETS], reader),
-                away=shown.of(ranking[::-1][:SNIPPETS], -reader),
+                snippets=shown.of(ranking[:SNIPPETS].tolist(), reader),
+                away=shown.of(ranking[::-1][:SNIPPETS].tolist(), -reader),
             )
         )
     return tuple(result)

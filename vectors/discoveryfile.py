@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from vectors.candidates import Candidate, Discovery, Likeness
 from vectors.checks import number, shown, whole
 from vectors.components import METHODS
 from vectors.concept import MAX_LAYER, ModelLike
-from vectors.discovery import Candidate, Discovery, Likeness
 from vectors.errors import OutputError, SteerError, VectorError
 from vectors.fields import check_text
 from vectors.files import read_bytes, write_atomically
@@ -48,7 +48,9 @@ def keep_last(discovery: Discovery) -> Path:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make {shown(folder)} ({error.strerror}): set STEER_HOME to another folder") from error
+        raise OutputError(
+            f"cannot make {shown(folder)} ({error.strerror}): set STEER_HOME to another folder"
+        ) from error
     return save_discovery(discovery, last_place(discovery.model, discovery.model_hash), force=True)
 
 
@@ -136,7 +138,11 @@ def _parse(data: bytes) -> Discovery:
 
 def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, own: object) -> None:
     """Refuse contents that do not belong together."""
-    if not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(text, str) and text.strip() for text in texts):
+    if (
+        not isinstance(texts, list)
+        or len(texts) < 2
+        or not all(isinstance(text, str) and text.strip() for text in texts)
+    ):
         raise VectorError(f"its texts are no list of texts; {_MEND}")
     if not isinstance(listed, list) or not listed or not isinstance(own, bool) or method not in METHODS:
         raise VectorError(f"it lists no candidates of a known method; {_MEND}")
@@ -153,15 +159,14 @@ def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, 
 
 
 def _candidate(at: int, listed: Any, rows: dict[str, Tensor]) -> Candidate:
-    figures = {key: number(listed[key], f"its {key}", kind=VectorError) for key in _FIGURES}
-    lists = {key: tuple(listed[key]) for key in _TOKENS}
-    if listed["number"] != at + 1 or not all(isinstance(one, str) for held in lists.values() for one in held):
+    about: dict[str, Any] = {key: number(listed[key], f"its {key}", kind=VectorError) for key in _FIGURES}
+    about |= {key: tuple(listed[key]) for key in _TOKENS}
+    if listed["number"] != at + 1 or not all(isinstance(one, str) for key in _TOKENS for one in about[key]):
         raise VectorError(f"its candidate {at + 1} is not described as one; {_MEND}")
-    likenesses = {key: None if listed[key] is None else _likeness(listed[key]) for key in _LIKENESSES}
+    about |= {key: None if listed[key] is None else _likeness(listed[key]) for key in _LIKENESSES}
     return Candidate(
-        number=at + 1, part=rows["parts"][at], filter=rows["filters"][at], scores=rows["scores"][at],
-        **figures, **lists, **likenesses,
-    )  # fmt: skip
+        number=at + 1, part=rows["parts"][at], filter=rows["filters"][at], scores=rows["scores"][at], **about
+    )
 
 
 def _likeness(one: Any) -> Likeness:

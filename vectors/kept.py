@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 
+from vectors.candidates import Discovery
 from vectors.checks import check_name
 from vectors.concept import ConceptVector
-from vectors.discovery import Discovery
 from vectors.errors import InputError, VectorError
 from vectors.model import ResidualModel
 from vectors.pilot import calibrate as calibrated

@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 
 from vectors.activations import own_tokens
+from vectors.candidates import Candidate, Discovery, Likeness
 from vectors.concept import ConceptVector
 from vectors.decode import decode
-from vectors.discovery import Candidate, Discovery, Likeness
 from vectors.drawing import Settings
 from vectors.extraction import auc
 from vectors.model import ResidualModel
@@ -98,7 +98,9 @@ def _written(
             for layer in layers
         }
 
-        def shifts(some: Sequence[int], rows: dict[int, torch.Tensor] = rows, each: int = each) -> dict[int, torch.Tensor]:
+        def shifts(
+            some: Sequence[int], rows: dict[int, torch.Tensor] = rows, each: int = each
+        ) -> dict[int, torch.Tensor]:
             chosen = [index // each for index in some]
             return {layer: row[chosen] for layer, row in rows.items()}
 

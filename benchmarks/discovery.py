@@ -1,0 +1,352 @@
+"""How much of the Almanac's world is found without labels: `python benchmarks/discovery.py`.
+
+`--only found` for the directions, `--only steering` for what the kept ones do.
+"""
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from harness import Cell, Options, at_pressure, embedded, judged, shared_out, unsteered, widest
+from methods import noise
+from report import table, write
+from sklearn.decomposition import FastICA
+
+import vectors
+from vectors.activations import own_tokens
+from vectors.almanac.concepts import CONCEPTS, collect
+from vectors.almanac.generate import stream
+from vectors.candidates import Discovery
+from vectors.components import Components, components
+from vectors.discovery import DEPTH, SAMPLES, discover, own_texts, shape_of, taken_apart
+from vectors.discoveryfile import load_discovery, save_discovery
+from vectors.extraction import auc, extract
+from vectors.gathered import Gathered, gather
+from vectors.kept import kept
+from vectors.recognised import recognised
+
+KS = (8, 16, 32, 64, 128)
+ENOUGH = 0.9
+TEXTS = 2048
+LABELLED = 1 << 42  # added to the seed: entries that nothing was found in
+POSITIVES, BACKGROUND = 80, 1200
+LAYERS = range(6)
+NAMES = tuple(CONCEPTS)
+SHOWN = 64
+"""Components where layers, readings and numbers of texts are compared."""
+
+
+class Labelled:
+    """Fresh entries, half to say which direction is which concept and half to say how well it ranks them."""
+
+    def __init__(self, seed: int) -> None:
+        found = collect(seed + LABELLED, positives=POSITIVES, background=BACKGROUND)
+        self.texts = list(found.labels)
+        self.has = np.array([[name in found.labels[text] for name in NAMES] for text in self.texts])
+        large = set(found.at_large)
+        self.large = np.array([text in large for text in self.texts])
+        self.choosing = np.random.default_rng(seed).random(len(self.texts)) < 0.5
+        self.means = means_of(self.texts)
+
+    def aucs(self, scores: np.ndarray, *, choosing: bool) -> np.ndarray:
+        """AUC of each column for each concept, against entries at large without it, in one half."""
+        half = self.choosing == choosing
+        found = np.zeros((len(NAMES), scores.shape[1]))
+        for row, has in enumerate(self.has.T):
+            positive, background = scores[has & half], scores[~has & self.large & half]
+            ranked = np.concatenate([positive, background]).argsort(axis=0).argsort(axis=0) + 1  # ties hardly occur
+            n, m = len(positive), len(background)
+            found[row] = (ranked[:n].sum(axis=0) - n * (n + 1) / 2) / (n * m)
+        return found
+
+    def found(self, scores: np.ndarray) -> np.ndarray:
+        """For each concept the AUC, in the other half, of the column and sign that was best in the one."""
+        first, second = self.aucs(scores, choosing=True), self.aucs(scores, choosing=False)
+        best = np.abs(first - 0.5).argmax(axis=1)
+        rows = np.arange(len(NAMES))
+        return np.where(first[rows, best] > 0.5, second[rows, best], 1 - second[rows, best])
+
+    def supervised(self, means: np.ndarray) -> np.ndarray:
+        """The same of the difference of means in the one half."""
+        aucs = []
+        for has in self.has.T:
+            one = has & self.choosing, ~has & self.large & self.choosing
+            two = has & ~self.choosing, ~has & self.large & ~self.choosing
+            direction = means[one[0]].mean(axis=0) - means[one[1]].mean(axis=0)
+            aucs.append(auc(means[two[0]] @ direction, means[two[1]] @ direction))
+        return np.array(aucs)
+
+
+def means_of(texts: Sequence[str]) -> dict[int, np.ndarray]:
+    """Text means at every layer, in order."""
+    found = gather(embedded(), texts, list(LAYERS), most_texts=len(texts))
+    place = {text: at for at, text in enumerate(found[0].texts)}
+    order = [place[text] for text in texts]
+    return {layer: found[layer].means.double().numpy()[order] for layer in LAYERS}
+
+
+def ends_of(texts: Sequence[str]) -> dict[int, torch.Tensor]:
+    """The last own token of each text at every layer: the one position that has read it all."""
+    rows: dict[int, torch.Tensor] = {layer: torch.zeros(len(texts), embedded().d_model) for layer in LAYERS}
+    for places, read, own in own_tokens(embedded(), texts, list(LAYERS)):
+        last = own.long().cumsum(dim=1).argmax(dim=1)
+        for layer in LAYERS:
+            rows[layer][places] = read[layer][torch.arange(len(places)), last]
+    return rows
+
+
+def standard(found: Gathered, method: str, reading: str, k: int, seed: int) -> Components:
+    """What the library does, or the same of text means, or with scikit-learn's own contrast."""
+    if reading == "means":
+        found = Gathered(found.layer, found.texts, found.means, found.lengths, found.means)
+    if method != "ica, log cosh":
+        return taken_apart(found, k, method=method, seed=seed)
+    axes = taken_apart(found, max(k, min(128, len(found.rows) // 32)), method="pca", seed=seed)
+    white = ((found.rows.double() - axes.mean) @ axes.filters.T).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        turned = FastICA(whiten=False, random_state=seed, max_iter=100, tol=1e-2).fit(white).components_
+    rotation = torch.from_numpy(turned)
+    return Components(axes.mean, rotation @ axes.parts, rotation @ axes.filters, axes.shares)
+
+
+def first(found: Gathered, made: Components, method: str) -> np.ndarray:
+    """The places of the components in the order that they are shown in."""
+    if method == "pca":
+        return np.arange(len(made.filters))
+    return np.argsort(-np.abs(shape_of(found.scores(made.filters, made.mean).numpy())[0]))
+
+
+def cell(aucs: np.ndarray) -> str:
+    """How many reach the mark, and the mean."""
+    return f"{int((aucs >= ENOUGH).sum())} ({aucs.mean():.2f})"
+
+
+def curve(labelled: Labelled, found: Gathered, method: str, reading: str, seed: int) -> list[str]:
+    """One method at one layer, over K."""
+    made = standard(found, method, reading, max(KS) if method == "pca" else SHOWN, seed)
+    order = first(found, made, method)
+    scores = labelled.means[found.layer] @ made.filters.numpy().T
+    return [cell(labelled.found(scores[:, order[:k]])) if k <= len(order) else "-" for k in KS]
+
+
+def at_layers(labelled: Labelled, found: dict[int, Gathered], method: str, reading: str, seed: int) -> list[str]:
+    """One method at every layer."""
+    cells = []
+    for layer in LAYERS:
+        made = standard(found[layer], method, reading, SHOWN, seed)
+        order = first(found[layer], made, method)[:SHOWN]
+        cells.append(cell(labelled.found(labelled.means[layer] @ made.filters.numpy()[order].T)))
+    return cells
+
+
+def found_part(seed: int) -> None:
+    """Directions: over K, by method, reading, layer, source and number of texts."""
+    model, layer = embedded(), int(len(LAYERS) * DEPTH)
+    labelled = Labelled(seed)
+    print("labelled texts read", flush=True)
+    sources = {
+        "own": own_texts(model, TEXTS, seed=seed, progress=lambda *_: None),
+        "stream": [made.text for made in islice(stream(seed + LABELLED + (1 << 40)), TEXTS)],
+    }
+    found = {name: gather(model, texts, list(LAYERS), seed=seed) for name, texts in sources.items()}
+    print("texts read", flush=True)
+    here, means = found["own"][layer], labelled.means[layer]
+    kinds = [(method, reading) for reading in ("tokens", "means") for method in ("ica", "ica, log cosh", "dictionary")]
+    kinds += [("pca", "tokens"), ("pca", "means")]
+    by_k = [[f"{method}, {reading}", *curve(labelled, here, method, reading, seed)] for method, reading in kinds]
+    filters = standard(here, "ica", "tokens", SHOWN, seed)
+    order = first(here, filters, "ica")
+    parts = [cell(labelled.found(means @ filters.parts.numpy()[order[:k]].T)) for k in KS]
+    by_k.insert(1, ["ica, tokens, read along its parts", *parts])
+    random = np.random.default_rng(seed).standard_normal((max(KS), model.d_model))
+    by_k.append(["random directions", *(cell(labelled.found(means @ random[:k].T)) for k in KS)])
+    skewed = np.argsort(-np.abs(shape_of(here.means.double().numpy())[0]))
+    by_k.append(["neurons", *(cell(labelled.found(means[:, skewed[:k]])) for k in KS)])
+    all_neurons = cell(labelled.found(means))
+    print(table(["", *KS], by_k), flush=True)
+    by_layer = [
+        [f"{method}, {reading}, {source}", *at_layers(labelled, found[source], method, reading, seed)]
+        for source, method, reading in [
+            ("own", "ica", "tokens"),
+            ("stream", "ica", "tokens"),
+            ("own", "ica", "means"),
+            ("stream", "ica", "means"),
+            ("own", "pca", "tokens"),
+            ("own", "dictionary", "tokens"),
+        ]
+    ]
+    ends = {name: ends_of(texts) for name, texts in sources.items() if name == "own"}
+    last = []
+    for at in LAYERS:
+        made = components(ends["own"][at], SHOWN, method="ica", seed=seed)
+        last.append(cell(labelled.found(labelled.means[at] @ made.filters.numpy().T)))
+    by_layer.append(["ica, last tokens, own", *last])
+    by_layer.append(["neurons, all 256", *(cell(labelled.found(labelled.means[at])) for at in LAYERS)])
+    by_layer.append(["supervised mean difference", *(cell(labelled.supervised(labelled.means[at])) for at in LAYERS)])
+    by_texts = []
+    for count in (128, 256, 512, 1024, 2048):
+        some = gather(model, sources["own"][:count], [layer], seed=seed)[layer]
+        by_texts.append([count, len(some.rows), *curve(labelled, some, "ica", "tokens", seed)])
+    missed = missing(labelled, here, layer, seed)
+    body = "\n".join(
+        [
+            f"For how many of the world's {len(NAMES)} attribute values (a detail's absence is its presence "
+            "turned round, and counts once) some direction, of either sign, ranks fresh labelled entries that "
+            f"have it above entries at large that have not at an AUC of {ENOUGH} or more; in brackets the mean "
+            "AUC of the best. Which direction is which value is chosen on one half of the labelled entries "
+            f"and measured on the other, so that many directions gain nothing by being many. Found in {TEXTS} "
+            "texts, of which at most 16,384 positions are kept. `tokens` takes single positions apart, "
+            "`means` text means; every text is scored by its mean. `ica` is FastICA with the skewness "
+            "contrast, `ica, log cosh` with scikit-learn's own. Components come in the order of their "
+            "skewness over texts, principal axes in that of their variance; as many are looked for as the "
+            "code does (128 in tokens here), and the first K are taken.",
+            "",
+            f"Own samples, layer {layer}, over K:",
+            "",
+            table(["directions", *(f"K = {k}" for k in KS)], by_k),
+            "",
+            f"All 256 neurons, the coordinate axes: {all_neurons}. What the first 32 of `ica, tokens` miss: {missed}.",
+            "",
+            f"By layer, the first {SHOWN}, in own samples or in entries of the stream:",
+            "",
+            table(["directions", *(f"layer {at}" for at in LAYERS)], by_layer),
+            "",
+            f"By number of own texts, `ica, tokens`, layer {layer}:",
+            "",
+            table(["texts", "positions", *(f"K = {k}" for k in KS)], by_texts),
+        ]
+    )
+    write("discovery", "Discovery without labels", body, seed=seed)
+
+
+def missing(labelled: Labelled, found: Gathered, layer: int, seed: int) -> str:
+    """The values that the first 32 directions do not find."""
+    made = standard(found, "ica", "tokens", SHOWN, seed)
+    order = first(found, made, "ica")[:32]
+    aucs = labelled.found(labelled.means[layer] @ made.filters.numpy()[order].T)
+    gone = [f"{name} {one:.2f}" for name, one in zip(NAMES, aucs, strict=True) if one < ENOUGH]
+    return ", ".join(gone) or "none"
+
+
+def matches(discovery: Discovery, labelled: Labelled) -> list[tuple[str, int, float]]:
+    """For each value the candidate that ranks it best, and how well."""
+    filters = np.stack([each.filter.double().numpy() for each in discovery.candidates])
+    scores = labelled.means[discovery.layer] @ filters.T
+    first_half, second = labelled.aucs(scores, choosing=True), labelled.aucs(scores, choosing=False)
+    best = first_half.argmax(axis=1)
+    return [(name, int(best[row]) + 1, float(second[row, best[row]])) for row, name in enumerate(NAMES)]
+
+
+@cache
+def discovered(path: str) -> Discovery:
+    """The discovery, once a process."""
+    return load_discovery(path)
+
+
+def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
+    """One value under every arm."""
+    concept, number, path = task
+    model, discovery = embedded(), discovered(path)
+    vector = kept(model, discovery, number, concept, calibrate=False, seed=options.seed)
+    contrast = discovery.contrast(number)
+    fit, _ = contrast.split(held_out=0.25, seed=options.seed)
+    sides = [torch.tensor([text in set(side) for text in discovery.texts]) for side in (fit.positive, fit.background)]
+    typical = discovery.means[sides[0]].mean(dim=0) - discovery.means[sides[1]].mean(dim=0)
+    reader = discovery.candidate(number).filter
+    learned = extract(
+        model, concept, positive=contrast.positive, background=contrast.background, calibrate=False, seed=options.seed
+    )
+    known = collect(options.seed, positives=300, background=600)
+    told = extract(
+        model, concept, positive=known.positive[concept], background=known.background(concept),
+        method="mean-difference", layer=discovery.layer, calibrate=False, seed=options.seed,
+    )  # fmt: skip
+    shipped = vectors.load(concept, model)
+    layer, gap = discovery.layer, vector.gap
+    arms: list[tuple[int, torch.Tensor, float, str]] = [
+        (layer, vector.direction, gap, "all"),
+        (layer, reader / reader.norm(), gap, "all"),
+        (layer, typical / typical.norm(), float(typical.norm()), "all"),
+        (learned.layer, learned.direction, learned.gap, learned.positions),
+        (layer, told.direction, told.gap, "all"),
+        (shipped.layer, shipped.direction, shipped.scale, shipped.positions),
+        (layer, noise(concept, layer, options), gap, "all"),
+    ]
+    cells: list[Cell] = [judged(concept, unsteered(options))]
+    for at, direction, start, positions in arms:
+        made, _ = at_pressure(at, direction, options, start=start, positions=positions)
+        cells.append(judged(concept, made, p95=options.p95))
+    return [concept, number, *cells]
+
+
+def steering_part(options: Options, each: int) -> None:
+    """What the best-matched directions do at equal pressure."""
+    labelled, model = Labelled(options.seed), embedded()
+    discovery = discover(model, k=SHOWN, seed=options.seed)
+    known = recognised(model, discovery, [vectors.load(name, model) for name in vectors.names(model)])
+    found = matches(discovery, labelled)
+    groups: dict[str, list[tuple[str, int, float]]] = {}
+    for one in sorted(found, key=lambda one: -one[2]):
+        groups.setdefault(CONCEPTS[one[0]][0], []).append(one)
+    chosen = [one for name in ("form", "topic", "voice", "mood", "hour") for one in groups[name][:each]]
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(save_discovery(discovery, Path(folder) / "found.safetensors"))
+        rows = list(shared_out(steering_of, [(name, number, path) for name, number, _ in chosen], options))
+    heads = ["dose 0", "part (kept)", "filter", "typical texts", "learned from them", "mean difference, labels",
+             "shipped, labels", "random"]  # fmt: skip
+    means = [f"{np.mean([row[place].success for row in rows]):.2f}" for place in range(2, 2 + len(heads))]
+    right, named = naming(known, labelled)
+    body = (
+        f"The directions, of {SHOWN} found in {SAMPLES} own samples, that best rank the values of each "
+        f"attribute, at a p95 pressure of {options.p95} nats a token, {options.n} prompt-free samples, "
+        "success by the oracle; in brackets the mean pressure, and the p95 where it is off by more than a "
+        "quarter. `part` is what the component adds (what `steer keep` keeps), `filter` what reads it, "
+        "`typical texts` the difference of means of its typical texts and the rest, all three added at "
+        "every position; `learned from them` is what `steer extract` learns from those texts, at the "
+        "start token; then the supervised vectors: the difference of means at the same layer, and the "
+        f"shipped one. 95 % intervals are at most {widest(options.n)} wide on either side.\n\n"
+        + table(["value", "candidate", "AUC", *heads],
+                [[row[0], row[1], f"{one[2]:.2f}", *row[2:]] for row, one in zip(rows, chosen, strict=True)]
+                + [["mean", "", "", *means]])
+        + f"\n\nOf the {SHOWN} candidates {named} are given the name of a shipped concept (or their opposites are); "
+        f"{right} of those names are the value, of all {len(NAMES)}, that the candidate ranks best among labelled "
+        "entries."
+    )  # fmt: skip
+    write("discovery-steering", "Steering by what was discovered", body, seed=options.seed)
+
+
+def naming(known: Discovery, labelled: Labelled) -> tuple[int, int]:
+    """How many names are right, and how many there are."""
+    filters = np.stack([each.filter.double().numpy() for each in known.candidates])
+    aucs = labelled.aucs(labelled.means[known.layer] @ filters.T, choosing=False)
+    right = named = 0
+    for column, candidate in enumerate(known.candidates):
+        for sign, likeness in ((1, candidate.like), (-1, candidate.unlike)):
+            if likeness is not None:
+                named += 1
+                right += NAMES[int((sign * aucs[:, column]).argmax())] == likeness.name
+    return right, named
+
+
+def main() -> None:
+    """Run both parts, or one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["found", "steering"], help="one of the two parts")
+    parser.add_argument("--each", type=int, default=2, help="values of each attribute that are steered")
+    Options.add_to(parser)
+    given = parser.parse_args()
+    if given.only != "steering":
+        found_part(given.seed)
+    if given.only != "found":
+        steering_part(Options(given.n, given.p95, given.seed), given.each)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""`steer discover` and `steer keep`: candidate concepts that nobody asked for, and one of them made a concept."""
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cli.extract import Layer, check_file, check_free, layer_of
+from cli.library import describe
+from cli.library import facts as vector_facts
+from cli.options import Device, Dtype, Json, Model, Trust, open_model
+from cli.output import Progress, carries, dim, emit, emit_json, note, record, visible, width, wrap
+from vectors.checks import MAX_SEED, check_name, shown, whole
+from vectors.errors import InputError
+
+if TYPE_CHECKING:
+    from vectors.candidates import Candidate, Discovery, Likeness
+
+Texts = Annotated[str | None, typer.Option(metavar="FILE", help="Look in these: .txt, .jsonl, .csv; - reads stdin.")]
+Samples = Annotated[
+    int | None, typer.Option(metavar="N", help="Without --texts: texts that the model writes.  [default: 1024]")
+]
+Count = Annotated[int, typer.Option("-k", metavar="K", help="Candidates.")]
+Method = Annotated[Literal["ica", "pca", "dictionary"], typer.Option(metavar="HOW", help="ica, pca or dictionary.")]
+NoKnown = Annotated[bool, typer.Option("--no-known", help="Do not tell which concepts of the library they are like.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="The texts, what is kept of them, and the search.")]
+Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a .safetensors file.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
+
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The candidate; -7 is the opposite of 7.")]
+Name = Annotated[str, typer.Option("--as", metavar="NAME", help="What expressions will call the concept.")]
+From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A discovery.  [default: the last one]")]
+Away = Annotated[bool, typer.Option("--away", help="Keep the opposite of the candidate.")]
+NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
+PilotSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Which texts are held out, and the pilot's.")]
+ForceConcept = Annotated[bool, typer.Option("--force", help="Replace a concept of that name.")]
+
+
+def command(
+    texts: Texts = None,
+    samples: Samples = None,
+    k: Count = 16,
+    method: Method = "ica",
+    layer: Layer = "auto",
+    seed: Seed = 0,
+    no_known: NoKnown = False,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: Trust = False,
+    output: Output = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Find candidate concepts without labels: directions that texts differ along.
+
+    They are looked for in texts of yours or, without --texts, in what the model writes by itself. What is found is
+    remembered: `steer keep 7 --as NAME` makes number 7 a concept.
+    """
+    whole(seed, "--seed", high=MAX_SEED)
+    whole(k, "-k", low=1)
+    block = layer_of(layer)
+    if texts is not None and samples is not None:
+        raise InputError("--samples is how many texts the model writes where there are no --texts: give one of the two")
+    read = None
+    if texts is not None:
+        from vectors.contrast import read_texts
+
+        read = read_texts(texts)
+    if output is not None:
+        check_file(output, force, what="discovery")
+    with Progress() as progress:
+        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        from vectors.discovery import SAMPLES, discover
+        from vectors.discoveryfile import keep_last, save_discovery
+        from vectors.store import writable_folder
+
+        writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
+        progress.clear()
+        note(f"seed {seed}")
+        found = discover(
+            loaded,
+            read,
+            k=k,
+            samples=SAMPLES if samples is None else samples,
+            method=method,
+            layer=block,
+            seed=seed,
+            progress=progress,
+        )
+        if not no_known and loaded.bos_id is not None:
+            from vectors.recognised import recognised
+            from vectors.store import load, names
+
+            known = [load(name, loaded) for name in names(loaded)]
+            found = recognised(
+                loaded, found, known, progress=lambda done, of: progress("writing texts of known concepts", done, of)
+            )
+        if output is not None:
+            save_discovery(found, output, force=force)
+        place = keep_last(found)
+    if as_json:
+        for each in found.candidates:
+            emit_json(json.dumps(_facts(found, each)))
+    else:
+        emit("\n\n".join([_head(found, loaded.n_layers), *(_block(each) for each in found.candidates)]))
+    note(f"remembered in {shown(place)}: `steer keep NUMBER --as NAME` makes one of them a concept")
+
+
+def keep_command(
+    number: Number,
+    name: Name,
+    source: From = None,
+    away: Away = False,
+    no_calibrate: NoCalibrate = False,
+    seed: PilotSeed = 0,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: Trust = False,
+    force: ForceConcept = False,
+    as_json: Json = False,
+) -> None:
+    """Make a candidate of the last discovery a concept of your library.
+
+    A pilot finds its unit; where the pilot sees no effect, that is said, and dose 1 stands for the natural gap.
+    """
+    name = check_name(name)
+    whole(seed, "--seed", high=MAX_SEED)
+    place, turned = _number(number)
+    with Progress() as progress:
+        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        from vectors import store
+        from vectors.discoveryfile import load_discovery, load_last
+        from vectors.kept import kept
+
+        if not force:
+            check_free(name, loaded)
+        store.writable_folder(loaded.name, loaded.hash)
+        found = load_last(loaded) if source is None else load_discovery(source)
+        vector = kept(
+            loaded, found, place, name, away=away != turned, calibrate=not no_calibrate, seed=seed, progress=progress
+        )
+        path = store.keep(vector, force=force)
+    if not (vector.calibrated or no_calibrate):
+        note(f"note: the pilot saw no effect of {shown(name)}: it is not calibrated, and dose 1 is its natural gap")
+    if as_json:
+        emit_json(json.dumps(vector_facts(vector) | {"path": str(path)}))
+    else:
+        emit(f"{visible(name)}\n{record(describe(vector) | {'kept': str(path)})}")
+
+
+def _number(text: str) -> tuple[int, bool]:
+    """A candidate's number, and whether its opposite is meant."""
+    if not re.fullmatch(r"-?[1-9][0-9]{0,5}", text, re.ASCII):
+        raise InputError(f"the candidate is {shown(text)}: give its number, such as 7, or -7 for its opposite")
+    return abs(int(text)), text.startswith("-")
+
+
+def _head(found: "Discovery", layers: int) -> str:
+    whose = f"that {found.model} wrote" if found.own else "given"
+    return wrap(
+        f"{len(found.candidates)} candidates in {len(found.texts)} texts {whose} (layer {found.layer} of 0 to "
+        f"{layers - 1}, {found.method})",
+        width(),
+    )
+
+
+def _block(each: "Candidate") -> str:
+    """One candidate: its figures, its tokens, where it is read in texts."""
+    indent = " " * 5
+    figures = f"{100 * each.share:.2g} % of variance, skewness {each.skewness:.1f}, kurtosis {each.kurtosis:.1f}"
+    head = f"{each.number:>3}  {f'like {_liked(each.like)}, ' if each.like else ''}{figures}"
+    lines = [wrap(head, width())]
+    for what, tokens in (("for", each.top), ("against", each.bottom)):
+        lines.append(_listed(f"{indent}{what:<8}", [token.strip() for token in tokens]))
+    for sign, snippets in (("+", each.snippets), ("-", each.away[:1])):
+        lines += [f"{indent}{sign} {_cut(snippet, width() - len(indent) - 2)}" for snippet in snippets]
+    if each.unlike:
+        lines.append(f"{indent}the other way like {_liked(each.unlike)}")
+    return "\n".join([lines[0], *map(dim, lines[1:3]), *lines[3:]])
+
+
+def _liked(one: "Likeness") -> str:
+    cosine = "" if one.cosine is None else f", cosine {one.cosine:.2f}"
+    return f"{visible(one.name)} (AUC {one.auc:.2f}{cosine})"
+
+
+def _listed(head: str, words: list[str]) -> str:
+    """Words after a head, broken into lines below each other."""
+    body = wrap(", ".join(words), max(10, width() - len(head)))
+    return head + body.replace("\n", "\n" + " " * len(head))
+
+
+def _cut(text: str, room: int) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    text = visible(text) if carries(text) else visible(text).encode("ascii", "replace").decode()
+    return text if cell_len(text) <= room else set_cell_size(text, room - 1) + ("…" if carries("…") else "~")
+
+
+def _facts(found: "Discovery", each: "Candidate") -> dict[str, Any]:
+    from vectors.discoveryfile import facts
+
+    about = {"model": found.model, "layer": found.layer, "method": found.method, "seed": found.seed}
+    typical = [found.texts[place] for place in found.ranked(each.number)[: len(each.snippets)]]
+    return facts(each) | about | {"texts": typical}
