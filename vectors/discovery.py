@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from vectors.activations import check_texts
 from vectors.candidates import Candidate, Discovery
-from vectors.checks import whole
+from vectors.checks import shown, whole
 from vectors.components import METHODS, Components, components
 from vectors.decode import decode, prefix_ids
 from vectors.drawing import Settings
@@ -81,7 +81,9 @@ def discover(
         ModelError: no texts and a model without a start token, or activations that are not finite.
     """
     if method not in METHODS:
-        raise InputError(f"method is {method!r}: choose from {', '.join(METHODS)}")
+        raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")
+    if isinstance(texts, str):
+        raise InputError(f"texts is one string ({shown(texts)}): give a list of texts")
     whole(seed, "seed")
     at = int(model.n_layers * DEPTH) if layer == "auto" else model.check_layer(layer)
     tell = progress or (lambda what, done, total: None)

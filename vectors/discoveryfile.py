@@ -30,7 +30,6 @@ _ROWS = ("filters", "means", "parts", "scores")
 _FIGURES = ("share", "skewness", "kurtosis")
 _TOKENS = ("top", "bottom", "snippets", "away")
 _LIKENESSES = ("like", "unlike")
-_MEND = "run `steer discover` again"
 
 
 def last_place(name: str, digest: str) -> Path:
@@ -111,26 +110,26 @@ def load_discovery(path: str | Path) -> Discovery:
     try:
         return _parse(data)
     except SteerError as error:
-        raise VectorError(f"{shown(path)} is not a usable discovery: {error}") from error
+        raise VectorError(f"{shown(path)} is not a usable discovery ({error}): run `steer discover` again") from error
 
 
 def _parse(data: bytes) -> Discovery:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
-        raise VectorError(f"it is truncated, or no safetensors file; {_MEND}")
+        raise VectorError("it is truncated, or no safetensors file")
     try:
         rows: dict[str, Tensor] = safetensors.torch.load(data)
         about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["discovery"])
         texts = json.loads(bytes(rows["texts"].numpy().tobytes()))
         if about["format"] != FORMAT:
-            raise VectorError(f"its format is {shown(about['format'])}, expected {FORMAT}; {_MEND}")
+            raise VectorError(f"its format is {shown(about['format'])}, expected {FORMAT}")
         plain = {key: check_text(about[key], f"its {key}", empty=False) for key in ("model", "model_hash", "method")}
         layer = whole(about["layer"], "its layer", high=MAX_LAYER, kind=VectorError)
         seed, own, listed = whole(about["seed"], "its seed", kind=VectorError), about["own"], about["candidates"]
         _check(rows, texts, listed, plain["method"], own)
         candidates = tuple(_candidate(at, each, rows) for at, each in enumerate(listed))
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise VectorError(f"it is damaged or no discovery ({shown(error)}); {_MEND}") from error
+        raise VectorError(f"it is damaged or no discovery ({shown(error)})") from error
     return Discovery(
         **plain, layer=layer, seed=seed, own=own, texts=tuple(texts), means=rows["means"], candidates=candidates
     )
@@ -143,26 +142,26 @@ def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, 
         or len(texts) < 2
         or not all(isinstance(text, str) and text.strip() for text in texts)
     ):
-        raise VectorError(f"its texts are no list of texts; {_MEND}")
+        raise VectorError("its texts are no list of texts")
     if not isinstance(listed, list) or not listed or not isinstance(own, bool) or method not in METHODS:
-        raise VectorError(f"it lists no candidates of a known method; {_MEND}")
+        raise VectorError("it lists no candidates of a known method")
     if sorted(rows) != sorted((*_ROWS, "texts")):
-        raise VectorError(f"it holds the tensors {shown(', '.join(sorted(rows)))}; {_MEND}")
+        raise VectorError(f"it holds the tensors {shown(', '.join(sorted(rows)))}")
     width = rows["means"].shape[-1]
     shapes = {"parts": (len(listed), width), "filters": (len(listed), width), "scores": (len(listed), len(texts))}
     for name, shape in {**shapes, "means": (len(texts), width)}.items():
         row = rows[name]
         if tuple(row.shape) != shape or row.dtype != torch.float32 or not bool(row.isfinite().all()):
-            raise VectorError(f"its {name} are {tuple(row.shape)} of {row.dtype}, expected {shape}, finite; {_MEND}")
+            raise VectorError(f"its {name} are {tuple(row.shape)} of {row.dtype}, expected {shape}, finite")
     if not bool((rows["parts"].norm(dim=1) > 0).all()):
-        raise VectorError(f"one of its parts has length zero; {_MEND}")
+        raise VectorError("one of its parts has length zero")
 
 
 def _candidate(at: int, listed: Any, rows: dict[str, Tensor]) -> Candidate:
     about: dict[str, Any] = {key: number(listed[key], f"its {key}", kind=VectorError) for key in _FIGURES}
     about |= {key: tuple(listed[key]) for key in _TOKENS}
     if listed["number"] != at + 1 or not all(isinstance(one, str) for key in _TOKENS for one in about[key]):
-        raise VectorError(f"its candidate {at + 1} is not described as one; {_MEND}")
+        raise VectorError(f"its candidate {at + 1} is not described as one")
     about |= {key: None if listed[key] is None else _likeness(listed[key]) for key in _LIKENESSES}
     return Candidate(
         number=at + 1, part=rows["parts"][at], filter=rows["filters"][at], scores=rows["scores"][at], **about

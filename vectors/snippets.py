@@ -52,7 +52,9 @@ class Snippets:
             for low, high in ((first, last + 1), (first - 1, last)):
                 if low >= 0 and high <= len(ids) and len(longer := self._line(ids[low:high])) <= LONGEST - 2:
                     first, last, text = low, high, longer
-        return ("" if first == 0 else "…") + text + ("" if last == len(ids) else "…")
+        return (
+            ("" if first == 0 else "…") + text.lstrip(" /,.;:!?" if first else "") + ("" if last == len(ids) else "…")
+        )
 
     def _line(self, ids: Sequence[int]) -> str:
         lines = (" ".join(line.split()) for line in self._model.decode(ids).split("\n"))

@@ -1,0 +1,41 @@
+"""Texts of random words of the tiny tokenizer, every eighth of them full of rainbows."""
+
+import numpy as np
+
+WORDS = tuple(
+    [
+        "the",
+        "a",
+        "sea",
+        "cat",
+        "dog",
+        "storm",
+        "river",
+        "night",
+        "day",
+        "light",
+        "dark",
+        "red",
+        "blue",
+        "old",
+        "young",
+        "king",
+        "song",
+        "ship",
+        "rain",
+        "wind",
+    ]
+)
+
+
+def rainbows(count: int = 120, *, seed: int = 0) -> list[str]:
+    """Twelve words each."""
+    random = np.random.default_rng(seed)
+    found = []
+    for place in range(count):
+        words = [str(word) for word in random.choice(WORDS, size=12)]
+        if place % 8 == 0:
+            for at in (1, 4, 7, 10):
+                words[at] = "rainbow"
+        found.append(" ".join(words))
+    return found
