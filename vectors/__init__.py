@@ -46,6 +46,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # on demand, so that importing the package does not import torch
+    if name == "formats":
+        return import_module("vectors.formats")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

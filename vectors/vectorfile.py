@@ -65,6 +65,17 @@ def load_file(path: str | Path) -> ConceptVector:
         raise VectorError(f"{shown(path)} is not a usable vector file: {error}") from error
 
 
+def is_ours(path: str | Path) -> bool:
+    """Whether a `.safetensors` file says that it is one of these; of anything else that can be a file, no."""
+    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, kind=VectorError)
+    length = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + length]) if length <= MAX_HEADER else {}
+        return bool(header["__metadata__"]["format"] == FORMAT)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def _parse(data: bytes) -> ConceptVector:
     header_length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or header_length > min(MAX_HEADER, len(data) - 8):
