@@ -8,12 +8,12 @@ from pathlib import Path
 from vectors.checks import shown
 from vectors.errors import InputError, OutputError, SteerError
 
-_SPARE = (".steer-", ".tmp")
+SPARE = (".steer-", ".tmp")
 
 
 def is_spare(path: Path) -> bool:
     """Whether a path is that of a temporary file of ours, which an interruption may leave behind."""
-    return path.name.startswith(_SPARE[0]) and path.name.endswith(_SPARE[1])
+    return path.name.startswith(SPARE[0]) and path.name.endswith(SPARE[1])
 
 
 def read_bytes(path: str | Path, what: str, *, limit: int | None = None, kind: type[SteerError] = InputError) -> bytes:
@@ -82,7 +82,7 @@ def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> P
             when the path is no regular file.
     """
     place = check_place(path, force=force)
-    spare = place.parent / f"{_SPARE[0]}{secrets.token_hex(8)}{_SPARE[1]}"
+    spare = place.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
     try:
         descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "wb") as stream:
