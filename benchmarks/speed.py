@@ -8,15 +8,14 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
-import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from peers import python_of
 from report import machine, table, write
 from transformers import GenerationConfig, GPT2Config, LlamaConfig
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
@@ -117,14 +116,10 @@ def lens(model: ResidualModel, batch: int, tokens: int) -> Run:
 @contextmanager
 def peer(name: str, kind: str, folder: Path, batch: int, tokens: int) -> Iterator[Run | None]:
     """A peer in its own process: it generates once for every line that it is sent. None where it cannot be had."""
-    python = folder / name / "bin" / "python"
-    if not python.exists():
-        venv.create(folder / name, with_pip=True)
-        got = subprocess.run([str(python), "-m", "pip", "install", "-q", *PEERS[name]], check=False)
-        if got.returncode:
-            print(f"{name} cannot be installed here", file=sys.stderr)
-            yield None
-            return
+    python = python_of(folder, name, PEERS[name])
+    if python is None:
+        yield None
+        return
     script = Path(__file__).with_name("peer.py")
     arguments = [str(python), str(script), name, kind, str(EMBEDDED), str(batch), str(tokens), json.dumps(GPT2)]
     process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
