@@ -1,6 +1,5 @@
 """A causal language model seen as a residual stream: found, loaded, its blocks named, texts turned into ids."""
 
-import hashlib
 import inspect
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,10 +14,10 @@ from vectors.almanac import NAME
 from vectors.checkpoint import brief, choose_device, choose_dtype, find_blocks, load_parts, locate
 from vectors.checks import shown, whole
 from vectors.errors import InputError, ModelError
+from vectors.weights import device_of, fingerprint, is_quantised
 
 EMBEDDED: Final = Path(__file__).parent / "almanac" / "model"
 LIBRARY: Final = EMBEDDED.parent / "library"
-_SAMPLED: Final = 1024  # weights of each tensor that enter the model's hash
 
 
 class Origin(TypedDict):
@@ -77,8 +76,7 @@ class ResidualModel:
     @property
     def device(self) -> torch.device:
         """Where token ids are to be sent."""
-        weight: Tensor = self.hf.get_input_embeddings().weight
-        return weight.device
+        return device_of(self.hf.get_input_embeddings()) or torch.device("cpu")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -87,20 +85,14 @@ class ResidualModel:
         return dtype
 
     @cached_property
-    def hash(self) -> str:
-        """SHA-256 over the shapes and a fixed sample of the signs of the weights (of the values, where quantised).
+    def precise(self) -> bool:
+        """Whether it rounds as float32 does, so that logits that should be equal are nearly so."""
+        return self.dtype in (torch.float32, torch.float64) and not is_quantised(self.hf)
 
-        Signs, because casting a checkpoint to another dtype keeps them and any training step flips some.
-        """
-        digest = hashlib.sha256(f"{self.hf.config.model_type} {self.n_layers} {self.d_model}".encode())
-        quantised = {name: held for name, held in self.hf.state_dict().items() if not held.is_floating_point()}
-        for name, weight in sorted((quantised | dict(self.hf.named_parameters())).items()):
-            digest.update(f"{name} {tuple(weight.shape)}".encode())
-            flat = weight.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // _SAMPLED)][:_SAMPLED]
-            signs = torch.signbit(sample.float()) if sample.is_floating_point() else sample  # packed bits have no sign
-            digest.update(signs.cpu().numpy().tobytes())
-        return digest.hexdigest()
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the shapes and a sample of the weights, the same in every floating dtype; see `fingerprint`."""
+        return fingerprint(self.hf, self.n_layers, self.d_model)
 
     def start_ids(self) -> list[int]:
         """Return the ids that a text written without a prompt starts from.

@@ -14,6 +14,7 @@ from vectors.errors import InputError, ModelError, UnsteeredError
 from vectors.model import ResidualModel
 from vectors.moves import Move, added
 from vectors.positions import on_positions
+from vectors.weights import device_of
 
 _PROVEN: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
 
@@ -202,8 +203,9 @@ def _prove(model: ResidualModel, layer: int) -> None:
         mend = "check its weights" if model.dtype == torch.float32 else "load the model in float32"
         raise UnsteeredError(f"{where}: the unsteered logits are not finite: {mend}")
     other = _probe(model, {}, [model.bos_id or 0, 1, 1])[:, 0].float()
-    # half precision rounds otherwise where experts are dealt other tokens: what a later token changes is far more
-    most = (0.01 if model.dtype == torch.float32 else 0.1) * base[:, 0].float().std()
+    # half precision rounds otherwise where experts are dealt other tokens, and eight bits where others stand beside:
+    # what a later token changes is far more
+    most = (0.01 if model.precise else 0.2) * base[:, 0].float().std()
     if bool((other - base[:, 0].float()).abs().max() > most):
         raise UnsteeredError(
             f"model {model.name!r} reads text from both sides (an encoder?): give a decoder-only language model"
@@ -240,9 +242,8 @@ def _placed(model: ResidualModel, layer: int, delta: Tensor) -> Tensor:
 
 
 def block_device(model: ResidualModel, layer: int) -> torch.device:
-    """Return where a block's weights, and so its output, lie."""
-    weight = next(model.blocks[layer].parameters(), None)
-    return model.device if weight is None else weight.device
+    """Return where a block's output lies."""
+    return device_of(model.blocks[layer]) or model.device
 
 
 def _broadcast(delta: Tensor, hidden: Tensor, layer: int) -> Tensor:

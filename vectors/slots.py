@@ -238,4 +238,4 @@ def _agrees(model: ResidualModel) -> bool:
             logits = slots.step(torch.tensor(ids, device=model.device)[here], here, {}, len(ids)).float()
             worst = max(worst, float((logits - plain[here]).abs().max()))
     # half precision rounds; a place or a mask that is not heeded changes far more
-    return bool(worst <= (0.001 if model.dtype == torch.float32 else 0.1) * float(plain.std()))
+    return bool(worst <= (0.001 if model.precise else 0.1) * float(plain.std()))
