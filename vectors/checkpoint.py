@@ -115,6 +115,11 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
     return str(blocks.name)
 
 
+def block_configs(config: Any) -> list[Any]:
+    """Return the config of each block of a language model, or the only one where its blocks do not differ."""
+    return list(getattr(config, "per_layer_config", None) or [config])
+
+
 def noted_blocks(folder: Path) -> str | None:
     """Return the block path written down beside the weights, or None where there is no such note."""
     try:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vectors.batch import Batch
-from vectors.checkpoint import brief
+from vectors.checkpoint import block_configs, brief
 from vectors.checks import check_utf8, shown
 from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
@@ -79,12 +80,17 @@ def rows_that_fit(model: ResidualModel, length: int, *, doubled: bool) -> int:
     if (free := _free(model.device)) is None:
         return most
     config = model.hf.config.get_text_config(decoder=True)
-    heads = getattr(config, "num_attention_heads", None) or 1
-    wide = getattr(config, "num_key_value_heads", None) or heads
-    head = getattr(config, "head_dim", None) or model.d_model // heads
-    kept = 2 * model.n_layers * wide * head * model.dtype.itemsize * length
+    width = max(_width(block, model.d_model) for block in block_configs(config))
+    kept = 2 * model.n_layers * width * model.dtype.itemsize * length
     logits = 24 * config.vocab_size  # float32, a few times over
     return int(max(1, min(most, _SHARE * free / ((kept + logits) * (2 if doubled else 1)))))
+
+
+def _width(config: Any, d_model: int) -> int:
+    """How many numbers a block keeps of each key, and of each value."""
+    heads = getattr(config, "num_attention_heads", None) or 1
+    head = getattr(config, "head_dim", None) or d_model // heads
+    return int((getattr(config, "num_key_value_heads", None) or heads) * head)
 
 
 def _free(device: torch.device) -> int | None:

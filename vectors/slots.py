@@ -1,6 +1,6 @@
 """Two ways to keep the keys and values of texts that are written side by side: in slots of a fixed cache, or grown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from vectors.checkpoint import block_configs
 from vectors.errors import ModelError
 from vectors.model import ResidualModel
 from vectors.moves import Move
@@ -204,12 +205,24 @@ def kept(model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Mov
 def _sees_all(model: ResidualModel, capacity: int) -> bool:
     """Whether every block's attention reaches all positions of so long a text, and positions can be told."""
     config = model.hf.config.get_text_config(decoder=True)
-    windows = (getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size"))
+    reaches = [reach for block in block_configs(config) for reach in _reaches(block)]
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    narrow = any(isinstance(window, int) and window < capacity for window in windows)
+    narrow = any(isinstance(reach, int) and 0 < reach < capacity for reach in reaches)  # 0 or -1 is none
     local = kinds - {"full_attention", "sliding_attention", "chunked_attention"}
     implementation = getattr(config, "_attn_implementation", "eager")
     return model.takes_position_ids and not narrow and not local and implementation in ("sdpa", "eager")
+
+
+def _reaches(config: Any) -> Iterator[Any]:
+    """Yield how far a block looks back, by the names that families give it, and whence on it turns positions otherwise.
+
+    In a text beyond that, rotations that depend on the longest text of a batch would turn all others too.
+    """
+    yield from (getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size", "window_size"))
+    rope = getattr(config, "rope_parameters", None) or {}
+    for each in (rope, *(kind for kind in rope.values() if isinstance(kind, Mapping))):
+        if each.get("rope_type") in ("longrope", "dynamic"):
+            yield each.get("original_max_position_embeddings")
 
 
 def slots_agree(model: ResidualModel) -> bool:
