@@ -49,6 +49,11 @@ def brief(error: BaseException) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on a CPU it has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
 def choose_device(device: str | None) -> torch.device:
     """Return the device asked for, or CUDA where there is one, or the CPU; InputError if it is not there."""
     try:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.batch import Batch
-from vectors.checkpoint import block_configs, brief
+from vectors.checkpoint import block_configs, brief, out_of_memory
 from vectors.checks import check_utf8, shown
 from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
@@ -103,11 +103,6 @@ def _free(device: torch.device) -> int | None:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, IndexError, ValueError):  # another system than Linux
         return None
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on a CPU it has no class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def decode(

@@ -1,4 +1,4 @@
-"""Two ways to keep the keys and values of texts that are written side by side: in slots of a fixed cache, or grown."""
+"""Where the keys and values of texts that are written side by side are kept: in slots of a fixed cache, or grown."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -7,11 +7,10 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from vectors.checkpoint import block_configs
-from vectors.errors import ModelError
+from vectors.checkpoint import block_configs, out_of_memory
+from vectors.grown import Grown, check_grown
 from vectors.model import ResidualModel
 from vectors.moves import Move
 from vectors.residual import adding
@@ -39,49 +38,6 @@ class Kept(Protocol):
 
     def close(self) -> None:
         """Let go of all keys and values."""
-
-
-class Grown:
-    """Rows that start together, with the cache that a model would use by itself."""
-
-    refills = False
-
-    def __init__(self, model: ResidualModel, moves: Mapping[int, Move] | None = None) -> None:
-        self._model, self._moves = model, moves
-        self._cache = DynamicCache(config=model.hf.config)
-
-    def prefill(self, rows: Int[Tensor, " some"], ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
-        """Read the first ids of all rows; see `Kept`."""
-        self._forward(torch.tensor([list(ids)] * len(rows), device=self._model.device), shifts)
-        if self._cache.get_seq_length() != len(ids):
-            raise ModelError(
-                f"model {self._model.name!r} keeps no key-value cache that can be used here: give another model"
-            )
-
-    def step(
-        self, tokens: Int[Tensor, " rows"], places: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
-    ) -> Float[Tensor, "rows vocab"]:
-        """Read one token a row; see `Kept`."""
-        logits = self._forward(tokens[:, None], shifts)
-        if self._cache.get_seq_length() != width:
-            raise ModelError(
-                f"model {self._model.name!r} keeps no key-value cache that can be used here: give another model"
-            )
-        return logits
-
-    def keep(self, rows: Int[Tensor, " some"]) -> None:
-        """Go on with some rows only; see `Kept`."""
-        self._cache.reorder_cache(torch.LongTensor(rows.tolist()))  # on each layer's own device
-
-    def close(self) -> None:
-        """Let go of all keys and values."""
-        self._cache = DynamicCache(config=self._model.hf.config)
-
-    def _forward(self, ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
-        with adding(self._model, shifts, self._moves):
-            output = self._model.hf(input_ids=ids, past_key_values=self._cache, use_cache=True, **self._model.last_only)
-        logits: Tensor = output.logits[:, -1]
-        return logits
 
 
 class Slots:
@@ -196,9 +152,14 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 def kept(model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Move] | None = None) -> Kept:
-    """Return slots for a model that reads texts in them as it reads them alone, else rows that start together."""
+    """Return slots for a model that reads texts in them as it reads them alone, else rows that start together.
+
+    Raises:
+        ModelError: a model that reads on from no cache as it reads a whole text.
+    """
     if _sees_all(model, capacity) and slots_agree(model):
         return Slots(model, rows, capacity, moves)
+    check_grown(model)
     return Grown(model, moves)
 
 
@@ -230,9 +191,9 @@ def slots_agree(model: ResidualModel) -> bool:
     if model not in _AGREE:
         try:
             _AGREE[model] = _agrees(model)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # whatever a model that knows no such cache may raise: it is read the other way then
+        except Exception as error:  # whatever a model that knows no such cache may raise: it is read the other way then
+            if out_of_memory(error):
+                raise
             _AGREE[model] = False
     return _AGREE[model]
 
