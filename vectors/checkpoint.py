@@ -109,7 +109,11 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
                 adapter = adapter_of(determine(config))
         except Exception as error:
             why = brief(error) if isinstance(error, ImportError) else "no TransformerLens adapter names its blocks"
-            raise ModelError(f"{what} cannot be steered here: {why}; give a decoder-only language model") from error
+            raise ModelError(
+                f"{what} cannot be steered here: {why}; give a decoder-only language model, and of one that is, say "
+                f'where its blocks lie: blocks_path="model.layers", or {{"blocks": "model.layers"}} in {BLOCKS_NOTE} '
+                "beside its weights"
+            ) from error
     if not adapter.supports_generation or adapter.cfg.attention_dir != "causal":
         raise ModelError(f"{what} does not write text left to right (an encoder?): give a decoder-only language model")
     if adapter.cfg.is_stateful or not adapter.supports_kv_cache:
@@ -217,6 +221,9 @@ def load_parts(
             raise ModelError(f"{what} was not loaded: {why}") from error
         if "ignore_mismatched_sizes" in str(error):
             why = "its weights have other sizes than its config.json says: give both of one model"
+            raise ModelError(f"{what} cannot be loaded: {why}") from error
+        if "Unrecognized configuration class" in str(error):
+            why = "transformers has no causal language model of its kind: load it by its own class, for ResidualModel"
             raise ModelError(f"{what} cannot be loaded: {why}") from error
         raise ModelError(f"{what} cannot be loaded ({brief(error)}): {_MEND}") from error
     if found["missing_keys"]:

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vectors.errors import InputError, ModelError, UnsteeredError
+from vectors.checkpoint import brief, out_of_memory
+from vectors.errors import InputError, ModelError, SteerError, UnsteeredError
 from vectors.model import ResidualModel
 from vectors.moves import Move, added
 from vectors.positions import on_positions
@@ -116,6 +117,8 @@ def adding(
         def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
             hidden = _stream(model, output)
             moved = move(hidden, _broadcast(placed[layer], hidden, layer))
+            if isinstance(output, list):
+                return [moved, *output[1:]]
             return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
         return hook
@@ -142,6 +145,7 @@ def prove_steering(
 
     Raises:
         InputError: A layer the model does not have.
+        ModelError: A model that reads no token ids alone, or a block whose output is not one residual stream.
         UnsteeredError: The block does not run exactly once a forward, a non-zero shift changes nothing (``delta`` may
             be too small for the model's dtype, or at positions that no token drawn reads), or a zero shift changes
             something.
@@ -194,6 +198,13 @@ def _prove(model: ResidualModel, layer: int) -> None:
     try:
         with capture(model, [layer]) as read:
             base = _probe(model, {})
+    except SteerError:
+        raise
+    except Exception as error:  # whatever a model may raise that wants an image, another text, or a cache of its own
+        if out_of_memory(error):
+            raise
+        mend = "give a decoder-only language model"
+        raise ModelError(f"model {model.name!r} reads no token ids alone ({brief(error)}): {mend}") from error
     finally:
         counter.remove()
     where = f"model {model.name!r}, layer {layer}"
@@ -256,9 +267,10 @@ def _broadcast(delta: Tensor, hidden: Tensor, layer: int) -> Tensor:
 
 
 def _stream(model: ResidualModel, output: Any) -> Tensor:
-    """Return the residual stream in what a block returned: the tensor itself, or a tuple's first item."""
-    hidden = output[0] if isinstance(output, tuple) else output
+    """Return the residual stream in what a block returned: the tensor itself, or the first item of several."""
+    hidden = output[0] if isinstance(output, tuple | list) else output
     if not isinstance(hidden, Tensor) or hidden.ndim != 3 or hidden.shape[-1] != model.d_model:
         shape = tuple(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
-        raise ModelError(f"a block of {model.name!r} returned {shape}: expected (batch, pos, {model.d_model})")
+        wanted = f"expected (batch, pos, {model.d_model}), one residual stream: give a model that has one"
+        raise ModelError(f"a block of {model.name!r} returned {shape}: {wanted}")
     return hidden
