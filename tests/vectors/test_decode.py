@@ -1,8 +1,11 @@
 """The decode loop against plain Hugging Face forwards, and its independence of batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from families import FAMILIES
 from transformers import MistralConfig
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
@@ -154,6 +157,17 @@ def test_a_model_that_looks_back_less_far_than_its_texts_has_no_slots(make_token
     found = rows(model, {}, range(6), max_tokens=16, size=3)
     for index in range(6):
         assert found[index].tokens == reference(model, model.start_ids(), index, seed=3, max_tokens=16)
+
+
+def test_rotations_that_depend_on_the_longest_text_turn_no_other(make_tokenizer):
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
+    own = {"original_max_position_embeddings": 8, "rope_parameters": rope, "sliding_window": None}
+    model = ResidualModel(replace(FAMILIES["Phi-3"], own=own).build(), make_tokenizer())
+    model.eos_ids = frozenset(range(1, 9))  # so that texts are at different places
+    assert isinstance(slots.kept(model, 2, 8), slots.Slots) and isinstance(slots.kept(model, 2, 9), slots.Grown)
+    together = rows(model, {}, range(8), max_tokens=20, size=3)
+    for index in range(8):
+        assert rows(model, {}, [index], max_tokens=20)[index].tokens == together[index].tokens
 
 
 def test_logits_that_are_not_finite_end_one_text_and_no_other(llama_model):

@@ -13,33 +13,20 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from families import FAMILIES
 from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers import processors
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 
 import vectors.checkpoint
 import vectors.model
-from vectors.checkpoint import find_blocks, quiet
+from vectors.checkpoint import find_blocks
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel, load_model, pad
 from vectors.residual import prove_steering
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = {"gpt2": "transformer.h", "llama": "model.layers", "neox": "gpt_neox.layers", "gemma": "model.layers"}
-SMALL = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "ffn_dim": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "vocab_size": 64,
-    "max_position_embeddings": 64,
-    "num_local_experts": 4,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-}
 
 
 def refused(name: str | Path | None, **options: bool) -> str:
@@ -60,27 +47,8 @@ def test_loads_a_folder(tiny_model: ResidualModel) -> None:
     assert tiny_model.hf.config._attn_implementation == "sdpa"
 
 
-@pytest.mark.parametrize(
-    "family",
-    ["bloom", "falcon", "gemma2", "gemma3_text", "gptj", "mistral", "mixtral", "mpt", "opt", "phi", "qwen2", "qwen3"],
-)
-def test_more_families_are_named_and_steered(family: str, make_tokenizer: Callable) -> None:
-    own = {"opt": {"word_embed_proj_dim": 32}, "gptj": {"rotary_dim": 4}, "falcon": {"head_dim": None}}.get(family, {})
-    wanted = {key: value for key, value in (SMALL | own).items() if value is not None}
-    with quiet():
-        config = AutoConfig.for_model(family, **wanted)
-        hf = AutoModelForCausalLM.from_config(config).eval()
-    model = ResidualModel(hf, make_tokenizer(), name=family)
-    assert (model.n_layers, model.d_model) == (config.num_hidden_layers, 32)
-    prove_steering(model, model.n_layers - 1)
-
-
 def test_a_model_whose_config_holds_another_finds_its_start_token(make_tokenizer: Callable) -> None:
-    text = {key: value for key, value in SMALL.items() if key not in ("ffn_dim", "num_local_experts")}
-    with quiet():
-        config = AutoConfig.for_model("gemma3", text_config=text | {"model_type": "gemma3_text"})
-        hf = AutoModelForCausalLM.from_config(config).eval()
-    model = ResidualModel(hf, make_tokenizer(), name="gemma3")
+    model = ResidualModel(FAMILIES["Gemma 3 with images"].build(), make_tokenizer(), name="gemma3")
     assert model.bos_id == 0 and model.n_layers == 3
 
 
@@ -167,6 +135,22 @@ def test_unknown_hub_names_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) 
     message = refused("nobody/nothing")
     assert asked == ["nobody/nothing"]
     assert "no folder 'nobody/nothing' here" in message and "cannot reach it really" in message
+
+
+def test_a_model_that_is_loaded_by_its_own_class_is_refused_and_taken(tmp_path: Path, make_tokenizer: Callable) -> None:
+    hf = FAMILIES["LLaVA"].build()
+    hf.save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    assert "load it by its own class, for ResidualModel" in refused(tmp_path)
+    prove_steering(ResidualModel(hf, make_tokenizer()), 1)
+
+
+def test_blocks_that_no_adapter_names_can_be_named(tmp_path: Path, make_tokenizer: Callable) -> None:
+    FAMILIES["BioGPT"].build().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    assert 'say where its blocks lie: blocks_path="model.layers"' in refused(tmp_path)
+    (tmp_path / "residual.json").write_text('{"blocks": "biogpt.layers"}')
+    prove_steering(load_model(tmp_path, "cpu"), 1)
 
 
 def test_a_hub_model_is_checked_before_its_weights_are_fetched(
