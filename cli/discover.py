@@ -65,7 +65,7 @@ def command(
         raise InputError("--samples is how many texts the model writes where there are no --texts: give one of the two")
     read = None
     if texts is not None:
-        from vectors.contrast import read_texts
+        from vectors.textfile import read_texts
 
         read = read_texts(texts)
     if output is not None:

@@ -10,8 +10,8 @@ from vectors.candidates import Candidate, Discovery, Likeness
 from vectors.concept import ConceptVector
 from vectors.decode import decode
 from vectors.drawing import Settings
-from vectors.extraction import auc
 from vectors.model import ResidualModel
+from vectors.ranked import auc
 
 ENOUGH = 0.85
 """AUC from which on a candidate is said to be like a concept."""
