@@ -8,8 +8,8 @@ from scipy import stats
 
 from vectors.discovery import MAX_TOKENS, discover, own_texts, shape_of
 from vectors.errors import InputError, ModelError
-from vectors.extraction import auc
 from vectors.model import ResidualModel, load_model
+from vectors.ranked import auc
 
 
 @pytest.fixture(scope="module")
