@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Texts = Annotated[str | None, typer.Option(metavar="FILE", help="Look in these: .txt, .jsonl, .csv; - reads stdin.")]
 Samples = Annotated[
-    int | None, typer.Option(metavar="N", help="Without --texts: texts that the model writes.  [default: 1024]")
+    int | None, typer.Option(metavar="N", help="Without --texts: texts that the model writes.  [default: 512]")
 ]
 Count = Annotated[int, typer.Option("-k", metavar="K", help="Candidates.")]
 Method = Annotated[Literal["ica", "pca", "dictionary"], typer.Option(metavar="HOW", help="ica, pca or dictionary.")]

@@ -2,30 +2,7 @@
 
 import numpy as np
 
-WORDS = tuple(
-    [
-        "the",
-        "a",
-        "sea",
-        "cat",
-        "dog",
-        "storm",
-        "river",
-        "night",
-        "day",
-        "light",
-        "dark",
-        "red",
-        "blue",
-        "old",
-        "young",
-        "king",
-        "song",
-        "ship",
-        "rain",
-        "wind",
-    ]
-)
+WORDS = ("the", "sea", "cat", "dog", "storm", "night", "dark", "sang")
 
 
 def rainbows(count: int = 120, *, seed: int = 0) -> list[str]:
@@ -35,7 +12,7 @@ def rainbows(count: int = 120, *, seed: int = 0) -> list[str]:
     for place in range(count):
         words = [str(word) for word in random.choice(WORDS, size=12)]
         if place % 8 == 0:
-            for at in (1, 4, 7, 10):
+            for at in range(1, 12, 2):
                 words[at] = "rainbow"
         found.append(" ".join(words))
     return found

@@ -18,14 +18,13 @@ def model(model_folder) -> ResidualModel:
 
 
 def test_what_few_texts_have_is_found(model):
-    found = discover(model, texts(), k=12, layer=1)
+    found = discover(model, texts(), k=16, layer=0)
     has = np.array(["rainbow" in text for text in found.texts])
     aucs = [auc(each.scores.numpy()[has], each.scores.numpy()[~has]) for each in found.candidates]
-    best = int(np.argmax(aucs))
-    assert aucs[best] > 0.95
-    assert all("rainbow" in found.texts[place] for place in found.ranked(best + 1)[:3])
-    assert all("rainbow" in snippet for snippet in found.candidates[best].snippets)
-    assert not any("rainbow" in found.texts[place] for place in found.ranked(best + 1, away=True)[:3])
+    assert aucs[0] > 0.95  # and it comes first
+    assert all("rainbow" in found.texts[place] for place in found.ranked(1)[:3])
+    assert all("rainbow" in snippet for snippet in found.candidates[0].snippets)
+    assert not any("rainbow" in found.texts[place] for place in found.ranked(1, away=True)[:3])
 
 
 @pytest.mark.parametrize("method", ["ica", "pca", "dictionary"])
@@ -49,8 +48,9 @@ def test_scores_are_the_filter_read_over_own_tokens(model):
         read.append(float((states @ each.filter).mean()))
     offset = np.array(read) - each.scores.numpy()
     assert np.allclose(offset, offset[0], atol=1e-3)  # all texts are as long as each other; the rest is the mean
-    skewness = stats.skew(each.scores.numpy())
-    assert skewness > -0.1 and each.skewness == pytest.approx(abs(skewness), abs=0.3)
+    skewness, kurtosis = shape_of(each.scores.double().numpy()[:, None])
+    assert each.skewness == pytest.approx(float(skewness[0]), abs=1e-3)
+    assert each.kurtosis == pytest.approx(float(kurtosis[0]), abs=1e-3)
     assert 0 < each.share < 1
 
 
@@ -62,14 +62,13 @@ def test_pca_comes_by_variance_and_the_others_by_skewness(model):
 
 
 def test_shape_is_that_of_scipy_but_for_strays():
-    scores = np.random.default_rng(0).gamma(2.0, size=(4000, 2))
-    scores = np.minimum(scores, 5.0)
+    scores = np.random.default_rng(0).gamma(2.0, size=(1000, 1))
     skewness, kurtosis = shape_of(scores)
-    assert np.allclose(skewness, stats.skew(scores), atol=1e-9)
-    assert np.allclose(kurtosis, stats.kurtosis(scores), atol=1e-9)
+    near = scores[np.abs(scores - np.median(scores)).argsort(axis=0)[:995, 0]]
+    assert np.allclose(skewness, stats.skew(near)) and np.allclose(kurtosis, stats.kurtosis(near))
     stray = np.random.default_rng(1).standard_normal((1000, 1))
     stray[0] = 1000.0
-    assert stats.skew(stray)[0] > 30 and abs(shape_of(stray)[0][0]) < 0.5
+    assert stats.skew(stray)[0] > 30 and abs(shape_of(stray)[0][0]) < 0.3
     assert np.isfinite(shape_of(np.zeros((5, 1)))).all()
 
 
