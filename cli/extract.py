@@ -52,8 +52,13 @@ Words = Annotated[
     str | None, typer.Option(metavar="A,B", help="For --method token: the words it leads to.  [default: its name]")
 ]
 NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
-NoStability = Annotated[
-    bool, typer.Option("--no-stability", help="Do not find it anew in either half of the texts: faster.")
+Stability = Annotated[
+    bool | None,
+    typer.Option(
+        "--stability/--no-stability",
+        help="Find it anew in either half of the texts.  [default: where that is quick]",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option(metavar="S", help="Which texts are held out, and the pilot's samples.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a .safetensors file.")]
@@ -75,7 +80,7 @@ def command(
     pool: Pooling = "mean",
     words: Words = None,
     no_calibrate: NoCalibrate = False,
-    no_stability: NoStability = False,
+    stability: Stability = None,
     seed: Seed = 0,
     model: Model = None,
     device: Device = None,
@@ -119,7 +124,7 @@ def command(
         called = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
         calibrate = not no_calibrate and bool(given)
         layers = blocks
-        common |= given | {"words": called, "calibrate": calibrate, "stability": not no_stability}
+        common |= given | {"words": called, "calibrate": calibrate, "stability": stability}
     if output is not None:
         check_file(output, force)
     with Progress() as progress:

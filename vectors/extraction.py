@@ -39,7 +39,7 @@ def extract(
     words: Sequence[str] | None = None,
     how: Learning | None = None,
     calibrate: bool = True,
-    stability: bool = True,
+    stability: bool | None = None,
     held_out: float = 0.25,
     seed: int = 0,
     progress: Progress | None = None,
@@ -74,7 +74,8 @@ def extract(
         words: for `token`, the words that it leads to; by default the concept's name.
         how: for `learned`, what it aims at besides likelier texts.
         calibrate: find the unit by a pilot of samples; else dose 1 stands for the natural gap.
-        stability: find the direction twice more, in either half of the texts, for how nearly the two agree.
+        stability: find the direction twice more, in either half of the texts, for how nearly the two agree; by default
+            for methods that only read, where it takes little time.
         held_out: share of the texts kept from the direction, for the AUC and for the pilot's judge.
         seed: of the split, the learning and the pilot.
         progress: called as the work goes on.
@@ -112,7 +113,7 @@ def extract(
         by_effect=layer == "auto" and calibrate,
         several=not isinstance(layer, int | str) and len(layers) > 1,
         calibrated=calibrate,
-        stability=stability,
+        stability=not chosen.shift if stability is None else stability,
     )
 
 

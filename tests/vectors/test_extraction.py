@@ -56,7 +56,7 @@ def test_mean_difference_is_that_of_the_texts_not_held_out(tiny_model):
     assert not found.calibrated and found.scale == found.gap
 
 
-@pytest.mark.parametrize("method", METHODS.keys() - {"token"})
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "token"])
 def test_every_method_tells_the_sides_apart_and_says_how_it_was_made(llama_model, method):
     found = find(llama_model, method=method, layer=1)
     assert found.auc > 0.9 and found.gap > 0 and found.positions == METHODS[method].positions
