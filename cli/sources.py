@@ -21,6 +21,7 @@ def contrast_from(
     Raises:
         InputError: options that do not go together, none where texts are `needed`, or files that cannot be read.
     """
+    from vectors.contrast import ContrastSet
     from vectors.textfile import read_contrast, read_pairs, read_texts
 
     ways = {
@@ -52,7 +53,9 @@ def contrast_from(
         if positive == background == "-":
             raise InputError("stdin can be read only once: give one of --positive and --background as a file")
         texts = read_texts(positive)
-        return {"positive": texts, "background": None if background is None else read_texts(background)}
+        if background is None:
+            return {"positive": texts, "background": None}
+        contrast = ContrastSet(texts, read_texts(background))
     return {
         "positive": contrast.positive,
         "background": contrast.background,

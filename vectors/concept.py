@@ -84,6 +84,7 @@ class ConceptVector:
         VectorError: when a field breaks these rules.
         InputError: when the name cannot name a file.
 
+    >>> import torch
     >>> east = torch.tensor([1.0, 0.0])
     >>> cat = ConceptVector(
     ...     name="cat", model="tiny", model_hash="ab12", layer=0, direction=east, mean=0 * east, gap=2.5, method="mean",

@@ -24,24 +24,27 @@ KEYS = (  # noqa: SIM905 (in the order of the file)
 
 
 @pytest.fixture
-def test_without_costs_pressure_is_left_out(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    arguments = ("compose", "cat", "--model", tiny, "--device", "cpu", "-n", 3, "--seed", 1, "--max-tokens", 12)
-    plain, quick = steer(*arguments), steer(*arguments, "--no-costs")
-    assert quick.code == 0 and "pressure" not in quick.out and "steered" in quick.out
-    texts = [[line for line in done.out.splitlines() if "log p" not in line] for done in (plain, quick)]
-    assert texts[0] == texts[1]
-    place = tmp_path / "quick.jsonl"
-    steer(*arguments, "--no-costs", "-o", place)
-    assert json.loads(place.read_text().splitlines()[0])["pressure"] is None
-    alone = steer("report", place)
-    assert alone.code == 0 and "no pressure: the run was sampled without costs" in alone.out + alone.err
-
-
 def compose(steer: Callable[..., Any], tiny: Path) -> Callable[..., Any]:
     """Run `steer compose "cat + 0.5 sea"` on the tiny model, eight tokens an entry."""
     return lambda *more: steer(
         "compose", "cat + 0.5 sea", "--model", tiny, "--device", "cpu", "--max-tokens", 8, "--radius", 0.5, *more
     )
+
+
+def test_without_costs_pressure_is_left_out(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+    arguments = ("compose", "cat", "--model", tiny, "--device", "cpu", "-n", 3, "--seed", 1, "--max-tokens", 12)
+    plain, quick = steer(*arguments), steer(*arguments, "--no-costs")
+    assert quick.code == 0 and "pressure" not in quick.out and "steered" in quick.out
+    texts = [
+        [json.loads(line)["text"] for line in steer(*arguments, "--json", *more).out.splitlines()]
+        for more in ((), ("--no-costs",))
+    ]
+    assert texts[0] == texts[1] and plain.out.count("pressure") == 3
+    place = tmp_path / "quick.jsonl"
+    steer(*arguments, "--no-costs", "-o", place)
+    assert json.loads(place.read_text().splitlines()[0])["pressure"] is None
+    alone = steer("report", place)
+    assert alone.code == 0 and "no pressure: the run was sampled without costs" in alone.out + alone.err
 
 
 def test_json_has_the_promised_keys_and_the_seed_repeats_the_run(compose: Callable[..., Any]) -> None:
