@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cli import compare, compose, discover, dose, env, explore, extract, fidelity, library, report, show, sweep
+from cli import compare, compose, discover, dose, env, explore, extract, fidelity, formats, library, report, show, sweep
 from cli.output import ClosedPipeError, note
 from vectors.errors import InputError, SteerError, SteerWarning
 
@@ -36,6 +36,8 @@ for command, name, example in (
     (compare.command, "compare", "steer compare narrow.jsonl wide.jsonl"),
     (library.list_command, "ls", "steer ls --model gpt2"),
     (show.show_command, "show", "steer show cat"),
+    (formats.import_command, "import", "steer import mood.gguf --name mood --model gpt2"),
+    (formats.export_command, "export", 'steer export "sonnet + cat" -o steered-model'),
     (env.command, "env", "steer env --json"),
 ):
     # of `keep`, so that -7 is a number and no option

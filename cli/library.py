@@ -65,7 +65,8 @@ def list_command(model: Model = None, as_json: Json = False) -> None:
 
 def describe(vector: "ConceptVector") -> dict[str, str]:
     """Return what a person wants to know of a vector first, by name."""
-    gap = "length found" if ranks_by_gain(vector.method) else "natural gap"
+    found_here = bool(vector.contrast_hash or vector.n_positive)  # a file of another library knows of no texts
+    gap = "length found" if ranks_by_gain(vector.method) else "natural gap" if found_here else "length"
     unit = f"{figure(vector.unit)} (dose 1)" if vector.calibrated else f"not measured: dose 1 is the {gap}"
     return {
         "model": vector.model,
@@ -75,7 +76,7 @@ def describe(vector: "ConceptVector") -> dict[str, str]:
         "unit": unit,
         "method": vector.method,
         "added at": f"{vector.positions} positions",
-        "texts": f"{vector.n_positive} positive, {vector.n_background} background" if vector.n_positive else "none",
+        "texts": f"{vector.n_positive} positive, {vector.n_background} background" if found_here else "none known",
     }
 
 

@@ -69,6 +69,15 @@ def tell_apart(
     return rows
 
 
+def separation(model: ResidualModel, vector: ConceptVector, texts: ContrastSet) -> float:
+    """Return how well a vector ranks texts that it was not found in: the AUC, which is measured as `extract` does."""
+    by_gain = ranks_by_gain(vector.method) or vector.positions == "bos"
+    return tell_apart(
+        model, texts, {vector.layer: vector.direction.double()}, {vector.layer: vector.scale}, by_gain,
+        positions=vector.positions, pool="mean", seed=0,
+    )[vector.layer].auc  # fmt: skip
+
+
 def stability_of(material: Material, method: Method, direction: Direction, layer: int) -> float | None:
     """Return the cosine between the directions that a method finds in either half of the texts; None for too few."""
     if not method.needs_texts:

@@ -14,7 +14,7 @@ import cli.app
 import cli.compose
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("compose", "extract", "ls", "show", "env")
+COMMANDS = ("compose", "extract", "import", "export", "ls", "show", "env")
 
 
 def test_help_is_quick_and_imports_nothing_heavy(program: list[str]) -> None:

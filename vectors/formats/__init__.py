@@ -54,28 +54,11 @@ def read(
     ('east', 3, 4.0)
     """
     from vectors.concept import check_fits
-    from vectors.files import expanded
     from vectors.formats.shifts import concept_of
 
-    place = expanded(path, VectorError)
-    is_folder = place.is_dir()
-    if (row is None) == is_folder:
-        what = (
-            "a folder: say which feature of the autoencoder with --row (row=...)"
-            if is_folder
-            else "a file: leave --row out"
-        )
-        raise InputError(f"{shown(place)} is {what}")
+    place = check_source(path, row=row, layer=layer)
     if layer is not None:
         model.check_layer(layer)
-        if is_folder or place.suffix == ".gguf":
-            raise InputError(f"{shown(place)} says itself which layers it is for: leave --layer out")
-    if place.suffix.lower() in PICKLES:
-        raise VectorError(
-            f"{shown(place)} is a pickle, which may run code when it is opened: convert it where you trust it, "
-            "python -c \"import torch, safetensors.torch as s; d = torch.load('FILE', weights_only=True); "
-            "s.save_file({f'layers.{k}': v.float().contiguous() for k, v in d.items()}, 'FILE.safetensors')\""
-        )
     if row is not None:
         from vectors.formats.saelens import read_sae
 
@@ -85,21 +68,55 @@ def read(
 
         shifts, hint = read_gguf(place)
         _compare(hint, model, place)
-    elif place.suffix in (".safetensors", ".npz", ".npy"):
+    else:
         from vectors.formats.arrays import read_arrays
         from vectors.vectorfile import is_ours, load_file
 
         if place.suffix == ".safetensors" and is_ours(place):
+            if layer is not None:
+                raise InputError(f"{shown(place)} says itself which layers it is for: leave --layer out")
             vector = load_file(place)
             check_fits(vector, model)
             return vector if name is None else replace(vector, name=name)
         shifts = read_arrays(place, layer=layer, n_layers=model.n_layers)
-    else:
-        raise VectorError(f"{shown(place)} ends with none of {_ENDINGS}: give such a file, or an autoencoder's folder")
     try:
         return concept_of(shifts, model, name or place.stem)
     except VectorError as error:
         raise VectorError(f"{shown(place)} cannot steer this model: {error}") from error
+
+
+def check_source(path: str | Path, *, row: int | None = None, layer: int | None = None) -> Path:
+    """Return the path of what can be read here, or say why not, before anything slow.
+
+    Raises:
+        InputError: a row or a layer where there is none to choose.
+        VectorError: a file that is not there, or of no kind that is read.
+    """
+    from vectors.files import expanded
+
+    place = expanded(path, VectorError)
+    try:
+        is_folder, is_there = place.is_dir(), place.exists()
+    except OSError as error:
+        raise VectorError(f"{shown(place)} cannot be looked at ({error.strerror}): give a readable path") from error
+    if not is_there:
+        raise VectorError(
+            f"there is no file or folder {shown(place)}: give a {_ENDINGS} file, or an autoencoder's folder"
+        )
+    if (row is None) == is_folder:
+        what = "a folder: say which feature with --row (row=...)" if is_folder else "a file: leave --row out"
+        raise InputError(f"{shown(place)} is {what}")
+    if layer is not None and (is_folder or place.suffix == ".gguf"):
+        raise InputError(f"{shown(place)} says itself which layers it is for: leave --layer out")
+    if place.suffix.lower() in PICKLES and not is_folder:
+        raise VectorError(
+            f"{shown(place)} is a pickle, which may run code when it is opened: convert it where you trust it, "
+            "python -c \"import torch, safetensors.torch as s; d = torch.load('FILE', weights_only=True); "
+            "s.save_file({f'layers.{k}': v.float().contiguous() for k, v in d.items()}, 'FILE.safetensors')\""
+        )
+    if not is_folder and place.suffix not in (".gguf", ".safetensors", ".npz", ".npy"):
+        raise VectorError(f"{shown(place)} ends with none of {_ENDINGS}: give such a file, or an autoencoder's folder")
+    return place
 
 
 def _compare(hint: str | None, model: "ResidualModel", place: Path) -> None:

@@ -73,7 +73,7 @@ def write_checkpoint(
             f"a shift at positions {positions} depends on what is being written, and weights do not: choose one of "
             f"{', '.join(HELD)}"
         )
-    place = _free(path, force)
+    place = check_folder(path, force=force)
     rows = checked(deltas, model, kind=OutputError)
     _check_model(model)
     spare = place.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
@@ -102,7 +102,13 @@ def is_checkpoint(folder: Path) -> bool:
     return isinstance(told, dict) and told.get("format") == FORMAT
 
 
-def _free(path: str | Path, force: bool) -> Path:
+def check_folder(path: str | Path, *, force: bool = False) -> Path:
+    """Return where a checkpoint can go, or say why not, without touching it.
+
+    Raises:
+        OutputError: what is there is no checkpoint of ours, or is one and `force` is not given; or nothing can be
+            written there.
+    """
     place = expanded(path, OutputError)
     if not place.name:
         raise OutputError(f"{shown(place)} names no folder: give the path of a new one")
