@@ -187,6 +187,8 @@ def _unpacked(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
                         "save it with numpy.savez"
                     )
                 key = each.filename.removesuffix(NPY)
+                if key in found or key in told:
+                    raise VectorError(f"it holds {shown(each.filename)} twice: save it with numpy.savez")
                 with archive.open(each) as stream:
                     raw = stream.read(each.file_size + 1)
                 if key == "positions":
@@ -215,7 +217,8 @@ def _array(raw: bytes, key: str) -> Tensor:
             "one row for each layer"
         )
     array = np.frombuffer(body, dtype=kind).reshape(shape, order="F" if fortran else "C")
-    return torch.from_numpy(array.astype(np.float64, order="C")).float()
+    with np.errstate(all="ignore"):  # what is not finite is refused with a sentence of its own
+        return torch.from_numpy(array.astype(np.float64, order="C")).float()
 
 
 def _word(raw: bytes) -> str:

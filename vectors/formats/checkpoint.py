@@ -5,9 +5,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,14 +17,13 @@ from vectors.drawing import Settings
 from vectors.errors import ModelError, OutputError
 from vectors.files import SPARE, expanded
 from vectors.formats.biases import add_biases, twin_of, with_biases
+from vectors.formats.card import describe, is_checkpoint
 from vectors.formats.neurons import grow, spread, write_at_start
 from vectors.formats.shifts import checked
 from vectors.model import ResidualModel
 from vectors.pilot import pilot
 from vectors.residual import shifted
 
-NOTE: Final = "steering.json"
-FORMAT: Final = "steer-checkpoint/1"
 HELD: Final = ("all", "bos", "not-bos")
 TOLERANCE: Final = 1e-4
 """How far the folder's logits may be from those of live steering, relative to their spread (or to 1)."""
@@ -82,7 +78,7 @@ def write_checkpoint(
         _save(twin, model, spare)
         fresh = _texts(model, rows, positions, seed=1)[-2 * _STEERED :]  # that no neuron was fit on
         known |= {"difference": _difference(spare, model, rows, positions, fresh)}
-        _describe(spare, model, rows, positions, known | dict(about or {}))
+        describe(spare, model, rows, positions, known | dict(about or {}))
         _name(spare, place, force)
     except OSError as error:
         raise OutputError(
@@ -91,15 +87,6 @@ def write_checkpoint(
     finally:
         shutil.rmtree(spare, ignore_errors=True)
     return place
-
-
-def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder is one that `write_checkpoint` wrote."""
-    try:
-        told = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and told.get("format") == FORMAT
 
 
 def check_folder(path: str | Path, *, force: bool = False) -> Path:
@@ -200,44 +187,6 @@ def _difference(
             "llama.cpp, or steer live"
         )
     return off
-
-
-def _describe(
-    folder: Path, model: ResidualModel, rows: Mapping[int, Tensor], positions: str, about: Mapping[str, Any]
-) -> None:
-    versions = {name: metadata.version(name) for name in ("torch", "transformers")}
-    with suppress(metadata.PackageNotFoundError):
-        versions["steer-sampler"] = metadata.version("steer-sampler")
-    told = {
-        "format": FORMAT,
-        "base_model": model.name,
-        "base_hash": model.hash,
-        "positions": positions,
-        "layers": {str(at): float(row.double().norm()) for at, row in rows.items()},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions,
-        **about,
-    }
-    (folder / NOTE).write_text(json.dumps(told, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_card(told), encoding="utf-8")
-
-
-def _card(told: Mapping[str, Any]) -> str:
-    where = {"all": "every position", "bos": "the start token", "not-bos": "every position but the start token's"}
-    point = f"`{told['expression']}`" if "expression" in told else "a shift"
-    shifts = ", ".join(f"{norm:.4g} after block {at}" for at, norm in told["layers"].items())
-    start = (
-        "" if told["positions"] == "all" else
-        "\nTexts must begin with the start token, and have it nowhere else: neurons that see it carry the "
-        "steering. They were fit in float32: compare a cast to another dtype with this one before you use it.\n"
-    )  # fmt: skip
-    return (
-        "---\nlibrary_name: transformers\ntags: [steer]\n---\n\n"
-        f"# {told['base_model']}, steered\n\n"
-        f"The weights of {told['base_model']} with {point} added to the residual stream at "
-        f"{where[told['positions']]}: a shift of length {shifts}. It loads as any model does, and samples as the base "
-        f"model does under live steering; `{NOTE}` says what was measured, and which weights it was made of.\n{start}"
-    )
 
 
 def _name(spare: Path, place: Path, force: bool) -> None:

@@ -189,7 +189,8 @@ def _parsed(cursor: _Cursor) -> tuple[Shifts, str | None]:
             raise VectorError(f"its tensor {shown(name)} is of GGUF type {kind}, expected F32, F16 or F64")
         cursor.at = min(start + offset, len(cursor.data))
         raw = np.frombuffer(cursor.take(width * _FLOATS[kind].itemsize), dtype=_FLOATS[kind])
-        rows[layer] = torch.from_numpy(raw.astype(np.float64)).float()
+        with np.errstate(all="ignore"):  # what is not finite is refused with a sentence of its own
+            rows[layer] = torch.from_numpy(raw.astype(np.float64)).float()
     hint = told.get(f"{ARCHITECTURE}.model_hint")
     return Shifts(rows, method="gguf"), hint if isinstance(hint, str) else None
 

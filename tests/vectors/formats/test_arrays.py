@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,17 @@ def test_what_an_array_says_of_itself_is_not_believed(tmp_path: Path, shape: str
         read_arrays(place, n_layers=3)
 
 
+def test_an_array_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    np.save(content, np.ones(4))
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            archive.writestr("layers.1.npy", content.getvalue())
+    with pytest.raises(VectorError, match="twice"):
+        read_arrays(tmp_path / "a.npz", n_layers=3)
+
+
 @given(st.data(), st.sampled_from([".safetensors", ".npz"]))
 def test_no_truncated_file_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, ending: str) -> None:
     place = write_arrays(tmp_path_factory.mktemp("cut") / f"a{ending}", {1: torch.ones(8), 4: torch.ones(8)})
@@ -256,6 +268,7 @@ def test_unknown_files_and_missing_ones_are_refused(llama_model: ResidualModel, 
         read(tmp_path / "a.txt", llama_model)
     with pytest.raises(VectorError, match="there is no file"):
         read(tmp_path / "a.gguf", llama_model)
+    (tmp_path / "a.gguf").write_bytes(b"")
     with pytest.raises(InputError, match="leave --row out"):
         read(tmp_path / "a.gguf", llama_model, row=1)
     with pytest.raises(InputError, match="leave --layer out"):

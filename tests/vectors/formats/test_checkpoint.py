@@ -26,7 +26,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.errors import ModelError, OutputError
-from vectors.formats.checkpoint import NOTE, write_checkpoint
+from vectors.formats.card import NOTE
+from vectors.formats.checkpoint import write_checkpoint
 from vectors.formats.neurons import plane
 from vectors.model import ResidualModel, load_model
 from vectors.positions import on_positions
