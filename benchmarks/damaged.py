@@ -291,9 +291,9 @@ def main() -> None:
     body = (
         f"{n} files, damaged by flipped bits, cuts, insertions, swapped stretches, counts up to 2^64 - 1, NaN and "
         "infinity, hostile names, and headers and archives that are sound but say something else; each read with "
-        f"{MEMORY >> 30} GiB of memory to spare and within {SECONDS:g} s of processor time, and kept in a library if it "
-        "was read. Refused is an error of ours in one line. Read are files whose damage is in the numbers, or in what "
-        "nobody reads: each a vector that passes every check and equals itself after being kept. "
+        f"{MEMORY >> 30} GiB of memory to spare and within {SECONDS:g} s of processor time, and kept in a library if "
+        "it was read. Refused is an error of ours in one line. Read are files whose damage is in the numbers, or in "
+        "what nobody reads: each a vector that passes every check and equals itself after being kept. "
         f"**{len(wrong)} ended in any other way** (another error, a time-out, a file left behind).\n\n"
         + table(["", "files", "refused", "read", "slowest"], lines)
         + "".join(f"\n- {line}" for line in wrong[:20])

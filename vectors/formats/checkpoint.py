@@ -159,6 +159,9 @@ def _save(twin: Any, model: ResidualModel, folder: Path) -> None:
         twin.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
     (folder / BLOCKS_NOTE).write_text(json.dumps({"blocks": model.blocks_path}), encoding="utf-8")
+    usual = (folder / BLOCKS_NOTE).stat().st_mode
+    for file in folder.iterdir():  # safetensors writes for the owner alone; who serves the folder may be another
+        file.chmod(usual)
 
 
 def _difference(

@@ -163,6 +163,7 @@ def test_the_folder_says_what_is_in_it_and_loads_here_too(
     assert told["layers"] == {"1": pytest.approx(10.0)} and told["difference"] < 1e-4 and told["start_margin"] > 0.5
     card = (place / "README.md").read_text()
     assert "`sea + cat`" in card and "begin with the start token" in card
+    assert len({each.stat().st_mode for each in place.iterdir()}) == 1  # whoever may read one may read all
     again = load_model(place, "cpu")
     assert again.hash != model.hash and again.n_layers == 3
     assert not [each for each in tmp_path.iterdir() if each != place]
