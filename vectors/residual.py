@@ -147,8 +147,8 @@ def prove_steering(
         InputError: A layer the model does not have.
         ModelError: A model that reads no token ids alone, or a block whose output is not one residual stream.
         UnsteeredError: The block does not run exactly once a forward, a non-zero shift changes nothing (``delta`` may
-            be too small for the model's dtype, or at positions that no token drawn reads), or a zero shift changes
-            something.
+            be too small for the model's dtype, or at positions that no token drawn reads) or not the next block, or a
+            zero shift changes something.
     """
     model.check_layer(layer)
     proven = _PROVEN.setdefault(model, set())
@@ -193,10 +193,11 @@ def _probe(
 def _prove(model: ResidualModel, layer: int) -> None:
     pattern = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
     calls: list[None] = []
+    later = min(layer + 1, model.n_layers - 1)
 
     counter = model.blocks[layer].register_forward_hook(_own(lambda *_: calls.append(None)))
     try:
-        with capture(model, [layer]) as read:
+        with capture(model, [layer, later]) as read:
             base = _probe(model, {})
     except SteerError:
         raise
@@ -222,8 +223,13 @@ def _prove(model: ResidualModel, layer: int) -> None:
             f"model {model.name!r} reads text from both sides (an encoder?): give a decoder-only language model"
         )
     size = float(read[layer].float().norm(dim=-1).median())
-    if torch.equal(_probe(model, {layer: pattern / pattern.norm() * max(size, 1.0)}), base):
+    with capture(model, [later]) as shifted_read:
+        moved = _probe(model, {layer: pattern / pattern.norm() * max(size, 1.0)})
+    if torch.equal(moved, base):
         raise UnsteeredError(f"{where}: a shift of length {size:.3g} left the logits unchanged: steer another layer")
+    if later not in read or torch.equal(shifted_read[later], read[later]):
+        mend = f"{model.blocks_path!r} names no stack of blocks that read one another, name one"
+        raise UnsteeredError(f"{where}: a shift did not reach layer {later}: {mend}")
     # Some GPU kernels do not repeat themselves bit for bit: a difference only counts where the model does.
     if not torch.equal(_probe(model, {layer: torch.zeros(model.d_model)}), base) and torch.equal(
         _probe(model, {}), base

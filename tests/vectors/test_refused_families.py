@@ -1,12 +1,17 @@
 """Families that cannot be steered are refused in one sentence each, and the README says which can and which cannot."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
-from families import FAMILIES, PART, README, REFUSED, part, refusal
+from families import FAMILIES, PART, README, REFUSED, Family, part, refusal
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vectors.checkpoint import find_blocks, quiet
-from vectors.errors import ModelError
+from vectors.errors import ModelError, UnsteeredError
+from vectors.model import ResidualModel
+from vectors.residual import prove_steering
 
 
 @pytest.mark.parametrize("row", REFUSED)
@@ -22,6 +27,19 @@ def test_what_cannot_be_steered_is_refused_in_one_sentence(row: str) -> None:
         )
         said.add(sentence.replace(type(family.build()).__name__, "X").replace(name, "X"))
     assert len(said) == 1, said
+
+
+def test_modules_side_by_side_that_are_named_as_blocks_are_refused(make_tokenizer: Callable) -> None:
+    """Gemma 3n adds up several streams, by as many projections as this one has blocks: they read, and none another."""
+    own = {"num_kv_shared_layers": 1, "layer_types": ["sliding_attention", "full_attention", "full_attention"]}
+    family = Family("gemma3n_text", own, blocks_path="model.altup_projections")
+    if family.kind not in CONFIG_MAPPING:
+        pytest.skip(f"this transformers knows no {family.kind}")
+    model = ResidualModel(family.build(), make_tokenizer(), blocks_path=family.blocks_path)
+    with pytest.raises(UnsteeredError, match="names no stack of blocks that read one another"):
+        prove_steering(model, 0)
+    right = replace(family, blocks_path="model.layers")
+    assert "one residual stream: give a model that has one" in str(refusal("Gemma 3n", right))
 
 
 def test_every_causal_model_that_transformers_knows_is_named_or_refused() -> None:
