@@ -162,7 +162,8 @@ def _head(found: "Discovery", layers: int) -> str:
     whose = f"that {found.model} wrote" if found.own else "given"
     return wrap(
         f"{len(found.candidates)} candidates in {len(found.texts)} texts {whose} (layer {found.layer} of 0 to "
-        f"{layers - 1}, {found.method})",
+        f"{layers - 1}, {found.method}); for and against: the tokens that each speaks for, by the logit lens; + where "
+        "most of it is read in texts, - least",
         width(),
     )
 

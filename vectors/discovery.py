@@ -80,6 +80,13 @@ def discover(
         InputError: too few different texts, more candidates than texts or than the stream is wide, an unknown method
             or layer, or scikit-learn is not installed.
         ModelError: no texts and a model without a start token, or activations that are not finite.
+
+    >>> from itertools import islice
+    >>> from vectors.almanac.generate import stream
+    >>> from vectors.model import load_model
+    >>> found = discover(load_model(), [made.text for made in islice(stream(1), 48)], k=2)
+    >>> [each.number for each in found.candidates], found.layer, len(found.candidates[0].top)
+    ([1, 2], 2, 8)
     """
     if method not in METHODS:
         raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")

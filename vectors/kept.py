@@ -46,6 +46,16 @@ def kept(
         InputError: no candidate of that number, too few texts on one side of it, or a model without a start token
             that is to be calibrated.
         VectorError: a discovery in another model, or texts that the direction does not tell apart.
+
+    >>> from itertools import islice
+    >>> from vectors.almanac.generate import stream
+    >>> from vectors.discovery import discover
+    >>> from vectors.model import load_model
+    >>> model = load_model()
+    >>> found = discover(model, [made.text for made in islice(stream(1), 48)], k=2)
+    >>> vector = kept(model, found, 2, "stormy", calibrate=False)
+    >>> vector.method, vector.n_positive, vector.gap > 0
+    ('discovered-ica', 5, True)
     """
     name = check_name(name)
     check_made_in(discovery, model)

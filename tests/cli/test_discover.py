@@ -32,7 +32,7 @@ def test_candidates_are_shown_in_eighty_columns_and_remembered(discover: Callabl
     done = discover()
     assert done.code == 0 and "seed 0" in done.err and "steer keep" in done.err
     head, *blocks = done.out.strip().split("\n\n")
-    assert head.startswith("4 candidates in 64 texts given (layer 1 of 0 to 2, ica)")
+    assert " ".join(head.split()).startswith("4 candidates in 64 texts given (layer 1 of 0 to 2, ica); for and against")
     assert [block.split()[0] for block in blocks] == ["1", "2", "3", "4"]
     for block in blocks:
         for part in ("% of variance", "skewness", "kurtosis", "for ", "against ", "\n     + ", "\n     - "):
