@@ -12,10 +12,12 @@ from cli.library import facts as vector_facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import Progress, carries, dim, emit, emit_json, note, record, visible, width, wrap
 from vectors.checks import MAX_SEED, check_name, shown, whole
-from vectors.errors import InputError
+from vectors.errors import InputError, SteerError
 
 if TYPE_CHECKING:
     from vectors.candidates import Candidate, Discovery, Likeness
+    from vectors.concept import ConceptVector
+    from vectors.model import ResidualModel
 
 Texts = Annotated[str | None, typer.Option(metavar="FILE", help="Look in these: .txt, .jsonl, .csv; - reads stdin.")]
 Samples = Annotated[
@@ -91,11 +93,12 @@ def command(
         )
         if not no_known and loaded.bos_id is not None:
             from vectors.recognised import recognised
-            from vectors.store import load, names
 
-            known = [load(name, loaded) for name in names(loaded)]
             found = recognised(
-                loaded, found, known, progress=lambda done, of: progress("writing texts of known concepts", done, of)
+                loaded,
+                found,
+                _known(loaded),
+                progress=lambda done, of: progress("writing texts of known concepts", done, of),
             )
         if output is not None:
             save_discovery(found, output, force=force)
@@ -149,6 +152,19 @@ def keep_command(
         emit_json(json.dumps(vector_facts(vector) | {"path": str(path)}))
     else:
         emit(f"{visible(name)}\n{record(describe(vector) | {'kept': str(path)})}")
+
+
+def _known(model: "ResidualModel") -> "list[ConceptVector]":
+    """The usable concepts of a model's library; of the others a note says why."""
+    from vectors.store import load, names
+
+    found = []
+    for name in names(model):
+        try:
+            found.append(load(name, model))
+        except SteerError as error:
+            note(f"note: left out: {error}")
+    return found
 
 
 def _number(text: str) -> tuple[int, bool]:

@@ -96,7 +96,7 @@ def kept(
 
 
 def check_made_in(discovery: Discovery, model: ResidualModel) -> None:
-    """Refuse a discovery that was made in another model.
+    """Refuse a discovery that was made in another model, or says so wrongly.
 
     Raises:
         VectorError: naming both.
@@ -105,4 +105,9 @@ def check_made_in(discovery: Discovery, model: ResidualModel) -> None:
         raise VectorError(
             f"the discovery was made in model {discovery.model!r} (hash {discovery.model_hash[:8]!r}), not in "
             f"{model.name!r} (hash {model.hash[:8]!r}): run `steer discover` on this one"
+        )
+    if discovery.layer >= model.n_layers or discovery.means.shape[1] != model.d_model:
+        raise VectorError(
+            f"the discovery is of layer {discovery.layer} and width {discovery.means.shape[1]}, but model "
+            f"{model.name!r} has layers 0 to {model.n_layers - 1} and width {model.d_model}: run `steer discover` again"
         )

@@ -40,6 +40,12 @@ def test_candidates_are_shown_in_eighty_columns_and_remembered(discover: Callabl
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_a_broken_concept_of_the_library_is_left_out(discover: Callable[..., Any], home: Path) -> None:
+    next(home.rglob("cat.safetensors")).write_bytes(b"broken")
+    done = discover()
+    assert done.code == 0 and "left out" in done.err
+
+
 def test_json_is_one_object_a_line(discover: Callable[..., Any], file: Path) -> None:
     done = discover("--json", "--no-known")
     rows = [json.loads(line) for line in done.out.splitlines()]

@@ -1,5 +1,7 @@
 """Candidates become concepts: signed towards their texts, with a unit where a pilot can find one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from planted import rainbows
@@ -54,6 +56,9 @@ def test_what_cannot_be_kept_is_refused(model, found, model_folder, make_hf, mak
         kept(model, found, 1, "a/b", calibrate=False)
     with pytest.raises(VectorError, match="was made in model"):
         kept(load_model(model_folder("gpt2"), "cpu"), found, 1, "one", calibrate=False)
+    for wrong in ({"layer": 3}, {"means": found.means[:, :5]}):
+        with pytest.raises(VectorError, match="layers 0 to 2 and width 32"):
+            kept(model, replace(found, **wrong), 1, "one", calibrate=False)
     silent = ResidualModel(make_hf("gpt2"), make_tokenizer(bos=False, eos=False), name="silent")
     here = discover(silent, rainbows(40), k=2)
     with pytest.raises(InputError, match="--no-calibrate"):
