@@ -34,6 +34,7 @@ Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The candidate; -7
 Name = Annotated[str, typer.Option("--as", metavar="NAME", help="What expressions will call the concept.")]
 From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A discovery.  [default: the last one]")]
 Away = Annotated[bool, typer.Option("--away", help="Keep the opposite of the candidate.")]
+Learn = Annotated[bool, typer.Option("--learn", help="Learn a shift from its texts, in place of its direction.")]
 NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
 PilotSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Which texts are held out, and the pilot's.")]
 ForceConcept = Annotated[bool, typer.Option("--force", help="Replace a concept of that name.")]
@@ -116,6 +117,7 @@ def keep_command(
     name: Name,
     source: From = None,
     away: Away = False,
+    learn: Learn = False,
     no_calibrate: NoCalibrate = False,
     seed: PilotSeed = 0,
     model: Model = None,
@@ -143,11 +145,20 @@ def keep_command(
         store.writable_folder(loaded.name, loaded.hash)
         found = load_last(loaded) if source is None else load_discovery(source)
         vector = kept(
-            loaded, found, place, name, away=away != turned, calibrate=not no_calibrate, seed=seed, progress=progress
+            loaded,
+            found,
+            place,
+            name,
+            away=away != turned,
+            learn=learn,
+            calibrate=not no_calibrate,
+            seed=seed,
+            progress=progress,
         )
         path = store.keep(vector, force=force)
     if not (vector.calibrated or no_calibrate):
-        note(f"note: the pilot saw no effect of {shown(name)}: it is not calibrated, and dose 1 is its natural gap")
+        mend = "" if learn else "; a shift learned from its texts (--learn) may have one"
+        note(f"note: the pilot saw no effect of {shown(name)}: not calibrated, dose 1 is its natural gap{mend}")
     if as_json:
         emit_json(json.dumps(vector_facts(vector) | {"path": str(path)}))
     else:

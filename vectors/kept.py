@@ -1,6 +1,7 @@
 """From a candidate of a discovery to a concept: the direction that its typical texts lie in, with a unit."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -8,6 +9,7 @@ from vectors.candidates import Discovery
 from vectors.checks import check_name
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, VectorError
+from vectors.extraction import extract
 from vectors.model import ResidualModel
 from vectors.pilot import calibrate as calibrated
 
@@ -22,14 +24,17 @@ def kept(
     name: str,
     *,
     away: bool = False,
+    learn: bool = False,
     calibrate: bool = True,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> ConceptVector:
-    """Return a candidate of a discovery as a concept, to be added at every position.
+    """Return a candidate of a discovery as a concept.
 
-    The tenth of the texts that has most of it counts as its texts, the rest as background. The gap is how far their
-    means lie apart along the direction. There is no AUC: which texts have the concept nobody has said.
+    The tenth of the texts that has most of it counts as its texts, the rest as background. Its direction is added at
+    every position, and the gap is how far the means of the two lie apart along it; there is no AUC, since which texts
+    have the concept nobody has said. What is learned in its place, from the same texts, is what `extract` learns: it
+    steers far oftener (see benchmarks/RESULTS.md), but it is no longer the direction that was found.
 
     Args:
         model: the model that the discovery was made in.
@@ -37,10 +42,11 @@ def kept(
         number: of the candidate, from 1.
         name: what expressions will call the concept.
         away: take the opposite of the candidate.
+        learn: learn a shift from the texts by gradient in place of the direction.
         calibrate: find the unit by a pilot of samples, with a judge fit on texts kept from the direction; where the
             pilot shows no effect, the vector says so and dose 1 stands for its gap.
         seed: of the split and of the pilot.
-        progress: called with a line at each step.
+        progress: called as the work goes on.
 
     Raises:
         InputError: no candidate of that number, too few texts on one side of it, or a model without a start token
@@ -65,6 +71,18 @@ def kept(
             "calibrate=False (--no-calibrate)"
         )
     candidate, contrast = discovery.candidate(number), discovery.contrast(number, away=away)
+    if learn:
+        learned = extract(
+            model,
+            name,
+            positive=contrast.positive,
+            background=contrast.background,
+            calibrate=calibrate,
+            held_out=HELD_OUT,
+            seed=seed,
+            progress=progress,
+        )
+        return replace(learned, method=f"learned-discovered-{discovery.method}")
     fit, held = contrast.split(held_out=HELD_OUT, seed=seed)
     sides = [torch.tensor([text in set(side) for text in discovery.texts]) for side in (fit.positive, fit.background)]
     positive, background = (discovery.means[side].double().mean(dim=0) for side in sides)
@@ -92,7 +110,10 @@ def kept(
         n_positive=len(contrast.positive),
         n_background=len(contrast.background),
     )
-    return calibrated(model, vector, held, seed=seed, progress=progress) if calibrate else vector
+    if not calibrate:
+        return vector
+    tell = progress or (lambda what, done, total: None)
+    return calibrated(model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0))
 
 
 def check_made_in(discovery: Discovery, model: ResidualModel) -> None:

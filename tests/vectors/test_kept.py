@@ -9,6 +9,7 @@ from planted import rainbows
 from vectors.candidates import Discovery
 from vectors.discovery import discover
 from vectors.errors import InputError, VectorError
+from vectors.extraction import extract
 from vectors.kept import HELD_OUT, kept
 from vectors.model import ResidualModel, load_model
 
@@ -41,6 +42,17 @@ def test_a_kept_candidate_points_to_its_typical_texts(model, found, away):
 def test_the_other_sign_is_the_opposite_direction(model, found):
     one, other = (kept(model, found, 1, "one", away=away, calibrate=False) for away in (False, True))
     assert torch.equal(one.direction, -other.direction) and one.contrast_hash != other.contrast_hash
+
+
+def test_what_is_learned_is_learned_from_the_same_texts(model, found):
+    contrast = found.contrast(1)
+    vector = kept(model, found, 1, "one", learn=True, calibrate=False, seed=2)
+    alike = extract(
+        model, "one", positive=contrast.positive, background=contrast.background, calibrate=False, seed=2
+    )  # fmt: skip
+    assert torch.equal(vector.direction, alike.direction) and vector.gap == alike.gap
+    assert (vector.method, vector.positions) == ("learned-discovered-ica", "bos")
+    assert vector.contrast_hash == contrast.hash and vector.held_out == HELD_OUT
 
 
 def test_a_pilot_gives_it_a_curve_or_says_that_it_has_no_effect(model, found):
