@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Cell, Options, at_pressure, embedded, judged, shared_out, texts, unsteered, widest
+from harness import MAX_TOKENS, Cell, Options, at_pressure, embedded, judged, shared_out, texts, unsteered, widest
 from methods import noise
 from report import table, write
 from sklearn.decomposition import FastICA
@@ -26,9 +26,11 @@ from vectors.candidates import Discovery
 from vectors.components import Components, components
 from vectors.discovery import DEPTH, SAMPLES, discover, own_texts, shape_of, taken_apart
 from vectors.discoveryfile import load_discovery, save_discovery
+from vectors.drawing import Settings
 from vectors.extraction import auc, extract
 from vectors.gathered import Gathered, gather
 from vectors.kept import kept
+from vectors.pilot import pilot
 from vectors.recognised import recognised
 
 KS = (8, 16, 32, 64, 128)
@@ -265,7 +267,7 @@ def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
     fit, _ = contrast.split(held_out=0.25, seed=options.seed)
     sides = [torch.tensor([text in set(side) for text in discovery.texts]) for side in (fit.positive, fit.background)]
     typical = discovery.means[sides[0]].mean(dim=0) - discovery.means[sides[1]].mean(dim=0)
-    reader = discovery.candidate(number).filter
+    part = discovery.candidate(number).part
     learned = extract(
         model, concept, positive=contrast.positive, background=contrast.background, calibrate=False, seed=options.seed
     )
@@ -278,7 +280,7 @@ def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
     layer, gap = discovery.layer, vector.gap
     arms: list[tuple[int, torch.Tensor, float, str]] = [
         (layer, vector.direction, gap, "all"),
-        (layer, reader / reader.norm(), gap, "all"),
+        (layer, part / part.norm(), gap, "all"),
         (layer, typical / typical.norm(), float(typical.norm()), "all"),
         (learned.layer, learned.direction, learned.gap, learned.positions),
         (layer, told.direction, told.gap, "all"),
@@ -286,9 +288,14 @@ def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
         (layer, noise(concept, layer, options), gap, "all"),
     ]
     cells: list[Cell] = [judged(concept, unsteered(options))]
+    lengths = []
     for at, direction, start, positions in arms:
-        made, _ = at_pressure(at, direction, options, start=start, positions=positions)
+        made, length = at_pressure(at, direction, options, start=start, positions=positions)
         cells.append(judged(concept, made, p95=options.p95))
+        lengths.append(length)
+    settings = Settings(max_tokens=MAX_TOKENS, positions="all")
+    shift = noise(concept, layer, options) * lengths[0]
+    cells.append(judged(concept, pilot(model, {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1)))
     return [concept, number, *cells]
 
 
@@ -305,19 +312,20 @@ def steering_part(options: Options, each: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = str(save_discovery(discovery, Path(folder) / "found.safetensors"))
         rows = list(shared_out(steering_of, [(name, number, path) for name, number, _ in chosen], options))
-    heads = ["dose 0", "part (kept)", "filter", "typical texts", "learned from them", "mean difference, labels",
-             "shipped, labels", "random"]  # fmt: skip
+    heads = ["dose 0", "filter (kept)", "part", "typical texts", "learned from them", "mean difference, labels",
+             "shipped, labels", "random", "random, equal norm"]  # fmt: skip
     means = [f"{np.mean([row[place].success for row in rows]):.2f}" for place in range(2, 2 + len(heads))]
     right, named = naming(known, labelled)
     body = (
         f"The directions, of {SHOWN} found in {SAMPLES} own samples, that best rank the values of each "
         f"attribute, at a p95 pressure of {options.p95} nats a token, {options.n} prompt-free samples, "
         "success by the oracle; in brackets the mean pressure, and the p95 where it is off by more than a "
-        "quarter. `part` is what the component adds (what `steer keep` keeps), `filter` what reads it, "
+        "quarter. `filter` is what reads a component (what `steer keep` keeps), `part` what it adds, "
         "`typical texts` the difference of means of its typical texts and the rest, all three added at "
         "every position; `learned from them` is what `steer extract` learns from those texts, at the "
         "start token; then the supervised vectors: the difference of means at the same layer, and the "
-        f"shipped one. 95 % intervals are at most {widest(options.n)} wide on either side.\n\n"
+        f"shipped one; `random, equal norm` is as long as the first one's shift. "
+        f"95 % intervals are at most {widest(options.n)} wide on either side.\n\n"
         + table(["value", "candidate", "AUC", *heads],
                 [[row[0], row[1], f"{one[2]:.2f}", *row[2:]] for row, one in zip(rows, chosen, strict=True)]
                 + [["mean", "", "", *means]])

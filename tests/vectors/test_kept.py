@@ -10,7 +10,7 @@ from vectors.candidates import Discovery
 from vectors.discovery import discover
 from vectors.errors import InputError, VectorError
 from vectors.extraction import extract
-from vectors.kept import HELD_OUT, kept
+from vectors.kept import HELD_FROM_LEARNING, HELD_OUT, kept
 from vectors.model import ResidualModel, load_model
 
 
@@ -37,6 +37,8 @@ def test_a_kept_candidate_points_to_its_typical_texts(model, found, away):
     means = [found.means[[place[text] for text in side]].mean(dim=0) for side in (fit.positive, fit.background)]
     assert vector.gap == pytest.approx(float(vector.direction @ (means[0] - means[1])), rel=1e-4)
     torch.testing.assert_close(vector.mean, means[1])
+    reader = found.candidate(2).filter * (-1 if away else 1)
+    torch.testing.assert_close(vector.direction, reader / reader.norm())
 
 
 def test_the_other_sign_is_the_opposite_direction(model, found):
@@ -52,7 +54,7 @@ def test_what_is_learned_is_learned_from_the_same_texts(model, found):
     )  # fmt: skip
     assert torch.equal(vector.direction, alike.direction) and vector.gap == alike.gap
     assert (vector.method, vector.positions) == ("learned-discovered-ica", "bos")
-    assert vector.contrast_hash == contrast.hash and vector.held_out == HELD_OUT
+    assert vector.contrast_hash == contrast.hash and vector.held_out == HELD_FROM_LEARNING
 
 
 def test_a_pilot_gives_it_a_curve_or_says_that_it_has_no_effect(model, found):
