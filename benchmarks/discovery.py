@@ -329,9 +329,8 @@ def steering_part(options: Options, each: int) -> None:
         + table(["value", "candidate", "AUC", *heads],
                 [[row[0], row[1], f"{one[2]:.2f}", *row[2:]] for row, one in zip(rows, chosen, strict=True)]
                 + [["mean", "", "", *means]])
-        + f"\n\nOf the {SHOWN} candidates {named} are given the name of a shipped concept (or their opposites are); "
-        f"{right} of those names are the value, of all {len(NAMES)}, that the candidate ranks best among labelled "
-        "entries."
+        + f"\n\nThe {SHOWN} candidates, either way, are given {named} names of shipped concepts (`like`); {right} of "
+        f"them are the value, of all {len(NAMES)}, that the candidate ranks best among labelled entries."
     )  # fmt: skip
     write("discovery-steering", "Steering by what was discovered", body, seed=options.seed)
 
