@@ -15,7 +15,7 @@ from vectors.almanac import oracle, pages, world
 from vectors.almanac.generate import entry
 from vectors.almanac.train import HELD_OUT_STREAM, held_out
 from vectors.almanac.world import Attributes
-from vectors.decode import Settings, decode, prefix_ids
+from vectors.decode import decode, prefix_ids
 from vectors.model import EMBEDDED, ResidualModel
 from vectors.pilot import wilson
 
@@ -28,7 +28,7 @@ def texts_of(model: ResidualModel, n: int, seed: int) -> Iterator[tuple[str, str
     for start in range(0, n, BATCH):
         indices = range(start, min(start + BATCH, n))
         prefix = prefix_ids(model, None, settings.max_tokens)
-        for done in decode(model, {}, prefix=prefix, settings=settings, seed=seed, indices=indices):
+        for done in decode(model, None, prefix=prefix, settings=settings, seed=seed, indices=indices):
             yield model.decode(done.tokens), done.finish
 
 

@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     (_, _, base, base_seconds), *runs = list(shared_out(proposed, [(BASE, 0.0), *RUNS], options, quiet=True))
     heads = (
         "expression", "radius", "true share", "share by weight", "accepted", "ESS", "worth", "pays (ESS)",

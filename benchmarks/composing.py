@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--libraries", type=Path, required=True)
     parser.add_argument("--cells", type=Path)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     list(shared_out(_learned, [(layer, str(given.libraries)) for layer in LAYERS], options))
     made = cells(options, given.libraries, given.cells)
     heads = (

@@ -291,7 +291,7 @@ def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
     lengths = []
     for at, direction, start, positions in arms:
         made, length = at_pressure(at, direction, options, start=start, positions=positions)
-        cells.append(judged(concept, made, p95=options.p95))
+        cells.append(judged(concept, made, pressure=options.pressure))
         lengths.append(length)
     settings = Settings(max_tokens=MAX_TOKENS, positions="all")
     shift = noise(concept, layer, options) * lengths[0]
@@ -318,9 +318,9 @@ def steering_part(options: Options, each: int) -> None:
     right, named = naming(known, labelled)
     body = (
         f"The directions, of {SHOWN} found in {SAMPLES} own samples, that best rank the values of each "
-        f"attribute, at a p95 pressure of {options.p95} nats a token, {options.n} prompt-free samples, "
-        "success by the oracle; in brackets the mean pressure, and the p95 where it is off by more than a "
-        "quarter. `filter` is what reads a component (what `steer keep` keeps), `part` what it adds, "
+        f"attribute, at a mean pressure of {options.pressure} nats a token, {options.n} prompt-free samples, "
+        "success by the oracle; in brackets the pressure where it is off by more than 15 %. "
+        "`filter` is what reads a component (what `steer keep` keeps), `part` what it adds, "
         "`typical texts` the difference of means of its typical texts and the rest, all three added at "
         "every position; `learned from them` is what `steer extract` learns from those texts, at the "
         "start token; then the supervised vectors: the difference of means at the same layer, and the "
@@ -358,7 +358,7 @@ def main() -> None:
     if given.only != "steering":
         found_part(given.seed)
     if given.only != "found":
-        steering_part(Options(given.n, given.p95, given.seed), given.each)
+        steering_part(Options(given.n, given.pressure, given.seed), given.each)
 
 
 if __name__ == "__main__":

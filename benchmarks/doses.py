@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     curves = list(shared_out(curve_of, NAMES, options, quiet=True))
     rows = [
         [

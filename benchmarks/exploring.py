@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     ways = [
         ("best of n", 0.0),
         *(("random restarts", radius) for radius in RADII),

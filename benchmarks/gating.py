@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     tasks = [(name, method, layer) for name in NAMES for method in METHODS for layer in LAYERS]
     lines = list(shared_out(line_of, tasks, options, quiet=True))
     rows = [row_of(line) for line in lines]

@@ -179,7 +179,7 @@ def main() -> None:
     Options.add_to(parser)
     parser.add_argument("--cells", type=Path)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     made = cells(options, given.cells)
     tried = [search for search in SEARCHES if len(search.values) > 1]
     radii = [search for search in tried if search.values == SEARCHES[1].values]

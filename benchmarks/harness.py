@@ -22,10 +22,9 @@ from vectors.pilot import Pilot, pilot, wilson
 
 MAX_TOKENS = 128
 
-_PROBE = 20  # samples in each step of the search for a pressure
-_PROBES = 8
-_NEAR = 0.1  # of the wanted pressure: near enough
-_OFF = 0.25  # of it: too far to be called equal (a probe is small, and a p95 over its tokens noisy)
+_PROBE = 24  # samples in each step of the search for a pressure
+_SEARCH = ((_PROBE, 0.25, 6), (None, 0.1, 3))  # samples (all), how near is enough, and shifts tried: at first, and then
+_OFF = 0.15  # of the wanted pressure: too far to be called equal
 _LONGEST = 2.0**10  # times the shift to begin with
 
 _FEWEST = 16  # texts that have the concept, before fidelity is measured
@@ -41,20 +40,20 @@ class Options:
     """What every part is told: samples a cell, the pressure at which to compare, the seed."""
 
     n: int
-    p95: float
+    pressure: float
     seed: int
 
     @classmethod
     def add_to(cls, parser: argparse.ArgumentParser) -> None:
         """Add the flags of the options."""
         parser.add_argument("-n", type=int, default=200)
-        parser.add_argument("--p95", type=float, default=0.5)
+        parser.add_argument("--pressure", type=float, default=0.15, help="mean, nats per token")
         parser.add_argument("--seed", type=int, default=3)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Success with the mean pressure that went with it, and how far its p95 pressure lies from the one asked for."""
+    """Success with the mean pressure that went with it, and whether that is far from the one asked for."""
 
     success: float
     mean: float
@@ -64,7 +63,7 @@ class Cell:
     """How far what was not steered is from the truth, beyond what a perfect sampler shows: see `strayed`."""
 
     def __str__(self) -> str:
-        return f"{self.success:.2f} ({self.mean:.2f}{f', p95 {self.p95:.2f}' if self.off else ''})"
+        return f"{self.success:.2f}{f' (at {self.mean:.2f})' if self.off else ''}"
 
 
 @cache
@@ -86,11 +85,12 @@ def has(concept: str, text: str) -> bool:
     return bool(getattr(oracle.read(text), name) == value)
 
 
-def judged(concept: str, made: Pilot, *, p95: float | None = None) -> Cell:
-    """How many of a pilot's texts have the concept; `p95` is the pressure that was asked for."""
+def judged(concept: str, made: Pilot, *, pressure: float | None = None) -> Cell:
+    """How many of a pilot's texts have the concept; `pressure` is the one that was asked for."""
     hits = sum(has(concept, text) for text in made.texts)
-    off = p95 is not None and abs(made.p95 / p95 - 1) > _OFF
-    return Cell(hits / len(made.texts), float(made.kl.mean()), made.p95, off, strayed(concept, made.texts))
+    mean = float(made.kl.mean())
+    off = pressure is not None and abs(mean / pressure - 1) > _OFF
+    return Cell(hits / len(made.texts), mean, made.p95, off, strayed(concept, made.texts))
 
 
 def strayed(concept: str, texts: Sequence[str]) -> float | None:
@@ -129,27 +129,29 @@ def widest(n: int) -> str:
 def at_pressure(
     layer: int, direction: torch.Tensor, options: Options, *, start: float, positions: str = "all"
 ) -> tuple[Pilot, float]:
-    """Samples under a direction at the shift whose p95 pressure is nearest to the asked one, and the shift.
+    """Samples under a direction at the shift whose mean pressure is nearest to the asked one, and the shift.
 
-    The shift is found over small pilots, each next one where a power law through the nearest two would have it; the
-    samples that count are fresh ones. At the start token alone pressure saturates and may never reach what is asked.
+    The shift is found over the first few of the samples, each next one where a power law through the nearest two would
+    have it, and then over all of them. At the start token alone pressure saturates and may never reach what is asked.
     """
-    model = embedded()
     settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
 
-    def pressure(shift: float) -> float:
-        found = pilot(model, {layer: direction * shift}, n=_PROBE, settings=settings, seed=options.seed).p95
-        return max(found, 1e-9)
+    def tried(shift: float, n: int) -> Pilot:
+        return pilot(embedded(), {layer: direction * shift}, n=n, settings=settings, seed=options.seed + 1)
 
-    tried: dict[float, float] = {}
     shift = start
-    for _ in range(_PROBES):
-        tried[shift] = pressure(shift)
-        if abs(tried[shift] / options.p95 - 1) < _NEAR:
-            break
-        shift = min(_next(tried, options.p95), start * _LONGEST)
-    shift = min(tried, key=lambda one: abs(np.log(tried[one] / options.p95)))
-    return pilot(model, {layer: direction * shift}, n=options.n, settings=settings, seed=options.seed + 1), shift
+    for some, near, times in _SEARCH:
+        n = min(some or options.n, options.n)
+        found: dict[float, float] = {}
+        made: dict[float, Pilot] = {}
+        for _ in range(times):
+            made[shift] = tried(shift, n)
+            found[shift] = max(float(made[shift].kl.mean()), 1e-9)
+            if abs(found[shift] / options.pressure - 1) < near:
+                break
+            shift = min(_next(found, options.pressure), start * _LONGEST)
+        shift = min(found, key=lambda one: abs(np.log(found[one] / options.pressure)))
+    return made[shift], shift
 
 
 def _next(tried: dict[float, float], wanted: float) -> float:

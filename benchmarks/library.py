@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--triples", type=int, default=20)
     Options.add_to(parser)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     if given.only != "triples":
         concepts(options)
     if given.only != "concepts":

@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed)
+    options = Options(given.n, given.pressure, given.seed)
     tasks = [(expression, part) for expression in EXPRESSIONS for part in PARTS]
     lines = [line for lines in shared_out(rows_of, tasks, options) for line in lines]
     body = (

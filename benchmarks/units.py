@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--triples", type=int, default=12)
     Options.add_to(parser)
     given = parser.parse_args()
-    options = Options(given.n, given.p95, given.seed + 2)
+    options = Options(given.n, given.pressure, given.seed + 2)
     triples = chosen(given.triples, given.seed)
     made = list(shared_out(joint_of, triples, options))
     rows = [
