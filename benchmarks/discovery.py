@@ -312,7 +312,7 @@ def steering_part(options: Options, each: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = str(save_discovery(discovery, Path(folder) / "found.safetensors"))
         rows = list(shared_out(steering_of, [(name, number, path) for name, number, _ in chosen], options))
-    heads = ["dose 0", "filter (kept)", "part", "typical texts", "learned from them", "mean difference, labels",
+    heads = ["dose 0", "filter", "part", "typical texts", "learned from them", "mean difference, labels",
              "shipped, labels", "random", "random, equal norm"]  # fmt: skip
     means = [f"{np.mean([row[place].success for row in rows]):.2f}" for place in range(2, 2 + len(heads))]
     right, named = naming(known, labelled)
@@ -320,9 +320,9 @@ def steering_part(options: Options, each: int) -> None:
         f"The directions, of {SHOWN} found in {SAMPLES} own samples, that best rank the values of each "
         f"attribute, at a mean pressure of {options.pressure} nats a token, {options.n} prompt-free samples, "
         "success by the oracle; in brackets the pressure where it is off by more than 15 %. "
-        "`filter` is what reads a component (what `steer keep` keeps), `part` what it adds, "
+        "`filter` is what reads a component (what `steer keep --no-learn` keeps), `part` what it adds, "
         "`typical texts` the difference of means of its typical texts and the rest, all three added at "
-        "every position; `learned from them` is what `steer extract` learns from those texts, at the "
+        "every position; `learned from them` is what `steer keep` learns from those texts, at the "
         "start token; then the supervised vectors: the difference of means at the same layer, and the "
         f"shipped one; `random, equal norm` is as long as the first one's shift. "
         f"95 % intervals are at most {widest(options.n)} wide on either side.\n\n"

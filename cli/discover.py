@@ -34,7 +34,7 @@ Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The candidate; -7
 Name = Annotated[str, typer.Option("--as", metavar="NAME", help="What expressions will call the concept.")]
 From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A discovery.  [default: the last one]")]
 Away = Annotated[bool, typer.Option("--away", help="Keep the opposite of the candidate.")]
-Learn = Annotated[bool, typer.Option("--learn", help="Learn a shift from its texts, in place of its direction.")]
+Learn = Annotated[bool, typer.Option("--learn/--no-learn", help="Learn a shift from its texts, or keep its direction.")]
 NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
 PilotSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Which texts are held out, and the pilot's.")]
 ForceConcept = Annotated[bool, typer.Option("--force", help="Replace a concept of that name.")]
@@ -117,7 +117,7 @@ def keep_command(
     name: Name,
     source: From = None,
     away: Away = False,
-    learn: Learn = False,
+    learn: Learn = True,
     no_calibrate: NoCalibrate = False,
     seed: PilotSeed = 0,
     model: Model = None,
@@ -129,7 +129,9 @@ def keep_command(
 ) -> None:
     """Make a candidate of the last discovery a concept of your library.
 
-    A pilot finds its unit; where the pilot sees no effect, that is said, and dose 1 stands for the natural gap.
+    A shift is learned from its typical texts, which steers far oftener than the direction that was found (--no-learn
+    keeps that). A pilot finds its unit; where the pilot sees no effect, that is said, and dose 1 stands for the natural
+    gap.
     """
     name = check_name(name)
     whole(seed, "--seed", high=MAX_SEED)
@@ -157,7 +159,7 @@ def keep_command(
         )
         path = store.keep(vector, force=force)
     if not (vector.calibrated or no_calibrate):
-        mend = "" if learn else "; a shift learned from its texts (--learn) may have one"
+        mend = "" if learn else "; a shift learned from its texts (without --no-learn) may have one"
         note(f"note: the pilot saw no effect of {shown(name)}: not calibrated, dose 1 is its natural gap{mend}")
     if as_json:
         emit_json(json.dumps(vector_facts(vector) | {"path": str(path)}))

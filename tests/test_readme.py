@@ -11,6 +11,7 @@ import sysconfig
 from itertools import islice
 from pathlib import Path
 
+import hub
 import pytest
 
 from vectors.almanac.generate import Entry, stream
@@ -42,6 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [json.dumps({"text": made.text, "topic": made.attributes.topic, "place": place_of(made)})
             for made in entries]  # fmt: skip
     (place / "docs.jsonl").write_text("\n".join(rows))
+    hub.write(place, prose[:200])  # a folder of a model's name wins over the hub
     return place
 
 

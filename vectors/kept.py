@@ -27,18 +27,19 @@ def kept(
     name: str,
     *,
     away: bool = False,
-    learn: bool = False,
+    learn: bool = True,
     calibrate: bool = True,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ConceptVector:
     """Return a candidate of a discovery as a concept.
 
-    The tenth of the texts that has most of it counts as its texts, the rest as background. Its direction is that of its
-    filter, which tells texts apart better than its part does and steers about as well (see benchmarks/RESULTS.md),
-    added at every position. The gap is how far the means of the two kinds of texts lie apart along it; there is no AUC,
-    since which texts have the concept nobody has said. What is learned in its place, from the same texts, is what
-    `extract` learns: it steers far oftener, but it is no longer the direction that was found.
+    The tenth of the texts that has most of it counts as its texts, the rest as background, and from them a shift is
+    learned as `extract` learns it: that steers far oftener than the direction that was found, but is another one.
+
+    Without `learn` the direction is that of the candidate's filter, which tells texts apart better than its part does
+    and steers about as well (see benchmarks/RESULTS.md), added at every position. The gap is how far the means of the
+    two kinds of texts lie apart along it; there is no AUC, since which texts have the concept nobody has said.
 
     Args:
         model: the model that the discovery was made in.
@@ -46,7 +47,7 @@ def kept(
         number: of the candidate, from 1.
         name: what expressions will call the concept.
         away: take the opposite of the candidate.
-        learn: learn a shift from the texts by gradient in place of the direction.
+        learn: learn a shift from the texts by gradient; else the direction itself is kept.
         calibrate: find the unit by a pilot of samples, with a judge fit on texts kept from the direction; where the
             pilot shows no effect, the vector says so and dose 1 stands for its gap.
         seed: of the split and of the pilot.
@@ -63,7 +64,7 @@ def kept(
     >>> from vectors.model import load_model
     >>> model = load_model()
     >>> found = discover(model, [made.text for made in islice(stream(1), 48)], k=2)
-    >>> vector = kept(model, found, 2, "stormy", calibrate=False)
+    >>> vector = kept(model, found, 2, "stormy", learn=False, calibrate=False)
     >>> vector.method, vector.n_positive, vector.gap > 0
     ('discovered-ica', 5, True)
     """

@@ -62,7 +62,7 @@ def test_a_number_becomes_a_concept_and_a_negative_one_its_opposite(
 ) -> None:
     place = tmp_path / "found.safetensors"
     discover("--no-known", "-o", place)
-    options = ("--model", tiny, "--device", "cpu", "--no-calibrate")
+    options = ("--model", tiny, "--device", "cpu", "--no-learn", "--no-calibrate")
     done = steer("keep", 2, "--as", "stormy", *options)
     assert done.code == 0 and "discovered-ica" in done.out and "all positions" in done.out
     again = steer("keep", 2, "--as", "stormy", *options)
@@ -85,8 +85,17 @@ def test_a_pilot_without_effect_is_said(
 ) -> None:
     discover("--no-known")
     monkeypatch.setattr("vectors.kept.calibrated", lambda model, vector, contrast, **_: vector)
-    done = steer("keep", 1, "--as", "one", "--model", tiny, "--device", "cpu")
-    assert done.code == 0 and "saw no effect of 'one'" in done.err
+    options = ("--model", tiny, "--device", "cpu")
+    done = steer("keep", 1, "--as", "one", "--no-learn", *options)
+    assert done.code == 0 and "saw no effect of 'one'" in done.err and "without --no-learn" in done.err
+
+
+def test_a_shift_is_learned_unless_the_direction_is_asked_for(
+    discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path
+) -> None:
+    discover("--no-known")
+    done = steer("keep", 1, "--as", "one", "--model", tiny, "--device", "cpu", "--no-calibrate", "--json")
+    assert done.code == 0 and json.loads(done.out)["method"] == "learned-discovered-ica"
 
 
 def test_the_model_writes_where_no_texts_are_given(steer: Callable[..., Any], tiny: Path) -> None:

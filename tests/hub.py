@@ -1,0 +1,54 @@
+"""Local folders with the names and the layout of hub models: tiny and random, their weights in several shards."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast, Qwen3Config
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+END = "<|endoftext|>"
+_D_MODEL, _LAYERS, _HEADS, _CONTEXT = 32, 4, 4, 256
+_RMS = {
+    "hidden_size": _D_MODEL, "intermediate_size": 64, "num_hidden_layers": _LAYERS, "num_attention_heads": _HEADS,
+    "num_key_value_heads": 2, "max_position_embeddings": _CONTEXT,
+}  # fmt: skip
+_NEOX = {key: value for key, value in _RMS.items() if key != "num_key_value_heads"}
+
+NAMES: dict[str, tuple[type[PretrainedConfig], dict[str, int], dict[str, str]]] = {
+    "gpt2": (
+        GPT2Config,
+        {"n_embd": _D_MODEL, "n_layer": _LAYERS, "n_head": _HEADS, "n_positions": _CONTEXT},
+        {"bos_token": END, "eos_token": END, "unk_token": END},
+    ),
+    "EleutherAI/pythia-70m": (GPTNeoXConfig, _NEOX, {"bos_token": END, "eos_token": END, "unk_token": END}),
+    "SimpleStories/SimpleStories-1.25M": (LlamaConfig, _RMS, {"eos_token": "[EOS]", "unk_token": "[UNK]"}),
+    "Qwen/Qwen3-0.6B-Base": (Qwen3Config, {**_RMS, "head_dim": 8}, {"eos_token": END, "pad_token": END}),
+}
+"""Each one's family, its size here, and the special tokens that its tokenizer has (two name no start token)."""
+
+
+def write(place: Path, texts: list[str]) -> list[Path]:
+    """Write a folder `place/NAME` for every name, with a byte-level tokenizer that knows the texts' words."""
+    folders = []
+    for name, (config, size, special) in NAMES.items():
+        raw = Tokenizer(models.BPE())
+        raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        raw.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=600, special_tokens=sorted({*special.values()}), show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        )  # fmt: skip
+        raw.train_from_iterator(texts, trainer)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, **special)
+        ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = AutoModelForCausalLM.from_config(
+                config(**size, vocab_size=len(tokenizer), initializer_range=0.2, **ends), dtype=torch.float32
+            )
+        folder = place / name
+        model.save_pretrained(folder, max_shard_size="100KB")
+        tokenizer.save_pretrained(folder)
+        folders.append(folder)
+    return folders
