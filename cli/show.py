@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from vectors.concept import ConceptVector
 
 NEAREST = 3
-_BAR = 24  # columns of a bar, from an AUC of a half to one
+_BAR = 24  # columns of a bar
+_LEAST = 0.5  # the AUC that it begins at
 
 
 def show_command(name: Name, model: Model = None, as_json: Json = False) -> None:
@@ -53,25 +54,39 @@ def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
 
 
 def _layers(vector: "ConceptVector") -> str:
-    """A bar for each layer that was looked at, from an AUC of a half to one."""
-    rows = [row for row in vector.evidence.get("layers", []) if isinstance(row, dict) and _number(row.get("auc"))]
-    if not rows:
-        return ""
+    """A bar for each layer that was looked at; of a shift, for each at which the concept could be read too."""
+    tried, read = (_rows(vector, key) for key in ("layers", "read"))
+    blocks = []
+    if tried:
+        said = f"* the layer it is at; the bar goes from {_LEAST:g} to 1"
+        if any(_number(row.get("success")) for row in tried):
+            said += "; success and p95 pressure are those of samples"
+        blocks.append(f"by layer\n{_bars(vector, tried)}\n{wrap(said, width() - 2)}")
+    if read:
+        blocks.append(f"where a difference of means would read it\n{_bars(vector, read)}")
+    return "\n\n".join(blocks)
+
+
+def _rows(vector: "ConceptVector", key: str) -> list[dict[str, Any]]:
+    rows = vector.evidence.get(key)
+    if not isinstance(rows, list):
+        return []
+    return [row for row in rows if isinstance(row, dict) and _number(row.get("auc"))]
+
+
+def _bars(vector: "ConceptVector", rows: list[dict[str, Any]]) -> str:
     full, empty = ("█", "·") if carries("█·") else ("#", ".")
     sampled = any(_number(row.get("success")) for row in rows)
     cells = [["layer", "AUC on held-out texts", "", *(["success", "p95"] if sampled else [])]]
     for row in rows:
-        filled = round(_BAR * min(max(2 * row["auc"] - 1, 0.0), 1.0))
+        filled = round(_BAR * min(max((row["auc"] - _LEAST) / (1 - _LEAST), 0.0), 1.0))
         bounds = f"{row['auc']:.3f}"
         if _number(row.get("low")) and _number(row.get("high")):
             bounds += f" ({row['low']:.3f} to {row['high']:.3f})"
         mark = "*" if row.get("layer") == vector.layer else " "
         more = [figure(row.get("success")), figure(row.get("p95"))] if sampled else []
         cells.append([f"{row.get('layer')}{mark}", bounds, full * filled + empty * (_BAR - filled), *more])
-    said = "* the layer it is at; the bar goes from 0.5 to 1"
-    if sampled:
-        said += "; success and p95 pressure are those of samples"
-    return f"by layer\n{table(cells, right=(0, 3, 4), whole=True)}\n{wrap(said, width() - 2)}"
+    return table(cells, right=(0, 3, 4), whole=True)
 
 
 def _sure(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, zeros
 
@@ -15,6 +16,7 @@ from vectors.judge import WordJudge
 from vectors.material import Material
 from vectors.methods import METHODS
 from vectors.pilot import calibrate
+from vectors.readable import readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,13 @@ def chosen_vector(
         further=_further(found, best) if several else {},
     )
     stable = stability_of(material, method, found.directions[best], best) if stability and sides else None
-    told = evidence(model, vector, sides.whole if sides else None, list(rows.values()), stable, pool=material.pool)
+    read: Sequence[Mapping[str, Any]] = ()
+    if method.shift and sides:
+        material.tell("reading texts layer by layer", 0, 0)
+        read = readable(model, material.fit, sides.held, pool=material.pool, seed=material.seed)
+    told = evidence(
+        model, vector, sides.whole if sides else None, list(rows.values()), stable, read=read, pool=material.pool
+    )
     vector = replace(vector, evidence=told)
     if not calibrated or sides is None:
         return vector

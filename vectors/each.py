@@ -3,15 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-import numpy as np
-import torch
-
-from vectors.activations import Moments, check_texts, text_means
+from vectors.activations import check_texts
 from vectors.checks import shown, whole
 from vectors.choosing import Sides, chosen_vector, find
 from vectors.concept import ConceptVector
 from vectors.contrast import check_share
-from vectors.directions import Reading
 from vectors.errors import InputError
 from vectors.extraction import layers_for
 from vectors.labels import held_out_texts, label_matrix, sides
@@ -20,6 +16,7 @@ from vectors.methods import METHODS
 from vectors.model import ResidualModel
 from vectors.pooling import Pool, check_pool
 from vectors.positions import check_positions
+from vectors.readings import readings
 from vectors.together import extract_together
 
 SECOND = {"mean-difference": False, "pca": True, "pca-centred": True, "lda": True}
@@ -84,13 +81,20 @@ def extract_each(
     out = held_out_texts(texts, names, has, share=share, seed=seed)
     tell = progress or (lambda what, done, total: None)
     fit, held = ([text for text, kept in zip(texts, out, strict=True) if kept == wanted] for wanted in (False, True))
-    readings = _readings(model, fit, has[~out], layers, second=SECOND[method], pool=pool, tell=tell)
+    done = 0
+
+    def more(n: int) -> None:
+        nonlocal done
+        done += n
+        tell("reading texts", done, len(fit))
+
+    found = readings(model, fit, has[~out], layers, second=SECOND[method], pool=pool, progress=more)
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
         material = Material(
             model=model, fit=sides(fit, has[~out, column]), layers=tuple(layers), positions=added_at, pool=pool,
-            seed=seed, tell=tell, given=readings[column],
+            seed=seed, tell=tell, given=found[column],
         )  # fmt: skip
         seen = Sides(
             whole=sides(texts, has[:, column]), held=sides(held, has[out, column]), share=share, seed=seed
@@ -106,23 +110,3 @@ def extract_each(
             stability=False,  # it would read the texts anew for each concept
         )
     return made
-
-
-def _readings(
-    model: ResidualModel, texts: Sequence[str], has: np.ndarray, layers: Sequence[int], *, second: bool, pool: Pool,
-    tell: Progress,
-) -> list[dict[int, Reading]]:  # fmt: skip
-    """The moments of both sides of every concept, from one reading; those of the rest are what is left of all."""
-    own = [{at: Moments.empty(model.d_model, second=second) for at in layers} for _ in range(has.shape[1])]
-    every = {at: Moments.empty(model.d_model, second=second) for at in layers}
-    done = 0
-    for places, means in text_means(model, texts, layers, pool=pool):
-        for at in layers:
-            rows = means[at].cpu()
-            every[at].add(rows)
-            for column, mine in enumerate(own):
-                if len(chosen := np.flatnonzero(has[places, column])):
-                    mine[at].add(rows[torch.from_numpy(chosen)])
-        done += len(places)
-        tell("reading texts", done, len(texts))
-    return [{at: Reading(mine[at], every[at].without(mine[at])) for at in layers} for mine in own]

@@ -10,7 +10,7 @@ import torch
 from vectors.activations import text_means
 from vectors.choices import ranks_by_gain
 from vectors.concept import ConceptVector
-from vectors.contrast import ContrastSet
+from vectors.contrast import ContrastSet, shuffled
 from vectors.directions import Direction, unit
 from vectors.effect import Effect
 from vectors.errors import SteerError
@@ -29,7 +29,7 @@ TOKENS = 8
 """At either end."""
 
 _SHOWN = 160  # characters of each text
-_RANKED = 2000  # texts that the most typical are chosen from, at most
+_RANKED = 512  # texts that the most typical are chosen from, at most
 
 
 @dataclass(frozen=True)
@@ -100,27 +100,32 @@ def evidence(
     rows: Sequence[Row],
     stability: float | None,
     *,
+    read: Sequence[Mapping[str, Any]] = (),
     pool: Pool = "mean",
 ) -> dict[str, Any]:
     """Return what there is to say of a direction, as plain JSON.
 
-    `layers` has a row for each that was looked at; `stability` is the cosine between directions of two halves of the
-    texts; `tokens` are those whose unembedding it lies nearest to, and farthest from; `texts` begin the most typical.
+    `layers` has a row for each that was looked at, and `read`, of a shift, how well a difference of means would tell
+    texts apart layer by layer (see `vectors.readable`); `stability` is the cosine between directions of two halves of
+    the texts; `tokens` are those whose unembedding it lies nearest to, and farthest from; `texts` begin the most
+    typical.
     """
     top, bottom = lens(model, vector.direction, TOKENS)
     found: dict[str, Any] = {
         "layers": [_rounded(row.to_dict()) for row in rows],
         "tokens": {"top": top, "bottom": bottom},
     }
+    if read:
+        found["read"] = [dict(row) for row in read]
     if stability is not None:
         found["stability"] = round(stability, 4)
     if contrast is not None:
-        found["texts"] = _typical(model, vector, contrast.positive[:_RANKED], pool)
+        found["texts"] = _typical(model, vector, contrast.positive, pool)
     return found
 
 
 def _typical(model: ResidualModel, vector: ConceptVector, texts: Sequence[str], pool: Pool) -> list[str]:
-    texts = list(dict.fromkeys(texts))
+    texts = sorted(dict.fromkeys(texts), key=lambda text: shuffled(text, 0))[:_RANKED]
     if ranks_by_gain(vector.method):
         shift = vector.direction.double()
         scores = _gains(model, texts, {vector.layer: shift}, {vector.layer: vector.gap}, vector.positions)

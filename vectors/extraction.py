@@ -16,9 +16,7 @@ from vectors.objective import Learning
 from vectors.own import own_texts
 from vectors.pooling import Pool, check_pool
 from vectors.positions import check_positions
-
-CANDIDATES = 8
-"""Layers that `auto` looks at, at most, spread over the depth."""
+from vectors.readable import over_depth
 
 OWN = (64, 512)
 """Texts that the model writes where no background is given: as many as positives, but at least and at most so many."""
@@ -123,9 +121,7 @@ def layers_for(model: ResidualModel, method: str, layer: int | Sequence[int] | s
     if layer == "auto":
         if depth and not choose:
             return [int(model.n_layers * depth[0])]
-        shares = depth or tuple(place / CANDIDATES for place in range(CANDIDATES))
-        spread = model.n_layers if not depth and model.n_layers <= CANDIDATES else 0
-        return list(range(spread)) or sorted({int(model.n_layers * share) for share in shares})
+        return sorted({int(model.n_layers * share) for share in depth}) or over_depth(model.n_layers)
     several = [layer] if isinstance(layer, int) else [] if isinstance(layer, str) else list(layer)
     if not several:
         raise InputError(f"layer is {shown(layer)}: give auto, the number of a block, or several of them")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from vectors.activations import check_texts, text_means
+from vectors.activations import check_texts
 from vectors.checks import whole
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet, check_share, shuffled
@@ -24,6 +24,8 @@ from vectors.pilot import Company
 from vectors.pilot import calibrate as calibrated
 from vectors.positions import check_positions
 from vectors.randomness import Stream, rng
+from vectors.readable import over_depth, readable_each
+from vectors.readings import readings
 
 RANKED = 96
 """Held-out texts of each side that a concept's AUC is measured on, at most."""
@@ -84,11 +86,14 @@ def extract_together(
 
     fit = [text for text, held in zip(texts, out, strict=True) if not held]
     shifts = learn(model, fit, has[~out], at, positions=added_at, seed=seed, steps=total, progress=more)
-    means = _background_means(model, fit, has[~out], at)
+    kept_out = [text for text, held in zip(texts, out, strict=True) if held]
+    tell("reading texts", 0, 0)
+    found = readings(model, fit, has[~out], sorted({at, *over_depth(model.n_layers)}))
+    read = readable_each(model, found, kept_out, has[out], seed=seed)
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
-        held = sides([text for text, kept in zip(texts, out, strict=True) if kept], has[out, column])
+        held = sides(kept_out, has[out, column])
         row = _row(model, held, at, shifts[column], positions=added_at, seed=seed)
         vector = ConceptVector(
             name=name,
@@ -96,7 +101,7 @@ def extract_together(
             model_hash=model.hash,
             layer=at,
             direction=unit(shifts[column], what=f"the shift learned for {name!r}").float(),
-            mean=means[column],
+            mean=found[column][at].background.mean.float(),
             gap=float(shifts[column].norm()),
             method="learned-together",
             positions=added_at,
@@ -107,7 +112,8 @@ def extract_together(
             n_background=len(whole_sets[name].background),
             auc=row.auc,
         )
-        vector = replace(vector, evidence=evidence(model, vector, whole_sets[name], [row], None))
+        told = evidence(model, vector, whole_sets[name], [row], None, read=read[column])
+        vector = replace(vector, evidence=told)
         if calibrate:
             beside = in_company(shifts, has[out], column, seed=seed)
             vector = calibrated(model, vector, held, seed=seed, company=beside)
@@ -139,15 +145,6 @@ def in_company(
         return composed(lengths, beside).float()
 
     return placed
-
-
-def _background_means(model: ResidualModel, texts: Sequence[str], has: np.ndarray, layer: int) -> Tensor:
-    """For each concept the mean activation of the texts that lack it, all from one reading of the texts."""
-    lacks = torch.from_numpy(~has).double()
-    sums = torch.zeros(has.shape[1], model.d_model, dtype=torch.float64)
-    for places, means in text_means(model, texts, [layer]):
-        sums += lacks[places].T @ means[layer].cpu().double()
-    return (sums / lacks.sum(dim=0)[:, None]).float()
 
 
 def _row(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, positions: str, seed: int) -> Row:

@@ -84,6 +84,7 @@ def test_show_says_how_sure_a_concept_is(
     stored = json.loads(steer("show", "ocean", "--json").out)
     assert [row["layer"] for row in stored["evidence"]["layers"]] == [0, 1, 2]
     assert stored["nearest"][0]["name"] == "soil" and stored["nearest"][0]["cosine"] < 0
+    assert "read it" not in out
     wide = json.loads(steer("show", "soil", "--json").out)
     assert wide["layers"] == [0, 1, 2]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vectors
-from vectors import each
+from vectors import readings
 from vectors.activations import Moments
 from vectors.each import SECOND, extract_each
 from vectors.errors import InputError
@@ -35,13 +35,13 @@ def test_each_is_what_extract_finds(llama_model, method):
 
 def test_the_texts_are_read_once_for_all(llama_model, monkeypatch):
     read: list[int] = []
-    original = each.text_means
+    original = readings.text_means
 
     def counted(model, texts, layers, **options):
         read.append(len(texts))
         return original(model, texts, layers, **options)
 
-    monkeypatch.setattr(each, "text_means", counted)
+    monkeypatch.setattr(readings, "text_means", counted)
     extract_each(llama_model, TEXTS, LABELS, method="mean-difference", layer=1, calibrate=False)
     assert len(read) == 1 and read[0] < len(TEXTS)
 
