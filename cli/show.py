@@ -96,11 +96,11 @@ def _sure(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:
         rows["halves agree"] = f"cosine {stability:.2f} between the directions of two halves of the texts"
     if near:
         rows["nearest"] = ", ".join(f"{name} {cosine:.2f}" for name, cosine in near) + " (cosine)"
-    tokens = vector.evidence.get("tokens")
-    if isinstance(tokens, dict):
-        for side, what in (("top", "tokens for"), ("bottom", "tokens against")):
-            if isinstance(tokens.get(side), list):
-                rows[what] = " ".join(json.dumps(str(token), ensure_ascii=False)[1:-1] for token in tokens[side])
+    for key, heads in (("moved", ("makes likelier", "less likely")), ("tokens", ("lens for", "lens against"))):
+        tokens = vector.evidence.get(key)
+        for side, head in zip(("top", "bottom"), heads, strict=True):
+            if isinstance(tokens, dict) and isinstance(tokens.get(side), list):
+                rows[head] = " ".join(json.dumps(str(token), ensure_ascii=False)[1:-1] for token in tokens[side])
     return f"how sure\n{record(rows)}" if rows else ""
 
 
@@ -108,7 +108,8 @@ def _texts(vector: "ConceptVector") -> str:
     texts = vector.evidence.get("texts")
     if not isinstance(texts, list) or not texts:
         return ""
-    return "most typical\n" + "\n".join(f"  {place}. {visible(str(text))}" for place, text in enumerate(texts, 1))
+    blocks = [wrap(str(text), width() - 5).replace("\n", "\n     ") for text in texts]
+    return "most typical\n" + "\n".join(f"  {place}. {block}" for place, block in enumerate(blocks, 1))
 
 
 def _curve(vector: "ConceptVector") -> str:

@@ -18,6 +18,7 @@ from vectors.lens import lens
 from vectors.material import Material
 from vectors.methods import Method
 from vectors.model import ResidualModel
+from vectors.moved import moved
 from vectors.nll import gains
 from vectors.pooling import Pool
 from vectors.ranked import apart, auc, auc_interval
@@ -28,6 +29,7 @@ TYPICAL = 3
 TOKENS = 8
 """At either end."""
 
+_READ = 32  # texts that tokens are made likelier in
 _SHOWN = 160  # characters of each text
 _RANKED = 512  # texts that the most typical are chosen from, at most
 
@@ -107,14 +109,18 @@ def evidence(
 
     `layers` has a row for each that was looked at, and `read`, of a shift, how well a difference of means would tell
     texts apart layer by layer (see `vectors.readable`); `stability` is the cosine between directions of two halves of
-    the texts; `tokens` are those whose unembedding it lies nearest to, and farthest from; `texts` begin the most
-    typical.
+    the texts; `tokens` are those whose unembedding it lies nearest to, and farthest from, and `moved` those that its
+    natural gap makes likelier and less likely in the background's texts; `texts` begin the most typical.
     """
     top, bottom = lens(model, vector.direction, TOKENS)
     found: dict[str, Any] = {
         "layers": [_rounded(row.to_dict()) for row in rows],
         "tokens": {"top": top, "bottom": bottom},
     }
+    some = sorted(contrast.background, key=lambda text: shuffled(text, 0))[:_READ] if contrast else []
+    if some:
+        top, bottom = moved(model, vector, some, TOKENS, shift=vector.gap)
+        found["moved"] = {"top": top, "bottom": bottom}
     if read:
         found["read"] = [dict(row) for row in read]
     if stability is not None:
@@ -132,7 +138,13 @@ def _typical(model: ResidualModel, vector: ConceptVector, texts: Sequence[str], 
     else:
         scores = _projections(model, texts, {vector.layer: vector.direction.double()}, pool)
     best = np.argsort(scores[vector.layer], kind="stable")[::-1][:TYPICAL]
-    return [" ".join(texts[place].split())[:_SHOWN] for place in best]
+    return [_beginning(texts[place]) for place in best]
+
+
+def _beginning(text: str) -> str:
+    """A text on one line, cut behind a word where it is long."""
+    whole = " ".join(text.split())
+    return whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN].rsplit(' ', 1)[0]} …"
 
 
 def _gains(

@@ -41,7 +41,7 @@ def lens(model: ResidualModel, direction: Float[Tensor, " d_model"], n: int) -> 
     """
     n = whole(n, "n", low=1)
     scores = pull(model, direction[None])[0]
-    texts = _texts(model, len(scores))
+    texts = token_texts(model, len(scores))
     kept = torch.tensor(sorted(texts))
     order = kept[scores[kept].argsort(descending=True, stable=True)].tolist()
     return [texts[token] for token in order[:n]], [texts[token] for token in order[::-1][:n]]
@@ -75,8 +75,8 @@ def pull(model: ResidualModel, directions: Float[Tensor, "rows d_model"]) -> Flo
     return (logits[: len(rows)] - logits[len(rows) :]) / 2
 
 
-def _texts(model: ResidualModel, size: int) -> dict[int, str]:
-    """The text of every id that has one."""
+def token_texts(model: ResidualModel, size: int) -> dict[int, str]:
+    """Return the text of every id below `size` that has one and is no special token."""
     special = {*model.tokenizer.all_special_ids, *model.eos_ids, model.bos_id}
     known = [token for token in range(min(size, len(model.tokenizer))) if token not in special]
     decoded = model.tokenizer.batch_decode([[token] for token in known], clean_up_tokenization_spaces=False)

@@ -77,7 +77,15 @@ def test_show_says_how_sure_a_concept_is(
     extract("ocean", "--from", tmp_path / "docs.jsonl", "--where", "topic=sea")
     extract("soil", "--from", tmp_path / "docs.jsonl", "--where", "topic=land", "--layer", "0,1,2")
     out = steer("show", "ocean").out
-    for part in ("AUC on held-out texts", "halves agree", "nearest", "soil -", "tokens for", "most typical"):
+    for part in (
+        "AUC on held-out texts",
+        "halves agree",
+        "nearest",
+        "soil -",
+        "makes likelier",
+        "lens against",
+        "most typical",
+    ):
         assert part in out
     assert sum(line.lstrip()[:2] in ("0*", "1*", "2*") for line in out.splitlines()) == 1
     assert max(map(len, out.splitlines())) <= 80 or "file" in out
