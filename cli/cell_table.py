@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cli.output import ClosedPipeError, Progress, carries, emit, emit_json, is_terminal, note
+from cli.output import ClosedPipeError, carries, emit, emit_json, is_terminal, note
+from cli.progress import Progress
 from vectors.errors import OutputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import typer
 
 from cli.beforehand import tell
 from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
-from cli.output import ClosedPipeError, Progress, note
+from cli.output import ClosedPipeError, note
+from cli.progress import Progress
 from cli.sampling import (
     Gate,
     Geometry,

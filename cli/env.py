@@ -5,7 +5,8 @@ import os
 from typing import Any
 
 from cli.options import Json
-from cli.output import Progress, emit, emit_json, record
+from cli.output import emit, emit_json, record
+from cli.progress import Progress
 from vectors.errors import SteerError
 
 PACKAGES = ("steer-sampler", "torch", "transformers", "transformer-lens", "numpy", "safetensors", "typer")

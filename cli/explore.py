@@ -10,7 +10,8 @@ import typer
 
 from cli.beforehand import tell
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
-from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
+from cli.output import ClosedPipeError, emit, emit_json, entry, note
+from cli.progress import Progress
 from cli.sampling import (
     Gate,
     Geometry,

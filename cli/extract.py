@@ -10,7 +10,8 @@ import typer
 
 from cli.library import describe, facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
-from cli.output import Progress, emit, emit_json, note, record
+from cli.output import emit, emit_json, note, record
+from cli.progress import Progress
 from cli.sources import contrast_from, labels_from
 from vectors.checks import MAX_SEED, check_name, shown, whole
 from vectors.choices import METHODS, POOLS

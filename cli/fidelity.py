@@ -9,7 +9,8 @@ import typer
 from cli.compose import Force, Output, Radius, Resume
 from cli.layout import fidelity_table
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
-from cli.output import Progress, emit, emit_json, note
+from cli.output import emit, emit_json, note
+from cli.progress import Progress
 from cli.sampling import MaxTokens
 from vectors.checks import MAX_SEED, shown, whole
 from vectors.errors import InputError

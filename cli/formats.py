@@ -9,7 +9,8 @@ import typer
 from cli.extract import check_free
 from cli.library import describe, facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
-from cli.output import Progress, emit, emit_json, note, record
+from cli.output import emit, emit_json, note, record
+from cli.progress import Progress
 from vectors.checks import MAX_SEED, check_name, number, shown, whole
 from vectors.errors import InputError, OutputError
 

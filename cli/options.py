@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import Progress
+from cli.progress import Progress
 from vectors.almanac import NAME
 from vectors.errors import InputError
 

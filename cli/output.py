@@ -1,14 +1,12 @@
-"""What the command line prints: results on stdout, notes and progress on stderr, safe for terminals and pipes."""
+"""What the command line prints: results on stdout, notes on stderr, safe for terminals and pipes."""
 
 import json
 import os
 import re
 import shutil
 import sys
-import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vectors.errors import OutputError
@@ -44,7 +42,7 @@ def width() -> int:
     return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
-def _columns(terminal: TextIO) -> int:
+def columns(terminal: TextIO) -> int:
     """Return the columns of the terminal that a stream goes to."""
     try:
         return os.get_terminal_size(terminal.fileno()).columns or WIDTH
@@ -178,53 +176,3 @@ def record(fields: Mapping[str, str]) -> str:
 def figure(value: Any) -> str:
     """Return a number to three digits, or any other value as it is."""
     return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)
-
-
-class Progress:
-    """One line on stderr that says how far a job is, only where stderr is a terminal; else nothing.
-
-    Call `clear` before printing to the same terminal, so that the line never mixes with what is printed.
-    """
-
-    def __init__(self) -> None:
-        self._shows = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
-        self._text = ""
-        self._started = self._drawn = time.monotonic()
-
-    def __enter__(self) -> "Progress":
-        """Start with nothing to say."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave a clean line."""
-        self.clear()
-
-    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """Say that `done` of `total` steps of a stage are taken; without a total, that the stage goes on."""
-        if not self._shows:
-            return
-        now = time.monotonic()
-        if self._text.startswith(stage) and now - self._drawn < 0.1 and done < total:
-            return
-        self._drawn = now
-        bar = ""
-        if total > 0:
-            filled = round(20 * min(done, total) / total)
-            bar = f" [{'#' * filled}{'.' * (20 - filled)}] {done}/{total}"
-        self._text = f"{visible(stage)}{bar} {now - self._started:.0f} s"
-        self._write(f"\r\x1b[2K{self._text[: _columns(sys.stderr) - 1]}")
-
-    def clear(self) -> None:
-        """Take the line away, so that something else can be written."""
-        if self._text:
-            self._write("\r\x1b[2K")
-            self._text = ""
-
-    def _write(self, text: str) -> None:
-        try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            self._shows = False

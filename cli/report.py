@@ -7,7 +7,8 @@ import typer
 
 from cli.layout import many_reports, one_report
 from cli.options import Device, Dtype, Json, Model, Trust
-from cli.output import Progress, emit, emit_json, note
+from cli.output import emit, emit_json, note
+from cli.progress import Progress
 from cli.runs import Background, Positive, Seed, model_of, read_run, vectors_of, yardstick_of
 from vectors.checks import MAX_SEED, shown, whole
 from vectors.errors import SteerError

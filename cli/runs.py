@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import open_model
-from cli.output import Progress
+from cli.progress import Progress
 from vectors.checks import shown
 from vectors.errors import InputError
 

@@ -7,7 +7,8 @@ import typer
 
 from cli.cell_table import table_for
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
-from cli.output import Progress, emit, emit_json, note
+from cli.output import emit, emit_json, note
+from cli.progress import Progress
 from cli.runs import Background, Positive, check_pictures, yardstick_of
 from cli.sampling import MaxTokens
 from vectors.checks import MAX_SEED, shown, whole

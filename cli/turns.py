@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from cli.output import ClosedPipeError, Progress, emit, emit_json, entry, note
+from cli.output import ClosedPipeError, emit, emit_json, entry, note
+from cli.progress import Progress
 from vectors.errors import OutputError
 
 if TYPE_CHECKING:

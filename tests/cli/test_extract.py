@@ -71,6 +71,24 @@ def test_what_cannot_be_extracted_leaves_nothing(
     assert steer("show", "storm").code == 2
 
 
+@pytest.mark.parametrize("stage", ["vectors.methods.learn", "vectors.choosing.evidence", "vectors.files._link"])
+def test_an_interrupted_extraction_leaves_nothing(
+    steer: Callable[..., Any], extract: Callable[..., Any], tiny: Path, tmp_path: Path, home: Path,
+    monkeypatch: pytest.MonkeyPatch, stage: str,
+) -> None:  # fmt: skip
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, stop)
+    place, before = tmp_path / "storm.safetensors", sorted(home.rglob("*"))
+    done = steer(
+        "extract", "storm", "--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt",
+        "--layer", 1, "--no-calibrate", "--model", tiny, "--device", "cpu", "-o", place,
+    )  # fmt: skip
+    assert done.code == 130 and not place.exists()
+    assert sorted(home.rglob("*")) == before
+
+
 def test_show_says_how_sure_a_concept_is(
     extract: Callable[..., Any], steer: Callable[..., Any], tmp_path: Path
 ) -> None:
