@@ -38,9 +38,11 @@ def losses_of(
 ) -> tuple[Float[Tensor, "rows pos"], Float[Tensor, "rows pos vocab"]]:
     """Return the negative log-likelihood of every token after the first, and the logits that it is read from."""
     batch = model.batch(rows)
-    logits = model.hf(**batch, use_cache=False).logits[:, :-1].float()
-    targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)[:, 1:]
-    return cross_entropy(logits.transpose(1, 2), targets, ignore_index=-100, reduction="none"), logits
+    logits = model.hf(**batch, use_cache=False).logits.float()
+    targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100).roll(-1, dims=1)
+    targets[:, -1] = -100  # nothing follows; cutting the logits instead would copy them
+    nats = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
+    return nats.view_as(targets)[:, :-1], logits[:, :-1]
 
 
 def mean_loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, ""]:
