@@ -148,14 +148,11 @@ def picked_layer(concept: str, found: Directions, positions: str, options: Optio
     return best_of(made)
 
 
-def rows_of(work: Callable[[str, Options], Row], concepts: Sequence[str], options: Options,
-            path: Path | None) -> list[Row]:  # fmt: skip
+def rows_of(
+    work: Callable[[str, Options], Row], concepts: Sequence[str], options: Options, path: Path | None
+) -> list[Row]:
     """A row for every concept; those that the file holds are not made again."""
-    found: dict[str, Row] = {}
-    if path is not None and path.exists():
-        for line in map(json.loads, path.read_text().splitlines()):
-            cells = {int(at): {one: Cell(**cell) for one, cell in of.items()} for at, of in line.pop("cells").items()}
-            found[line["concept"]] = Row(**line, cells=cells)
+    found = rows_in(path) if path is not None and path.exists() else {}
     left = [concept for concept in concepts if concept not in found]
     for row in shared_out(work, left, options, quiet=True):
         found[row.concept] = row
@@ -163,6 +160,15 @@ def rows_of(work: Callable[[str, Options], Row], concepts: Sequence[str], option
             with path.open("a") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
     return [found[concept] for concept in concepts]
+
+
+def rows_in(path: Path) -> dict[str, Row]:
+    """The rows that a file holds, by concept."""
+    found = {}
+    for line in map(json.loads, path.read_text().splitlines()):
+        cells = {int(at): {one: Cell(**cell) for one, cell in of.items()} for at, of in line.pop("cells").items()}
+        found[line["concept"]] = Row(**line, cells=cells)
+    return found
 
 
 def head(method: str, positions: str) -> str:
