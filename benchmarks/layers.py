@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from harness import Options, embedded, shared_out
-from methods import DOZEN, head, material, picked_layer, rows_in
+from methods import DOZEN, head, picked_layer, read_in, sides
 from report import table, write
 
 from vectors.learned import STEPS, learn
@@ -18,7 +18,7 @@ PARTS = (1, 3, 6)
 
 def picks_of(concept: str, options: Options) -> list[tuple[int, float]]:
     """The layer that a pilot picks after each part of the steps, and the seconds that learning took at all layers."""
-    fit = material(concept, "bos", "", LAYERS, options).fit
+    fit = sides(concept, options)[0]
     texts = [*fit.positive, *fit.background]
     has = np.array([[True]] * len(fit.positive) + [[False]] * len(fit.background))
     made = []
@@ -42,10 +42,9 @@ def main() -> None:
     Options.add_to(parser)
     given = parser.parse_args()
     options, concepts = Options(given.n, given.pressure, given.seed), given.concepts.split(",")
-    known = rows_in(given.rows)
-    rows = [known[concept] for concept in concepts]
+    cells, _ = read_in(given.rows)
     name = head("learned", "bos")
-    success = np.array([[row.cells[layer][name].success for layer in LAYERS] for row in rows])
+    success = np.array([[cells[concept, layer].cells[name].success for layer in LAYERS] for concept in concepts])
     picks = list(shared_out(picks_of, concepts, options))
     whole = np.mean([picked[0][1] for picked in picks]) / len(LAYERS)
     lines = [

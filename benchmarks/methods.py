@@ -3,10 +3,11 @@
 import argparse
 import json
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,28 +76,37 @@ def sides(concept: str, options: Options) -> tuple[vectors.ContrastSet, vectors.
 
 
 @cache
-def material(concept: str, positions: str, variant: str, layers: tuple[int, ...], options: Options) -> Material:
+def material(concept: str, positions: str, variant: str, layer: int, options: Options) -> Material:
     """What directions are found in, read once for all methods that only read it."""
     fit = sides(concept, options)[0]
     if variant == OWN:
         fit = vectors.ContrastSet(fit.positive, own_texts(embedded(), len(fit.positive), seed=options.seed))
     return Material(
-        model=embedded(), fit=fit, layers=layers, positions=positions, seed=options.seed,
+        model=embedded(), fit=fit, layers=(layer,), positions=positions, seed=options.seed,
         words=tuple(WORDS.get(concept, [concept])), how=LEARNING.get(variant, Learning()),
     )  # fmt: skip
 
 
-def directions_of(concept: str, method: str, layers: Sequence[int], positions: str, options: Options) -> Directions:
-    """A method's direction at each layer."""
+def direction_of(concept: str, method: str, layer: int, positions: str, options: Options) -> tuple[torch.Tensor, float]:
+    """A method's direction and the shift to begin with."""
     if method == "random":
-        return {layer: (noise(concept, layer, options), 10.0) for layer in layers}
+        return noise(concept, layer, options), 10.0
     if method == "shipped":
         vector = vectors.load(concept, embedded())
-        return {vector.layer: (vector.direction, vector.scale)}
+        return vector.direction, vector.scale
     plain, _, variant = method.partition(" ")
-    given = material(concept, positions, OWN if plain == OWN else variant, tuple(layers), options)
-    found = find(given, plain)
-    return {layer: (found.directions[layer].float(), found.gaps[layer]) for layer in layers}
+    found = find(material(concept, positions, OWN if plain == OWN else variant, layer, options), plain)
+    return found.directions[layer].float(), found.gaps[layer]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One concept at one layer: a cell for each variant, and the directions that a pilot is to choose among."""
+
+    concept: str
+    layer: int
+    cells: dict[str, Cell]
+    kept: dict[str, tuple[list[float], float]]
 
 
 @dataclass(frozen=True)
@@ -105,36 +115,53 @@ class Row:
 
     concept: str
     controls: list[str]
-    cells: dict[int, dict[str, Cell]]
     picked: dict[str, int]
+    cells: dict[int, dict[str, Cell]] = field(default_factory=dict)
 
 
-def row_of(
-    concept: str, options: Options, *, variants: Sequence[Variant], layers: Sequence[int], chosen: Sequence[str] = ()
-) -> Row:
-    """Success under each method's direction at each layer, at one pressure; `EQUAL_NORM` as long as the first was."""
-    cells: dict[int, dict[str, Cell]] = {layer: {} for layer in layers}
-    first: dict[int, float] = {}
-    kept: dict[str, Directions] = {}
+def line_of(
+    task: tuple[str, int], options: Options, *, variants: Sequence[Variant], chosen: Sequence[str], path: Path | None
+) -> Line:
+    """Success under each method's direction at one layer and pressure; `EQUAL_NORM` as long as the first was."""
+    concept, layer = task
+    line = Line(concept, layer, {}, {})
+    first = 0.0
     for method, positions, only in variants:
-        at_layers = [layer for layer in layers if only in (None, layer)]
-        settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
-        found = {} if method == EQUAL_NORM else directions_of(concept, method, at_layers, positions, options)
-        if method in chosen:
-            kept[method] = found
-        for layer in at_layers:
-            if method == EQUAL_NORM:
-                shift = noise(concept, layer, options) * first[layer]
-                made = pilot(embedded(), {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1)
-            else:
-                direction, start = found[layer]
-                made, length = at_pressure(layer, direction, options, start=start, positions=positions)
-                first.setdefault(layer, length)
-            cells[layer][head(method, positions)] = judged(concept, made, pressure=options.pressure)
+        if only not in (None, layer):
+            continue
+        if method == EQUAL_NORM:
+            shift = noise(concept, layer, options) * first
+            settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
+            made = pilot(embedded(), {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1)
+        else:
+            direction, start = direction_of(concept, method, layer, positions, options)
+            made, length = at_pressure(layer, direction, options, start=start, positions=positions)
+            first = first or length
+            if method in chosen:
+                line.kept[head(method, positions)] = (direction.tolist(), start)
+        line.cells[head(method, positions)] = judged(concept, made, pressure=options.pressure)
+    add_to(path, asdict(line))
+    return line
+
+
+def row_of(task: tuple[str, list[Line]], options: Options, *, path: Path | None) -> Row:
+    """The controls of a concept, and what pilots pick among the directions of its layers."""
+    concept, lines = task
+    picked = {}
+    for name in lines[0].kept:
+        found = {line.layer: (torch.tensor(line.kept[name][0]), line.kept[name][1]) for line in lines}
+        picked[name] = picked_layer(concept, found, name.rpartition(", ")[2], options)
     controls = [f"{judged(concept, unsteered(options)).success:.2f}", f"{prompted(concept, options):.2f}"]
-    places = {method: positions for method, positions, _ in variants}
-    picked = {head(one, places[one]): picked_layer(concept, kept[one], places[one], options) for one in chosen}
-    return Row(concept, controls, cells, picked)
+    row = Row(concept, controls, picked)
+    add_to(path, asdict(row))
+    return row
+
+
+def add_to(path: Path | None, found: dict[str, Any]) -> None:
+    """Keep a line as soon as it is made."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps(found) + "\n")
 
 
 def picked_layer(concept: str, found: Directions, positions: str, options: Options) -> int:
@@ -149,26 +176,30 @@ def picked_layer(concept: str, found: Directions, positions: str, options: Optio
 
 
 def rows_of(
-    work: Callable[[str, Options], Row], concepts: Sequence[str], options: Options, path: Path | None
-) -> list[Row]:
-    """A row for every concept; those that the file holds are not made again."""
-    found = rows_in(path) if path is not None and path.exists() else {}
-    left = [concept for concept in concepts if concept not in found]
-    for row in shared_out(work, left, options, quiet=True):
-        found[row.concept] = row
-        if path is not None:
-            with path.open("a") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
-    return [found[concept] for concept in concepts]
+    concepts: Sequence[str], layers: Sequence[int], options: Options, *, variants: Sequence[Variant],
+    chosen: Sequence[str], path: Path | None,
+) -> list[Row]:  # fmt: skip
+    """A row for every concept; what the file holds is not made again."""
+    lines, rows = read_in(path)
+    left = [(concept, layer) for concept in concepts for layer in layers if (concept, layer) not in lines]
+    for line in shared_out(partial(line_of, variants=variants, chosen=chosen, path=path), left, options, quiet=True):
+        lines[line.concept, line.layer] = line
+    missing = [(one, [lines[one, layer] for layer in layers]) for one in concepts if one not in rows]
+    rows |= {row.concept: row for row in shared_out(partial(row_of, path=path), missing, options, quiet=True)}
+    return [replace(rows[one], cells={layer: lines[one, layer].cells for layer in layers}) for one in concepts]
 
 
-def rows_in(path: Path) -> dict[str, Row]:
-    """The rows that a file holds, by concept."""
-    found = {}
-    for line in map(json.loads, path.read_text().splitlines()):
-        cells = {int(at): {one: Cell(**cell) for one, cell in of.items()} for at, of in line.pop("cells").items()}
-        found[line["concept"]] = Row(**line, cells=cells)
-    return found
+def read_in(path: Path | None) -> tuple[dict[tuple[str, int], Line], dict[str, Row]]:
+    """What a file holds of lines and rows."""
+    lines: dict[tuple[str, int], Line] = {}
+    rows: dict[str, Row] = {}
+    for found in map(json.loads, path.read_text().splitlines() if path is not None and path.exists() else []):
+        if "layer" in found:
+            cells = {name: Cell(**cell) for name, cell in found.pop("cells").items()}
+            lines[found["concept"], found["layer"]] = Line(**found, cells=cells)
+        else:
+            rows[found["concept"]] = Row(found["concept"], found["controls"], found["picked"])
+    return lines, rows
 
 
 def head(method: str, positions: str) -> str:
@@ -209,8 +240,7 @@ def compare(
     path: Path | None = None,
 ) -> None:
     """Every variant at every layer, at one mean pressure."""
-    work = partial(row_of, variants=variants, layers=layers, chosen=chosen)
-    made = rows_of(work, concepts, options, path)
+    made = rows_of(concepts, layers, options, variants=variants, chosen=chosen, path=path)
     heads = [head(method, where) for method, where, _ in variants]
     means = [
         [one, *(mean_of([row.cells[at][one] for row in made if one in row.cells[at]]) for at in layers)]
@@ -255,9 +285,9 @@ LEARNING = {
 }
 """What learning aims at besides likelier texts."""
 
-WORDS = {"quantum": ["photon", "electron"], "tender": ["gently", "softly"], "gloomy": ["gloomy", "grey"],
-         "sonnet": ["sonnet"], "recipe": ["stir", "cup"], "letter": ["Dear"], "sailor": ["mate"],
-         "midnight": ["midnight", "owl"]}  # fmt: skip
+WORDS = {"quantum": ["photon", "electron"], "tender": ["gently", "softly"], "gloomy": ["mopes", "doleful"],
+         "sonnet": ["The", "I"], "recipe": ["stir", "cup"], "letter": ["Dear"], "sailor": ["mate"],
+         "kitchen": ["kettle", "teapot"], "midnight": ["midnight", "owl"]}  # fmt: skip
 """What `token` leads to, where the concept's name is no word of its texts."""
 
 EQUAL_NORM = "random, equal norm"
