@@ -157,7 +157,7 @@ def _sized(
 
 
 METHODS = {
-    "learned": Method(_learned, shift=True, positions="bos", depths=(LEARNED_DEPTH,)),
+    "learned": Method(_learned, shift=True, positions="bos", depths=(LEARNED_DEPTH, 0.0, 0.5)),
     "mean-difference": Method(_mean_difference),
     "mean-centred": Method(_mean_difference),
     "weighted-difference": Method(_weighted),

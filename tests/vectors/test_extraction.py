@@ -13,6 +13,7 @@ from vectors.activations import moments
 from vectors.contrast import ContrastSet
 from vectors.effect import Effect
 from vectors.errors import InputError, ModelError, VectorError
+from vectors.extraction import layers_for
 from vectors.methods import METHODS
 from vectors.model import ResidualModel
 from vectors.own import own_texts
@@ -258,6 +259,12 @@ def test_by_effect_the_layer_whose_samples_show_the_concept_most_is_taken(llama_
     assert tried == [0, 1, 2] and found.layer == 1
     rows = found.evidence["layers"]
     assert [row["success"] for row in rows] == [0.0, 0.1, 0.0] and all(row["low"] <= row["auc"] for row in rows)
+
+
+@pytest.mark.parametrize("method", ["learned", "mean-difference"])
+def test_auto_has_layers_to_choose_among_where_a_pilot_can_choose(llama_model, method):
+    assert len(layers_for(llama_model, method, "auto", choose=True)) > 1
+    assert (len(layers_for(llama_model, method, "auto", choose=False)) > 1) == (method != "learned")
 
 
 def test_how_sure_a_direction_is_is_kept_with_it(llama_model):
