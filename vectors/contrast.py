@@ -144,6 +144,11 @@ def check_share(held_out: object) -> float:
     return share
 
 
+def some_of(texts: Iterable[str], n: int, seed: int) -> list[str]:
+    """Return the first `n` of the texts by `shuffled`, or all of fewer: their own order means nothing."""
+    return sorted(texts, key=lambda text: shuffled(text, seed))[:n]
+
+
 def shuffled(text: str, seed: int) -> bytes:
     """Return a key that sorts texts in an order that hangs on nothing but each text and the seed."""
     return hashlib.sha256(f"{seed}:{text}".encode()).digest()

@@ -11,7 +11,7 @@ from vectors.contrast import check_share
 from vectors.errors import InputError
 from vectors.extraction import layers_for
 from vectors.labels import held_out_texts, label_matrix, sides
-from vectors.material import Material, Progress
+from vectors.material import Material, Progress, counter
 from vectors.methods import METHODS
 from vectors.model import ResidualModel
 from vectors.pooling import Pool, check_pool
@@ -81,13 +81,7 @@ def extract_each(
     out = held_out_texts(texts, names, has, share=share, seed=seed)
     tell = progress or (lambda what, done, total: None)
     fit, held = ([text for text, kept in zip(texts, out, strict=True) if kept == wanted] for wanted in (False, True))
-    done = 0
-
-    def more(n: int) -> None:
-        nonlocal done
-        done += n
-        tell("reading texts", done, len(fit))
-
+    more = counter(tell, "reading texts", len(fit))
     found = readings(model, fit, has[~out], layers, second=SECOND[method], pool=pool, progress=more)
     made = {}
     for column, name in enumerate(names):

@@ -10,7 +10,7 @@ import torch
 from vectors.activations import text_means
 from vectors.choices import ranks_by_gain
 from vectors.concept import ConceptVector
-from vectors.contrast import ContrastSet, shuffled
+from vectors.contrast import ContrastSet, some_of
 from vectors.directions import Direction, unit
 from vectors.effect import Effect
 from vectors.errors import SteerError
@@ -117,7 +117,7 @@ def evidence(
         "layers": [_rounded(row.to_dict()) for row in rows],
         "tokens": {"top": top, "bottom": bottom},
     }
-    some = sorted(contrast.background, key=lambda text: shuffled(text, 0))[:_READ] if contrast else []
+    some = some_of(contrast.background, _READ, 0) if contrast else []
     if some:
         top, bottom = moved(model, vector, some, TOKENS, shift=vector.gap)
         found["moved"] = {"top": top, "bottom": bottom}
@@ -131,7 +131,7 @@ def evidence(
 
 
 def _typical(model: ResidualModel, vector: ConceptVector, texts: Sequence[str], pool: Pool) -> list[str]:
-    texts = sorted(dict.fromkeys(texts), key=lambda text: shuffled(text, 0))[:_RANKED]
+    texts = some_of(dict.fromkeys(texts), _RANKED, 0)
     if ranks_by_gain(vector.method):
         shift = vector.direction.double()
         scores = _gains(model, texts, {vector.layer: shift}, {vector.layer: vector.gap}, vector.positions)

@@ -9,7 +9,7 @@ from vectors.choosing import Sides, chosen_vector, find
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.errors import InputError
-from vectors.material import Material, Progress
+from vectors.material import Material, Progress, counter
 from vectors.methods import METHODS
 from vectors.model import ResidualModel
 from vectors.objective import Learning
@@ -152,14 +152,8 @@ def _contrast(
 
 
 def _own(model: ResidualModel, like: int, seed: int, tell: Progress) -> list[str]:
-    n, done = min(max(like, OWN[0]), OWN[1]), 0
-
-    def more(count: int) -> None:
-        nonlocal done
-        done += count
-        tell("writing texts of the model's own", done, n)
-
-    return own_texts(model, n, seed=seed, progress=more)
+    n = min(max(like, OWN[0]), OWN[1])
+    return own_texts(model, n, seed=seed, progress=counter(tell, "writing texts of the model's own", n))
 
 
 def _seen(model: ResidualModel, method: str, fit: ContrastSet | None, seed: int, tell: Progress) -> ContrastSet:

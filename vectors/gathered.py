@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vectors.activations import own_tokens
 from vectors.checks import whole
-from vectors.contrast import shuffled
+from vectors.contrast import shuffled, some_of
 from vectors.errors import ModelError
 from vectors.model import ResidualModel
 from vectors.randomness import philox
@@ -87,7 +87,7 @@ def gather(
     """
     whole(most_texts, "most_texts", low=1)
     whole(most_rows, "most_rows", low=1)
-    chosen = sorted(set(texts), key=lambda text: shuffled(text, seed))[:most_texts]
+    chosen = some_of(set(texts), most_texts, seed)
     means = {layer: torch.zeros(len(chosen), model.d_model) for layer in layers}
     lengths = torch.zeros(len(chosen))
     kept = {layer: _Reservoir(most_rows) for layer in layers}

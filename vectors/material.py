@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vectors.activations import Moments, moments, text_means
-from vectors.contrast import ContrastSet, shuffled
+from vectors.contrast import ContrastSet, some_of
 from vectors.directions import Reading
 from vectors.model import ResidualModel
 from vectors.objective import Learning
@@ -80,8 +80,7 @@ class Material:
     def chosen(self) -> tuple[list[str], list[str]]:
         """Return the texts of both sides, or `MOST_ROWS` of them that hang on nothing but each text and the seed."""
         positive, background = (
-            sorted(side, key=lambda text: shuffled(text, self.seed))[:MOST_ROWS]
-            for side in (self.fit.positive, self.fit.background)
+            some_of(side, MOST_ROWS, self.seed) for side in (self.fit.positive, self.fit.background)
         )
         return positive, background
 
@@ -111,11 +110,16 @@ class Material:
 
     def counter(self, what: str, total: int) -> Callable[[int], None]:
         """Return what tells how many more of something are done."""
-        done = 0
+        return counter(self.tell, what, total)
 
-        def more(n: int) -> None:
-            nonlocal done
-            done += n
-            self.tell(what, done, total)
 
-        return more
+def counter(tell: Progress, what: str, total: int) -> Callable[[int], None]:
+    """Return what is told how many more of something are done, and tells how many are done in all."""
+    done = 0
+
+    def more(n: int) -> None:
+        nonlocal done
+        done += n
+        tell(what, done, total)
+
+    return more

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vectors import directions, gradients, wording
-from vectors.contrast import shuffled
+from vectors.contrast import shuffled, some_of
 from vectors.directions import Direction
 from vectors.errors import VectorError
 from vectors.learned import STEPS, learn, scale
@@ -112,7 +112,7 @@ def _gradient(material: Material) -> Found:
                 progress=more,
             )
         )  # fmt: skip
-    some = sorted(set(material.fit.positive), key=lambda text: shuffled(text, material.seed))[:BATCH]
+    some = some_of(set(material.fit.positive), BATCH, material.seed)
     for layer in material.layers:
 
         def gained(shift: Float64[Tensor, " d_model"], layer: int = layer) -> float:

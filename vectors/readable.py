@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 
 from vectors.activations import text_means
-from vectors.contrast import ContrastSet, shuffled
+from vectors.contrast import ContrastSet, some_of
 from vectors.directions import Reading, mean_difference
 from vectors.model import ResidualModel
 from vectors.pooling import Pool
@@ -79,8 +79,5 @@ def _row(layer: int, scores: np.ndarray, has: np.ndarray, seed: int) -> dict[str
 
 def _both(contrast: ContrastSet, seed: int) -> tuple[list[str], np.ndarray]:
     """Texts of both sides, the first of each by a hash of themselves and the seed; and which of them have it."""
-    positive, background = (
-        sorted(side, key=lambda text: shuffled(text, seed))[:MOST_TEXTS]
-        for side in (contrast.positive, contrast.background)
-    )
+    positive, background = (some_of(side, MOST_TEXTS, seed) for side in (contrast.positive, contrast.background))
     return [*positive, *background], np.array([[True]] * len(positive) + [[False]] * len(background))

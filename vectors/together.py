@@ -11,13 +11,13 @@ from torch import Tensor
 from vectors.activations import check_texts
 from vectors.checks import whole
 from vectors.concept import ConceptVector
-from vectors.contrast import ContrastSet, check_share, shuffled
+from vectors.contrast import ContrastSet, check_share, some_of
 from vectors.directions import unit
 from vectors.errors import InputError
 from vectors.evidence import Row, evidence, tell_apart
 from vectors.labels import held_out_texts, label_matrix, sides
 from vectors.learned import composed, learn, steps_for
-from vectors.material import Progress
+from vectors.material import Progress, counter
 from vectors.methods import LEARNED_DEPTH
 from vectors.model import ResidualModel
 from vectors.pilot import Company
@@ -77,18 +77,13 @@ def extract_together(
     share, seed = check_share(held_out), whole(seed, "seed")
     out = held_out_texts(texts, names, has, share=share, seed=seed)
     tell = progress or (lambda what, done, total: None)
-    total, done = steps_for(len(names)) if steps is None else steps, 0
-
-    def more(n: int) -> None:
-        nonlocal done
-        done += n
-        tell(f"learning {len(names)} concepts at layer {at}", done, total)
-
+    total = steps_for(len(names)) if steps is None else steps
+    more = counter(tell, f"learning {len(names)} concepts at layer {at}", total)
     fit = [text for text, held in zip(texts, out, strict=True) if not held]
     shifts = learn(model, fit, has[~out], at, positions=added_at, seed=seed, steps=total, progress=more)
     kept_out = [text for text, held in zip(texts, out, strict=True) if held]
-    tell("reading texts", 0, 0)
-    found = readings(model, fit, has[~out], sorted({at, *over_depth(model.n_layers)}))
+    layers = sorted({at, *over_depth(model.n_layers)})
+    found = readings(model, fit, has[~out], layers, progress=counter(tell, "reading texts", len(fit)))
     read = readable_each(model, found, kept_out, has[out], seed=seed)
     made = {}
     for column, name in enumerate(names):
@@ -149,7 +144,7 @@ def in_company(
 
 def _row(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, positions: str, seed: int) -> Row:
     """How well a shift ranks held-out texts by what it gains them."""
-    some = [sorted(side, key=lambda text: shuffled(text, seed))[:RANKED] for side in (held.positive, held.background)]
+    some = [some_of(side, RANKED, seed) for side in (held.positive, held.background)]
     length = float(shift.norm())
     return tell_apart(
         model, ContrastSet(some[0], some[1]), {layer: shift / length}, {layer: length}, True, positions=positions,
