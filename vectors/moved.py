@@ -8,9 +8,11 @@ from vectors.concept import ConceptVector
 from vectors.errors import ModelError
 from vectors.lens import token_texts
 from vectors.model import ResidualModel
-from vectors.nll import MAX_TOKENS, batches
+from vectors.nll import MAX_TOKENS
 from vectors.positions import on_positions
 from vectors.residual import shifted
+
+_AT_ONCE = 4  # texts: several copies of all their logits are held, and vocabularies are large
 
 
 def moved(
@@ -40,8 +42,8 @@ def moved(
     """
     length = vector.scale if shift is None else shift
     gained = lost = torch.zeros(())
-    for some in batches(texts):
-        rows = model.encode(some, max_tokens=min(MAX_TOKENS, model.max_context))
+    for first in range(0, len(texts), _AT_ONCE):
+        rows = model.encode(texts[first : first + _AT_ONCE], max_tokens=min(MAX_TOKENS, model.max_context))
         batch = model.batch(rows)
         real, wide = batch["attention_mask"].bool(), max(map(len, rows))
         deltas = {
