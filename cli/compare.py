@@ -4,10 +4,10 @@ import json
 
 from cli.layout import comparison_table
 from cli.options import Device, Dtype, Json, Model, Trust
-from cli.output import emit, emit_json, note, visible
+from cli.output import emit, emit_json, note
 from cli.progress import Progress
 from cli.runs import Background, Positive, Run, Seed, model_of, read_run, vectors_of, yardstick_of
-from vectors.checks import MAX_SEED, whole
+from vectors.checks import MAX_SEED, visible, whole
 
 
 def command(

@@ -10,9 +10,9 @@ from cli.extract import Layer, check_file, check_free, layer_of
 from cli.library import describe
 from cli.library import facts as vector_facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
-from cli.output import carries, dim, emit, emit_json, note, record, visible, width, wrap
+from cli.output import carries, dim, emit, emit_json, note, record, width, wrap
 from cli.progress import Progress
-from vectors.checks import MAX_SEED, check_name, shown, whole
+from vectors.checks import MAX_SEED, check_name, shown, visible, whole
 from vectors.errors import InputError, SteerError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import Json, Model, check_model
-from cli.output import emit, emit_json, figure, note, table, visible
+from cli.output import emit, emit_json, figure, note, table
 from vectors.almanac import NAME
-from vectors.checks import check_name, shown
+from vectors.checks import check_name, shown, visible
 from vectors.choices import ranks_by_gain
 from vectors.errors import InputError, VectorError
 

@@ -5,36 +5,20 @@ import os
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from vectors.checks import visible
 from vectors.errors import OutputError
 
 if TYPE_CHECKING:
     from steer.samples import Sample
 
 WIDTH = 80
-_JOINER = "\u200d"  # glues emoji together, and moves no cursor
-_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class ClosedPipeError(Exception):
     """The reader of stdout went away: there is nobody to print for."""
-
-
-def visible(text: str) -> str:
-    r"""Return a text with every control and invisible character escaped, so that it cannot steer a terminal.
-
-    >>> visible("a\x1b[2Jb\nc")
-    'a\\x1b[2Jb\\nc'
-    """
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in _HIDDEN and character != _JOINER
-        else character
-        for character in text
-    )
 
 
 def width() -> int:

@@ -5,7 +5,8 @@ import sys
 import time
 from types import TracebackType
 
-from cli.output import columns, is_terminal, visible
+from cli.output import columns, is_terminal
+from vectors.checks import visible
 
 _BAR = 20
 

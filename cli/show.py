@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from cli.library import Name, describe, facts, find, read_library
 from cli.options import Json, Model
-from cli.output import carries, emit, emit_json, figure, record, table, visible, width, wrap
+from cli.output import carries, emit, emit_json, figure, record, table, width, wrap
+from vectors.checks import visible
 
 if TYPE_CHECKING:
     from vectors.concept import ConceptVector

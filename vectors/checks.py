@@ -16,7 +16,8 @@ _WINDOWS = frozenset(
     ["con", "prn", "aux", "nul"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
-_ZERO_WIDTH_JOINER = "\u200d"  # glues emoji together; every other invisible character is refused
+_ZERO_WIDTH_JOINER = "\u200d"  # glues emoji together; every other invisible character is refused or escaped
+_HIDDEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 
 
 def shown(value: object) -> str:
@@ -30,6 +31,22 @@ def shown(value: object) -> str:
     quoted = repr(str(value))
     quoted = quoted if len(quoted) <= 80 else f"{quoted[:37]}...{quoted[-40:]}"
     return quoted if isinstance(value, str | PurePath) else quoted[1:-1]
+
+
+def is_hidden(character: str) -> bool:
+    """Whether a character shows nothing by itself, and may steer a terminal or turn the text around it."""
+    return unicodedata.category(character) in _HIDDEN and character != _ZERO_WIDTH_JOINER
+
+
+def visible(text: str) -> str:
+    r"""Return a text with every control and invisible character escaped, so that it cannot steer a terminal.
+
+    >>> visible("a\x1b[2Jb\nc")
+    'a\\x1b[2Jb\\nc'
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if is_hidden(character) else character for character in text
+    )
 
 
 def number(value: object, what: str, *, kind: type[SteerError] = InputError) -> float:
@@ -111,9 +128,7 @@ def _broken_rule(name: str) -> str | None:
     for character in name:
         if character in _FORBIDDEN:
             return f"{shown(character)} is not allowed in names, use letters, digits, '_' or '-'"
-        hidden = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and character != _ZERO_WIDTH_JOINER
-        hidden |= character in _BLANK
-        if hidden or (character.isspace() and character != " "):
+        if is_hidden(character) or character in _BLANK or (character.isspace() and character != " "):
             return f"it holds the invisible character U+{ord(character):04X}, leave it out"
     if len(name) > MAX_NAME or len(name.encode()) > 2 * MAX_NAME:
         size = f"{len(name)} characters and {len(name.encode())} bytes"
