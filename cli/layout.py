@@ -1,9 +1,10 @@
 """Figures laid out in columns of 80 characters: each with its interval, beside what it could at best be."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cli.output import table, visible, width
+from cli.output import table, width
+from vectors.checks import visible
 
 if TYPE_CHECKING:
     from steer.figures.compared import Comparison
@@ -62,7 +63,9 @@ def _fidelities(made: Sequence["Report"]) -> list[list[str]]:
 
 def fidelity_table(found: "Fidelity") -> str:
     """Lay out how close every unsteered attribute stays to the truth: shares, then rates of events."""
-    given = ", ".join(f"{name} {_value(value)}" for name, value in found.given.items())
+    from steer.figures.references import said  # which needs numpy, as nothing else here does
+
+    given = said(found.given)
     lines = [f"fidelity: {found.n} of {found.asked} texts have what is given ({visible(given)})"]
     if not given:
         lines = [f"fidelity: of {found.n} texts; nothing is given"]
@@ -101,7 +104,3 @@ def bare(value: float | None) -> str:
 
 def _verdict(kept: bool) -> str:
     return "kept" if kept else "moved"
-
-
-def _value(value: Any) -> str:
-    return " or ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -11,6 +11,7 @@ from steer.plan import Plan
 from steer.point import SteeringPoint
 from steer.record import Sample
 from steer.samples import SampleSet
+from vectors.activations import Progress
 from vectors.checks import number, shown
 from vectors.decode import prefix_ids
 from vectors.drawing import Settings
@@ -28,13 +29,20 @@ _TOLERANCE = (1e-3, 0.05)  # of a text's log-probability, relative and in nats: 
 _ROUNDED = (0.01, 0.5)  # in half precision
 
 
-def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> list[Cost]:
+def replayed(
+    model: ResidualModel,
+    samples: SampleSet,
+    *,
+    point: SteeringPoint | None = None,
+    progress: Progress | None = None,
+) -> list[Cost]:
     """Return each text's cost per token, with entropies, from the model and vectors that the run was sampled with.
 
     Args:
         model: the model of the run.
         samples: the samples of one run, in the order of the costs.
         point: what was switched on; by default composed anew from the run's doses and the model's library.
+        progress: called every few texts with how many more are done.
 
     Raises:
         InputError: no samples, or samples of several runs.
@@ -60,6 +68,7 @@ def replayed(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
         positions=plan.settings.positions,
         drawn=plan.settings,
         moves=moves,
+        progress=progress,
     )
     for sample, cost in zip(samples, found, strict=True):
         now = float(cost.logprob_steered.sum())

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vectors.activations import Progress
 from vectors.drawing import Settings, probabilities
 from vectors.model import ResidualModel
 from vectors.moves import Move
@@ -80,11 +81,13 @@ def costs(
     positions: str = "all",
     drawn: Settings | None = None,
     moves: Mapping[int, Move] | None = None,
+    progress: Progress | None = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
 
     The distributions are the models' own, at temperature 1 and without truncation, whatever the text was drawn with;
-    given the settings that it was `drawn` with, costs hold the entropy of what each token was drawn from, too.
+    given the settings that it was `drawn` with, costs hold the entropy of what each token was drawn from, too. After
+    every few texts, `progress` is called with how many more are done.
     """
     order = sorted(range(len(generated)), key=lambda row: len(generated[row]))
     longest = max(len(prefix) + len(tokens) for tokens in generated)
@@ -95,6 +98,8 @@ def costs(
         picked = {layer: delta[rows] for layer, delta in deltas.items()}
         texts = [generated[row] for row in rows]
         found.update(zip(rows, _costs(model, picked, prefix, texts, positions, drawn, moves), strict=True))
+        if progress:
+            progress(len(rows))
     return [found[row] for row in range(len(generated))]
 
 

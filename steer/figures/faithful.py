@@ -12,7 +12,7 @@ from steer.figures.chance import of_rate, of_two_rates
 from steer.figures.distance import jensen_shannon, measured, total_variation
 from steer.figures.figure import FEWEST_COUNTED, Figure
 from steer.figures.intervals import CONFIDENCE, rate
-from steer.figures.references import Almanac, Reading, Reference, holds, steered
+from steer.figures.references import Almanac, Reading, Reference, holds, said, steered
 from steer.figures.statistic import texts_of
 from steer.samples import SampleSet
 from vectors.checks import shown
@@ -170,8 +170,8 @@ def fidelity(
     if len(readings) < FEWEST_COUNTED:
         left = f" ({cut} that were cut left out)" if cut else ""
         raise InputError(
-            f"{len(readings)} of {len(texts)} texts{left} have {shown(dict(given))}, {FEWEST_COUNTED} are needed: "
-            f"sample more{', or longer' if cut else ''}, or steer harder"
+            f"{len(readings)} of {len(texts)} texts{left} have what is asked for ({said(given)}), {FEWEST_COUNTED} are "
+            f"needed: sample more{', or longer' if cut else ''}, or steer harder"
         )
     there = [name for name in chosen if any(name in each for each in readings)]
     found = tuple(_attribute(name, readings, reference, given, seed=seed) for name in there)

@@ -54,7 +54,8 @@ class Figure:
         '0.94 (0.85 to 0.98)'
         """
         digits = _digits(self.high - self.low)
-        return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+        value, low, high = (f"{round(each, digits) + 0.0:.{digits}f}" for each in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"  # + 0.0: a zero has no sign
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

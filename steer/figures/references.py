@@ -134,7 +134,7 @@ class RealTexts:
         )
         if not counts:
             raise InputError(
-                f"of {len(self.texts)} real texts, none has {shown(dict(given))}: give more, or ask for less"
+                f"of {len(self.texts)} real texts, none has {shown(said(given))}: give more, or ask for less"
             )
         return {value: count / counts.total() for value, count in counts.items()}, counts.total()
 
@@ -152,6 +152,16 @@ def holds(reading: Reading, given: Mapping[str, Any]) -> bool:
         else reading.get(name) == wanted
         for name, wanted in given.items()
     )
+
+
+def said(given: Mapping[str, Any]) -> str:
+    """Say what is given in words.
+
+    >>> said({"form": ("haiku", "sonnet"), "rainbow": False})
+    'form haiku or sonnet, rainbow False'
+    """
+    wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
+    return ", ".join(f"{name} {' or '.join(map(str, values))}" for name, values in wanted.items())
 
 
 def steered(doses: Mapping[str, float]) -> tuple[dict[str, Any], set[str]]:

@@ -1,7 +1,7 @@
 """The report of a run: every figure that can be had of it, by section, and why others are missing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from steer.figures.branched import branching
@@ -23,6 +23,7 @@ from vectors.almanac import NAME
 from vectors.checks import whole
 from vectors.errors import InputError
 from vectors.likelihood import Cost
+from vectors.material import Progress, counter
 from vectors.model import ResidualModel
 
 
@@ -37,6 +38,8 @@ class Report:
         breakdown: where texts broke down; `None` without the model or real texts.
         branching: the branching factor at each position; empty without the model.
         notes: why figures are missing, and what else a reader must know.
+        yardstick: what the run was measured against.
+        costs: what its texts cost token by token, in their order; `None` without the model.
     """
 
     n: int
@@ -45,6 +48,8 @@ class Report:
     breakdown: Breakdown | None = None
     branching: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
+    yardstick: Yardstick = field(default_factory=Yardstick, repr=False, compare=False)
+    costs: tuple[Cost, ...] | None = field(default=None, repr=False, compare=False)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -81,6 +86,7 @@ def report(
     point: SteeringPoint | None = None,
     embedders: Mapping[str, Embedder] | None = None,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Report:
     """Return every figure that can be had of a run.
 
@@ -92,12 +98,15 @@ def report(
         point: what was switched on, where the run's own vectors are not in the model's library.
         embedders: ways besides words and activations to compare texts, such as `sentence_transformer`.
         seed: of intervals and real texts.
+        progress: called as the work goes on.
 
     Raises:
         InputError: fewer than two samples.
         ModelError: another model than that of the run, or vectors that have changed since.
     """
-    known = know(samples, yardstick=yardstick, model=model, point=point, seed=seed)
+    tell = progress or (lambda what, done, total: None)
+    known = know(samples, yardstick=yardstick, model=model, point=point, seed=seed, progress=tell)
+    tell("measuring", 0, 0)
     centre = None if model is None else point_of(model, samples, point=point)
     samples = samples if known.costs is None else priced(samples, known.costs)
     made = measures_of(
@@ -134,7 +143,17 @@ def report(
         more = (broken.share, *([broken.per_nat] if broken.per_nat else []))
         sections["pressure"] = (*sections["pressure"], *more)
     curve = () if known.costs is None else branching(samples, known.costs)[1]
-    return Report(len(samples), sections, faithful, broken, curve, tuple(notes))
+    costs = None if known.costs is None else tuple(known.costs)
+    return Report(len(samples), sections, faithful, broken, curve, tuple(notes), known.yardstick, costs)
+
+
+def notes_of(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
+    """Return what there is to say of several runs: once what holds for all of them, by name what holds for some."""
+    found: dict[str, list[str]] = {}
+    for name, each in zip(names, reports, strict=True):
+        for text in dict.fromkeys(each.notes):
+            found.setdefault(text, []).append(name)
+    return [text if len(which) == len(names) else f"{', '.join(which)}: {text}" for text, which in found.items()]
 
 
 def _overoptimised(samples: SampleSet, yardstick: Yardstick, model: ResidualModel, point: SteeringPoint) -> Figure:
@@ -158,6 +177,7 @@ def know(
     model: ResidualModel | None,
     point: SteeringPoint | None,
     seed: int,
+    progress: Progress = lambda what, done, total: None,
 ) -> Known:
     """Return what a run is measured with."""
     if len(samples) < 2:
@@ -178,7 +198,7 @@ def know(
     if model is None:
         notes.append("no typicality, breakdown or branching factor: they need the model")
         return Known(yardstick, None, None, tuple(notes))
-    costs = replayed(model, samples, point=point)
+    costs = replayed(model, samples, point=point, progress=counter(progress, "reading texts", len(samples)))
     real = None
     if len(yardstick.real) < FEWEST_REAL:
         notes.append(f"no typicality: it needs {FEWEST_REAL} real texts")
@@ -186,5 +206,6 @@ def know(
         notes.append("no typicality: texts after a prompt are no whole texts")
     else:
         longest = whole(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
-        real = real_costs(model, yardstick.real, max_tokens=longest)
+        more = counter(progress, "reading real texts", len(yardstick.real))
+        real = real_costs(model, yardstick.real, max_tokens=longest, progress=more)
     return Known(yardstick, costs, real, tuple(notes))

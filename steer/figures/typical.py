@@ -11,6 +11,7 @@ from steer.figures.figure import Figure
 from steer.figures.pressed import base_nats
 from steer.figures.statistic import Beside, Statistic, mean_of, ratio_of
 from steer.samples import Sample, SampleSet
+from vectors.activations import Progress
 from vectors.checks import whole
 from vectors.errors import InputError
 from vectors.likelihood import costs
@@ -39,10 +40,13 @@ class RealCosts:
         return np.array([each.mean() for each in self.tokens])
 
 
-def real_costs(model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 128) -> RealCosts:
+def real_costs(
+    model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 128, progress: Progress | None = None
+) -> RealCosts:
     """Return what real texts cost the base model, token by token, the end token included.
 
-    Texts are read as a sampler of so many tokens would have written them.
+    Texts are read as a sampler of so many tokens would have written them; every few of them `progress` is called with
+    how many more are done.
 
     Raises:
         InputError: fewer than 20 texts, or one that has no token.
@@ -51,7 +55,7 @@ def real_costs(model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 
     if len(texts) < FEWEST:
         raise InputError(f"there are {len(texts)} real texts: give {FEWEST} or more")
     prefix, rows = token_rows(model, texts, max_tokens=max_tokens)
-    found = costs(model, {}, prefix=prefix, generated=rows)
+    found = costs(model, {}, prefix=prefix, generated=rows, progress=progress)
     return RealCosts(tuple(-cost.logprob_base for cost in found))
 
 
