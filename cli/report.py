@@ -1,7 +1,8 @@
 """`steer report`: what came out of saved runs, in figures."""
 
 import json
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +12,19 @@ from cli.output import emit, emit_json, note
 from cli.progress import Progress
 from cli.runs import Background, Positive, Seed, model_of, read_run, vectors_of, yardstick_of
 from vectors.checks import MAX_SEED, shown, whole
-from vectors.errors import SteerError
+from vectors.errors import InputError, SteerError
+from vectors.files import check_place, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steer.samples import SampleSet
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Files that `steer compose -o` wrote.")]
+Html = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Also write a page to look at in a browser, every text included.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the page's file.")]
 Embedder = Annotated[
     str | None, typer.Option(metavar="NAME", help="Also compare texts by this sentence-transformers model.")
 ]
@@ -24,6 +35,8 @@ def command(
     positive: Positive = None,
     background: Background = None,
     embedder: Embedder = None,
+    html: Html = None,
+    force: Force = False,
     seed: Seed = 0,
     model: Model = None,
     device: Device = None,
@@ -38,11 +51,12 @@ def command(
     directions, or others.
     """
     whole(seed, "--seed", high=MAX_SEED)
+    where = None if html is None else _page_place(html, force)
     loaded = [read_run(path) for path in runs]
     made = []
     with Progress() as progress:
         with_model = model_of(loaded, model, device, dtype, trust_remote_code, progress)
-        from steer.figures.reported import report
+        from steer.figures.reported import notes_of, report
 
         embedders = None
         if embedder is not None:
@@ -50,16 +64,53 @@ def command(
 
             embedders = {"sentences": sentence_transformer(embedder)}
         for place, run in enumerate(loaded):
-            progress("measuring", place, len(loaded))
             try:
                 yardstick = yardstick_of(vectors_of(run, with_model), positive, background, seed)
-                made.append(report(run, yardstick=yardstick, model=with_model, embedders=embedders, seed=seed))
+                made.append(
+                    report(
+                        run, yardstick=yardstick, model=with_model, embedders=embedders, seed=seed,
+                        progress=_said_of(runs[place] if len(runs) > 1 else "", progress),
+                    )
+                )  # fmt: skip
             except SteerError as error:
                 raise type(error)(f"{shown(runs[place])}: {error}") from error
+        if where is not None:
+            from steer.pages.document import page
+
+            progress("writing the page")
+            page_of = page(_named(runs, loaded), made, model=with_model)
+            write_atomically(where, page_of.encode(), force=force)
     if as_json:
         for path, each in zip(runs, made, strict=True):
             emit_json(json.dumps({"run": path, **each.to_dict()}))
-        return
-    emit(one_report(runs[0], made[0]) if len(made) == 1 else many_reports(runs, made))
-    for text in dict.fromkeys(text for each in made for text in each.notes):
-        note(f"note: {text}")
+    else:
+        emit(one_report(runs[0], made[0]) if len(made) == 1 else many_reports(runs, made))
+        for text in notes_of(runs, made):
+            note(f"note: {text}")
+    if where is not None:
+        note(f"open {shown(where)} in a browser")
+
+
+def _said_of(path: str, progress: Progress) -> Callable[[str, int, int], None]:
+    """Return progress that says of which run it is, where there are several."""
+    return lambda what, done, total: progress(f"{path}: {what}" if path else what, done, total)
+
+
+def _page_place(html: str, force: bool) -> "Path":
+    """Return where a page can go, or say why not, before anything is measured for it.
+
+    Raises:
+        InputError: a name that is not a page's, so that no run is written over.
+        OutputError: a file that exists (unless `force`) or cannot be written.
+    """
+    if not html.lower().endswith((".html", ".htm")):
+        raise InputError(f"--html is {shown(html)}: end its name with .html")
+    return check_place(html, force=force, mend="pass --force to replace it")
+
+
+def _named(paths: Sequence[str], loaded: Sequence["SampleSet"]) -> dict[str, "SampleSet"]:
+    """Return runs by their paths; one that comes twice is numbered."""
+    found: dict[str, SampleSet] = {}
+    for at, (path, run) in enumerate(zip(paths, loaded, strict=True), 1):
+        found[path if path not in found else f"{path} ({at})"] = run
+    return found

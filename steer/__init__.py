@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from steer.dosed import dose_curve
     from steer.figures.compared import compare
     from steer.figures.reported import report
+    from steer.pages.document import page
     from steer.point import SteeringPoint, compose
     from steer.record import Sample
     from steer.sampler import sample, stream
@@ -22,6 +23,7 @@ __all__ = [
     "compare",
     "compose",
     "dose_curve",
+    "page",
     "perturb",
     "report",
     "sample",
@@ -37,6 +39,7 @@ _HOMES = {
     "compare": "figures.compared",
     "compose": "point",
     "dose_curve": "dosed",
+    "page": "pages.document",
     "perturb": "ball",
     "report": "figures.reported",
     "sample": "sampler",

@@ -156,3 +156,16 @@ def test_bad_input_is_refused_in_one_line(
     done = steer(*arguments)
     assert done.code in (1, 2) and said in done.err
     assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_page_is_written_once_and_for_runs_only(steer: Callable[..., Any], run: Callable[..., Path], tiny: Path):
+    place = run("a.jsonl", "--seed", 1)
+    done = steer("report", place, "--model", tiny, "--device", "cpu", "--html", "a.html")
+    assert done.code == 0 and "open 'a.html' in a browser" in done.err and "12 texts" in done.out
+    assert Path("a.html").read_text().count("<article") == 12
+    again = steer("report", place, "--html", "a.html")
+    assert again.code == 1 and "--force" in again.err
+    assert steer("report", place, place, "--html", "a.html", "--force").code == 0
+    assert Path("a.html").read_text().count("<article") == 24
+    wrong = steer("report", place, "--html", place)
+    assert wrong.code == 2 and "end its name with .html" in wrong.err and SampleSet.load(place)[0].index == 0
