@@ -10,39 +10,23 @@ from typing import Annotated
 
 import typer
 
-from cli import compare, compose, discover, dose, env, explore, extract, fidelity, formats, library, report, show, sweep
+from cli.commands import COMMANDS
 from cli.output import ClosedPipeError, note
+from cli.welcome import welcome
 from vectors.errors import InputError, SteerError, SteerWarning
 
 INTERRUPTED = 130
 
 app = typer.Typer(
     name="steer",
-    add_completion=False,
     rich_markup_mode=None,  # plain help: quick, the same in a pipe as on a terminal
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command, name, example in (
-    (compose.command, "compose", 'steer compose "sonnet + 0.8 cat" -n 4 --radius 0.5 --seed 7'),
-    (explore.command, "explore", 'steer explore "sonnet + cat" --seed 7'),
-    (extract.command, "extract", "steer extract storm --positive storms.txt --background texts.txt"),
-    (discover.command, "discover", "steer discover -k 16"),
-    (discover.keep_command, "keep", "steer keep 7 --as stormy"),
-    (dose.command, "dose", "steer dose cat --plot cat.png"),
-    (sweep.command, "sweep", 'steer sweep "sonnet + cat" --radius 0:1:0.25 -n 64 -o sonnet-cat'),
-    (fidelity.command, "fidelity", "steer fidelity waterfall -n 5000"),
-    (report.command, "report", "steer report run.jsonl"),
-    (compare.command, "compare", "steer compare narrow.jsonl wide.jsonl"),
-    (library.list_command, "ls", "steer ls --model gpt2"),
-    (show.show_command, "show", "steer show cat"),
-    (formats.import_command, "import", "steer import mood.gguf --name mood --model gpt2"),
-    (formats.export_command, "export", 'steer export "sonnet + cat" -o steered-model'),
-    (env.command, "env", "steer env --json"),
-):
+for command, name, short, example in COMMANDS:
     # of `keep`, so that -7 is a number and no option
     settings = {"ignore_unknown_options": True} if name == "keep" else None
-    app.command(name, epilog=f"Example: {example}", context_settings=settings)(command)
+    app.command(name, short_help=short, epilog=f"Example: {example}", context_settings=settings)(command)
 
 
 @app.callback(
@@ -61,7 +45,7 @@ def steer(
     if version:
         typer.echo(f"steer {installed('steer-sampler')}")
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        typer.echo(welcome())
 
 
 def installed(distribution: str) -> str:
@@ -92,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except ClosedPipeError:
         return 0
-    except SystemExit as error:  # typer ends so when a pipe closes under its help
-        return 0 if isinstance(error.__context__, BrokenPipeError) else 1
+    except SystemExit as error:  # typer ends so when a pipe closes under its help, and once it has completed a word
+        return 0 if error.code == 0 or isinstance(error.__context__, BrokenPipeError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
     except BaseException as error:

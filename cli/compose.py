@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.beforehand import tell
+from cli.completion import complete_expression
 from cli.options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
 from cli.output import ClosedPipeError, note
 from cli.progress import Progress
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 Mode = Literal["new", "force", "resume"]
 Expression = Annotated[
     str | None,
-    typer.Argument(metavar="EXPR", help='What to add, "cat + 0.8 storm"; - reads stdin.', show_default=False),
+    typer.Argument(
+        metavar="EXPR",
+        autocompletion=complete_expression,
+        help='What to add, "cat + 0.8 storm"; - reads stdin.',
+        show_default=False,
+    ),
 ]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries.")]
 Radius = Annotated[

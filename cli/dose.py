@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.completion import complete_name
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import emit, emit_json, note
 from cli.progress import Progress
@@ -16,7 +17,10 @@ from vectors.errors import InputError
 if TYPE_CHECKING:
     from steer.dosed import DoseCurve, DoseRow
 
-Concept = Annotated[str, typer.Argument(metavar="NAME", help="A concept of the library, or a vector file.")]
+Concept = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=complete_name, help="A concept of the library, or a vector file."),
+]
 Doses = Annotated[str, typer.Option(metavar="LIST", help="Doses, -1,0,1 or from:to:step.")]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="Samples at each dose.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Of all samples.")]

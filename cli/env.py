@@ -42,8 +42,8 @@ def collect() -> dict[str, Any]:
         progress("loading the embedded model")
         import torch
 
-        from vectors.model import EMBEDDED, load_model
-        from vectors.store import home
+        from vectors.model import load_model
+        from vectors.places import EMBEDDED, home
 
         found["threads"] = torch.get_num_threads()
         devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.beforehand import tell
+from cli.completion import complete_expression
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import ClosedPipeError, emit, emit_json, entry, note
 from cli.progress import Progress
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
     from steer.samples import Sample
 
 Expression = Annotated[
-    str | None, typer.Argument(metavar="EXPR", help='What to begin with, "cat + 0.8 storm".', show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="EXPR",
+        autocompletion=complete_expression,
+        help='What to begin with, "cat + 0.8 storm".',
+        show_default=False,
+    ),
 ]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="Entries on a screen.")]
 Radius = Annotated[float, typer.Option(metavar="R", help="How far entries stray at first.")]

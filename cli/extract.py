@@ -159,7 +159,8 @@ def command(
 def _keep(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:
     """Write a vector and say so."""
     from vectors import store
-    from vectors.vectorfile import SUFFIX, save
+    from vectors.places import SUFFIX
+    from vectors.vectorfile import save
 
     written = None if output is None else save(vector, output, force=force)
     kept = store.keep(vector, force=force)

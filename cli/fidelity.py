@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.completion import complete_expression
 from cli.compose import Force, Output, Radius, Resume
 from cli.layout import fidelity_table
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from steer.figures.judges import Judge
     from steer.figures.references import Reference
 
-Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, such as "waterfall".')]
+Expression = Annotated[
+    str, typer.Argument(metavar="EXPR", autocompletion=complete_expression, help='What to add, such as "waterfall".')
+]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries: rare events need thousands.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Repeats a run.")]
 Labelled = Annotated[

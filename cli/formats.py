@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.completion import complete_expression
 from cli.extract import check_free
 from cli.library import describe, facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
@@ -37,7 +38,12 @@ Background = Annotated[str | None, typer.Option(metavar="FILE", help="Texts of t
 Seed = Annotated[int, typer.Option(metavar="S", help="Of the pilot that measures the unit.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a concept of that name.")]
 
-Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, "cat + 0.8 storm"; a name is dose 1.')]
+Expression = Annotated[
+    str,
+    typer.Argument(
+        metavar="EXPR", autocompletion=complete_expression, help='What to add, "cat + 0.8 storm"; a name is dose 1.'
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.completion import complete_name
 from cli.options import Json, Model, check_model
 from cli.output import emit, emit_json, figure, note, table
 from vectors.almanac import NAME
@@ -18,7 +19,12 @@ from vectors.errors import InputError, VectorError
 if TYPE_CHECKING:
     from vectors.concept import ConceptVector
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A concept of the library, or a .safetensors file.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", autocompletion=complete_name, help="A concept of the library, or a .safetensors file."
+    ),
+]
 
 
 @dataclass
@@ -91,8 +97,7 @@ def facts(vector: "ConceptVector") -> dict[str, Any]:
 
 def read_library() -> list[Entry]:
     """Read every usable vector file, the shipped ones first; of an unusable one a note says why."""
-    from vectors.model import LIBRARY
-    from vectors.store import home, listed
+    from vectors.places import LIBRARY, home, listed
 
     found = list(_read_folder(LIBRARY, shipped=True))
     folders = sorted(place for place in listed(home()) if place.is_dir())
@@ -104,8 +109,8 @@ def read_library() -> list[Entry]:
 
 
 def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
-    from vectors.store import listed
-    from vectors.vectorfile import SUFFIX, load_file
+    from vectors.places import SUFFIX, listed
+    from vectors.vectorfile import load_file
 
     for path in listed(folder):
         if path.name.endswith(SUFFIX):
@@ -129,7 +134,8 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
     Raises:
         InputError: no such concept, or several models that have one.
     """
-    from vectors.vectorfile import SUFFIX, load_file
+    from vectors.places import SUFFIX
+    from vectors.vectorfile import load_file
 
     if name.endswith(SUFFIX):
         if model is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.cell_table import table_for
+from cli.completion import complete_expression
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import emit, emit_json, note
 from cli.progress import Progress
@@ -17,7 +18,9 @@ from vectors.errors import InputError
 if TYPE_CHECKING:
     from steer.sweeping import Sweep
 
-Expression = Annotated[str, typer.Argument(metavar="EXPR", help='What to add, such as "sonnet + cat".')]
+Expression = Annotated[
+    str, typer.Argument(metavar="EXPR", autocompletion=complete_expression, help='What to add, such as "sonnet + cat".')
+]
 Radius = Annotated[str, typer.Option(metavar="LIST", help="Radii, 0,0.5,1 or from:to:step.")]
 Dose = Annotated[str, typer.Option(metavar="LIST", help="Factors of all doses, likewise.")]
 Temperature = Annotated[str, typer.Option(metavar="LIST", help="Temperatures, likewise.")]

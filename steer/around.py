@@ -15,10 +15,10 @@ from vectors.concept import ConceptVector
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 from vectors.natural import natural
+from vectors.places import SUFFIX, folder_of
 from vectors.positions import check_positions
 from vectors.spread import Spread
-from vectors.store import folder_of, names
-from vectors.vectorfile import SUFFIX
+from vectors.store import names
 
 SHRINK = 0.7
 """Of the radius of the picked samples, where nothing else is asked for."""

@@ -20,8 +20,8 @@ from vectors.likelihood import Cost, costs
 from vectors.model import ResidualModel
 from vectors.moves import Move
 from vectors.natural import natural
+from vectors.places import folder_of
 from vectors.positions import check_positions
-from vectors.store import folder_of
 
 _SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "positions")
 

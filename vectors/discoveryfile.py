@@ -17,10 +17,10 @@ from vectors.concept import MAX_LAYER, ModelLike
 from vectors.errors import OutputError, SteerError, VectorError
 from vectors.fields import check_text
 from vectors.files import read_bytes, write_atomically
-from vectors.store import folder_of, writable_folder
+from vectors.places import SUFFIX, folder_of
+from vectors.store import writable_folder
 
 FORMAT = "steer-discovery/1"
-SUFFIX = ".safetensors"
 MAX_BYTES = 2**30  # four thousand texts as wide as any model
 MAX_HEADER = 2**24
 LONGEST = 20_000

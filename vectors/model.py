@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from jaxtyping import Int
@@ -14,10 +14,8 @@ from vectors.almanac import NAME
 from vectors.checkpoint import brief, choose_device, choose_dtype, find_blocks, load_parts, locate
 from vectors.checks import shown, whole
 from vectors.errors import InputError, ModelError
+from vectors.places import EMBEDDED, LIBRARY
 from vectors.weights import device_of, fingerprint, is_quantised
-
-EMBEDDED: Final = Path(__file__).parent / "almanac" / "model"
-LIBRARY: Final = EMBEDDED.parent / "library"
 
 
 class Origin(TypedDict):

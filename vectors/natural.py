@@ -15,8 +15,9 @@ from vectors.errors import SteerError
 from vectors.files import read_bytes, write_atomically
 from vectors.model import ResidualModel
 from vectors.own import own_texts
+from vectors.places import folder_of
 from vectors.spread import Spread, spread_of
-from vectors.store import folder_of, writable_folder
+from vectors.store import writable_folder
 
 TEXTS = 128
 """That the model writes: a spread of 32 directions."""

@@ -1,60 +1,15 @@
-"""The library folders: the concepts that ship with a model, the user's own, and how names find them."""
+"""The library: the concepts that ship with a model, the user's own, and how names find them."""
 
-import contextlib
 import difflib
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from vectors.checks import check_name, shown
 from vectors.concept import ConceptVector, ModelLike, check_fits
-from vectors.errors import InputError, OutputError, VectorError
-from vectors.vectorfile import SUFFIX, load_file, save
-
-
-def home() -> Path:
-    """Return the user's library: the folder `STEER_HOME`, else `~/.local/share/steer`."""
-    try:
-        return Path(os.environ.get("STEER_HOME") or "~/.local/share/steer").expanduser()
-    except RuntimeError as error:
-        raise InputError("the home folder is unknown: set STEER_HOME to the folder of your concepts") from error
-
-
-def folder_of(name: str, digest: str) -> Path:
-    """Return the user's folder for a model; of two names for the same weights, the first keeps the folder."""
-    key = re.sub(r"[^A-Za-z0-9]", "", digest)[:8].lower()
-    plain = Path(name).name if Path(name).is_absolute() or name.startswith(".") else name
-    slug = re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-.")[-60:].strip("-.") or "model"
-    exact = home() / f"{slug}-{key}"
-    others = [place for place in listed(home()) if place.name.endswith(f"-{key}") and place.is_dir()]
-    return exact if exact in others or not others else others[0]
-
-
-def listed(folder: Path) -> list[Path]:
-    """Return what a library folder holds, in order; nothing where there is no such folder.
-
-    Raises:
-        VectorError: when it cannot be read.
-    """
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except (OSError, ValueError) as error:
-        raise VectorError(
-            f"cannot list the library folder {shown(folder)}: make it readable or set STEER_HOME"
-        ) from error
-
-
-def _stems(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for place in listed(folder):
-        if place.name.endswith(SUFFIX):
-            # a stray file with an unusable name is not offered, so that it cannot spoil a listing
-            with contextlib.suppress(InputError):
-                found[check_name(place.name.removesuffix(SUFFIX))] = place
-    return found
+from vectors.errors import InputError, OutputError
+from vectors.places import SUFFIX, folder_of, home, listed, stems
+from vectors.vectorfile import load_file, save
 
 
 def keep(vector: ConceptVector, *, force: bool = False) -> Path:
@@ -88,8 +43,8 @@ def writable_folder(name: str, digest: str) -> Path:
 
 def catalog(model: ModelLike) -> dict[str, Path]:
     """Return the file of every concept known for `model`, by name in order; the user's own shadow the shipped ones."""
-    shipped = {} if model.library is None else _stems(model.library)
-    return dict(sorted((shipped | _stems(folder_of(model.name, model.hash))).items()))
+    shipped = {} if model.library is None else stems(model.library)
+    return dict(sorted((shipped | stems(folder_of(model.name, model.hash))).items()))
 
 
 def names(model: ModelLike) -> list[str]:
@@ -125,7 +80,7 @@ def load(concept: str | Path, model: ModelLike) -> ConceptVector:
 
 def _unknown(name: str, known: list[str], model: ModelLike) -> str:
     start = f"there is no concept {shown(name)} for model {shown(model.name)}"
-    elsewhere = [place.name for place in listed(home()) if place.is_dir() and name in _stems(place)]
+    elsewhere = [place.name for place in listed(home()) if place.is_dir() and name in stems(place)]
     if elsewhere:
         start += f" (there is one for {shown(', '.join(elsewhere))})"
     if not known:

@@ -12,9 +12,9 @@ from vectors.checks import number, shown
 from vectors.concept import ConceptVector
 from vectors.errors import OutputError, SteerError, VectorError
 from vectors.files import read_bytes, write_atomically
+from vectors.places import SUFFIX
 
 FORMAT = "steer-vector/1"
-SUFFIX = ".safetensors"
 MAX_BYTES = 64 * 2**20  # a row for each of a hundred layers, and a short header: above any real width
 MAX_HEADER = 2**20
 _TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")

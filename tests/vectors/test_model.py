@@ -23,6 +23,7 @@ import vectors.model
 from vectors.checkpoint import find_blocks
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel, load_model, pad
+from vectors.places import EMBEDDED
 from vectors.residual import prove_steering
 
 ROOT = Path(__file__).parents[2]
@@ -249,10 +250,10 @@ def test_the_blocks_note_is_believed_and_checked(tmp_path: Path, model_folder: C
     assert "mend or delete it" in refused(folder)
 
 
-@pytest.mark.skipif(not (vectors.model.EMBEDDED / "residual.json").is_file(), reason="the embedded model is not built")
+@pytest.mark.skipif(not (EMBEDDED / "residual.json").is_file(), reason="the embedded model is not built")
 def test_the_embedded_models_note_is_what_the_adapter_says() -> None:
-    noted = json.loads((vectors.model.EMBEDDED / "residual.json").read_text())["blocks"]
-    assert noted == find_blocks(AutoConfig.from_pretrained(vectors.model.EMBEDDED))
+    noted = json.loads((EMBEDDED / "residual.json").read_text())["blocks"]
+    assert noted == find_blocks(AutoConfig.from_pretrained(EMBEDDED))
 
 
 def test_hash_names_the_weights_and_not_their_dtype(make_hf: Callable, make_tokenizer: Callable) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from vectors.checks import MAX_SEED
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, OutputError, VectorError
+from vectors.places import home
 from vectors.positions import POSITIONS
-from vectors.store import catalog, home, keep, load, names
+from vectors.store import catalog, keep, load, names
 from vectors.vectorfile import load_file, save
 
 

@@ -11,7 +11,8 @@ import vectors
 from vectors.almanac import oracle, world
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.generate import entry
-from vectors.model import LIBRARY, ResidualModel
+from vectors.model import ResidualModel
+from vectors.places import LIBRARY
 from vectors.vectorfile import load_file
 
 N = 24
