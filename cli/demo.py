@@ -60,11 +60,11 @@ def _sampled(
     model: "ResidualModel", title: str, expression: str | None, radius: float, n: int, seed: int, progress: Progress
 ) -> "SampleSet":
     from steer.sampler import sample
-    from vectors.material import counter
 
     progress(title, 0, n)
-    more = counter(progress, title, n)
-    runs = sample(model, expression, n=n, radius=radius, seed=seed, watcher=lambda _: more(1))
+    runs = sample(
+        model, expression, n=n, radius=radius, seed=seed, progress=lambda _, done, total: progress(title, done, total)
+    )
     progress.clear()
     return runs
 

@@ -102,7 +102,8 @@ def command(
     else:
         emit(dose_table(made))
     if plot is not None:
-        note(f"drawn in {made.plot(plot, theme=theme, force=force)}")
+        made.plot(plot, theme=theme, force=force)
+        note(f"drawn in {plot}")
 
 
 def dose_table(made: "DoseCurve") -> str:

@@ -21,6 +21,7 @@ from vectors.almanac import NAME
 from vectors.concept import ConceptVector
 from vectors.errors import InputError
 from vectors.model import ResidualModel
+from vectors.progress import Given, showing
 
 DOSES = tuple(step / 2 for step in range(-4, 9))
 """From two away to four towards, by halves."""
@@ -98,8 +99,14 @@ class DoseCurve:
         ]
         return {"name": self.name, "n": self.n, "alarm": self.alarm, "rows": rows}
 
-    def plot(self, path: str | Path, **options: Any) -> Path:
-        """Draw the figures against the dose; see `steer.plots.plot_doses`."""
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from steer.pages.notebook import curve_html
+
+        return curve_html(self)
+
+    def plot(self, path: str | Path | None = None, **options: Any) -> Any:
+        """Draw the figures against the dose, and return the axes; see `steer.plots.plot_doses`."""
         from steer.plots import plot_doses
 
         return plot_doses(self, path, **options)
@@ -110,6 +117,7 @@ def _fallen(best: Figure, now: Figure) -> bool:
     return best.value - now.value > math.hypot(best.value - best.low, now.high - now.value)
 
 
+@showing
 def dose_curve(
     model: ResidualModel,
     concept: ConceptVector | str,
@@ -121,6 +129,7 @@ def dose_curve(
     folder: str | Path | None = None,
     yardstick: Yardstick | None = None,
     watcher: Watcher | None = None,
+    progress: Given = None,
 ) -> DoseCurve:
     """Return what one concept does at rising doses.
 
@@ -135,6 +144,7 @@ def dose_curve(
         yardstick: what texts are measured against; of the embedded model, by default the Almanac. Its real texts and
             its background are what the probe's score is relative to.
         watcher: told of each dose as soon as it is measured.
+        progress: called as the work goes on, or `True` for a bar.
 
     Raises:
         InputError: an unknown concept, or a value outside its range.
@@ -148,6 +158,7 @@ def dose_curve(
         made = sweep(
             model, point, radii=(0.0,), doses=sorted({float(dose) for dose in doses}), n=n, seed=seed,
             max_tokens=max_tokens, folder=place, yardstick=yardstick, watcher=watcher,
+            progress=progress,
         )  # fmt: skip
         score = _score(model, point, yardstick)
         rows = [_row(row, SampleSet.load(place / row.cell.file), score, seed) for row in made.rows]

@@ -41,10 +41,11 @@ _LABELS = ((6, 5), (-22, -12))  # points of the two lines may coincide, their la
 _THEMES = {"light": ("white", "#222222", "#dddddd"), "dark": ("#0d1117", "#e6edf3", "#30363d")}
 
 
-def plot_radius(sweep: "Sweep", path: str | Path, *, theme: str = "light", force: bool = False) -> Path:
-    """Draw success, diversity, typicality and pressure against the radius, with 95 % bands, and return the path.
+def plot_radius(sweep: "Sweep", path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
+    """Draw success, diversity, typicality and pressure against the radius, with 95 % bands, and return the axes.
 
-    A dotted line says what real texts show; an upright one marks the suggested radius.
+    A dotted line says what real texts show; an upright one marks the suggested radius. With a path, the picture is
+    written there; without, it is one of pyplot's, which a notebook shows by itself.
 
     Raises:
         InputError: an unknown theme or kind of file, a sweep of one radius, or matplotlib is not installed.
@@ -70,11 +71,11 @@ def plot_radius(sweep: "Sweep", path: str | Path, *, theme: str = "light", force
             panel.set_xlabel("radius")
         note = "" if suggested is None else f"; dashed: suggested radius {suggested}"
         _title(figure, sweep, f"bands: 95 %; dotted: real texts{note}")
-    return Path(path)
+    return axes
 
 
-def plot_doses(curve: "DoseCurve", path: str | Path, *, theme: str = "light", force: bool = False) -> Path:
-    """Draw success, the probe's score, typicality and pressure against the dose, with 95 % bands; return the path.
+def plot_doses(curve: "DoseCurve", path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
+    """Draw success, the probe's score, typicality and pressure against the dose, with 95 % bands; return the axes.
 
     A dotted line says what real texts show; an upright one marks where the probe rises and the texts get worse.
 
@@ -102,10 +103,10 @@ def plot_doses(curve: "DoseCurve", path: str | Path, *, theme: str = "light", fo
         note = "" if curve.alarm is None else f"; dashed: over-optimised from {curve.alarm:g}"
         title = f"{curve.name}   |   {curve.n} samples a dose\nbands: 95 %; dotted: real texts{note}"
         figure.suptitle(title, fontsize=10, parse_math=False)
-    return Path(path)
+    return axes
 
 
-def plot_plane(sweep: "Sweep", path: str | Path, *, theme: str = "light", force: bool = False) -> Path:
+def plot_plane(sweep: "Sweep", path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
     """Draw what more radius buys and what more temperature does, on the plane of success and diversity.
 
     Raises:
@@ -139,7 +140,7 @@ def plot_plane(sweep: "Sweep", path: str | Path, *, theme: str = "light", force:
         panel.set_ylabel(_label([row for _, rows in lines for row in rows], "diversity", DIVERSITY))
         panel.legend(frameon=False)
         _title(figure, sweep, "bars: 95 %")
-    return Path(path)
+    return axes[0][0]
 
 
 def _title(figure: Any, sweep: "Sweep", key: str) -> None:
@@ -185,13 +186,13 @@ def _line(
 
 
 @contextmanager
-def _figure(path: str | Path, theme: str, force: bool, *, shape: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
-    """Yield a figure and its axes; afterwards it is written, and nothing of it is left in matplotlib."""
+def _figure(path: str | Path | None, theme: str, force: bool, *, shape: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
+    """Yield a figure and its axes, afterwards written and no concern of pyplot's; without a path, one of pyplot's."""
     if theme not in _THEMES:
         raise InputError(f"theme is {shown(theme)}: choose from {', '.join(_THEMES)}")
-    if Path(path).suffix.lower() not in FORMATS:
+    if path is not None and Path(path).suffix.lower() not in FORMATS:
         raise InputError(f"{shown(path)} is no picture: end its name with {', '.join(FORMATS)}")
-    place = check_place(path, force=force)
+    place = None if path is None else check_place(path, force=force)
     try:
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -209,9 +210,16 @@ def _figure(path: str | Path, theme: str, force: bool, *, shape: tuple[int, int]
         "axes.spines.right": False,
     }
     with rc_context(looks):
-        figure = Canvas(figsize=(WIDTH, HEIGHT), layout="constrained")
-        FigureCanvasAgg(figure)
+        size: Any = {"figsize": (WIDTH, HEIGHT), "layout": "constrained"}
+        if place is None:
+            from matplotlib import pyplot
+
+            figure = pyplot.figure(**size)
+        else:
+            figure = Canvas(**size)
+            FigureCanvasAgg(figure)
         yield figure, figure.subplots(*shape, squeeze=False)
-        drawn = BytesIO()
-        figure.savefig(drawn, dpi=150, format=place.suffix[1:].lower())
-        write_atomically(place, drawn.getvalue(), force=force)
+        if place is not None:
+            drawn = BytesIO()
+            figure.savefig(drawn, dpi=150, format=place.suffix[1:].lower())
+            write_atomically(place, drawn.getvalue(), force=force)

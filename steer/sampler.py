@@ -15,10 +15,12 @@ from vectors.decode import Finished
 from vectors.drawing import Settings
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
+from vectors.progress import Given, counter, showing, teller
 
 _PROPOSALS, _LEAST_PROPOSALS = 64, 4096  # at most, for each calibrated text; and for few texts
 
 
+@showing
 def sample(
     model: ResidualModel,
     point: Point,
@@ -45,12 +47,13 @@ def sample(
     force: bool = False,
     resume: bool = False,
     watcher: Callable[[Sample], None] | None = None,
+    progress: Given = None,
 ) -> SampleSet:
     """Return `n` samples with a point switched on, each in a direction of its own.
 
     The arguments are those of `stream`, and a JSONL file `output` that each sample is appended to as it finishes:
     `force` replaces it if it exists, `resume` goes on with a file of the same run and samples only what it lacks. A
-    `watcher` is told of each sample as it finishes.
+    `watcher` is told of each sample as it finishes, `progress` how many have (`True` shows a bar).
 
     With `calibrated=True` the samples are proposals: what is returned is drawn among them by what the base model makes
     of them, so that they are texts of the base model itself in which the `judges` find what was asked for (of the
@@ -81,9 +84,12 @@ def sample(
         gate=gate, max_pressure=max_pressure, costs=costs,
     )  # fmt: skip
 
+    more = counter(teller(progress), "sampling", 0 if calibrated else n)
+
     def made(skip: Collection[int], n: int = n) -> Iterator[Sample]:
         for finished in samples_of(model, plan, n=n, batch_size=batch_size, skip=skip):
             yield finished
+            more(1)
             if watcher is not None:
                 watcher(finished)
 

@@ -55,6 +55,12 @@ class SampleSet(Sequence[Sample]):
         """Say how many there are and where they come from."""
         return f"<SampleSet: {len(self)} samples{f' of {shown(self[0].model)}' if self._samples else ''}>"
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from steer.pages.notebook import samples_html
+
+        return samples_html(self)
+
     def check_one_run(self) -> None:
         """Refuse samples of several runs: no figure is of them all.
 

@@ -14,6 +14,7 @@ from steer.point import SteeringPoint, compose
 from steer.suggested import FEWEST_HITS, KEEP, Suggestion, suggested
 from vectors.checks import whole
 from vectors.model import ResidualModel
+from vectors.progress import Given, counter, showing, teller
 
 Watcher = Callable[[Row], None]
 """Told of each cell as soon as it is measured."""
@@ -63,13 +64,20 @@ class Sweep:
             "suggested_radius": None if (found := self.suggested_radius()) is None else asdict(found),
         }
 
-    def plot(self, path: str | Path, **options: Any) -> Path:
-        """Draw the figures against the radius; see `steer.plots.plot_radius`."""
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from steer.pages.notebook import sweep_html
+
+        return sweep_html(self)
+
+    def plot(self, path: str | Path | None = None, **options: Any) -> Any:
+        """Draw the figures against the radius, and return the axes; see `steer.plots.plot_radius`."""
         from steer.plots import plot_radius
 
         return plot_radius(self, path, **options)
 
 
+@showing
 def sweep(
     model: ResidualModel,
     point: SteeringPoint | str | Mapping[Any, float],
@@ -85,6 +93,7 @@ def sweep(
     jobs: int = 1,
     yardstick: Yardstick | None = None,
     watcher: Watcher | None = None,
+    progress: Given = None,
 ) -> Sweep:
     """Sample a point over a grid and return the figures of every cell.
 
@@ -102,6 +111,7 @@ def sweep(
         jobs: processes that sample cells side by side, each with a model of its own.
         yardstick: what cells are measured against; of the embedded model, by default the Almanac.
         watcher: told of each cell as soon as it is measured.
+        progress: called as the work goes on, or `True` for a bar.
 
     Raises:
         InputError: a value outside its range, or several jobs for a model that was not loaded by name or folder.
@@ -133,8 +143,10 @@ def sweep(
             first=job.samples(model, first).texts,
         )  # fmt: skip
         found: dict[Cell, Row] = {}
+        more = counter(teller(progress), "sampling cells", len(grid.cells))
         for cell in sampled(model, job, jobs):
             found[cell] = measured_cell(cell, job.samples(model, cell), bench)
+            more(1)
             if watcher is not None:
                 watcher(found[cell])
     return Sweep(grid, tuple(found[cell] for cell in grid.cells))

@@ -174,6 +174,12 @@ class ConceptVector:
                 raise VectorError(f"further of {what} holds {why} ({at}): leave it out")
         return dict(sorted(found.items()))
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        from vectors.portrait import portrait
+
+        return portrait(self)
+
     @property
     def layers(self) -> tuple[int, ...]:
         """Every layer that it steers, in order."""

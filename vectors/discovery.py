@@ -1,7 +1,7 @@
 """Candidate concepts from activations alone: directions that texts differ along, each with what is known of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from vectors.errors import InputError, ModelError
 from vectors.gathered import Gathered, gather
 from vectors.lens import lens
 from vectors.model import ResidualModel
+from vectors.progress import Given, Progress, showing, teller
 from vectors.snippets import Snippets
 
 METHOD = "ica"
@@ -45,10 +46,8 @@ SNIPPETS = 3
 _STRAYS = 0.005  # of the texts
 _ROWS_AN_AXIS = 32  # an axis is only turned where there are so many rows for it
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
 
-
+@showing
 def discover(
     model: ResidualModel,
     texts: Sequence[str] | None = None,
@@ -58,7 +57,7 @@ def discover(
     method: str = METHOD,
     layer: int | Literal["auto"] = "auto",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Given = None,
 ) -> Discovery:
     """Find directions that texts differ along, which may be concepts, without being told what to look for.
 
@@ -74,7 +73,7 @@ def discover(
         method: `ica`, `pca` or `dictionary`.
         layer: 0-based block, or `auto`.
         seed: of the texts, of what is kept of them, and of the search. The order of the texts means nothing.
-        progress: called as the work goes on.
+        progress: called as the work goes on, or `True` for bars.
 
     Raises:
         InputError: too few different texts, more candidates than texts or than the stream is wide, an unknown method
@@ -94,7 +93,7 @@ def discover(
         raise InputError(f"texts is one string ({shown(texts)}): give a list of texts")
     whole(seed, "seed")
     at = int(model.n_layers * DEPTH) if layer == "auto" else model.check_layer(layer)
-    tell = progress or (lambda what, done, total: None)
+    tell = teller(progress)
     whole(k, "k", low=1)
     check_k(model, k, samples if texts is None else len(set(texts)))
     components(torch.eye(2), 1, method="pca")  # without scikit-learn there is nothing to wait for

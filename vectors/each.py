@@ -11,11 +11,12 @@ from vectors.contrast import check_share
 from vectors.errors import InputError
 from vectors.extraction import layers_for
 from vectors.labels import held_out_texts, label_matrix, sides
-from vectors.material import Material, Progress, counter
+from vectors.material import Material
 from vectors.methods import METHODS
 from vectors.model import ResidualModel
 from vectors.pooling import Pool, check_pool
 from vectors.positions import check_positions
+from vectors.progress import Given, counter, showing, teller
 from vectors.readings import readings
 from vectors.together import extract_together
 
@@ -23,6 +24,7 @@ SECOND = {"mean-difference": False, "pca": True, "pca-centred": True, "lda": Tru
 """Methods that need moments alone, and whether the second ones."""
 
 
+@showing
 def extract_each(
     model: ResidualModel,
     texts: Sequence[str],
@@ -35,7 +37,7 @@ def extract_each(
     calibrate: bool = True,
     held_out: float = 0.25,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Given = None,
 ) -> dict[str, ConceptVector]:
     """Find the direction of every concept that the labels name; a concept's background are the texts without it.
 
@@ -53,7 +55,7 @@ def extract_each(
         calibrate: find each unit by a pilot of samples.
         held_out: share of the texts kept from the directions.
         seed: of the split, the learning and the pilots.
-        progress: called as the work goes on.
+        progress: called as the work goes on, or `True` for bars.
 
     Raises:
         InputError: texts and labels of unequal number, no label, a concept that too few texts have or lack, or a method
@@ -79,7 +81,7 @@ def extract_each(
     names, has = label_matrix(texts, labels)
     check_texts(model, texts)
     out = held_out_texts(texts, names, has, share=share, seed=seed)
-    tell = progress or (lambda what, done, total: None)
+    tell = teller(progress)
     fit, held = ([text for text, kept in zip(texts, out, strict=True) if kept == wanted] for wanted in (False, True))
     more = counter(tell, "reading texts", len(fit))
     found = readings(model, fit, has[~out], layers, second=SECOND[method], pool=pool, progress=more)

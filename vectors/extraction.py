@@ -9,19 +9,21 @@ from vectors.choosing import Sides, chosen_vector, find
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.errors import InputError
-from vectors.material import Material, Progress, counter
+from vectors.material import Material
 from vectors.methods import METHODS
 from vectors.model import ResidualModel
 from vectors.objective import Learning
 from vectors.own import own_texts
 from vectors.pooling import Pool, check_pool
 from vectors.positions import check_positions
+from vectors.progress import Given, Progress, counter, showing, teller
 from vectors.readable import over_depth
 
 OWN = (64, 512)
 """Texts that the model writes where no background is given: as many as positives, but at least and at most so many."""
 
 
+@showing
 def extract(
     model: ResidualModel,
     name: str,
@@ -40,7 +42,7 @@ def extract(
     stability: bool | None = None,
     held_out: float = 0.25,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Given = None,
 ) -> ConceptVector:
     """Find a concept's direction in texts that have it against texts that need not.
 
@@ -76,7 +78,7 @@ def extract(
             for methods that only read, where it takes little time.
         held_out: share of the texts kept from the direction, for the AUC and for the pilot's judge.
         seed: of the split, the learning and the pilot.
-        progress: called as the work goes on.
+        progress: called as the work goes on, or `True` for bars.
 
     Raises:
         InputError: unusable texts, an unknown method, a layer the model does not have.
@@ -85,7 +87,7 @@ def extract(
     if method not in METHODS:
         raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")
     chosen, name, has_bos = METHODS[method], check_name(name), model.bos_id is not None
-    tell = progress or (lambda what, done, total: None)
+    tell = teller(progress)
     if calibrate and not has_bos:
         raise InputError(
             f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "

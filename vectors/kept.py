@@ -1,6 +1,5 @@
 """From a candidate of a discovery to a concept: the direction that reads it, or a learned shift, with a unit."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -12,6 +11,7 @@ from vectors.errors import InputError, VectorError
 from vectors.extraction import extract
 from vectors.model import ResidualModel
 from vectors.pilot import calibrate as calibrated
+from vectors.progress import Given, showing, teller
 
 HELD_OUT = 0.5
 """Share of the texts that the pilot's judge is fit on: no direction is fit on the others, only its gap read."""
@@ -20,6 +20,7 @@ HELD_FROM_LEARNING = 0.25
 """The same where the others are learned from."""
 
 
+@showing
 def kept(
     model: ResidualModel,
     discovery: Discovery,
@@ -30,7 +31,7 @@ def kept(
     learn: bool = True,
     calibrate: bool = True,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Given = None,
 ) -> ConceptVector:
     """Return a candidate of a discovery as a concept.
 
@@ -51,7 +52,7 @@ def kept(
         calibrate: find the unit by a pilot of samples, with a judge fit on texts kept from the direction; where the
             pilot shows no effect, the vector says so and dose 1 stands for its gap.
         seed: of the split and of the pilot.
-        progress: called as the work goes on.
+        progress: called as the work goes on, or `True` for bars.
 
     Raises:
         InputError: no candidate of that number, too few texts on one side of it, or a model without a start token
@@ -117,7 +118,7 @@ def kept(
     )
     if not calibrate:
         return vector
-    tell = progress or (lambda what, done, total: None)
+    tell = teller(progress)
     return calibrated(model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0))
 
 

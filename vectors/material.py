@@ -13,14 +13,12 @@ from vectors.directions import Reading
 from vectors.model import ResidualModel
 from vectors.objective import Learning
 from vectors.pooling import Pool
+from vectors.progress import Progress, counter
 
 MOST_ROWS = 4096
 """Texts of each side that a method sees one by one, at most: memory is flat beyond."""
 
 _PAIRS = 256  # that are held at a time
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -111,15 +109,3 @@ class Material:
     def counter(self, what: str, total: int) -> Callable[[int], None]:
         """Return what tells how many more of something are done."""
         return counter(self.tell, what, total)
-
-
-def counter(tell: Progress, what: str, total: int) -> Callable[[int], None]:
-    """Return what is told how many more of something are done, and tells how many are done in all."""
-    done = 0
-
-    def more(n: int) -> None:
-        nonlocal done
-        done += n
-        tell(what, done, total)
-
-    return more

@@ -17,12 +17,12 @@ from vectors.errors import InputError
 from vectors.evidence import Row, evidence, tell_apart
 from vectors.labels import held_out_texts, label_matrix, sides
 from vectors.learned import composed, learn, steps_for
-from vectors.material import Progress, counter
 from vectors.methods import LEARNED_DEPTH
 from vectors.model import ResidualModel
 from vectors.pilot import Company
 from vectors.pilot import calibrate as calibrated
 from vectors.positions import check_positions
+from vectors.progress import Given, counter, showing, teller
 from vectors.randomness import Stream, rng
 from vectors.readable import over_depth, readable_each
 from vectors.readings import readings
@@ -31,6 +31,7 @@ RANKED = 96
 """Held-out texts of each side that a concept's AUC is measured on, at most."""
 
 
+@showing
 def extract_together(
     model: ResidualModel,
     texts: Sequence[str],
@@ -42,7 +43,7 @@ def extract_together(
     held_out: float = 0.25,
     seed: int = 0,
     steps: int | None = None,
-    progress: Progress | None = None,
+    progress: Given = None,
 ) -> dict[str, ConceptVector]:
     """Find the directions of all concepts that the labels name, in one go over texts that say which of them they have.
 
@@ -61,7 +62,7 @@ def extract_together(
         held_out: share of the texts kept from the directions, for the AUC and for the pilot's judge.
         seed: of the split, the learning and the pilots.
         steps: how long to learn; by default longer for more concepts.
-        progress: called as the work goes on.
+        progress: called as the work goes on, or `True` for bars.
 
     Raises:
         InputError: texts and labels of unequal number, no label, or a concept that too few texts have or lack.
@@ -76,7 +77,7 @@ def extract_together(
     check_texts(model, texts)
     share, seed = check_share(held_out), whole(seed, "seed")
     out = held_out_texts(texts, names, has, share=share, seed=seed)
-    tell = progress or (lambda what, done, total: None)
+    tell = teller(progress)
     total = steps_for(len(names)) if steps is None else steps
     more = counter(tell, f"learning {len(names)} concepts at layer {at}", total)
     fit = [text for text, held in zip(texts, out, strict=True) if not held]

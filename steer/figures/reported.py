@@ -23,8 +23,8 @@ from vectors.almanac import NAME
 from vectors.checks import whole
 from vectors.errors import InputError
 from vectors.likelihood import Cost
-from vectors.material import Progress, counter
 from vectors.model import ResidualModel
+from vectors.progress import Given, counter, showing, teller
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Known:
     notes: tuple[str, ...]
 
 
+@showing
 def report(
     samples: SampleSet,
     *,
@@ -86,7 +87,7 @@ def report(
     point: SteeringPoint | None = None,
     embedders: Mapping[str, Embedder] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Given = None,
 ) -> Report:
     """Return every figure that can be had of a run.
 
@@ -98,13 +99,13 @@ def report(
         point: what was switched on, where the run's own vectors are not in the model's library.
         embedders: ways besides words and activations to compare texts, such as `sentence_transformer`.
         seed: of intervals and real texts.
-        progress: called as the work goes on.
+        progress: called as the work goes on, or `True` for bars.
 
     Raises:
         InputError: fewer than two samples.
         ModelError: another model than that of the run, or vectors that have changed since.
     """
-    tell = progress or (lambda what, done, total: None)
+    tell = teller(progress)
     known = know(samples, yardstick=yardstick, model=model, point=point, seed=seed, progress=tell)
     tell("measuring", 0, 0)
     centre = None if model is None else point_of(model, samples, point=point)
@@ -177,7 +178,7 @@ def know(
     model: ResidualModel | None,
     point: SteeringPoint | None,
     seed: int,
-    progress: Progress = lambda what, done, total: None,
+    progress: Given = None,
 ) -> Known:
     """Return what a run is measured with."""
     if len(samples) < 2:
@@ -198,7 +199,7 @@ def know(
     if model is None:
         notes.append("no typicality, breakdown or branching factor: they need the model")
         return Known(yardstick, None, None, tuple(notes))
-    costs = replayed(model, samples, point=point, progress=counter(progress, "reading texts", len(samples)))
+    costs = replayed(model, samples, point=point, progress=counter(teller(progress), "reading texts", len(samples)))
     real = None
     if len(yardstick.real) < FEWEST_REAL:
         notes.append(f"no typicality: it needs {FEWEST_REAL} real texts")
@@ -206,6 +207,6 @@ def know(
         notes.append("no typicality: texts after a prompt are no whole texts")
     else:
         longest = whole(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
-        more = counter(progress, "reading real texts", len(yardstick.real))
+        more = counter(teller(progress), "reading real texts", len(yardstick.real))
         real = real_costs(model, yardstick.real, max_tokens=longest, progress=more)
     return Known(yardstick, costs, real, tuple(notes))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from steer.pages.entries import entry, legend
 from steer.pages.kinds import ALIKE, ASKED, keys_of, kinds_of, likeness
-from steer.pages.markup import safe, value
 from steer.pages.pieces import Piece, pieces
 from steer.samples import SampleSet
+from vectors.markup import safe, value
 from vectors.model import ResidualModel
 
 if TYPE_CHECKING:

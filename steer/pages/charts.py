@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from steer.figures.figure import Figure
-from steer.pages.markup import number, safe, value
+from vectors.markup import number, safe, value
 
 WIDTH, HEIGHT = 560, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 130, 12, 34

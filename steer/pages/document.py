@@ -8,10 +8,10 @@ from importlib.resources import files
 from steer.figures.reported import Report, notes_of
 from steer.pages import measured
 from steer.pages.arranged import arranged
-from steer.pages.markup import safe, table, terms, value
 from steer.replay import priced
 from steer.samples import SampleSet
 from vectors.errors import InputError
+from vectors.markup import safe, table, terms, value
 from vectors.model import ResidualModel
 
 _NAVIGATION = (

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from steer.pages.markup import number, safe, value
 from steer.pages.pieces import Piece
 from steer.samples import Sample
+from vectors.markup import number, safe, value
 
 LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Nats of pressure at which a token is shaded one degree darker."""

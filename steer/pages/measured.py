@@ -10,9 +10,9 @@ from steer.figures.figure import Figure
 from steer.figures.intervals import rate
 from steer.figures.meanings import meaning
 from steer.pages.charts import bars, lines, spans
-from steer.pages.markup import number, safe, table, terms
 from steer.samples import SampleSet
 from vectors.likelihood import Cost
+from vectors.markup import number, safe, table, terms
 
 if TYPE_CHECKING:
     from steer.figures.reported import Report

@@ -93,7 +93,8 @@ def test_without_texts_there_is_pressure_alone_and_wrong_ones_are_refused(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_curve_is_drawn(tmp_path: Path, theme: str) -> None:
     made = curve((0, 0.1, 0, 0.9), (1, 0.8, 1, 0.9), (2, 0.6, 2, 0.9))
-    assert made.plot(tmp_path / "a.png", theme=theme).stat().st_size > 5000
+    assert made.plot(tmp_path / "a.png", theme=theme).shape == (2, 2)
+    assert (tmp_path / "a.png").stat().st_size > 5000
     with pytest.raises(OutputError, match="exists"):
         made.plot(tmp_path / "a.png")
     with pytest.raises(InputError, match="two or more"):

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,8 +151,8 @@ def test_plots_are_written_and_bad_ones_refused(
         llama_model, point, temperatures=(0.9, 1.0), n=16, yardstick=Yardstick(judges=(AnyJudge("all", bool),))
     )
     for draw, name in ((plot_radius, "radius.png"), (plot_plane, "plane.svg")):
-        place = draw(made, tmp_path / name, theme=theme)
-        assert place.stat().st_size > 5000
+        axes = draw(made, tmp_path / name, theme=theme)
+        assert (tmp_path / name).stat().st_size > 5000 and np.size(axes) == (4 if draw is plot_radius else 1)
         with pytest.raises(OutputError, match="exists"):
             draw(made, tmp_path / name)
     with pytest.raises(InputError, match="end its name"):
@@ -161,6 +162,11 @@ def test_plots_are_written_and_bad_ones_refused(
     with pytest.raises(InputError, match="two or more"):
         small(llama_model, point, radii=(0.0,)).plot(tmp_path / "y.png")
     assert not (tmp_path / "x.png").exists() and not (tmp_path / "y.png").exists()
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    assert pyplot.get_fignums() == []  # pictures that are written are no concern of pyplot's
+    axes = made.plot(theme=theme)
+    assert [axes[0][0].figure.number] == pyplot.get_fignums()
+    pyplot.close("all")
 
 
 def test_a_grid_is_checked_before_anything_is_sampled(llama_model: ResidualModel, point: SteeringPoint) -> None:

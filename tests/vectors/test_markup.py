@@ -2,8 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pagereader import read
 
-from steer.pages.markup import number, safe, table, value
 from vectors.checks import is_hidden, visible
+from vectors.markup import number, safe, table, value
 
 
 @given(st.text() | st.sampled_from(["</script><!--", "<img src=x onerror=alert(1)>", "a\r\nb\rc", "\u202eabc", "]]>"]))

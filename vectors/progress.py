@@ -1,0 +1,84 @@
+"""Being told how far a long job is: a function of the caller's, or bars of tqdm's, in a terminal or a notebook."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is (0: nobody knows)."""
+
+Given = Progress | bool | None
+"""What callers give: a function to be told, `True` for bars, or nothing."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def showing(job: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let a function that takes `progress=` take `True` for it: bars, closed when it is done."""
+
+    @wraps(job)
+    def shown(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if kwargs.get("progress") is not True:
+            return job(*args, **kwargs)
+        with Bars() as bars:
+            kwargs["progress"] = bars
+            return job(*args, **kwargs)
+
+    return shown
+
+
+def teller(given: Given) -> Progress:
+    """Return the function to tell, which does nothing where nobody listens."""
+    return given if callable(given) else _silent
+
+
+def counter(tell: Progress, what: str, total: int) -> Callable[[int], None]:
+    """Return what is told how many more of something are done, and tells how many are done in all.
+
+    >>> more = counter(print, "texts", 3)
+    >>> more(2)
+    texts 2 3
+    """
+    done = 0
+
+    def more(n: int) -> None:
+        nonlocal done
+        done += n
+        tell(what, done, total)
+
+    return more
+
+
+class Bars:
+    """A bar for each thing that is done, one after the other; as a context, it leaves none open."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._what = ""
+
+    def __enter__(self) -> "Bars":
+        """Begin without a bar."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the last one."""
+        self._close()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Move the bar of what is being done, a new one where it is something else."""
+        if self._bar is None or what != self._what or done < self._bar.n:
+            from tqdm.auto import tqdm
+
+            self._close()
+            self._bar, self._what = tqdm(desc=what, total=total or None, dynamic_ncols=True), what
+        self._bar.update(done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
