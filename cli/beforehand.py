@@ -58,7 +58,8 @@ def lines(found: "Expected", names: list[str], *, as_piloted: bool = True) -> li
         said.append(f"{'cosine' if len(cosines) == 1 else 'cosines'} {span}")
     if found.joint is not None and as_piloted:
         what = shown(names[0]) if len(names) == 1 else "both" if len(names) == 2 else f"all {len(names)}"
-        said = ["; ".join([f"expect {what} in {found.joint} of texts at radius 0", *said])]
+        fewer = f", or fewer: {' and '.join(map(shown, found.alone))} tried alone only" if found.alone else ""
+        said = ["; ".join([f"expect {what} in {found.joint} of texts at radius 0{fewer}", *said])]
     for attribute, rivals in found.rivals.items():
         said.append(f"note: {' and '.join(map(shown, rivals))} are each a {attribute}: a text has one of them")
     for name, most in found.beyond.items():

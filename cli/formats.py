@@ -125,11 +125,13 @@ def _measured(
     model: "ResidualModel", vector: "ConceptVector", contrast: "ContrastSet", seed: int, progress: Progress
 ) -> "ConceptVector":
     """The vector with its unit and its AUC; it was found in none of the texts."""
+    from vectors.company import beside
     from vectors.evidence import separation
     from vectors.pilot import calibrate
 
     vector = replace(vector, auc=separation(model, vector, contrast))
-    found = calibrate(model, vector, contrast, seed=seed, progress=progress)
+    company = beside(model, vector, seed=seed)
+    found = calibrate(model, vector, contrast, seed=seed, progress=progress, company=company)
     progress.clear()
     if not found.calibrated:
         note(f"note: no shift along {shown(vector.name)} clearly shows it within the pressure of the pilot")

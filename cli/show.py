@@ -118,8 +118,7 @@ def _curve(vector: "ConceptVector") -> str:
         return ""
     keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row)) or ["shift"]
     curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
-    alone = not vector.unit_curve[0].get("mean")  # by itself, a vector that is not shifted along costs nothing
-    head = "unit curve" if alone else "unit curve, beside other concepts"
+    head = "unit curve" if vector.tried_alone else "unit curve, beside other concepts"
     said = f"{head}\n{table([keys, *curve], right=range(len(keys)))}"
     if vector.unit_judge is not None:
         right, wrong = (accepted / of for accepted, of in vector.unit_judge)

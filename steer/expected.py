@@ -34,6 +34,8 @@ class Expected:
         joint: share of texts that should have all of them, were they independent of each other, at radius 0; `None`
             where a concept has no curve, is asked for beyond its end, or excludes another.
         beyond: of each concept that is asked for beyond what its pilot tried, the largest dose that it did.
+        alone: those of several concepts whose pilots had none beside them: less of them shows in company than `joint`
+            takes for granted.
         rivals: concepts of the embedded model's world that no text has two of, by the attribute whose values they are.
         outlying: at each steered layer, the share of natural texts that lie no farther from their mean than the
             shift reaches; empty where nothing is known of natural texts.
@@ -43,6 +45,7 @@ class Expected:
     success: dict[str, Figure]
     joint: Figure | None
     beyond: dict[str, float]
+    alone: tuple[str, ...]
     rivals: dict[str, tuple[str, ...]]
     outlying: dict[int, float]
 
@@ -53,6 +56,7 @@ class Expected:
             "success": {name: figure.to_dict() for name, figure in self.success.items()},
             "joint": None if self.joint is None else self.joint.to_dict(),
             "beyond": self.beyond,
+            "alone": list(self.alone),
             "rivals": {attribute: list(names) for attribute, names in self.rivals.items()},
             "outlying": {str(layer): share for layer, share in self.outlying.items()},
         }
@@ -90,6 +94,7 @@ def expected(point: "SteeringPoint", spread: Mapping[int, Spread] | None = None)
         success={name: _product("success", [found]) for name, found in known.items()},
         joint=_product("joint success", list(known.values())) if together else None,
         beyond=_beyond(wanted, reached),
+        alone=tuple(vector.name for vector in wanted if vector.tried_alone) if len(wanted) > 1 else (),
         rivals=rivals,
         outlying=outlying,
     )

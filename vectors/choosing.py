@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, zeros
 
+from vectors.company import beside
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.directions import Direction, unit
@@ -141,7 +142,8 @@ def chosen_vector(
     if not calibrated or sides is None:
         return vector
     return calibrate(
-        model, vector, sides.held, seed=material.seed, progress=lambda what: material.tell(what, 0, 0)
+        model, vector, sides.held, seed=material.seed, progress=lambda what: material.tell(what, 0, 0),
+        company=beside(model, vector, seed=material.seed),
     )  # fmt: skip
 
 

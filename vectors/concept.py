@@ -195,6 +195,11 @@ class ConceptVector:
         return len(self.direction)
 
     @property
+    def tried_alone(self) -> bool:
+        """Whether its pilot had no other concept beside it: then, not shifted along, its samples cost nothing."""
+        return bool(self.unit_curve) and not self.unit_curve[0].get("mean")
+
+    @property
     def calibrated(self) -> bool:
         """Whether a pilot measured what dose 1 should be."""
         return self.unit is not None

@@ -6,6 +6,7 @@ import torch
 
 from vectors.candidates import Discovery
 from vectors.checks import check_name
+from vectors.company import beside
 from vectors.concept import ConceptVector
 from vectors.errors import InputError, VectorError
 from vectors.extraction import extract
@@ -119,7 +120,10 @@ def kept(
     if not calibrate:
         return vector
     tell = teller(progress)
-    return calibrated(model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0))
+    return calibrated(
+        model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0),
+        company=beside(model, vector, seed=seed),
+    )  # fmt: skip
 
 
 def check_made_in(discovery: Discovery, model: ResidualModel) -> None:

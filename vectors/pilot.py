@@ -62,6 +62,7 @@ def calibrate(
     seed: int = 0,
     progress: Progress | None = None,
     company: Company | None = None,
+    balanced: bool = False,
 ) -> ConceptVector:
     """Return the vector with its unit and the curve of the pilot that found it.
 
@@ -79,9 +80,11 @@ def calibrate(
         max_tokens: length of a pilot sample.
         seed: of the samples.
         progress: called with a line at each step.
-        company: what each sample is shifted by; by default the vector alone. Concepts that were learned to be composed
-            are in balance at their natural gaps, so that in company the unit is the gap, or the largest shift within
-            the budget: units found one by one, each with its own error, give fewer texts that have all of three.
+        company: what each sample is shifted by; by default the vector alone. What shows a concept by itself is too
+            little beside others: `vectors.company.beside` finds those of the model's library.
+        balanced: the concepts were learned together, to be composed, and are in balance at their natural gaps: the unit
+            is the gap, or the largest shift within the budget. Units found one by one, each with its own error, give
+            fewer texts that have all of three.
 
     Raises:
         VectorError: a vector of another model.
@@ -113,7 +116,7 @@ def calibrate(
         between = (before["shift"] + after["shift"]) / 2
         curve.insert(curve.index(after), _row(tried(between, n), judge, between))
     unit = _unit(curve)
-    if company and unit is not None:
+    if balanced and unit is not None:
         unit = min(vector.gap, most)
     judged = accuracy(contrast.positive, contrast.background)
     return replace(vector, unit=unit, unit_curve=tuple(curve), unit_judge=judged)

@@ -112,7 +112,7 @@ def extract_together(
         vector = replace(vector, evidence=told)
         if calibrate:
             beside = in_company(shifts, has[out], column, seed=seed)
-            vector = calibrated(model, vector, held, seed=seed, company=beside)
+            vector = calibrated(model, vector, held, seed=seed, company=beside, balanced=True)
         made[name] = vector
     return made
 

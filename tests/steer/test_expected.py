@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import steer
+from cli.beforehand import lines
 from steer.expected import expected
 from vectors.concept import ConceptVector
 from vectors.spread import Spread
@@ -115,3 +116,12 @@ def test_a_point_knows_what_to_expect_of_itself(llama_model, tmp_path, monkeypat
     assert found.to_dict()["joint"]["value"] == pytest.approx(0.8, abs=0.01)
     start = replace(there, positions="bos")
     assert steer.compose({start: 1.0}, llama_model).expected(llama_model).outlying == {}
+
+
+def test_pilots_without_company_promise_too_much_for_several():
+    told = tuple(row | {"mean": 0.02} for row in SEA.unit_curve)
+    accompanied = replace(SEA, unit_curve=told)
+    found = expected(steer.compose({CAT: 1.0, accompanied: 1.0}))
+    assert found.alone == ("cat",) and found.to_dict()["alone"] == ["cat"]
+    assert expected(steer.compose({CAT: 1.0})).alone == ()
+    assert "or fewer: 'cat' tried alone only" in lines(found, ["cat", "sea"])[0]

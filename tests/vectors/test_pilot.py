@@ -95,7 +95,7 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
         )  # fmt: skip
         contrast = ContrastSet(["a cat", "my cat", "the cat"], ["a dog", "my dog", "the dog"])
         beside = company and (lambda shift, n: company(shift, n) * direction)
-        return module.calibrate(llama_model, vector, contrast, company=beside)
+        return module.calibrate(llama_model, vector, contrast, company=beside, balanced=company is not None)
 
     return calibrated
 

@@ -1,0 +1,76 @@
+"""Other concepts of a model's library beside one whose unit is looked for: what it needs alone is too little there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vectors.concept import ConceptVector
+from vectors.errors import SteerError
+from vectors.learned import composed
+from vectors.model import ResidualModel
+from vectors.randomness import Stream, rng
+from vectors.store import load, names
+
+FEWEST = 3
+"""Concepts that a library has to have, so that no single one decides what is enough beside others."""
+
+ALONE = 1 / 3
+"""Share of a pilot's samples without company."""
+
+_ALIKE = 0.5  # cosine from which a concept is no company but more, or less, of the same
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What shifts the samples of a pilot: one concept at the asked length, and in most of them another at dose 1.
+
+    Attributes:
+        vector: the concept.
+        others: the company.
+        seed: of who is beside it in which sample.
+    """
+
+    vector: ConceptVector
+    others: Sequence[ConceptVector]
+    seed: int
+
+    def __call__(self, shift: float, n: int) -> Float[Tensor, "n d_model"]:
+        """Return each sample's shift; sample `i` has the same company at every length, and however many there are."""
+        random = rng(self.seed, 0, Stream.COMPANY)
+        drawn = np.array([(random.random(), random.integers(len(self.others))) for _ in range(n)])
+        told = np.zeros((n, 1 + len(self.others)), dtype=np.int64)
+        told[:, 0] = int(shift > 0)
+        accompanied = np.flatnonzero(drawn[:, 0] >= ALONE)
+        told[accompanied, 1 + drawn[accompanied, 1].astype(np.int64)] = 1
+        layer = self.vector.layer
+        rows = [self.vector.at(layer) * max(shift, 1e-6), *(other.at(layer) * other.scale for other in self.others)]
+        return composed(torch.stack([row.double() for row in rows]), torch.from_numpy(told)).float()
+
+
+def beside(model: ResidualModel, vector: ConceptVector, *, seed: int) -> Beside | None:
+    """Return the company that a concept can be tried in, or None where the library has too little.
+
+    Company is what is added at the same layer and positions, has a unit of its own, and does not point the same way or
+    the opposite one.
+    """
+    others = [other for name in names(model) if (other := _usable(model, vector, name)) is not None]
+    if vector.further or len(others) < FEWEST:
+        return None
+    return Beside(vector, others, seed)
+
+
+def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVector | None:
+    try:
+        other = load(name, model)
+    except SteerError:  # a damaged file is nobody's company
+        return None
+    if name == vector.name or other.unit is None or other.further:
+        return None
+    if (other.layer, other.positions) != (vector.layer, vector.positions):
+        return None
+    cosine = float(other.direction.double() @ vector.direction.double())
+    return other if abs(cosine) < _ALIKE else None
