@@ -1,0 +1,115 @@
+"""What dose 1 of a concept of one's own does beside others: units found alone or in company, `company.py`."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from harness import Options, embedded, has, shared_out, texts, widest
+from report import table, write
+
+import steer
+import vectors
+from steer.expected import expected
+from steer.point import SteeringPoint
+from vectors.almanac.concepts import CONCEPTS
+from vectors.company import beside
+from vectors.concept import ConceptVector
+
+OWN = ("quantum", "cat", "gloomy", "sonnet", "midnight", "letter", "waterfall", "tender")
+BESIDE = ("robot", "haiku", "sea", "joyful", "dawn", "recipe")
+MAX_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of one concept: how often it shows, alone and beside others, and how often those do."""
+
+    concept: str
+    way: str
+    unit: float
+    alone: float
+    own: float
+    other: float
+    both: float
+    promised: float
+    pressure: float
+
+
+def cells_of(concept: str, options: Options) -> list[Cell]:
+    """Learn one concept anew, find its unit either way, and compose each with ready-made ones of other attributes."""
+    model, known = embedded(), texts(options.seed)
+    made = vectors.extract(
+        model, f"own {concept}", positive=known.positive[concept], background=known.background(concept), layer=1,
+        seed=options.seed, calibrate=False,
+    )  # fmt: skip
+    held = vectors.ContrastSet(known.positive[concept], known.background(concept)).split(seed=options.seed)[1]
+    company = beside(model, made, seed=options.seed)
+    ways = {
+        "alone": vectors.calibrate(model, made, held, seed=options.seed),
+        "in company": vectors.calibrate(model, made, held, seed=options.seed, company=company),
+    }
+    others = [other for other in BESIDE if CONCEPTS[other][0] != CONCEPTS[concept][0]]
+    return [cell_of(concept, way, vector, others, options) for way, vector in ways.items()]
+
+
+def cell_of(concept: str, way: str, vector: ConceptVector, others: Sequence[str], options: Options) -> Cell:
+    """Sample one vector at dose 1 by itself and beside each of some others at dose 1."""
+    model = embedded()
+    alone = _texts(steer.compose({vector: 1.0}), options)
+    own, other, both, promised, paid = [], [], [], [], []
+    for name in others:
+        point = steer.compose({vector: 1.0, vectors.load(name, model): 1.0})
+        joint = expected(point).joint
+        runs = steer.sample(model, point, n=options.n, seed=options.seed, max_tokens=MAX_TOKENS)
+        found = np.array([[has(concept, text), has(name, text)] for text in runs.texts])
+        own.append(found[:, 0].mean())
+        other.append(found[:, 1].mean())
+        both.append(found.all(axis=1).mean())
+        promised.append(joint.value if joint else float("nan"))
+        paid.append(sum(run.pressure["total"] for run in runs) / sum(len(run.tokens) for run in runs))
+    means = [float(np.nanmean(each)) for each in (own, other, both, promised, paid)]
+    shown = float(np.mean([has(concept, text) for text in alone]))
+    return Cell(concept, way, vector.scale, shown, *means)
+
+
+def _texts(point: SteeringPoint, options: Options) -> list[str]:
+    found = steer.sample(embedded(), point, n=options.n, seed=options.seed, max_tokens=MAX_TOKENS, costs=False)
+    return found.texts
+
+
+def row(cell: Cell) -> list[object]:
+    return [cell.concept, cell.way, f"{cell.unit:.2f}", *(f"{each:.2f}" for each in (
+        cell.alone, cell.own, cell.other, cell.both, cell.promised, cell.pressure))]  # fmt: skip
+
+
+def main() -> None:
+    """Print and keep the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    Options.add_to(parser)
+    parser.set_defaults(n=48)
+    given = parser.parse_args()
+    options = Options(given.n, given.pressure, given.seed)
+    made = [cell for some in shared_out(cells_of, OWN, options) for cell in some]
+    means = []
+    for way in ("alone", "in company"):
+        mine = [cell for cell in made if cell.way == way]
+        mean = {name: float(np.mean([getattr(cell, name) for cell in mine])) for name in Cell.__annotations__
+                if name not in ("concept", "way")}  # fmt: skip
+        means.append(row(replace(mine[0], concept="mean", **mean)))
+    pairs = options.n * (len(BESIDE) - 1)
+    body = (
+        "Concepts learned one by one at layer 1, as `steer extract` does, at dose 1: their unit found by a pilot of "
+        "samples that carry nothing else, or two thirds of which carry one of the ready-made concepts too. Success by "
+        f"the oracle over {options.n} samples alone, and beside each of {', '.join(BESIDE)} at dose 1 (those of the same "
+        f"attribute left out), {pairs} samples and more a row; `both` is the share of texts that have both concepts, "
+        "`expected` what `steer compose` says of that before it samples; pressure is that of the pairs, nats a token. "
+        f"95 % intervals of single rows: about {widest(pairs)} beside others.\n\n"
+        + table(["concept", "unit found", "unit", "alone", "own, beside", "the other", "both", "expected", "pressure"],
+                [*means, *map(row, made)])
+    )  # fmt: skip
+    write("company", "Units found in company", body, seed=options.seed)
+
+
+if __name__ == "__main__":
+    main()
