@@ -98,13 +98,14 @@ def main() -> None:
                 if name not in ("concept", "way")}  # fmt: skip
         means.append(row(replace(mine[0], concept="mean", **mean)))
     pairs = options.n * (len(BESIDE) - 1)
+    named = ", ".join(BESIDE)
     body = (
         "Concepts learned one by one at layer 1, as `steer extract` does, at dose 1: their unit found by a pilot of "
         "samples that carry nothing else, or two thirds of which carry one of the ready-made concepts too. Success by "
-        f"the oracle over {options.n} samples alone, and beside each of {', '.join(BESIDE)} at dose 1 (those of the same "
-        f"attribute left out), {pairs} samples and more a row; `both` is the share of texts that have both concepts, "
-        "`expected` what `steer compose` says of that before it samples; pressure is that of the pairs, nats a token. "
-        f"95 % intervals of single rows: about {widest(pairs)} beside others.\n\n"
+        f"the oracle over {options.n} samples alone, and beside each of {named} at dose 1 (those of the same attribute "
+        f"left out), {pairs} samples and more a row; `both` is the share of texts that have both concepts, `expected` "
+        "what `steer compose` says of that before it samples; pressure is that of the pairs, nats a token. 95 % "
+        f"intervals of single rows: about {widest(pairs)} beside others.\n\n"
         + table(["concept", "unit found", "unit", "alone", "own, beside", "the other", "both", "expected", "pressure"],
                 [*means, *map(row, made)])
     )  # fmt: skip

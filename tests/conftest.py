@@ -71,7 +71,7 @@ def _hf(family: str, *, seed: int = 0) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
-LONGEST = ("test_readme.py", "test_generate.py", "test_shipped.py")
+LONGEST = ("test_docs.py", "test_generate.py", "test_shipped.py")
 """Files of minutes: begun first, so that no worker waits for one of them in the end."""
 
 

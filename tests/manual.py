@@ -1,7 +1,11 @@
-"""The page of all commands, as their own `--help` says it: `python tests/manual.py` writes docs/cli.md anew."""
+"""What the documents take from the code: the help of every command, and what each figure means.
+
+`python tests/manual.py` writes both anew.
+"""
 
 import io
 import os
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -11,8 +15,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # before an installed cop
 
 from cli.app import app, main
 from cli.welcome import welcome
+from steer.figures.meanings import meaning
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
+FIGURES = PAGE.parent / "figures.md"
+MEANING = re.compile(r"<!-- meanings -->\n.*?<!-- /meanings -->", re.DOTALL)
+NAMES = (
+    "success", "judge's accuracy", "probe less judge", "frontier", "successful", "typical part", "diversity part",
+    "Vendi 1, words", "Vendi 2, words", "Vendi 1, activations", "Vendi 2, activations", "distinct-1", "distinct-2",
+    "distinct-3", "self-BLEU", "compression ratio", "distinct attributes", "base NLL", "typical", "typicality",
+    "pressure", "p95 pressure", "total pressure", "branching factor", "broken down", "breakdowns per nat",
+)  # fmt: skip
 HEAD = """# The command line
 
 This page is what `steer COMMAND --help` prints; it is written by `python tests/manual.py`. `steer` by itself shows:
@@ -34,6 +47,12 @@ def manual() -> str:
     )
 
 
+def meanings() -> str:
+    """Return what docs/figures.md says of each figure."""
+    rows = [f"| {name} | {meaning(name)} |" for name in NAMES]
+    return "\n".join(["<!-- meanings -->", "| figure | what it is |", "|---|---|", *rows, "<!-- /meanings -->"])
+
+
 def _help(name: str) -> str:
     printed = io.StringIO()
     with patch.dict(os.environ, COLUMNS="80", TERMINAL_WIDTH="80"), redirect_stdout(printed):
@@ -43,3 +62,4 @@ def _help(name: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(manual())
+    FIGURES.write_text(MEANING.sub(lambda _: meanings(), FIGURES.read_text()))

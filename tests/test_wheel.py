@@ -17,7 +17,10 @@ from vectors.almanac.world import DETAILS, VALUES
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vectors", "steer", "cli")
-SOURCES = (*PACKAGES, "tests", "benchmarks", "README.md", "CHANGELOG.md", "LICENSE", "constraints.txt")
+SOURCES = (
+    *PACKAGES, "tests", "benchmarks", "docs", "examples", "README.md", "CHANGELOG.md", "CITATION.cff",
+    "CONTRIBUTING.md", "LICENSE", "constraints.txt",
+)  # fmt: skip
 LEFTOVERS = (
     "almanac-run/checkpoint.safetensors",
     "run.jsonl",

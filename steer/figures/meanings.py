@@ -13,6 +13,7 @@ MEANINGS = {
     r"diversity part": "How diverse the successes are in it, as a share of as many real texts' diversity.",
     r"Vendi 1, .*": "How many clearly different texts there are in effect, judged by {what}; every text counts alike.",
     r"Vendi 2, .*": "The same, judged by {what}, with more weight on what comes often.",
+    r"distinct-1": "Share of different words among all words.",
     r"distinct-(\d)": "Share of different runs of {what} words among all such runs.",
     r"self-BLEU": "How much of a text its likeliest neighbours say too: lower is more diverse.",
     r"compression ratio": "How many times smaller the texts get when packed together: lower is more diverse.",
@@ -21,7 +22,7 @@ MEANINGS = {
     r"typical": "Share of the texts that it finds as likely as the middle nine tenths of real ones.",
     r"typicality": "How near the middle of the real texts they lie: 0.5 for texts like real ones, less for too bland "
     "and for too strange ones.",
-    r"pressure": "How far the sampler was pushed from the base model: mean KL(steered | base), in nats per token.",
+    r"pressure": "How far the sampler was pushed from the base model: mean KL(steered ‖ base), in nats per token.",
     r"p95 pressure( per text)?": "The pressure that one token in twenty exceeds.",
     r"total pressure": "Nats paid for a whole text, on average.",
     r"branching factor": "Among how many next tokens the sampler in effect chose: 1 is certainty.",

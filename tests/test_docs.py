@@ -1,0 +1,162 @@
+"""Every command and every line of Python in the README and docs/ runs as it stands, page by page and in order.
+
+Blocks marked `sh` and `python` run; `shell` is for what sets up a machine (`pip`, `git`), of which the continuous
+integration runs the README's first two lines itself; `text` is what something prints.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import hub
+import manual
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+README = PAGES[0].read_text()
+SETUP = ("pip ", "python -m venv ", "pytest", "ruff ", "git ")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The fenced blocks of a page, with their languages."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
+    """The lines that a page tells a reader to type, but for those that install."""
+    found = [line for language, block in blocks(page) if language == "sh" for line in block.splitlines() if line]
+    return [line for line in found if not line.startswith("pip ")]
+
+
+COMMANDS = [pytest.param(page, line, id=f"{page.name}: {line[:60]}") for page in PAGES for line in commands(page)]
+SCRIPTS = [page for page in PAGES if any(language == "python" for language, _ in blocks(page))]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
+    """For each page a folder with the files of examples/, and models in folders of the names of the hub's."""
+    places = {}
+    for page in PAGES:
+        places[page] = tmp_path_factory.mktemp(page.stem)
+        for path in (ROOT / "examples").iterdir():
+            if path.suffix in (".txt", ".jsonl"):
+                shutil.copy(path, places[page])
+        if page.name == "models.md":  # a folder of a model's name wins over the hub
+            hub.write(places[page], (places[page] / "texts.txt").read_text().splitlines()[:200])
+    return places
+
+
+@pytest.fixture(scope="module")
+def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PATH where `steer` is the checkout's."""
+    place = tmp_path_factory.mktemp("bin")
+    script = shutil.which("steer", path=sysconfig.get_path("scripts"))
+    program = [script] if script else [sys.executable, "-m", "cli.app"]
+    (place / "steer").write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
+    (place / "steer").chmod(0o755)
+    return place
+
+
+def environment(folder: Path, bin_folder: Path) -> dict[str, str]:
+    """No network, and a library of the page's own."""
+    return os.environ | {
+        "STEER_HOME": str(folder / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",  # the texts shown are those of a CPU
+        "MPLBACKEND": "agg",
+        "PATH": os.pathsep.join([str(bin_folder), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+    }
+
+
+def test_the_first_two_blocks_install_and_run():
+    (first, compose), (second, tests) = [block for block in blocks(PAGES[0]) if block[0] == "sh"][:2]
+    assert first == second == "sh"
+    assert compose.strip() == (
+        'pip install -c constraints.txt . && steer compose "sonnet + quantum + cat" -n 4 --radius 0.5 --seed 7'
+    )
+    assert tests.strip() == "pip install -c constraints.txt '.[test]' && pytest"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_run_or_says_that_it_is_not_to_be(page: Path):
+    for language, block in blocks(page):
+        assert language in ("sh", "python", "shell", "text"), f"{page.name}: a block marked {language!r}"
+        if language == "shell":
+            assert all(line.startswith((*SETUP, "mypy", "lint-imports")) for line in block.splitlines() if line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("http"):
+            path, _, part = target.partition("#")
+            there = page if not path else page.parent / path
+            assert there.exists(), f"{page.name} links to {target}"
+            if part:
+                heads = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+                assert part in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}, target
+
+
+def test_what_each_figure_means_is_said_in_the_documents():
+    page = (ROOT / "docs" / "figures.md").read_text()
+    assert manual.MEANING.search(page)[0] == manual.meanings(), "python tests/manual.py writes docs/figures.md anew"
+
+
+@pytest.mark.slow
+def test_the_output_shown_is_what_the_first_command_prints(folders: dict[Path, Path], bin_folder: Path):
+    """But for the figures, whose last digits may be rounded otherwise on another processor."""
+    shown = re.search(r"<!-- output:compose -->\n```text\n(.*?)\n```\n<!-- /output:compose -->", README, re.DOTALL)
+    assert shown is not None
+    done = ran(blocks(PAGES[0])[0][1].split(" && ")[1], folders[PAGES[0]], bin_folder)
+    assert _texts(shown[1]) == _texts(done.stdout)
+
+
+def _texts(printed: str) -> list[str]:
+    """What stands below the header lines."""
+    return [text.strip() for text in re.split(r"^\d+ ── pressure .*\n", printed, flags=re.MULTILINE) if text.strip()]
+
+
+def ran(line: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run one line in a shell, as a reader would."""
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line],
+        cwd=folder,
+        env=environment(folder, bin_folder),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_a_command_runs(page: Path, line: str, folders: dict[Path, Path], bin_folder: Path):
+    done = ran(line, folders[page], bin_folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    if html := re.search(r"--html (\S+)", line):
+        assert (folders[page] / html[1]).read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SCRIPTS, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path, folders: dict[Path, Path], bin_folder: Path):
+    code = "\n".join(block for language, block in blocks(page) if language == "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folders[page], env=environment(folders[page], bin_folder),
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    if page.name == "README.md":
+        assert "'p95'" in done.stdout
+        assert len((folders[page] / "storm.jsonl").read_text().splitlines()) == 16
