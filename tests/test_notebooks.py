@@ -45,7 +45,9 @@ def test_there_are_two_and_they_were_run():
 def test_a_notebook_runs_from_a_fresh_kernel(path: Path, folder: Path):
     notebook = nbformat.read(path, as_version=4)
     shown = [[output.output_type for output in cell.get("outputs", [])] for cell in notebook.cells]
-    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
     again = [
         [output.output_type for output in cell.get("outputs", []) if output.get("name") != "stderr"]
         for cell in notebook.cells

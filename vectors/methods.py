@@ -22,6 +22,7 @@ OWN = 32
 
 _LENGTHS = [2.0**power for power in range(-5, 3)]  # of the typical activation's: tried for what has a direction only
 _ASIDE = 0.125  # of the positive texts, kept to say when learning is to end
+_FEWEST_ASIDE = 8  # fewer say little, and may end it at once
 
 LEARNED_DEPTH = 0.25
 """Layer of a learned direction, as a share of the depth (see benchmarks/RESULTS.md)."""
@@ -84,8 +85,8 @@ def _learned(material: Material) -> Found:
     positive: Sequence[str] = fit.positive
     if material.how.patience is not None:
         ranked = sorted(set(positive), key=lambda text: shuffled(text, material.seed + 1))
-        kept = set(ranked[: max(1, round(_ASIDE * len(ranked)))])
-        if len(kept) < len(ranked):
+        kept = set(ranked[: round(_ASIDE * len(ranked))])
+        if len(kept) >= _FEWEST_ASIDE:
             positive = [text for text in positive if text not in kept]
             aside = (sorted(kept), np.ones((len(kept), 1), dtype=bool))
     texts = [*positive, *fit.background]
@@ -165,7 +166,7 @@ METHODS = {
     "pca-centred": Method(_pca_centred),
     "lda": Method(_lda),
     "probe": Method(_probe),
-    "gradient": Method(_gradient, shift=True),
+    "gradient": Method(_gradient, shift=True, positions="bos"),
     "token": Method(_token, shift=True, needs_texts=False),
 }
 """Every method by its name. `mean-centred` differs by its background alone: the model's own texts."""

@@ -27,8 +27,8 @@ class Learning:
         background: what it costs to make texts without the concept likelier: nats for each nat.
         kl: what it costs to change what is written next in the texts that have it: nats for each nat of
             KL(shifted | base) per token.
-        patience: looks at texts kept aside, one every ten steps, after which learning ends if none was better, and
-            returns to the best; it never ends early if left out.
+        patience: looks at positives kept aside, one every ten steps, after which learning ends if none was better, and
+            returns to the best; it never ends early with `None`, or where too few texts could be kept aside.
 
     Raises:
         InputError: a negative number, or a bound of 0.
@@ -40,7 +40,7 @@ class Learning:
     bound: float | None = None
     background: float = 0.0
     kl: float = 0.0
-    patience: int | None = None
+    patience: int | None = 3
 
     def __post_init__(self) -> None:
         """Check every number."""
