@@ -9,7 +9,17 @@ from cli.output import emit, emit_json, record
 from cli.progress import Progress
 from vectors.errors import SteerError
 
-PACKAGES = ("steer-sampler", "torch", "transformers", "transformer-lens", "numpy", "safetensors", "typer")
+PACKAGES = (
+    "steer-sampler",
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "numpy",
+    "safetensors",
+    "typer",
+    "scikit-learn",
+    "matplotlib",
+)
 
 
 def command(as_json: Json = False) -> None:
