@@ -123,9 +123,8 @@ def command(
         if words is not None and method != "token":
             raise InputError("--words is what --method token leads to: leave it out")
         called = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
-        calibrate = not no_calibrate and bool(given)
         layers = blocks
-        common |= given | {"words": called, "calibrate": calibrate, "stability": stability}
+        common |= given | {"words": called, "stability": stability}
     if output is not None:
         check_file(output, force)
     with Progress() as progress:

@@ -10,12 +10,12 @@ from vectors.company import beside
 from vectors.concept import ConceptVector
 from vectors.contrast import ContrastSet
 from vectors.directions import Direction, unit
-from vectors.effect import best_of, effects
+from vectors.effect import Effect, best_of, effects
 from vectors.errors import VectorError
 from vectors.evidence import Row, evidence, stability_of, tell_apart
-from vectors.judge import WordJudge
+from vectors.judge import Judge, MentionJudge, WordJudge
 from vectors.material import Material
-from vectors.methods import METHODS
+from vectors.methods import METHODS, Method
 from vectors.pilot import calibrate
 from vectors.readable import readable
 
@@ -104,8 +104,10 @@ def chosen_vector(
             model, sides.held, found.directions, found.gaps, method.shift, positions=positions, pool=material.pool,
             seed=material.seed,
         )  # fmt: skip
-        rows = _tried(material, sides.held, found, rows) if by_effect else rows
-    best = _best(rows, list(found.directions))
+    judge = _judge(material, method, sides)
+    tried = _tried(material, judge, found) if by_effect and judge is not None else {}
+    rows = {at: replace(row, effect=tried.get(at)) for at, row in rows.items()}
+    best = best_of(tried) if tried else _best(rows, list(found.directions))
     if found.gaps[best] <= 0:
         raise VectorError(
             f"concept {name!r}: the direction found at layer {best} points away from its texts (gap "
@@ -139,31 +141,33 @@ def chosen_vector(
         model, vector, sides.whole if sides else None, list(rows.values()), stable, read=read, pool=material.pool
     )
     vector = replace(vector, evidence=told)
-    if not calibrated or sides is None:
+    if not calibrated or judge is None:
         return vector
     return calibrate(
-        model, vector, sides.held, seed=material.seed, progress=lambda what: material.tell(what, 0, 0),
-        company=beside(model, vector, seed=material.seed),
+        model, vector, sides.held if sides else None, judge=judge, seed=material.seed,
+        progress=lambda what: material.tell(what, 0, 0), company=beside(model, vector, seed=material.seed),
     )  # fmt: skip
 
 
-def _tried(material: Material, held: ContrastSet, found: Found, rows: dict[int, Row]) -> dict[int, Row]:
-    """The rows with what samples show at each layer; one layer has nothing to be compared with."""
+def _judge(material: Material, method: Method, sides: Sides | None) -> Judge | None:
+    """Who tells whether samples have the concept: one fit on held-out texts, or whether the words are mentioned."""
+    if sides is not None:
+        return WordJudge(sides.held.positive, sides.held.background)
+    return None if method.needs_texts else MentionJudge(material.words)
+
+
+def _tried(material: Material, judge: Judge, found: Found) -> dict[int, Effect]:
+    """What samples show at each layer; one layer has nothing to be compared with."""
     usable = {at: direction for at, direction in found.directions.items() if found.gaps[at] > 0}
     if len(usable) < 2:
-        return rows
-    made = effects(
-        material.model, usable, WordJudge(held.positive, held.background), starts=found.gaps,
-        positions=material.positions, seed=material.seed,
+        return {}
+    return effects(
+        material.model, usable, judge, starts=found.gaps, positions=material.positions, seed=material.seed,
         progress=material.counter("sampling layer by layer", len(usable)),
     )  # fmt: skip
-    return {at: replace(row, effect=made.get(at)) for at, row in rows.items()}
 
 
 def _best(rows: Mapping[int, Row], layers: Sequence[int]) -> int:
-    tried = {at: row.effect for at, row in rows.items() if row.effect is not None}
-    if tried:
-        return best_of(tried)
     return max(layers, key=lambda at: (rows[at].auc, rows[at].apart)) if rows else layers[0]
 
 

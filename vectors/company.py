@@ -21,6 +21,7 @@ FEWEST = 3
 ALONE = 1 / 3
 """Share of a pilot's samples without company."""
 
+_NOTHING = 1e-6  # a length that has a direction: of a concept that is not added
 _ALIKE = 0.5  # cosine from which a concept is no company but more, or less, of the same
 
 
@@ -38,24 +39,33 @@ class Beside:
     others: Sequence[ConceptVector]
     seed: int
 
-    def __call__(self, shift: float, n: int) -> Float[Tensor, "n d_model"]:
-        """Return each sample's shift; sample `i` has the same company at every length, and however many there are."""
+    def __call__(self, shift: float, n: int) -> dict[int, Float[Tensor, "n d_model"]]:
+        """Return each sample's shifts; sample `i` has the same company at every length, and however many there are."""
         random = rng(self.seed, 0, Stream.COMPANY)
-        drawn = np.array([(random.random(), random.integers(len(self.others))) for _ in range(n)])
-        told = np.zeros((n, 1 + len(self.others)), dtype=np.int64)
-        told[:, 0] = int(shift > 0)
-        accompanied = np.flatnonzero(drawn[:, 0] >= ALONE)
-        told[accompanied, 1 + drawn[accompanied, 1].astype(np.int64)] = 1
+        drawn = [(random.random(), int(random.integers(len(self.others)))) for _ in range(n)]
         layer = self.vector.layer
-        rows = [self.vector.at(layer) * max(shift, 1e-6), *(other.at(layer) * other.scale for other in self.others)]
-        return composed(torch.stack([row.double() for row in rows]), torch.from_numpy(told)).float()
+        here = [other for other in self.others if other.layer == layer]
+        told = np.zeros((n, 1 + len(here)), dtype=np.int64)
+        told[:, 0] = int(shift > 0)
+        elsewhere: dict[int, Tensor] = {}
+        for sample, (alone, which) in enumerate(drawn):
+            other = self.others[which]
+            if alone < ALONE:
+                continue
+            if other.layer == layer:
+                told[sample, 1 + here.index(other)] = 1
+            else:
+                rows = elsewhere.setdefault(other.layer, torch.zeros(n, len(other.direction)))
+                rows[sample] = other.direction.float() * other.scale
+        lengths = [self.vector.direction * max(shift, _NOTHING), *(other.direction * other.scale for other in here)]
+        return elsewhere | {layer: composed(torch.stack(lengths).double(), torch.from_numpy(told)).float()}
 
 
 def beside(model: ResidualModel, vector: ConceptVector, *, seed: int) -> Beside | None:
     """Return the company that a concept can be tried in, or None where the library has too little.
 
-    Company is what is added at the same layer and positions, has a unit of its own, and does not point the same way or
-    the opposite one.
+    Company is what is added at the same positions, has a unit of its own, and does not point the same way or the
+    opposite one at the same layer.
     """
     others = [other for name in names(model) if (other := _usable(model, vector, name)) is not None]
     if vector.further or len(others) < FEWEST:
@@ -70,7 +80,5 @@ def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVe
         return None
     if name == vector.name or other.unit is None or other.further:
         return None
-    if (other.layer, other.positions) != (vector.layer, vector.positions):
-        return None
-    cosine = float(other.direction.double() @ vector.direction.double())
-    return other if abs(cosine) < _ALIKE else None
+    cosine = float(other.direction.double() @ vector.direction.double()) if other.layer == vector.layer else 0.0
+    return other if other.positions == vector.positions and abs(cosine) < _ALIKE else None

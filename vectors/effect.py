@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vectors.directions import Direction
 from vectors.drawing import Settings
-from vectors.judge import WordJudge
+from vectors.judge import Judge
 from vectors.model import ResidualModel
 from vectors.pilot import FARTHEST, SMALLEST, Pilot, pilot, reach
 
@@ -39,7 +39,7 @@ class Effect:
 def effects(
     model: ResidualModel,
     found: Mapping[int, Direction],
-    judge: WordJudge,
+    judge: Judge,
     *,
     starts: Mapping[int, float],
     positions: str,

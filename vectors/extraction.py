@@ -94,7 +94,7 @@ def extract(
             "calibrate=False (--no-calibrate)"
         )
     added_at = check_positions(positions or (chosen.positions if has_bos else "all"), bos=has_bos)
-    layers = layers_for(model, method, layer, choose=calibrate and positive is not None)
+    layers = layers_for(model, method, layer, choose=calibrate and (positive is not None or not chosen.needs_texts))
     check_pool(pool)
     contrast = _contrast(model, method, positive, background, paired, weights, seed, tell)
     fit, sides = None, None

@@ -1,15 +1,40 @@
-"""A judge of texts fit on labelled texts: multinomial naive Bayes over words and pairs of words."""
+"""Judges of texts, by their words: naive Bayes over words and pairs of labelled texts, or a mention of some words."""
 
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 from vectors.errors import InputError
 
 _TOKEN = re.compile(r"\w+(?:'\w+)?|[^\w\s]|\n")
 _SMOOTHING = 0.5
+
+
+class Judge(Protocol):
+    """What tells whether a text has a concept, by its words alone."""
+
+    def accepts(self, text: str) -> bool:
+        """Whether it has."""
+        ...
+
+
+class MentionJudge:
+    """Accepts texts that mention one of some words: what there is to go by where nobody gave texts.
+
+    >>> judge = MentionJudge(["tide", "wave"])
+    >>> judge.accepts("The Tide turns."), judge.accepts("A tidy shelf.")
+    (True, False)
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._mentioned = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
+
+    def accepts(self, text: str) -> bool:
+        """Whether one of the words stands in the text, in whatever case."""
+        return self._mentioned.search(text) is not None
 
 
 class WordJudge:

@@ -15,7 +15,8 @@ from vectors.concept import ConceptVector, check_fits
 from vectors.contrast import ContrastSet
 from vectors.decode import decode, prefix_ids
 from vectors.drawing import Settings
-from vectors.judge import WordJudge, accuracy
+from vectors.errors import InputError
+from vectors.judge import Judge, WordJudge, accuracy
 from vectors.model import ResidualModel
 from vectors.residual import prove_steering
 
@@ -35,8 +36,8 @@ SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, ei
 Progress = Callable[[str], None]
 """Told what the pilot is doing."""
 
-Company = Callable[[float, int], Float[Tensor, "n d_model"]]
-"""From the length of a vector's own shift and a number of samples to what each of them is shifted by in all."""
+Company = Callable[[float, int], Mapping[int, Float[Tensor, "n d_model"]]]
+"""From the length of a vector's own shift and a number of samples to what each is shifted by in all, layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Pilot:
 def calibrate(
     model: ResidualModel,
     vector: ConceptVector,
-    contrast: ContrastSet,
+    contrast: ContrastSet | None = None,
     *,
+    judge: Judge | None = None,
     n: int = 64,
     max_tokens: int = 96,
     seed: int = 0,
@@ -76,6 +78,7 @@ def calibrate(
         model: the model the vector was made for.
         vector: the vector.
         contrast: labelled texts that the direction was not found in.
+        judge: tells which samples have the concept, where there are no such texts; nothing is known of its mistakes.
         n: samples at each shift.
         max_tokens: length of a pilot sample.
         seed: of the samples.
@@ -87,6 +90,7 @@ def calibrate(
             fewer texts that have all of three.
 
     Raises:
+        InputError: neither texts nor a judge.
         VectorError: a vector of another model.
         UnsteeredError: a layer where shifts change nothing.
     """
@@ -94,16 +98,17 @@ def calibrate(
     check_fits(vector, model)
     for layer in vector.layers:
         prove_steering(model, layer)
-    judge = WordJudge(contrast.positive, contrast.background)
+    if contrast is not None:
+        judge = WordJudge(contrast.positive, contrast.background)
+    if judge is None:
+        raise InputError("nobody tells which samples have the concept: give contrast texts, or a judge")
     longest = min(max_tokens, model.max_context - len(model.start_ids()))
     settings = Settings(max_tokens=longest, positions=vector.positions)
 
     def tried(shift: float, count: int) -> Pilot:
         if progress:
             progress(f"pilot at shift {shift:.3g}")
-        deltas = (
-            {vector.layer: company(shift, count)} if company else {at: vector.at(at) * shift for at in vector.layers}
-        )
+        deltas = company(shift, count) if company else {at: vector.at(at) * shift for at in vector.layers}
         return pilot(model, deltas, n=count, settings=settings, seed=seed)
 
     farthest = FARTHEST if vector.positions == "bos" else 1 / SMALLEST
@@ -118,7 +123,7 @@ def calibrate(
     unit = _unit(curve)
     if balanced and unit is not None:
         unit = min(vector.gap, most)
-    judged = accuracy(contrast.positive, contrast.background)
+    judged = None if contrast is None else accuracy(contrast.positive, contrast.background)
     return replace(vector, unit=unit, unit_curve=tuple(curve), unit_judge=judged)
 
 
@@ -177,7 +182,7 @@ def reach(pressure: Callable[[float], float], start: float, farthest: float, *, 
     return low
 
 
-def _row(made: Pilot, judge: WordJudge, shift: float) -> dict[str, Any]:
+def _row(made: Pilot, judge: Judge, shift: float) -> dict[str, Any]:
     hits, n = sum(judge.accepts(text) for text in made.texts), len(made.texts)
     low, high = wilson(hits, n)
     return {

@@ -111,14 +111,19 @@ def extract_together(
         told = evidence(model, vector, whole_sets[name], [row], None, read=read[column])
         vector = replace(vector, evidence=told)
         if calibrate:
-            beside = in_company(shifts, has[out], column, seed=seed)
+            beside = in_company(shifts, has[out], column, layer=at, seed=seed)
             vector = calibrated(model, vector, held, seed=seed, company=beside, balanced=True)
         made[name] = vector
     return made
 
 
 def in_company(
-    shifts: Float64[Tensor, "concepts d_model"], has: Bool[np.ndarray, "texts concepts"], column: int, *, seed: int
+    shifts: Float64[Tensor, "concepts d_model"],
+    has: Bool[np.ndarray, "texts concepts"],
+    column: int,
+    *,
+    layer: int,
+    seed: int,
 ) -> Company:
     """Return what shifts the samples of a pilot: one concept at the asked length, and others at their own.
 
@@ -130,7 +135,7 @@ def in_company(
 
     told: list[np.ndarray] = []
 
-    def placed(shift: float, n: int) -> Float[Tensor, "n d_model"]:
+    def placed(shift: float, n: int) -> dict[int, Float[Tensor, "n d_model"]]:
         while len(told) < n:  # sample i has the same company at every length
             text = owners[drawn.integers(len(owners))]
             told.append(has[text] & (drawn.random(has.shape[1]) < 0.5))
@@ -138,7 +143,7 @@ def in_company(
         beside[:, column] = int(shift > 0)
         lengths = shifts.clone()
         lengths[column] *= shift / shifts[column].norm()
-        return composed(lengths, beside).float()
+        return {layer: composed(lengths, beside).float()}
 
     return placed
 

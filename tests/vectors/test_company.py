@@ -37,7 +37,6 @@ def test_company_is_what_can_be_composed_with_it(llama_model: ResidualModel, hom
     for unlike in (
         concept(llama_model, "own", 10),
         concept(llama_model, "no unit", 11, unit=None),
-        concept(llama_model, "elsewhere", 12, layer=0),
         concept(llama_model, "everywhere", 13, positions="all"),
         concept(llama_model, "the same", 14, direction=own.direction),
         concept(llama_model, "the opposite", 15, direction=-own.direction),
@@ -54,7 +53,7 @@ def test_company_is_what_can_be_composed_with_it(llama_model: ResidualModel, hom
 def test_every_sample_has_its_own_dose_and_that_of_one_other(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed, unit=1.0 + seed) for seed in range(5))
     company = Beside(own, others, seed=3)
-    rows = company(7.0, 300).double()
+    (rows,) = (rows.double() for rows in company(7.0, 300).values())
     assert torch.allclose(rows @ own.direction.double(), torch.full((300,), 7.0).double(), atol=0.01)
     along = rows @ torch.stack([each.direction for each in others]).double().T
     with_it = torch.isclose(along, torch.tensor([each.scale for each in others]).double(), atol=0.01)
@@ -67,10 +66,23 @@ def test_every_sample_has_its_own_dose_and_that_of_one_other(llama_model: Residu
 def test_a_sample_has_the_same_company_at_every_length_and_of_any_number(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed) for seed in range(4))
     company = Beside(own, others, seed=1)
-    few, many, longer, none = company(1.0, 5), company(1.0, 9), company(2.0, 5), company(0.0, 5)
+    few, many, longer, none = (company(*asked)[1] for asked in ((1.0, 5), (1.0, 9), (2.0, 5), (0.0, 5)))
     assert torch.equal(few, many[:5])
     basis = torch.stack([own.direction, *(each.direction for each in others)]).double()
     told = [np.round(np.linalg.lstsq(basis.T.numpy(), row.double().numpy(), rcond=None)[0], 4) for row in longer]
     assert all((abs(row[1:]) > 1e-3).sum() <= 1 for row in told)
     assert float((none @ own.direction).abs().max()) < 2.1  # of the company alone
     assert bool((none[few.norm(dim=1) < 1.01] == 0).all())
+
+
+def test_company_of_another_layer_is_added_there(llama_model: ResidualModel):
+    own, here = concept(llama_model, "own", 0), concept(llama_model, "here", 1)
+    there = concept(llama_model, "there", 2, layer=0, unit=3.0)
+    found = Beside(own, [here, there], seed=2)(4.0, 60)
+    assert set(found) == {0, 1}
+    lengths = found[0].norm(dim=1)
+    with_it = lengths > 0
+    assert 10 < int(with_it.sum()) < 30
+    assert torch.allclose(found[0][with_it], (there.direction * 3.0).expand(int(with_it.sum()), -1), atol=1e-5)
+    assert torch.allclose(found[1] @ own.direction, torch.full((60,), 4.0), atol=0.01)
+    assert torch.allclose(found[1][with_it], own.direction * 4.0, atol=0.01)  # one other at a time

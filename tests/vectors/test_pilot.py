@@ -94,7 +94,7 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
             n_positive=2, n_background=2, auc=1.0,
         )  # fmt: skip
         contrast = ContrastSet(["a cat", "my cat", "the cat"], ["a dog", "my dog", "the dog"])
-        beside = company and (lambda shift, n: company(shift, n) * direction)
+        beside = company and (lambda shift, n: {1: company(shift, n) * direction})
         return module.calibrate(llama_model, vector, contrast, company=beside, balanced=company is not None)
 
     return calibrated

@@ -66,7 +66,11 @@ def test_the_mean_is_that_of_every_text_learned_from_that_lacks_the_concept(llam
 def test_a_pilots_samples_carry_what_the_texts_with_the_concept_have_too():
     shifts = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).double()
     has = np.array([[True, True, False]] * 3 + [[False, False, True]] * 3)
-    placed = together.in_company(shifts, has, 0, seed=4)
+    made = together.in_company(shifts, has, 0, layer=1, seed=4)
+
+    def placed(shift: float, n: int) -> torch.Tensor:
+        return made(shift, n)[1]
+
     rows = placed(2.5, 64)
     along = shifts[0] / shifts[0].norm()
     assert torch.allclose(rows.double() @ along, torch.full((64,), 2.5, dtype=torch.float64), atol=1e-2)
