@@ -83,7 +83,7 @@ def material(concept: str, positions: str, variant: str, layer: int, options: Op
         fit = vectors.ContrastSet(fit.positive, own_texts(embedded(), len(fit.positive), seed=options.seed))
     return Material(
         model=embedded(), fit=fit, layers=(layer,), positions=positions, seed=options.seed,
-        words=tuple(WORDS.get(concept, [concept])), how=LEARNING.get(variant, Learning()),
+        words=tuple(WORDS.get(concept, [concept])), how=LEARNING.get(variant, PLAIN),
     )  # fmt: skip
 
 
@@ -277,13 +277,14 @@ def compare(
     write(name, title, body, seed=options.seed)
 
 
+PLAIN = Learning(patience=None)
 LEARNING = {
-    "+ KL": Learning(kl=0.3),
-    "+ background": Learning(background=0.5),
-    "+ bound": Learning(bound=1.0),
+    "+ KL": replace(PLAIN, kl=0.3),
+    "+ background": replace(PLAIN, background=0.5),
+    "+ bound": replace(PLAIN, bound=1.0),
     "+ early stop": Learning(patience=3),
 }
-"""What learning aims at besides likelier texts."""
+"""What learning aims at besides likelier texts; by itself it goes on to the end."""
 
 WORDS = {"quantum": ["photon", "electron"], "tender": ["gently", "softly"], "gloomy": ["mopes", "doleful"],
          "sonnet": ["The", "I"], "recipe": ["stir", "cup"], "letter": ["Dear"], "sailor": ["mate"],
