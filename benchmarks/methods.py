@@ -212,7 +212,7 @@ def mean_of(cells: Sequence[Cell]) -> str:
     if not cells:
         return "-"
     off, far = sum(cell.off for cell in cells), [cell.strayed for cell in cells if cell.strayed is not None]
-    away = f", TV +{np.mean(far):.2f}" if far else ""
+    away = f", TV {np.mean(far):+.2f}" if far else ""
     return f"{np.mean([cell.success for cell in cells]):.3f}{away}{f' ({off} off)' if off else ''}"
 
 
@@ -254,7 +254,7 @@ def compare(
     body = (
         f"Success (oracle) over {options.n} prompt-free samples at a mean pressure of {options.pressure} nats a token; "
         "in brackets the pressure where it is off by more than 15 % (a shift at the start token saturates: more of "
-        "it need not cost more). Behind each method stand the positions it is added at. `TV +` is how far the "
+        "it need not cost more). Behind each method stand the positions it is added at. `TV` is how far the "
         "attributes that were not steered lie from the truth, in total variation, beyond what a perfect sampler shows "
         "at that n, over the texts that have the concept. `shipped` are the library's concepts, learned together. "
         "`random` is a direction for each concept and layer at the same pressure, `random, equal norm` the same one as "
