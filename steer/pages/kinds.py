@@ -28,6 +28,8 @@ def asked(text: str, yardstick: Yardstick | None) -> dict[str, str]:
     if yardstick is None or not yardstick.judges:
         return {}
     missing = [judge.name for judge in yardstick.judges if not judge.accepts(text)]
+    if len(yardstick.judges) == 1:
+        return {ASKED: "not found" if missing else "found"}
     return {ASKED: f"without {' and '.join(missing)}" if missing else "all of it"}
 
 

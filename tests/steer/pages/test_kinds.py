@@ -1,9 +1,10 @@
 import pytest
 
 from steer.figures.judged import accepted
+from steer.figures.judges import AnyJudge
 from steer.figures.reported import Report
 from steer.figures.yardstick import Yardstick
-from steer.pages.kinds import ASKED, ENDING, keys_of, kinds_of, likeness
+from steer.pages.kinds import ASKED, ENDING, asked, keys_of, kinds_of, likeness
 from steer.samples import SampleSet
 
 
@@ -15,6 +16,11 @@ def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Rep
         assert hit == (each["form"] == "sonnet" and each["voice"] == "cat")
         assert each[ENDING] in ("ended", "cut")
     assert {"details", "mood", "hour", "topic"} <= set(kinds[0])
+
+
+def test_one_judge_finds_it_or_does_not():
+    yardstick = Yardstick(judges=(AnyJudge("texts", lambda text: "cat" in text),))
+    assert [asked(text, yardstick)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
 
 
 def test_without_a_yardstick_only_the_ending_is_known(run: SampleSet):
