@@ -84,7 +84,8 @@ def calibrate(
         seed: of the samples.
         progress: called with a line at each step.
         company: what each sample is shifted by; by default the vector alone. What shows a concept by itself is too
-            little beside others: `vectors.company.beside` finds those of the model's library.
+            little beside others: `vectors.company.beside` finds those of the model's library. Where company costs the
+            budget already, or hides the concept, the pilot is repeated without.
         balanced: the concepts were learned together, to be composed, and are in balance at their natural gaps: the unit
             is the gap, or the largest shift within the budget. Units found one by one, each with its own error, give
             fewer texts that have all of three.
@@ -121,6 +122,8 @@ def calibrate(
         between = (before["shift"] + after["shift"]) / 2
         curve.insert(curve.index(after), _row(tried(between, n), judge, between))
     unit = _unit(curve)
+    if company and unit is None and not balanced:
+        return calibrate(model, vector, contrast, judge=judge, n=n, max_tokens=max_tokens, seed=seed, progress=progress)
     if balanced and unit is not None:
         unit = min(vector.gap, most)
     judged = None if contrast is None else accuracy(contrast.positive, contrast.background)

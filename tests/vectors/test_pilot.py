@@ -78,7 +78,9 @@ def test_a_pilot_measures_its_own_samples(llama_model):
 def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
     """Calibrate on a stand-in: every sample has the concept from a threshold on, and past a limit costs too much."""
 
-    def calibrated(threshold: float, limit: float = np.inf, company: Company | None = None) -> ConceptVector:
+    def calibrated(
+        threshold: float, limit: float = np.inf, company: Company | None = None, balanced: bool = True
+    ) -> ConceptVector:
         def stand_in(_model, deltas, *, n, **_):
             (delta,) = deltas.values()
             shift = float(delta.norm()) / (n**0.5 if delta.ndim == 2 else 1)
@@ -95,7 +97,9 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
         )  # fmt: skip
         contrast = ContrastSet(["a cat", "my cat", "the cat"], ["a dog", "my dog", "the dog"])
         beside = company and (lambda shift, n: {1: company(shift, n) * direction})
-        return module.calibrate(llama_model, vector, contrast, company=beside, balanced=company is not None)
+        return module.calibrate(
+            llama_model, vector, contrast, company=beside, balanced=company is not None and balanced
+        )
 
     return calibrated
 
@@ -119,6 +123,14 @@ def test_in_company_the_unit_is_the_gap_or_what_the_budget_allows(cat, threshold
         return torch.full((n, 1), shift)
 
     assert cat(threshold, limit, alone).unit == (None if unit is None else pytest.approx(unit))
+
+
+def test_where_company_leaves_no_room_the_unit_is_found_alone(cat):
+    def dear(shift: float, n: int) -> torch.Tensor:
+        return torch.full((n, 1), 5.0)  # past the limit, whatever the concept adds
+
+    found = cat(0.4, 3.0, dear, balanced=False)
+    assert found.unit == pytest.approx(cat(0.4, 3.0, balanced=False).unit) and found.unit > 0.3
 
 
 def test_the_budget_is_one_nat():
