@@ -11,7 +11,6 @@ from steer.plan import Plan
 from steer.point import SteeringPoint
 from steer.record import Sample
 from steer.samples import SampleSet
-from vectors.activations import Progress
 from vectors.checks import number, shown
 from vectors.decode import prefix_ids
 from vectors.drawing import Settings
@@ -22,6 +21,7 @@ from vectors.moves import Move
 from vectors.natural import natural
 from vectors.places import folder_of
 from vectors.positions import check_positions
+from vectors.progress import More
 
 _SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "positions")
 
@@ -34,7 +34,7 @@ def replayed(
     samples: SampleSet,
     *,
     point: SteeringPoint | None = None,
-    progress: Progress | None = None,
+    progress: More | None = None,
 ) -> list[Cost]:
     """Return each text's cost per token, with entropies, from the model and vectors that the run was sampled with.
 

@@ -1,6 +1,6 @@
 """Texts to per-layer moments of the residual stream, streaming: memory does not grow with the number of texts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,15 +11,13 @@ from vectors.checks import shown
 from vectors.errors import InputError, ModelError
 from vectors.model import ResidualModel
 from vectors.pooling import Pool, pooled
+from vectors.progress import More
 from vectors.residual import read
 
 BATCH_TOKENS = 4096
 """Tokens of one forward, padding included."""
 
 _CHUNK = 512  # texts tokenised and sorted by length together, so that a batch holds little padding
-
-Progress = Callable[[int], None]
-"""Told how many more texts are done."""
 
 
 @dataclass
@@ -162,7 +160,7 @@ def moments(
     second: bool = False,
     pool: Pool = "mean",
     weights: Mapping[str, float] | None = None,
-    progress: Progress | None = None,
+    progress: More | None = None,
 ) -> dict[int, Moments]:
     """Return, for each layer, the moments of the texts' mean activations, or of what another `pool` makes of them.
 

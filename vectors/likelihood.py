@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vectors.activations import Progress
 from vectors.drawing import Settings, probabilities
 from vectors.model import ResidualModel
 from vectors.moves import Move
 from vectors.positions import on_positions
+from vectors.progress import More
 from vectors.residual import shifted
 
 _LOGITS_AT_ONCE = 1 << 26  # entries of one logits tensor: rows are taken a few at a time to stay below
@@ -81,7 +81,7 @@ def costs(
     positions: str = "all",
     drawn: Settings | None = None,
     moves: Mapping[int, Move] | None = None,
-    progress: Progress | None = None,
+    progress: More | None = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
 

@@ -7,6 +7,9 @@ from typing import Any, ParamSpec, TypeVar
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is (0: nobody knows)."""
 
+More = Callable[[int], None]
+"""Told how many more of something are done."""
+
 Given = Progress | bool | None
 """What callers give: a function to be told, `True` for bars, or nothing."""
 
@@ -33,7 +36,7 @@ def teller(given: Given) -> Progress:
     return given if callable(given) else _silent
 
 
-def counter(tell: Progress, what: str, total: int) -> Callable[[int], None]:
+def counter(tell: Progress, what: str, total: int) -> More:
     """Return what is told how many more of something are done, and tells how many are done in all.
 
     >>> more = counter(print, "texts", 3)

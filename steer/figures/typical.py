@@ -11,11 +11,11 @@ from steer.figures.figure import Figure
 from steer.figures.pressed import base_nats
 from steer.figures.statistic import Beside, Statistic, mean_of, ratio_of
 from steer.samples import Sample, SampleSet
-from vectors.activations import Progress
 from vectors.checks import whole
 from vectors.errors import InputError
 from vectors.likelihood import costs
 from vectors.model import ResidualModel
+from vectors.progress import More
 
 CENTRAL = 0.9
 """Share of the real texts that count as typical: those in the middle."""
@@ -41,7 +41,7 @@ class RealCosts:
 
 
 def real_costs(
-    model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 128, progress: Progress | None = None
+    model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 128, progress: More | None = None
 ) -> RealCosts:
     """Return what real texts cost the base model, token by token, the end token included.
 

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+from steer.expression import format_doses
 from steer.figures.reported import Report, notes_of
 from steer.pages import measured
 from steer.pages.arranged import arranged
@@ -62,12 +63,7 @@ def page(runs: Mapping[str, SampleSet], reports: Sequence[Report], *, model: Res
 
 def _asked(run: SampleSet) -> str:
     """What a run was steered to, as an expression."""
-    first = run[0]
-    parts = [
-        f"{'-' if dose < 0 else '+'} {'' if abs(dose) == 1 else f'{abs(dose):g} '}{name}"
-        for name, dose in first.doses.items()
-    ]
-    return " ".join(parts).removeprefix("+ ") or "nothing"
+    return format_doses(run[0].doses) if run[0].doses else "nothing"
 
 
 def _summary(runs: Mapping[str, SampleSet], reports: Sequence[Report]) -> str:
