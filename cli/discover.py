@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli.extract import Layer, check_file, check_free, layer_of
-from cli.library import describe
 from cli.library import facts as vector_facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import carries, dim, emit, emit_json, note, record, width, wrap
 from cli.progress import Progress
 from vectors.checks import MAX_SEED, check_name, shown, visible, whole
 from vectors.errors import InputError, SteerError
+from vectors.portrait import describe
 
 if TYPE_CHECKING:
     from vectors.candidates import Candidate, Discovery, Likeness

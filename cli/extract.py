@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.library import describe, facts
+from cli.library import facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import emit, emit_json, note, record
 from cli.progress import Progress
@@ -16,6 +16,7 @@ from cli.sources import contrast_from, labels_from
 from vectors.checks import MAX_SEED, check_name, shown, whole
 from vectors.choices import METHODS, POOLS
 from vectors.errors import InputError, OutputError, SteerError
+from vectors.portrait import describe
 
 if TYPE_CHECKING:
     from vectors.concept import ConceptVector

@@ -8,12 +8,13 @@ import typer
 
 from cli.completion import complete_expression
 from cli.extract import check_free
-from cli.library import describe, facts
+from cli.library import facts
 from cli.options import Device, Dtype, Json, Model, Trust, open_model
 from cli.output import emit, emit_json, note, record
 from cli.progress import Progress
 from vectors.checks import MAX_SEED, check_name, number, shown, whole
 from vectors.errors import InputError, OutputError
+from vectors.portrait import describe
 
 if TYPE_CHECKING:
     from vectors.concept import ConceptVector

@@ -13,7 +13,6 @@ from cli.options import Json, Model, check_model
 from cli.output import emit, emit_json, figure, note, table
 from vectors.almanac import NAME
 from vectors.checks import check_name, shown, visible
-from vectors.choices import ranks_by_gain
 from vectors.errors import InputError, VectorError
 
 if TYPE_CHECKING:
@@ -67,23 +66,6 @@ def list_command(model: Model = None, as_json: Json = False) -> None:
             rows.append([each.name, str(vector.layer), unit, figure(vector.auc), method])
         emit(f"{'' if first else chr(10)}{visible(f'{name}: {origin}')}\n{table(rows, right=(1, 2, 3))}")
         first = False
-
-
-def describe(vector: "ConceptVector") -> dict[str, str]:
-    """Return what a person wants to know of a vector first, by name."""
-    found_here = bool(vector.contrast_hash or vector.n_positive)  # a file of another library knows of no texts
-    gap = "length found" if ranks_by_gain(vector.method) else "natural gap" if found_here else "length"
-    unit = f"{figure(vector.unit)} (dose 1)" if vector.calibrated else f"not measured: dose 1 is the {gap}"
-    return {
-        "model": vector.model,
-        "layer": ", ".join(map(str, vector.layers)) + (f" (calibrated at {vector.layer})" if vector.further else ""),
-        "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f} on held-out texts",
-        gap: figure(vector.gap),
-        "unit": unit,
-        "method": vector.method,
-        "added at": f"{vector.positions} positions",
-        "texts": f"{vector.n_positive} positive, {vector.n_background} background" if found_here else "none known",
-    }
 
 
 def facts(vector: "ConceptVector") -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from cli.library import Name, describe, facts, find, read_library
+from cli.library import Name, facts, find, read_library
 from cli.options import Json, Model
 from cli.output import carries, emit, emit_json, figure, record, table, width, wrap
 from vectors.checks import visible
+from vectors.portrait import describe
 
 if TYPE_CHECKING:
     from vectors.concept import ConceptVector

@@ -1,28 +1,34 @@
-"""A concept as a notebook shows it."""
+"""A concept in words: what to know of it first, and as a notebook shows it."""
 
 from typing import TYPE_CHECKING, Any
 
 from vectors.choices import ranks_by_gain
-from vectors.markup import number, safe, table, terms
+from vectors.markup import safe, table, terms
 
 if TYPE_CHECKING:
     from vectors.concept import ConceptVector
 
 
+def describe(vector: "ConceptVector") -> dict[str, str]:
+    """Return what a person wants to know of a vector first, by name."""
+    found_here = bool(vector.contrast_hash or vector.n_positive)  # a file of another library knows of no texts
+    gap = "length found" if ranks_by_gain(vector.method) else "natural gap" if found_here else "length"
+    unit = f"{vector.unit:.3g} (dose 1)" if vector.unit is not None else f"not measured: dose 1 is the {gap}"
+    return {
+        "model": vector.model,
+        "layer": ", ".join(map(str, vector.layers)) + (f" (calibrated at {vector.layer})" if vector.further else ""),
+        "AUC": "not measured" if vector.auc is None else f"{vector.auc:.3f} on held-out texts",
+        gap: f"{vector.gap:.3g}",
+        "unit": unit,
+        "method": vector.method,
+        "added at": f"{vector.positions} positions",
+        "texts": f"{vector.n_positive} positive, {vector.n_background} background" if found_here else "none known",
+    }
+
+
 def portrait(vector: "ConceptVector") -> str:
-    """Return what a person wants to know of a concept first, as HTML: whatever its file says is only text."""
-    length = "length found" if ranks_by_gain(vector.method) else "natural gap"
-    unit = f"{number(vector.unit)} (dose 1)" if vector.unit is not None else f"not measured: dose 1 is the {length}"
-    facts = [
-        ("model", vector.model),
-        ("layer", ", ".join(map(str, vector.layers))),
-        (length, number(vector.gap)),
-        ("unit", unit),
-        ("method", vector.method),
-        ("added at", f"{vector.positions} positions"),
-        ("texts", f"{vector.n_positive} positive, {vector.n_background} background"),
-    ]
-    facts += _words(vector)
+    """Return a concept as HTML, with how sure it is: whatever its file says is only text."""
+    facts = [*describe(vector).items(), *_words(vector)]
     return f"<p><b>{safe(vector.name)}</b></p>\n{terms(facts)}{_layers(vector)}{_texts(vector)}"
 
 
