@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steer.figures.broken import breakdown
+    from steer.figures.classifier import ClassifierJudge
     from steer.figures.compared import compare
     from steer.figures.faithful import fidelity
     from steer.figures.figure import Figure
     from steer.figures.judged import success
-    from steer.figures.judges import ClassifierJudge, OracleJudge
+    from steer.figures.judges import OracleJudge
     from steer.figures.pressed import pressure
     from steer.figures.probes import Probe, overoptimised
     from steer.figures.reported import report
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClassifierJudge": "judges",
+    "ClassifierJudge": "classifier",
     "Figure": "figure",
     "OracleJudge": "judges",
     "Probe": "probes",

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from steer.figures.classifier import ClassifierJudge
 from steer.figures.figure import Figure
-from steer.figures.judges import AnyJudge, ClassifierJudge, Judge
+from steer.figures.judges import AnyJudge, Judge
 from steer.figures.statistic import Statistic, mean_of, texts_of
 from steer.samples import SampleSet
 from vectors.errors import InputError
@@ -29,7 +30,8 @@ def success(samples: SampleSet | Sequence[str], judges: Judges) -> Figure:
 def success_of(hits: np.ndarray, judges: Judges) -> Statistic:
     """Return the share of hits as a statistic.
 
-    A classifier finds less in perfect texts, and more in empty ones, than is there: as much as in its held-out texts.
+    A classifier finds less in perfect texts, and more in empty ones, than is there: as much as in texts it was fit
+    without.
     """
     asked = as_judges(judges)
     perfect, empty = 1.0, 0.0

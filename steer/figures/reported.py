@@ -6,11 +6,10 @@ from typing import Any
 
 from steer.figures.branched import branching
 from steer.figures.broken import Breakdown, breakdown
+from steer.figures.classifier import ClassifierJudge
 from steer.figures.faithful import Fidelity, fidelity
 from steer.figures.figure import Figure
-from steer.figures.judges import ClassifierJudge
 from steer.figures.measures import measures_of
-from steer.figures.overlap import can_bleu
 from steer.figures.probes import Probe, overoptimised
 from steer.figures.typical import FEWEST as FEWEST_REAL
 from steer.figures.typical import RealCosts, real_costs
@@ -158,12 +157,12 @@ def notes_of(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
 
 
 def _overoptimised(samples: SampleSet, yardstick: Yardstick, model: ResidualModel, point: SteeringPoint) -> Figure:
-    """The probe's threshold from some real texts, what it does on real ones from others."""
-    fresh = [text for judge in yardstick.judges if isinstance(judge, ClassifierJudge) for text in judge.held_out]
-    fresh = fresh or list(yardstick.real[-PROBED:])
+    """The probe's threshold from some real texts, what it does on real ones from others, best such as it never saw."""
+    unseen = [text for judge in yardstick.judges if isinstance(judge, ClassifierJudge) for text in judge.positive]
+    fresh = (unseen or list(yardstick.real))[-min(PROBED, len(yardstick.real) // 4) :]
     known = [text for text in yardstick.real if text not in set(fresh)]
     probe = Probe(model, point, known[:PROBED], yardstick.background[:PROBED])
-    return overoptimised(samples, yardstick.judges, probe, real=fresh[:PROBED])
+    return overoptimised(samples, yardstick.judges, probe, real=fresh)
 
 
 def is_almanac(samples: SampleSet) -> bool:
@@ -190,8 +189,6 @@ def know(
         yardstick = almanac_yardstick(first.doses, n=len(samples), seed=seed) if known else Yardstick()
     if not yardstick.judges:
         notes.append("no success: nothing was asked for, or nobody judges it")
-    if not can_bleu():
-        notes.append("no self-BLEU: pip install 'steer-sampler[measure]'")
     if yardstick.reference is None:
         notes.append("no fidelity: no world to compare with is known")
     if model is None and any(sample.pressure is None for sample in samples):

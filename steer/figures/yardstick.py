@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steer.figures.judges import FEWEST_JUDGED, ClassifierJudge, Judge, judges_of
+from steer.figures.classifier import FEWEST_JUDGED, ClassifierJudge
+from steer.figures.judges import Judge, judges_of
 from steer.figures.references import Almanac, Reference, steered
 from vectors.almanac.concepts import CONCEPTS
+from vectors.checks import shown
 from vectors.concept import ConceptVector
 from vectors.errors import InputError
 
@@ -80,7 +82,7 @@ def labelled_yardstick(
         seed: of the judge's own split.
 
     Raises:
-        InputError: too few texts that the vectors have not seen, or scikit-learn is not installed.
+        InputError: too few texts that the vectors have not seen.
     """
     sides = [[text for text in side if not _seen(text, vectors)] for side in (positive, background)]
     asked, left = len(positive) + len(background), sum(map(len, sides))
@@ -90,11 +92,14 @@ def labelled_yardstick(
             f"{len(sides[0])} and {len(sides[1])}, a judge needs {FEWEST_JUDGED} of each: give more, or other texts"
         )
     judge = ClassifierJudge("texts", *sides, seed=seed)
-    if any(vector.held_out is None for vector in vectors) or not vectors:
-        note = "whether the directions have seen the judge's texts is not known: it is for you to keep them apart"
-    else:
-        note = f"the judge was fit on {left} of the {asked} texts: those that the directions were kept from"
-    return Yardstick(judges=(judge,), real=tuple(positive), background=tuple(background), notes=(note,))
+    unknown = [shown(vector.name) for vector in vectors if vector.held_out is None]
+    notes = []
+    if len(unknown) < len(vectors):
+        notes.append(f"the judge was fit on {left} of the {asked} texts: those that the directions were kept from")
+    if unknown or not vectors:
+        which = ", ".join(unknown) or "the directions"
+        notes.append(f"whether {which} saw the judge's texts is not known: give texts that it was not found in")
+    return Yardstick(judges=(judge,), real=tuple(positive), background=tuple(background), notes=tuple(notes))
 
 
 def _seen(text: str, vectors: Sequence[ConceptVector]) -> bool:
