@@ -1,6 +1,7 @@
 """What each text of a run is, in words that texts can be grouped by."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,15 +52,13 @@ def shows(text: str, yardstick: Yardstick | None) -> dict[str, str]:
 def likeness(texts: Sequence[str], *, seed: int = 0) -> list[str] | None:
     """Return for each text the words that tell its group from the others, or None where there is no telling.
 
-    Texts are grouped by k-means over their weighed words; it needs scikit-learn.
+    Texts are grouped by k-means over their weighed words.
     """
     if len(texts) < _FEWEST:
         return None
-    try:
-        from sklearn.cluster import KMeans
-        from sklearn.feature_extraction.text import TfidfVectorizer
-    except ImportError:
-        return None
+    from sklearn.cluster import KMeans  # slow to import
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     weigh = TfidfVectorizer(tokenizer=words, token_pattern=None, sublinear_tf=True, min_df=2, max_df=0.5)
     try:
         found = weigh.fit_transform(texts)
@@ -68,12 +67,21 @@ def likeness(texts: Sequence[str], *, seed: int = 0) -> list[str] | None:
     names = weigh.get_feature_names_out()
     groups = min(12, max(2, round((len(texts) / 4) ** 0.5)), len(names))
     labels = KMeans(groups, n_init=4, random_state=seed % 2**32).fit_predict(found)
-    mean = np.asarray(found.mean(axis=0)).ravel()
     called: dict[int, str] = {}
     for group in np.unique(labels):
-        ahead = np.asarray(found[labels == group].mean(axis=0)).ravel() - mean
-        called[int(group)] = ", ".join(names[at] for at in ahead.argsort()[::-1][:_SHOWN])
+        inside, outside = (_shares(found[labels == group]), _shares(found[labels != group]))
+        tells = (inside - outside) * np.log(
+            inside / outside
+        )  # Jeffreys' divergence: what is common everywhere tells little
+        tells[inside < outside] = 0
+        called[int(group)] = ", ".join(names[at] for at in tells.argsort()[::-1][:_SHOWN])
     return [called[int(label)] for label in labels]
+
+
+def _shares(rows: Any) -> np.ndarray:
+    """The share of rows that have each word, none of them 0 or 1."""
+    shares: np.ndarray = (np.asarray((rows > 0).sum(axis=0)).ravel() + 0.5) / (rows.shape[0] + 1)
+    return shares
 
 
 def keys_of(kinds: Sequence[Mapping[str, str]]) -> list[str]:
