@@ -81,14 +81,11 @@ def yardstick_of(
 
 def check_pictures(pictures: Sequence[str | None], theme: str, force: bool) -> None:
     """Refuse pictures that could not be drawn, before anything is sampled for them."""
-    from importlib.util import find_spec
     from pathlib import Path
 
     from vectors.files import check_place
 
     wanted = [picture for picture in pictures if picture is not None]
-    if wanted and find_spec("matplotlib") is None:
-        raise InputError("a plot needs matplotlib: pip install 'steer-sampler[plot]'")
     if theme not in ("light", "dark"):
         raise InputError(f"--theme is {shown(theme)}: choose light or dark")
     for picture in wanted:

@@ -48,7 +48,7 @@ def plot_radius(sweep: "Sweep", path: str | Path | None = None, *, theme: str = 
     written there; without, it is one of pyplot's, which a notebook shows by itself.
 
     Raises:
-        InputError: an unknown theme or kind of file, a sweep of one radius, or matplotlib is not installed.
+        InputError: an unknown theme or kind of file, a sweep of one radius.
         OutputError: a file that exists (unless `force`) or cannot be written.
     """
     rows = sweep.line("radius")
@@ -80,7 +80,7 @@ def plot_doses(curve: "DoseCurve", path: str | Path | None = None, *, theme: str
     A dotted line says what real texts show; an upright one marks where the probe rises and the texts get worse.
 
     Raises:
-        InputError: an unknown theme or kind of file, a curve of one dose, or matplotlib is not installed.
+        InputError: an unknown theme or kind of file, a curve of one dose.
         OutputError: a file that exists (unless `force`) or cannot be written.
     """
     if len(curve.rows) < 2:
@@ -110,7 +110,7 @@ def plot_plane(sweep: "Sweep", path: str | Path | None = None, *, theme: str = "
     """Draw what more radius buys and what more temperature does, on the plane of success and diversity.
 
     Raises:
-        InputError: an unknown theme or kind of file, no success to draw, or matplotlib is not installed.
+        InputError: an unknown theme or kind of file, no success to draw.
         OutputError: a file that exists (unless `force`) or cannot be written.
     """
     lines = [(axis, sweep.line(axis)) for axis in ("radius", "temperature")]
@@ -193,12 +193,10 @@ def _figure(path: str | Path | None, theme: str, force: bool, *, shape: tuple[in
     if path is not None and Path(path).suffix.lower() not in FORMATS:
         raise InputError(f"{shown(path)} is no picture: end its name with {', '.join(FORMATS)}")
     place = None if path is None else check_place(path, force=force)
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
-    except ImportError as error:
-        raise InputError("a plot needs matplotlib: pip install 'steer-sampler[plot]'") from error
+    from matplotlib import rc_context  # slow to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
     back, ink, grid = _THEMES[theme]
     looks: Any = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), ink)
     looks |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), back)

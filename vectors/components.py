@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +65,7 @@ def components(
         seed: of where the search begins.
 
     Raises:
-        InputError: an unknown method, more components than rows vary along, or scikit-learn is not installed.
+        InputError: an unknown method, more components than rows vary along.
 
     >>> square = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * torch.tensor([3.0, 1.0])
     >>> components(square, 1, method="pca").filters.abs().round(decimals=3).tolist()
@@ -104,7 +103,9 @@ def components(
 
 def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The axes along which rows vary, and their standard deviations, falling."""
-    pca = _sklearn("PCA")(svd_solver="full").fit(centred)
+    from sklearn import decomposition  # slow to import
+
+    pca = decomposition.PCA(svd_solver="full").fit(centred)
     deviations = np.sqrt(np.maximum(pca.explained_variance_, 0) * (len(centred) - 1) / len(centred))
     alive = deviations > _FLAT * max(float(deviations.max(initial=0.0)), np.finfo(float).tiny)
     return pca.components_[alive], deviations[alive]
@@ -112,7 +113,9 @@ def _principal(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _independent(white: np.ndarray, seed: int) -> np.ndarray:
     """The rotation of white rows to the least normal scores."""
-    ica = _sklearn("FastICA")(whiten=False, random_state=seed, max_iter=_TURNS, tol=_CLOSE)
+    from sklearn import decomposition
+
+    ica = decomposition.FastICA(whiten=False, random_state=seed, max_iter=_TURNS, tol=_CLOSE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where it has not settled, it is as near as it came
         found: np.ndarray = ica.fit(white).components_
@@ -120,18 +123,12 @@ def _independent(white: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _atoms(white: np.ndarray, count: int, seed: int) -> np.ndarray:
-    learner = _sklearn("MiniBatchDictionaryLearning")(
+    from sklearn import decomposition
+
+    learner = decomposition.MiniBatchDictionaryLearning(
         n_components=count, alpha=ALPHA, batch_size=_BATCH, max_iter=_EPOCHS, random_state=seed, fit_algorithm="lars"
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found: np.ndarray = learner.fit(white).components_
     return found
-
-
-def _sklearn(name: str) -> Any:
-    try:
-        from sklearn import decomposition  # slow to import, and an extra
-    except ImportError as error:
-        raise InputError("discovery needs scikit-learn: pip install 'steer-sampler[measure]'") from error
-    return getattr(decomposition, name)

@@ -77,7 +77,7 @@ def discover(
 
     Raises:
         InputError: too few different texts, more candidates than texts or than the stream is wide, an unknown method
-            or layer, or scikit-learn is not installed.
+            or layer.
         ModelError: no texts and a model without a start token, or activations that are not finite.
 
     >>> from itertools import islice
@@ -96,7 +96,6 @@ def discover(
     tell = teller(progress)
     whole(k, "k", low=1)
     check_k(model, k, samples if texts is None else len(set(texts)))
-    components(torch.eye(2), 1, method="pca")  # without scikit-learn there is nothing to wait for
     own = texts is None
     read = own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
     check_k(model, k, len(set(read)))

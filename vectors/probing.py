@@ -27,20 +27,16 @@ def logistic(
     folds' own likelihood.
 
     Raises:
-        InputError: scikit-learn is missing, or a side has fewer than two rows.
+        InputError: a side has fewer than two rows.
 
     >>> east = torch.tensor([[3.0, 0.0], [4.0, 1.0], [3.5, -1.0]], dtype=torch.float64)
     >>> found = logistic(east, -east)
     >>> bool(found[0] > abs(found[1]))
     True
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import StratifiedKFold, cross_val_score
-    except ImportError as error:
-        raise InputError(
-            "method 'probe' needs scikit-learn: install steer with its extra 'measure', or choose another method"
-        ) from error
+    from sklearn.linear_model import LogisticRegression  # slow to import
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
     sides = positive.numpy(), background.numpy()
     folds = min(_FOLDS, *map(len, sides))
     if folds < 2:

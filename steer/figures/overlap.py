@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -11,35 +10,24 @@ from vectors.errors import InputError
 _LONGEST = 4  # words in a run
 
 
-def can_bleu() -> bool:
-    """Whether sacrebleu is installed, which self-BLEU needs."""
-    return find_spec("sacrebleu") is not None
-
-
 def self_bleu(texts: Sequence[str]) -> float:
     """Return the mean BLEU of each text against all the others, from 0 to 1.
 
     Source: Zhu et al., "Texygen" (2018), with sacrebleu's tokens and its exponential smoothing.
 
     Raises:
-        InputError: fewer than two texts, or sacrebleu is not installed.
+        InputError: fewer than two texts.
     """
     return Overlap(texts).self_bleu(np.arange(len(texts)))
 
 
 class Overlap:
-    """Texts with their runs of words counted.
-
-    Raises:
-        InputError: sacrebleu is not installed.
-    """
+    """Texts with their runs of words counted."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        try:
-            from sacrebleu.metrics.bleu import BLEU
-            from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
-        except ImportError as error:
-            raise InputError("self-BLEU needs sacrebleu: pip install 'steer-sampler[measure]'") from error
+        from sacrebleu.metrics.bleu import BLEU  # slow to import
+        from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
         tokenizer = Tokenizer13a()  # type: ignore[no-untyped-call]
         tokens = [tokenizer(text.rstrip()).split() for text in texts]
         counted = [

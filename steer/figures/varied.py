@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from steer.figures.figure import Figure
 from steer.figures.judged import Judges, accepted
 from steer.figures.ngrams import beginning, compression_ratio, distinct, words
-from steer.figures.overlap import Overlap, can_bleu
+from steer.figures.overlap import Overlap
 from steer.figures.references import Reference
 from steer.figures.statistic import RULE_OF_THREE, Statistic, texts_of
 from steer.figures.vendi import DRAWS, bags, cosines, vendi_of
@@ -53,7 +53,7 @@ def diversity(
 
     Args:
         samples: a run, or texts.
-        judges: tell which texts are successful; only those are compared. Self-BLEU needs sacrebleu installed.
+        judges: tell which texts are successful; only those are compared.
         embedders: ways besides words to compare texts, by name; see `activations` and `sentence_transformer`.
         reference: with it, the different tuples of attributes are counted, too.
         real: real texts; as many of them, cut alike, are what a perfect sampler would show.
@@ -138,9 +138,8 @@ def _measures(
             one = distinct([longest], size) / n
             unseen = (one, min(1.0, one * (1 + RULE_OF_THREE)))
             add(f"distinct-{size}", partial(_distinct, cut, size), one, most=1.0, unseen=unseen)
-    if can_bleu():
-        overlap = Overlap(joined[:_BLEU_TEXTS]).self_bleu
-        add("self-BLEU", overlap, 1.0, n=min(n, _BLEU_TEXTS), most=1.0, unseen=(1.0, 1 - rare))
+    overlap = Overlap(joined[:_BLEU_TEXTS]).self_bleu
+    add("self-BLEU", overlap, 1.0, n=min(n, _BLEU_TEXTS), most=1.0, unseen=(1.0, 1 - rare))
     if any(joined):
         add("compression ratio", partial(_packed, joined), compression_ratio([" ".join(longest)] * n))
     if reference:

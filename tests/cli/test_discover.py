@@ -1,7 +1,6 @@
 """`steer discover` and `steer keep`: what is found is shown, remembered, and made a concept by its number."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,9 +131,3 @@ def test_what_cannot_be_done_is_refused(
     last.write_bytes(last.read_bytes()[:-5])
     done = steer("keep", 1, "--as", "one", *options)
     assert done.code == 1 and "run `steer discover` again" in done.err
-
-
-def test_without_scikit_learn_the_extra_is_named(discover: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    done = discover()
-    assert done.code == 2 and "steer-sampler[measure]" in done.err

@@ -162,7 +162,8 @@ def test_plots_are_written_and_bad_ones_refused(
     with pytest.raises(InputError, match="two or more"):
         small(llama_model, point, radii=(0.0,)).plot(tmp_path / "y.png")
     assert not (tmp_path / "x.png").exists() and not (tmp_path / "y.png").exists()
-    pyplot = pytest.importorskip("matplotlib.pyplot")
+    from matplotlib import pyplot
+
     assert pyplot.get_fignums() == []  # pictures that are written are no concern of pyplot's
     axes = made.plot(theme=theme)
     assert [axes[0][0].figure.number] == pyplot.get_fignums()

@@ -1,7 +1,5 @@
 """Components of rows, against numpy and against what was planted."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -79,9 +77,3 @@ def test_more_than_rows_vary_along_is_refused():
             components(rows, 2, method="ica")
     with pytest.raises(InputError, match="choose from"):
         components(flat, 1, method="kmeans")
-
-
-def test_without_scikit_learn_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(InputError, match=r"steer-sampler\[measure\]"):
-        components(torch.randn(20, 4), 2)
