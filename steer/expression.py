@@ -43,7 +43,9 @@ def parse(expression: str) -> dict[str, float]:
         raise InputError(f"the expression has {len(expression)} characters: keep to {MAX_LENGTH}")
     parser = _Parser(expression)
     if parser.peek().kind == "end":
-        raise InputError('the expression is empty: name at least one concept, such as "cat + 0.8 storm", or "0 cat" for none')
+        raise InputError(
+            'the expression is empty: name at least one concept, such as "cat + 0.8 storm", or "0 cat" for none'
+        )
     doses = parser.sum(0)
     if parser.peek().kind != "end":
         parser.fail(
