@@ -1,5 +1,6 @@
 """`steer compose`: the main job, an expression in and entries out, each as soon as its turn has come."""
 
+import shlex
 import sys
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -190,6 +191,8 @@ def command(
             note(f"note: {turns.stopped} texts were stopped where logits were not finite: lower the doses")
         if output is not None:
             note(f"{turns.count} samples are in {shown(output)}")
+            if not as_json and turns.count > 1:
+                note(f"next: steer report {shlex.quote(output)}")
 
 
 def _picked(around: str) -> "tuple[SampleSet, list[int]]":

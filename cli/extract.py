@@ -1,6 +1,7 @@
 """`steer extract`: texts in, a concept out, kept in the user's library."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -154,6 +155,11 @@ def command(
             progress.clear()
             _keep(vector, loaded, output, force, as_json)
     _read_natural(made, loaded)
+    if not as_json:
+        from steer.expression import format_doses
+
+        of_model = "" if model is None else f" --model {shlex.quote(model)}"
+        note(f"next: steer compose {shlex.quote(format_doses({made[0].name: 1.0}))} -n 4{of_model}")
 
 
 def _keep(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:

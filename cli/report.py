@@ -1,6 +1,7 @@
 """`steer report`: what came out of saved runs, in figures."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from cli.layout import many_reports, one_report
 from cli.options import Device, Dtype, Json, Model, Trust
-from cli.output import emit, emit_json, note
+from cli.output import emit, emit_json, is_terminal, note, width, wrap
 from cli.progress import Progress
 from cli.runs import Background, Positive, Seed, model_of, read_run, vectors_of, yardstick_of
 from vectors.checks import MAX_SEED, shown, whole
@@ -20,11 +21,29 @@ if TYPE_CHECKING:
 
     from steer.samples import SampleSet
 
+
+def _meanings(wanted: bool) -> None:
+    """Print every figure's sentence."""
+    if not wanted:
+        return
+    from steer.figures.meanings import NAMES, meaning
+
+    size = max(map(len, NAMES))
+    for name in NAMES:
+        first, *rest = wrap(meaning(name), max(20, width() - size - 2)).split("\n")
+        emit("\n".join([f"{name:<{size}}  {first}", *(" " * (size + 2) + line for line in rest)]))
+    raise typer.Exit
+
+
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Files that `steer compose -o` wrote.")]
 Html = Annotated[
     str | None, typer.Option(metavar="FILE", help="Also write a page to look at in a browser, every text included.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the page's file.")]
+Meanings = Annotated[
+    bool,
+    typer.Option("--meanings", is_eager=True, callback=_meanings, help="Say what each figure means, and exit."),
+]
 Embedder = Annotated[
     str | None, typer.Option(metavar="NAME", help="Also compare texts by this sentence-transformers model.")
 ]
@@ -43,6 +62,7 @@ def command(
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
     as_json: Json = False,
+    meanings: Meanings = False,
 ) -> None:
     """Print the figures of saved runs: success, diversity, typicality, pressure, and what else moved.
 
@@ -87,6 +107,8 @@ def command(
         emit(one_report(runs[0], made[0]) if len(made) == 1 else many_reports(runs, made))
         for text in notes_of(runs, made):
             note(f"note: {text}")
+        if is_terminal(sys.stdout):
+            note("what each figure means: steer report --meanings")
     if where is not None:
         note(f"open {shown(where)} in a browser")
 

@@ -15,17 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # before an installed cop
 
 from cli.app import app, main
 from cli.welcome import welcome
-from steer.figures.meanings import meaning
+from steer.figures.meanings import NAMES, meaning
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 FIGURES = PAGE.parent / "figures.md"
 MEANING = re.compile(r"<!-- meanings -->\n.*?<!-- /meanings -->", re.DOTALL)
-NAMES = (
-    "success", "judge's accuracy", "probe less judge", "frontier", "successful", "typical part", "diversity part",
-    "Vendi 1, words", "Vendi 2, words", "Vendi 1, activations", "Vendi 2, activations", "distinct-1", "distinct-2",
-    "distinct-3", "self-BLEU", "compression ratio", "distinct attributes", "base NLL", "typical", "typicality",
-    "pressure", "p95 pressure", "total pressure", "branching factor", "broken down", "breakdowns per nat",
-)  # fmt: skip
 HEAD = """# The command line
 
 This page is what `steer COMMAND --help` prints; it is written by `python tests/manual.py`. `steer` by itself shows:

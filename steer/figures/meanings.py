@@ -31,6 +31,14 @@ MEANINGS = {
 }
 """By the pattern of a figure's name."""
 
+NAMES = (
+    "success", "judge's accuracy", "probe less judge", "frontier", "successful", "typical part", "diversity part",
+    "Vendi 1, words", "Vendi 2, words", "Vendi 1, activations", "Vendi 2, activations", "distinct-1", "distinct-2",
+    "distinct-3", "self-BLEU", "compression ratio", "distinct attributes", "base NLL", "typical", "typicality",
+    "pressure", "p95 pressure", "total pressure", "branching factor", "broken down", "breakdowns per nat",
+)  # fmt: skip
+"""The figures of a report, in its order."""
+
 
 def meaning(name: str) -> str:
     """Return what a figure means, or nothing where its name is not known.

@@ -38,6 +38,7 @@ def test_a_concept_is_kept_found_and_not_replaced_unasked(
     assert done.code == 0
     for part in ("storm", "1 of 0 to 2", "natural gap", "not measured", "12 positive, 12 background", str(place)):
         assert part in done.out
+    assert done.err.splitlines()[-1] == f"next: steer compose storm -n 4 --model {tiny}"
     stored = json.loads(steer("show", "storm", "--json").out)
     assert load_file(stored["path"]) == load_file(place)
     again = extract("storm", *options)

@@ -1,6 +1,7 @@
 """`report`, `compare`, `fidelity` and `sweep` on the command line."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,28 @@ def test_a_report_fits_the_terminal_and_says_what_is_missing(
     done = steer("report", place)
     assert done.code == 0 and "12 texts" in done.out and "distinct-2" in done.out and "need the model" in done.err
     assert max(map(len, done.out.splitlines())) <= WIDTH
+
+
+def test_every_figure_of_a_report_has_a_meaning_that_the_command_says(
+    steer: Callable[..., Any], run: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
+    said = steer("report", "--meanings")
+    assert said.code == 0 and max(map(len, said.out.splitlines())) <= WIDTH
+    names = {line.split("  ")[0] for line in said.out.splitlines()} - {""}
+    positive, background = sides(tmp_path)
+    options = ("--positive", positive, "--background", background, "--model", tiny, "--device", "cpu", "--json")
+    told = json.loads(steer("report", run("a.jsonl", "--seed", 1), *options).out)
+    assert {figure["name"] for section in told["sections"].values() for figure in section} <= names
+
+
+def test_a_saved_run_says_what_comes_next_in_words_that_work(
+    steer: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("-n", 3, "--max-tokens", 8, "--model", tiny, "--device", "cpu", "-o", "my run.jsonl")
+    said = steer("compose", "cat", *options).err.splitlines()[-1]
+    assert said == "next: steer report 'my run.jsonl'"
+    assert steer(*shlex.split(said)[2:]).code == 0
 
 
 def test_a_judge_and_the_model_bring_success_and_typicality(
