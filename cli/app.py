@@ -104,6 +104,8 @@ def _told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
             arguments
         ):
             mend += ', and write -- before an expression or a name that begins with "-"'
+        elif type(error).__name__ == "UsageError" and _takes_expression(context):
+            mend = f'an expression goes in quotes, such as {where} "sonnet + 0.8 cat"; {mend}'
         return f"{error.format_message().rstrip('.')}: {mend}", error.exit_code
     if isinstance(error, typer.Abort):
         return "aborted: the input ended early, give all of it", 1
@@ -113,6 +115,11 @@ def _told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
     if isinstance(error, OSError) and error.filename is None:
         return f"cannot read or write ({error.strerror}): check stdin, stdout and the disk's free space", 1
     return f"unexpected {kind}: {str(error)[:300] or 'no message'}: rerun with STEER_DEBUG=1 for the traceback", 1
+
+
+def _takes_expression(context: typer.Context | None) -> bool:
+    """Tell whether a command's first argument is an expression, which a shell takes apart at blanks."""
+    return context is not None and any(each.metavar == "EXPR" for each in context.command.params)
 
 
 def _starts_with_minus(arguments: Sequence[str]) -> bool:

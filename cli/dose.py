@@ -72,7 +72,10 @@ def command(
         from steer.dosed import dose_curve
         from vectors.store import load
 
-        vector = load(concept, loaded)
+        try:
+            vector = load(concept, loaded)
+        except InputError as error:
+            raise _alone(concept) or error from None
         if not vector.calibrated:
             progress.clear()
             note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
@@ -104,6 +107,21 @@ def command(
     if plot is not None:
         made.plot(plot, theme=theme, force=force)
         note(f"drawn in {plot}")
+
+
+def _alone(concept: str) -> InputError | None:
+    """What to say of several concepts, where one is asked for."""
+    from steer.expression import parse
+
+    try:
+        named = list(parse(concept))
+    except InputError:
+        return None
+    if len(named) < 2:
+        return None
+    return InputError(
+        f"{shown(concept)} is {len(named)} concepts: give one, such as {shown(named[0])}, or use `steer sweep --dose`"
+    )
 
 
 def dose_table(made: "DoseCurve") -> str:
