@@ -74,7 +74,9 @@ class Bars:
             from tqdm.auto import tqdm
 
             self._close()
-            self._bar, self._what = tqdm(desc=what, total=total or None, dynamic_ncols=True), what
+            # what cannot be counted has a clock alone, and leaves no line behind
+            looks: Any = {} if total else {"bar_format": "{desc} {elapsed}", "leave": False}
+            self._bar, self._what = tqdm(desc=what, total=total or None, dynamic_ncols=True, **looks), what
         self._bar.update(done - self._bar.n)
 
     def _close(self) -> None:

@@ -22,7 +22,8 @@ def test_true_shows_bars_and_closes_them():
     with redirect_stderr(shown):
         bars = job(progress=True)
     assert isinstance(bars, Bars) and bars._bar is None
-    assert "reading" in shown.getvalue() and "3/3" in shown.getvalue() and "thinking" in shown.getvalue()
+    assert "reading" in shown.getvalue() and "3/3" in shown.getvalue() and "thinking 00:00" in shown.getvalue()
+    assert "?it/s" not in shown.getvalue().split("thinking")[-1]
 
 
 def test_bars_are_closed_after_an_error():
