@@ -315,9 +315,9 @@ METHODS: tuple[Variant, ...] = (
 )
 PLACES: tuple[Variant, ...] = (
     ("learned", "all", None),
-    ("learned", "not-bos", None),
+    ("learned", "not-bos", 1),
     ("mean-difference", "bos", None),
-    ("mean-difference", "not-bos", None),
+    ("mean-difference", "not-bos", 1),
 )
 
 
@@ -337,7 +337,8 @@ def main() -> None:
         compare("methods", "Method and layer at equal pressure", METHODS, concepts, layers, options,
                 chosen=("learned", "mean-difference"), path=given.rows)  # fmt: skip
     if given.only != "methods":
-        compare("positions", "Steered positions at equal pressure", PLACES, concepts, [1], options)
+        path = given.rows if given.only else None  # a file holds the cells of one part
+        compare("positions", "Steered positions at equal pressure", PLACES, concepts, layers, options, path=path)
 
 
 if __name__ == "__main__":
