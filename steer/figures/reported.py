@@ -188,7 +188,9 @@ def know(
         known = is_almanac(samples)
         yardstick = almanac_yardstick(first.doses, n=len(samples), seed=seed) if known else Yardstick()
     if not yardstick.judges:
-        notes.append("no success: nothing was asked for, or nobody judges it")
+        asked = any(dose > 0 for dose in first.doses.values())
+        unjudged = "nobody judges it, give texts that have what was asked for and texts that need not"
+        notes.append(f"no success: {unjudged if asked else 'nothing was asked for'}")
     if yardstick.reference is None:
         notes.append("no fidelity: no world to compare with is known")
     if model is None and any(sample.pressure is None for sample in samples):
