@@ -158,8 +158,10 @@ def command(
     if not as_json:
         from steer.expression import format_doses
 
-        of_model = "" if model is None else f" --model {shlex.quote(model)}"
-        note(f"next: steer compose {shlex.quote(format_doses({made[0].name: 1.0}))} -n 4{of_model}")
+        opened = {"--model": model, "--device": device, "--dtype": dtype}
+        again = [f"{option} {shlex.quote(value)}" for option, value in opened.items() if value is not None]
+        again += ["--trust-remote-code"] if trust_remote_code else []
+        note(" ".join(["next: steer compose", shlex.quote(format_doses({made[0].name: 1.0})), "-n 4", *again]))
 
 
 def _keep(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:

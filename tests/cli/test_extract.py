@@ -1,6 +1,7 @@
 """`steer extract`: the concept is kept, found again by name, and never replaced unasked."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def test_a_concept_is_kept_found_and_not_replaced_unasked(
     assert done.code == 0
     for part in ("storm", "1 of 0 to 2", "natural gap", "not measured", "12 positive, 12 background", str(place)):
         assert part in done.out
-    assert done.err.splitlines()[-1] == f"next: steer compose storm -n 4 --model {tiny}"
+    said = done.err.splitlines()[-1]
+    assert said == f"next: steer compose storm -n 4 --model {tiny} --device cpu"
+    assert steer(*shlex.split(said)[2:], "--max-tokens", 4).code == 0
     stored = json.loads(steer("show", "storm", "--json").out)
     assert load_file(stored["path"]) == load_file(place)
     again = extract("storm", *options)
