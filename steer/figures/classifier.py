@@ -56,18 +56,15 @@ class ClassifierJudge:
         self.positive = tuple(sides[0])
         texts, has = [*sides[0], *sides[1]], np.repeat([True, False], [len(side) for side in sides])
         self._runs = runs_of_words()
-        rows = weighed(self._runs, texts)
+        rows = weighed(self._runs, texts)  # no label enters the weights, so that the folds may share them
         self._told, unseen = _line(rows, has), np.zeros(len(texts), dtype=bool)
         for fit, left in StratifiedKFold(_FOLDS).split(rows, has):
             unseen[left] = _line(rows[fit], has[fit])(rows[left])
         self._unseen = dict(zip(texts, unseen.tolist(), strict=True))
-        (finds, *found), (errs, *erring) = (
-            rate(int(unseen[has == side].sum()), (has == side).sum()) for side in (True, False)
-        )
-        value = (finds + 1 - errs) / 2
-        below = math.hypot(finds - found[0], erring[1] - errs) / 2
-        above = math.hypot(found[1] - finds, errs - erring[0]) / 2
-        self.finds, self.errs = finds, errs
+        right = [rate(int((unseen[has == side] == side).sum()), int((has == side).sum())) for side in (True, False)]
+        value = (right[0][0] + right[1][0]) / 2
+        below, above = (math.hypot(*(each[0] - each[end] for each in right)) / 2 for end in (1, 2))
+        self.finds, self.errs = right[0][0], 1 - right[1][0]
         self.accuracy = Figure(
             name="judge's accuracy",
             value=value,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from steer.figures.classifier import runs_of_words, weighed
+from steer.figures.intervals import rate
 from steer.figures.references import RealTexts
 from vectors.checks import shown, whole
 from vectors.contrast import shuffled
 from vectors.errors import InputError
-from vectors.pilot import wilson
 
 MOST_VALUES = 50
 """Values of an attribute; a column with more is no attribute."""
@@ -112,7 +112,7 @@ def _matched(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _tells(read: np.ndarray, known: np.ndarray, value: str) -> bool:
     """Whether a value is found oftener in texts that have it than in others, and not by chance."""
     has = known == value
-    return bool(wilson(int((read[has] == value).sum()), int(has.sum()))[0] > (read[~has] == value).mean())
+    return bool(rate(int((read[has] == value).sum()), int(has.sum()))[1] > (read[~has] == value).mean())
 
 
 def conditions(given: Sequence[str], world: RealTexts) -> dict[str, Any]:
