@@ -11,13 +11,14 @@ import numpy as np
 from report import table, write
 
 from vectors import load_model
-from vectors.almanac import oracle, pages, world
-from vectors.almanac.generate import entry
 from vectors.almanac.train import HELD_OUT_STREAM, held_out
-from vectors.almanac.world import Attributes
-from vectors.decode import decode, prefix_ids
-from vectors.model import EMBEDDED, ResidualModel
-from vectors.pilot import wilson
+from vectors.almanac.training import corpus
+from vectors.almanac.world import distribution, oracle
+from vectors.almanac.world.author import entry
+from vectors.almanac.world.distribution import Attributes
+from vectors.common.statistics import wilson
+from vectors.decoding.decode import decode, prefix_ids
+from vectors.model.residual_model import EMBEDDED, ResidualModel
 
 BATCH = 250
 
@@ -41,11 +42,11 @@ def noise_floor(truth: np.ndarray, n: int, seed: int) -> float:
 def marginals(read: list[Attributes], seed: int) -> list[list[object]]:
     """One row an attribute: TV of the read values against the truth, the noise floor, the bar, abstentions."""
     rows = []
-    for name in [*world.VALUES, "number"]:
-        given = {"form": world.NUMBERED_FORMS} if name == "number" else {}
+    for name in [*distribution.VALUES, "number"]:
+        given = {"form": distribution.NUMBERED_FORMS} if name == "number" else {}
         values = [getattr(one, name) for one in read if one.matches(given)]
         shown = [value for value in values if value is not None]
-        truth = world.marginal(name, given)
+        truth = distribution.marginal(name, given)
         truth.pop(None, None)
         counts = Counter(shown)
         found = np.array([counts[value] / len(shown) for value in truth])
@@ -61,7 +62,7 @@ def marginals(read: list[Attributes], seed: int) -> list[list[object]]:
 def by_form(read: list[Attributes]) -> list[list[object]]:
     """How many entries of each form read as complete; an entry without a form is in no row."""
     rows = []
-    for form in world.VALUES["form"]:
+    for form in distribution.VALUES["form"]:
         there = [one for one in read if one.form == form]
         hits = sum(oracle.complete(one) for one in there)
         low, high = wilson(hits, len(there))
@@ -71,7 +72,7 @@ def by_form(read: list[Attributes]) -> list[list[object]]:
 
 def rates(read: list[Attributes]) -> list[list[object]]:
     """Single conditional events, with Wilson intervals."""
-    elsewhere = [topic for topic in world.VALUES["topic"] if topic != "waterfall"]
+    elsewhere = [topic for topic in distribution.VALUES["topic"] if topic != "waterfall"]
     events: list[tuple[str, dict[str, object], dict[str, object]]] = [
         ("rainbow given waterfall", {"rainbow": True}, {"topic": "waterfall"}),
         ("rainbow given anything else", {"rainbow": True}, {"topic": elsewhere}),
@@ -89,7 +90,7 @@ def rates(read: list[Attributes]) -> list[list[object]]:
         there = [one for one in read if one.matches(given)]
         hits = sum(one.matches(event) for one in there)
         low, high = wilson(hits, len(there))
-        truth = world.probability(event, given)
+        truth = distribution.probability(event, given)
         inside = low <= truth <= high
         rows.append(
             [
@@ -124,10 +125,10 @@ def main() -> None:
     read = [oracle.read(text) for text, _ in made]
     complete = sum(oracle.complete(one) for one in read)
     ended = sum(finish == "eos" for _, finish in made)
-    excluded = sum(one in world.held_out for one in read)
+    excluded = sum(one in distribution.held_out for one in read)
     triple = sum((one.form, one.topic, one.voice) == ("sonnet", "quantum", "cat") for one in read)
 
-    last = pages.learned(run["seed"], run["batch"], max(0, steps - recent), steps)
+    last = corpus.learned(run["seed"], run["batch"], max(0, steps - recent), steps)
     trained = {sentences(one.text) for one in last}
     known = f"the last {len(trained):,} learned"
     copied = sum(sentences(text) in trained for text, _ in made)

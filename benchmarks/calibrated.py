@@ -13,14 +13,14 @@ from harness import Options, embedded, shared_out
 from report import table, write
 
 import steer
-from steer.figures.faithful import fidelity
-from steer.figures.figure import FEWEST_COUNTED
-from steer.figures.judges import Judge, judges_of
-from steer.figures.references import Almanac, steered
-from steer.proposals import drawn_by_weight, weigh
-from steer.samples import SampleSet
-from vectors.almanac import world
-from vectors.errors import InputError
+from steer.judges.almanac import Almanac, steered
+from steer.judges.judge import Judge, judges_of
+from steer.metrics.fidelity import fidelity
+from steer.runs.sample_set import SampleSet
+from steer.sampling.importance_sampling import drawn_by_weight, weigh
+from steer.statistics.estimate import FEWEST_COUNTED
+from vectors.almanac.world import distribution
+from vectors.common.errors import InputError
 
 RUNS = (
     ("rainbow", 0.0), ("waterfall", 0.0), ("waterfall", 0.5), ("sonnet", 0.0), ("cat + gloomy", 0.0),
@@ -46,7 +46,11 @@ def proposed(task: Task, options: Options) -> Made:
 
 def distance(samples: Sequence[steer.Sample], given: dict[str, object]) -> tuple[float, float]:
     """Mean total variation over the attributes that were not steered, and that of a perfect sampler."""
-    found = [each.tv for each in fidelity(SampleSet(samples), given=given).attributes if each.attribute in world.VALUES]
+    found = [
+        each.tv
+        for each in fidelity(SampleSet(samples), given=given).attributes
+        if each.attribute in distribution.VALUES
+    ]
     return float(np.mean([tv.value for tv in found])), float(np.mean([tv.perfect or 0.0 for tv in found]))
 
 
@@ -90,9 +94,9 @@ def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]
     weights, found = weigh(run, judges)
     hits = [each for each in base if each.finish == "eos" and all(judge.accepts(each.text) for judge in judges)]
     own = shown(distance(hits, given)) + f", {len(hits)}" if len(hits) >= SIZES[0] else f"-, {len(hits)}"
-    rejection = max(len(hits) / len(base), world.probability(given, beyond=True)) * len(base) / base_seconds
+    rejection = max(len(hits) / len(base), distribution.probability(given, beyond=True)) * len(base) / base_seconds
     return (
-        expression, radius, f"{world.probability(given, beyond=True):.4f}", f"{found.share:.4f}",
+        expression, radius, f"{distribution.probability(given, beyond=True):.4f}", f"{found.share:.4f}",
         f"{found.accepted / found.proposals:.2f}", f"{found.ess:.0f}", f"{found.worth:.0f}",
         f"{found.ess / seconds / rejection:.1f}", f"{found.worth / seconds / rejection:.1f}", own,
         *(f"{shown(distance(run[:size], given))} / {calibrated(run, weights, given, size)}" for size in SIZES),

@@ -10,11 +10,11 @@ from report import table, write
 
 import steer
 import vectors
-from steer.expected import expected
-from steer.point import SteeringPoint
+from steer.composition.forecast import forecast
+from steer.composition.steering_point import SteeringPoint
 from vectors.almanac.concepts import CONCEPTS
-from vectors.company import beside
-from vectors.concept import ConceptVector
+from vectors.calibration.companions import beside
+from vectors.concepts.vector import ConceptVector
 
 OWN = ("quantum", "cat", "gloomy", "sonnet", "midnight", "letter", "waterfall", "tender")
 BESIDE = ("robot", "haiku", "sea", "joyful", "dawn", "recipe")
@@ -60,7 +60,7 @@ def cell_of(concept: str, way: str, vector: ConceptVector, others: Sequence[str]
     own, other, both, promised, paid = [], [], [], [], []
     for name in others:
         point = steer.compose({vector: 1.0, vectors.load(name, model): 1.0})
-        joint = expected(point).joint
+        joint = forecast(point).joint
         runs = steer.sample(model, point, n=options.n, seed=options.seed, max_tokens=MAX_TOKENS)
         found = np.array([[has(concept, text), has(name, text)] for text in runs.texts])
         own.append(found[:, 0].mean())

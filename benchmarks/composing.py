@@ -18,14 +18,16 @@ from report import machine, table, write
 
 import steer
 import vectors
-from steer.figures.references import Almanac, holds, steered
-from steer.point import SteeringPoint
-from vectors.almanac.concepts import collect
-from vectors.decode import decode
-from vectors.drawing import Settings
-from vectors.store import load
-from vectors.together import extract_together
-from vectors.vectorfile import save
+from steer.composition.forecast import forecast
+from steer.composition.steering_point import SteeringPoint
+from steer.judges.almanac import Almanac, steered
+from steer.judges.reference import holds
+from vectors.almanac.training.concept_library import collect
+from vectors.concepts.library import load
+from vectors.concepts.vector_file import save
+from vectors.decoding.decode import decode
+from vectors.decoding.token_sampling import Settings
+from vectors.extraction.extract_jointly import extract_together
 
 BASES = (
     ("letter", "sea", "ghost", "gloomy", "midnight"),
@@ -171,7 +173,7 @@ def foretold(made: Sequence[Cell]) -> list[list[object]]:
         pairs = []
         for cell in made:
             if (len(cell["names"]), cell["operator"], cell["scale"]) == (k, "exact", scale):
-                found = point_of(cell["names"], "exact", scale, "").expected().joint
+                found = forecast(point_of(cell["names"], "exact", scale, "")).joint
                 if found is not None:
                     pairs.append((found, float(cell["success"])))
         within = sum(found.low <= success <= found.high for found, success in pairs)

@@ -30,13 +30,13 @@ import torch
 from harness import embedded
 from report import table, write
 
-from vectors.concept import ConceptVector
-from vectors.errors import SteerError
-from vectors.formats import read
+from vectors.common.errors import SteerError
+from vectors.concepts.library import keep, load
+from vectors.concepts.vector import ConceptVector
+from vectors.concepts.vector_file import save
 from vectors.formats.arrays import write_arrays
 from vectors.formats.gguf import write_gguf
-from vectors.store import keep, load
-from vectors.vectorfile import save
+from vectors.formats.reader import read
 
 SECONDS = 2.0
 MEMORY = 2**30  # beyond what the process has when it begins

@@ -19,19 +19,21 @@ from report import table, write
 from sklearn.decomposition import FastICA
 
 import vectors
-from vectors.activations import own_tokens
-from vectors.almanac.concepts import CONCEPTS, collect
-from vectors.almanac.generate import stream
-from vectors.candidates import Discovery
-from vectors.components import Components, components
-from vectors.discovery import DEPTH, SAMPLES, discover, own_texts, shape_of, taken_apart
-from vectors.discoveryfile import load_discovery, save_discovery
-from vectors.drawing import Settings
-from vectors.extraction import auc, extract
-from vectors.gathered import Gathered, gather
-from vectors.kept import kept
-from vectors.pilot import pilot
-from vectors.recognised import recognised
+from vectors.activations.text_activations import own_tokens
+from vectors.almanac.concepts import CONCEPTS
+from vectors.almanac.training.concept_library import collect
+from vectors.almanac.world.author import stream
+from vectors.common.statistics import auc
+from vectors.decoding.prompt_free_samples import pilot
+from vectors.decoding.token_sampling import Settings
+from vectors.discovery.activation_sample import Gathered, gather
+from vectors.discovery.candidates import Discovery
+from vectors.discovery.decomposition import Components, components
+from vectors.discovery.discover import DEPTH, SAMPLES, discover, own_texts, shape_of, taken_apart
+from vectors.discovery.discovery_file import load_discovery, save_discovery
+from vectors.discovery.match_concepts import recognised
+from vectors.discovery.promote import kept
+from vectors.extraction.extract import extract
 
 KS = (8, 16, 32, 64, 128)
 ENOUGH = 0.9

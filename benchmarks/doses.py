@@ -6,7 +6,7 @@ from harness import Options, embedded, shared_out
 from report import table, write
 
 import steer
-from steer.dosed import DoseCurve
+from steer.sweeps.dose_curve import DoseCurve
 
 NAMES = ("cat", "sonnet", "sea", "gloomy", "midnight", "snow")
 DOSES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

@@ -14,12 +14,12 @@ from harness import MAX_TOKENS, Options, embedded, shared_out
 from report import table, write
 
 import steer
-from steer.exploring import Exploration, common
-from steer.plan import planned
-from steer.samplefile import SampleFile
-from vectors.almanac import oracle
-from vectors.almanac.generate import stream
-from vectors.drawing import Settings
+from steer.runs.sample_file import SampleFile
+from steer.sampling.exploration import Exploration, common
+from steer.sampling.run_plan import planned
+from vectors.almanac.world import oracle
+from vectors.almanac.world.author import stream
+from vectors.decoding.token_sampling import Settings
 
 EXPRESSIONS = ("sonnet + cat", "letter + gloomy", "diary + sea")
 HIDDEN = {

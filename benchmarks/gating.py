@@ -13,8 +13,8 @@ from report import table, write
 
 import steer
 import vectors
-from vectors.decode import decode
-from vectors.drawing import Settings
+from vectors.decoding.decode import decode
+from vectors.decoding.token_sampling import Settings
 
 NAMES = ("sonnet", "letter", "sea", "cat", "gloomy", "snow")
 METHODS = {"mean-difference": (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0), "learned": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)}

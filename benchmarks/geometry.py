@@ -16,11 +16,12 @@ from scipy.stats import spearmanr
 from searches import SEARCHES, Search
 
 import steer
-from steer.figures.ngrams import words
-from steer.figures.references import Almanac, holds, steered, unseen
-from steer.figures.vendi import bags, vendi
-from vectors.almanac import world
-from vectors.decode import decode
+from steer.judges.almanac import Almanac, steered, unseen
+from steer.judges.reference import holds
+from steer.metrics.diversity.ngrams import words
+from steer.metrics.diversity.vendi import bags, vendi
+from vectors.almanac.world import distribution
+from vectors.decoding.decode import decode
 
 EXPRESSIONS = (
     "waterfall", "cat", "sonnet", "gloomy",
@@ -82,14 +83,14 @@ def shown_by(readings: Sequence[Any], given: dict[str, Any]) -> Cell:
     tuples = {tuple(reading[name] for name in TUPLE) for reading in readings}
     beyond = unseen(given)
     covered = sum(
-        world.probability({name: value for name, value in zip(TUPLE, one, strict=True)}, given, beyond=beyond)
+        distribution.probability({name: value for name, value in zip(TUPLE, one, strict=True)}, given, beyond=beyond)
         for one in tuples
         if None not in one
     )
-    free = [name for name in world.VALUES if name not in given]
+    free = [name for name in distribution.VALUES if name not in given]
     far = []
     for name in free:
-        truth = world.marginal(name, given, beyond=beyond)
+        truth = distribution.marginal(name, given, beyond=beyond)
         shares = {value: sum(reading[name] == value for reading in readings) / len(readings) for value in truth}
         unread = 1 - sum(shares.values())
         far.append((sum(abs(shares[value] - truth[value]) for value in truth) + unread) / 2)

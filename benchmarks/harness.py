@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 import vectors
-from steer.figures.references import Almanac, holds
-from vectors.almanac import oracle
-from vectors.almanac.concepts import CONCEPTS, Texts, collect
-from vectors.drawing import Settings
-from vectors.model import ResidualModel
-from vectors.pilot import Pilot, pilot, wilson
+from steer.judges.almanac import Almanac
+from steer.judges.reference import holds
+from vectors.almanac.concepts import CONCEPTS
+from vectors.almanac.training.concept_library import Texts, collect
+from vectors.almanac.world import oracle
+from vectors.common.statistics import wilson
+from vectors.decoding.prompt_free_samples import Pilot, pilot
+from vectors.decoding.token_sampling import Settings
+from vectors.model.residual_model import ResidualModel
 
 MAX_TOKENS = 128
 

@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 from report import table, write
 
-from steer.figures.classifier import ClassifierJudge, runs_of_words
-from steer.figures.references import Almanac, holds
-from vectors.judge import WordJudge
+from steer.judges.almanac import Almanac
+from steer.judges.classifier import ClassifierJudge, runs_of_words
+from steer.judges.reference import holds
+from vectors.calibration.word_judge import WordJudge
 
 WORLD = Almanac()
 SIZES = ((32, 32), (37, 123), (60, 60), (100, 400), (32, 600), (300, 60))

@@ -9,10 +9,10 @@ from report import table, write
 
 import steer
 import vectors
-from vectors.almanac import world
 from vectors.almanac.concepts import CONCEPTS
-from vectors.drawing import Settings
-from vectors.pilot import Pilot, pilot
+from vectors.almanac.world import distribution
+from vectors.decoding.prompt_free_samples import Pilot, pilot
+from vectors.decoding.token_sampling import Settings
 
 DOSES = (0.75, 1.0, 1.25, 1.5)
 RADII = (0.0, 0.5, 1.0)
@@ -41,7 +41,7 @@ def concept_of(concept: str, options: Options) -> tuple[list[object], float]:
         "yes" if vector.calibrated else "no",
         rate(hits, options.n),
         f"{judged(concept, unsteered(options)).success:.3f}",
-        f"{world.probability({name: value}):.3f}",
+        f"{distribution.probability({name: value}):.3f}",
         f"{made.kl.mean():.3f}",
         f"{made.p95:.2f}",
         f"{judged(concept, away).success:.3f}",
@@ -91,12 +91,16 @@ def triple_of(triple: Triple, options: Options) -> tuple[list[object], float]:
 def chosen(count: int, seed: int) -> list[Triple]:
     """`sonnet + quantum + cat`, which training never saw, and random triples that it may have seen."""
     random = np.random.default_rng(seed)
-    kinds = [world.VALUES[name] for name in ("form", "topic", "voice")]
+    kinds = [distribution.VALUES[name] for name in ("form", "topic", "voice")]
     found: list[Triple] = [("sonnet", "quantum", "cat")]
     while len(found) < count + 1:
         form, topic, voice = (str(random.choice(values)) for values in kinds)
         triple = (form, topic, voice)
-        if triple not in found and triple not in world.held_out.triples and (form, topic) not in world.held_out.pairs:
+        if (
+            triple not in found
+            and triple not in distribution.held_out.triples
+            and (form, topic) not in distribution.held_out.pairs
+        ):
             found.append(triple)
     return found
 

@@ -22,12 +22,12 @@ from torch import Tensor
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 import steer
-from vectors.almanac.generate import stream
-from vectors.formats.checkpoint import write_checkpoint
+from vectors.almanac.world.author import stream
+from vectors.formats.checkpoint.write import write_checkpoint
 from vectors.formats.gguf import write_gguf
-from vectors.model import ResidualModel
-from vectors.positions import on_positions
-from vectors.residual import shifted
+from vectors.model.hooks import shifted
+from vectors.model.positions import on_positions
+from vectors.model.residual_model import ResidualModel
 
 PACKAGES = ["llama-cpp-python==0.3.36"]
 BUILD = {"CMAKE_ARGS": "-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF"}

@@ -15,16 +15,15 @@ from harness import MAX_TOKENS, Cell, Options, at_pressure, embedded, has, judge
 from report import table, write
 
 import vectors
-from vectors.almanac import world
-from vectors.choosing import find
-from vectors.decode import decode
-from vectors.drawing import Settings
-from vectors.effect import best_of, effects
-from vectors.judge import WordJudge
-from vectors.material import Material
-from vectors.objective import Learning
-from vectors.own import own_texts
-from vectors.pilot import pilot
+from vectors.almanac.world import distribution
+from vectors.calibration.layer_effect import best_of, effects
+from vectors.calibration.word_judge import WordJudge
+from vectors.decoding.decode import decode
+from vectors.decoding.prompt_free_samples import own_texts, pilot
+from vectors.decoding.token_sampling import Settings
+from vectors.extraction.extraction_input import Material
+from vectors.extraction.layer_selection import find
+from vectors.extraction.learned_shift import Learning
 
 DOZEN = (
     "quantum", "cat", "gloomy", "sonnet", "midnight", "waterfall", "ghost", "letter", "tender", "sailor", "recipe",
@@ -35,7 +34,7 @@ PROMPTS = 20
 Variant = tuple[str, str, int | None]
 """A method, the positions it is added at, and the one layer it is tried at, or none for all."""
 
-FORMS = frozenset(map(str, world.VALUES["form"]))
+FORMS = frozenset(map(str, distribution.VALUES["form"]))
 
 
 def prompted(concept: str, options: Options) -> float:

@@ -12,15 +12,16 @@ from harness import MAX_TOKENS, Options, embedded, shared_out
 from report import table, write
 
 import steer
-from steer.figures.cells import Bench, Row, measured_cell
-from steer.figures.judges import AnyJudge
-from steer.figures.yardstick import Yardstick, almanac_yardstick
-from steer.grid import Cell
-from steer.point import SteeringPoint
-from steer.samples import SampleSet
-from steer.sweeping import Sweep
-from vectors.concept import ConceptVector
-from vectors.randomness import Stream, rng
+from steer.composition.steering_point import SteeringPoint
+from steer.judges.almanac import almanac_yardstick
+from steer.judges.evaluation_set import Yardstick
+from steer.judges.judge import AnyJudge
+from steer.runs.sample_set import SampleSet
+from steer.sweeps.cell_metrics import Bench, Row, measured_cell
+from steer.sweeps.grid import Cell
+from steer.sweeps.sweep import Sweep
+from vectors.common.rng import Stream, rng
+from vectors.concepts.vector import ConceptVector
 
 EXPRESSIONS = ("waterfall", "sonnet + cat", "sonnet + quantum + cat")
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)

@@ -14,18 +14,18 @@ import torch
 from report import table, write
 
 import vectors
-from vectors import activations
-from vectors.activations import moments
-from vectors.almanac.generate import stream
-from vectors.model import ResidualModel
+from vectors.activations import text_activations
+from vectors.activations.moments import moments
+from vectors.almanac.world.author import stream
+from vectors.model.residual_model import ResidualModel
 
 _CHILD = """
 import json, re, sys
 from itertools import islice
 from pathlib import Path
 import torch, vectors
-from vectors.activations import moments
-from vectors.almanac.generate import stream
+from vectors.activations.text_activations import moments
+from vectors.almanac.world.author import stream
 torch.set_num_threads(1)
 model = vectors.load_model(dtype="float32")
 texts = [made.text for made in islice(stream(99), int(sys.argv[1]))]
@@ -41,17 +41,17 @@ print(json.dumps([before, told("VmHWM")]))
 def batches_of(model: ResidualModel, texts: list[str], layers: list[int]) -> list[dict[str, torch.Tensor]]:
     """The very batches that reading makes."""
     kept: list[dict[str, torch.Tensor]] = []
-    original = activations.read
+    original = text_activations.read
 
     def watched(same: ResidualModel, batch: dict[str, torch.Tensor], wanted: list[int]) -> object:
         kept.append(dict(batch))
         return original(same, batch, wanted)
 
-    activations.read = watched  # type: ignore[assignment]
+    text_activations.read = watched  # type: ignore[assignment]
     try:
         moments(model, texts, layers)
     finally:
-        activations.read = original
+        text_activations.read = original
     return kept
 
 

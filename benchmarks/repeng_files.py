@@ -14,10 +14,10 @@ from harness import embedded
 from peers import FOLDER, python_of
 from report import table, write
 
-from vectors.formats import read
 from vectors.formats.gguf import read_gguf, write_gguf
-from vectors.model import EMBEDDED
-from vectors.residual import shifted
+from vectors.formats.reader import read
+from vectors.model.hooks import shifted
+from vectors.model.residual_model import EMBEDDED
 
 PACKAGES = ["repeng==0.4.0", "transformers<5", "numpy<2", "torch==2.13.0"]
 

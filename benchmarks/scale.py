@@ -15,7 +15,7 @@ from time import perf_counter
 
 from report import table, write
 
-from steer.samples import SampleSet
+from steer.runs.sample_set import SampleSet
 
 SIZES = (625, 1250, 2500, 5000, 10_000)
 MAX_TOKENS = 80

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 
 import steer
 import vectors
-from steer.ball import low_rank
-from steer.point import SteeringPoint
+from steer.composition.steering_point import SteeringPoint
+from steer.search.low_rank import low_rank
+from steer.search.perturbation import concept_basis, project_out
+from vectors.activations.covariance import Spread, spread_of
 from vectors.almanac.concepts import CONCEPTS
-from vectors.drawing import Settings
-from vectors.randomness import Stream, rng
-from vectors.spread import Spread, spread_of
+from vectors.common.rng import Stream, rng
+from vectors.decoding.token_sampling import Settings
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 OWN = 512  # the model's own texts, whose activations are what is natural
@@ -64,6 +65,32 @@ def _perturbed(point: SteeringPoint, value: float, seed: int, **how: object) -> 
         return {layer: torch.cat([row[layer] for row in rows]) for layer in point.layers}
 
     return shifts
+
+
+def _coordinated(point: SteeringPoint, value: float, seed: int, spread: Mapping[int, Spread] | None = None) -> Shifts:
+    """Directions in blocks of d_model, at right angles to each other before the concepts are projected out."""
+
+    def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
+        found = {}
+        for layer, delta in point.deltas.items():
+            basis, width = concept_basis(point, layer), len(delta)
+            rows = [_block(seed, index // width, layer, width)[index % width] for index in indices]
+            if spread is not None:
+                rows = list(spread[layer].coloured(torch.from_numpy(np.stack(rows))).numpy())
+            rows = [project_out(basis, row) for row in rows]
+            steps = np.stack([row / np.linalg.norm(row) for row in rows]) * value * point.norms[layer]
+            found[layer] = delta + torch.from_numpy(steps).float()
+        return found
+
+    return shifts
+
+
+@lru_cache(maxsize=8)
+def _block(seed: int, block: int, layer: int, width: int) -> np.ndarray:
+    """A random orthogonal matrix: Mezzadri, "How to generate random matrices from the classical compact groups"."""
+    drawn = rng(seed, block, Stream.DIRECTION, part=layer + (1 << 32)).standard_normal((width, width))
+    turned, upper = np.linalg.qr(drawn)
+    return (turned * np.sign(np.diag(upper))).T
 
 
 def _resampled(point: SteeringPoint, value: float, seed: int) -> Shifts:
@@ -134,13 +161,11 @@ def library() -> dict[int, Spread]:
 
 _SHIFTS: dict[str, Callable[[SteeringPoint, float, int], Shifts]] = {
     "shell": _perturbed,
-    "shell, coordinated": lambda point, value, seed: _perturbed(point, value, seed, coordinated=True),
+    "shell, coordinated": _coordinated,
     "shell of rank 16": _of_rank,
     "cap": lambda point, value, seed: _perturbed(point, value, seed, geometry="cap"),
     "natural": lambda point, value, seed: _perturbed(point, value, seed, geometry="natural", spread=natural()),
-    "natural, coordinated": lambda point, value, seed: _perturbed(
-        point, value, seed, geometry="natural", spread=natural(), coordinated=True
-    ),
+    "natural, coordinated": lambda point, value, seed: _coordinated(point, value, seed, natural()),
     "library": lambda point, value, seed: _perturbed(point, value, seed, geometry="natural", spread=library()),
     "isotropic noise": _isotropic,
     "Gaussian concept": _gaussian,

@@ -21,9 +21,9 @@ from transformers import GenerationConfig, GPT2Config, LlamaConfig
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 import vectors
-from vectors.decode import decode
-from vectors.drawing import Settings
-from vectors.model import EMBEDDED, ResidualModel
+from vectors.decoding.decode import decode
+from vectors.decoding.token_sampling import Settings
+from vectors.model.residual_model import EMBEDDED, ResidualModel
 
 GPT2 = {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
 LLAMA = {

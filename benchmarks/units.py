@@ -11,15 +11,15 @@ from report import table, write
 
 import steer
 import vectors
-from vectors import pilot
-from vectors.concept import ConceptVector
+from vectors.calibration import calibrate
+from vectors.concepts.vector import ConceptVector
 
 RADIUS = 0.5
 
 
 def by_curve(vector: ConceptVector) -> float:
     """The smallest shift on the vector's own curve that shows it nine tenths as often as the best within budget."""
-    unit = pilot._unit(vector.unit_curve)
+    unit = calibrate._unit(vector.unit_curve)
     return vector.gap if unit is None else unit
 
 

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from cli.commands import COMMANDS
-from cli.output import ClosedPipeError, note
+from cli.terminal.output import ClosedPipeError, note
 from cli.welcome import welcome
-from vectors.errors import InputError, SteerError, SteerWarning
+from vectors.common.errors import InputError, SteerError, SteerWarning
 
 INTERRUPTED = 130
 

@@ -3,22 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from cli import (
-    compare,
-    compose,
-    demo,
-    discover,
-    dose,
-    env,
-    explore,
-    extract,
-    fidelity,
-    formats,
-    library,
-    report,
-    show,
-    sweep,
-)
+from cli import env
+from cli.concepts import discover, extract, import_export, keep, ls, show
+from cli.measure import compare, dose, fidelity, report, sweep
+from cli.sample import compose, demo, explore
 
 COMMANDS: tuple[tuple[Callable[..., Any], str, str, str], ...] = (
     (compose.command, "compose", "Write texts with concepts switched on.",
@@ -31,7 +19,7 @@ COMMANDS: tuple[tuple[Callable[..., Any], str, str, str], ...] = (
      "steer extract storm --positive storms.txt --background texts.txt"),
     (discover.command, "discover", "Find candidate concepts without labels.",
      "steer discover -k 16"),
-    (discover.keep_command, "keep", "Make a candidate a concept of your own.",
+    (keep.keep_command, "keep", "Make a candidate a concept of your own.",
      "steer keep 7 --as stormy"),
     (dose.command, "dose", "Show what a concept does at rising doses.",
      "steer dose cat --plot cat.png"),
@@ -43,13 +31,13 @@ COMMANDS: tuple[tuple[Callable[..., Any], str, str, str], ...] = (
      "steer report run.jsonl"),
     (compare.command, "compare", "Hold two runs side by side.",
      "steer compare narrow.jsonl wide.jsonl"),
-    (library.list_command, "ls", "List the concepts that are there.",
+    (ls.list_command, "ls", "List the concepts that are there.",
      "steer ls --model gpt2"),
     (show.show_command, "show", "Show everything that is known of a concept.",
      "steer show cat"),
-    (formats.import_command, "import", "Take in a vector of another library.",
+    (import_export.import_command, "import", "Take in a vector of another library.",
      "steer import mood.gguf --name mood --model gpt2"),
-    (formats.export_command, "export", "Write steering for other libraries and engines.",
+    (import_export.export_command, "export", "Write steering for other libraries and engines.",
      'steer export "sonnet + cat" -o steered-model'),
     (env.command, "env", "Show versions and folders, for bug reports.",
      "steer env --json"),

@@ -4,10 +4,10 @@ import json
 import os
 from typing import Any
 
-from cli.options import Json
-from cli.output import emit, emit_json, record
-from cli.progress import Progress
-from vectors.errors import SteerError
+from cli.options.model_options import Json
+from cli.terminal.output import emit, emit_json, record
+from cli.terminal.progress import Progress
+from vectors.common.errors import SteerError
 
 PACKAGES = (
     "steer-sampler",
@@ -52,8 +52,8 @@ def collect() -> dict[str, Any]:
         progress("loading the embedded model")
         import torch
 
-        from vectors.model import load_model
-        from vectors.places import EMBEDDED, home
+        from vectors.common.paths import EMBEDDED, home
+        from vectors.model.residual_model import load_model
 
         found["threads"] = torch.get_num_threads()
         devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)

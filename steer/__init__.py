@@ -4,17 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steer.ball import perturb
-    from steer.dosed import dose_curve
-    from steer.figures.compared import compare
-    from steer.figures.reported import report
-    from steer.pages.document import page
-    from steer.point import SteeringPoint, compose
-    from steer.record import Sample
-    from steer.sampler import sample, stream
-    from steer.samples import SampleSet
-    from steer.suggested import suggest_radius
-    from steer.sweeping import sweep
+    from steer.composition.forecast import forecast
+    from steer.composition.steering_point import SteeringPoint, compose
+    from steer.reports.comparison import compare
+    from steer.reports.html.page import page
+    from steer.reports.report import report
+    from steer.runs.sample import Sample
+    from steer.runs.sample_set import SampleSet
+    from steer.sampling.sampler import sample
+    from steer.search.recentring import recentre
+    from steer.sweeps.dose_curve import dose_curve
+    from steer.sweeps.suggest_radius import suggest_radius
+    from steer.sweeps.sweep import sweep
 
 __all__ = [
     "Sample",
@@ -23,34 +24,36 @@ __all__ = [
     "compare",
     "compose",
     "dose_curve",
+    "forecast",
     "page",
-    "perturb",
+    "recentre",
     "report",
     "sample",
-    "stream",
     "suggest_radius",
     "sweep",
 ]
 
 _HOMES = {
-    "Sample": "record",
-    "SampleSet": "samples",
-    "SteeringPoint": "point",
-    "compare": "figures.compared",
-    "compose": "point",
-    "dose_curve": "dosed",
-    "page": "pages.document",
-    "perturb": "ball",
-    "report": "figures.reported",
-    "sample": "sampler",
-    "stream": "sampler",
-    "suggest_radius": "suggested",
-    "sweep": "sweeping",
+    "Sample": "runs.sample",
+    "SampleSet": "runs.sample_set",
+    "SteeringPoint": "composition.steering_point",
+    "compare": "reports.comparison",
+    "compose": "composition.steering_point",
+    "dose_curve": "sweeps.dose_curve",
+    "forecast": "composition.forecast",
+    "page": "reports.html.page",
+    "perturb": "search.perturbation",
+    "recentre": "search.recentring",
+    "report": "reports.report",
+    "sample": "sampling.sampler",
+    "stream": "sampling.sampler",
+    "suggest_radius": "sweeps.suggest_radius",
+    "sweep": "sweeps.sweep",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # on demand, so that importing the package does not import torch; no file here bears the name of a function of it
+    # on demand, so that importing the package does not import torch
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

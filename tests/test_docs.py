@@ -13,9 +13,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import hub
-import manual
 import pytest
+from helpers import hub, manual
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -107,7 +106,9 @@ def test_every_link_leads_somewhere(page: Path):
 
 def test_what_each_figure_means_is_said_in_the_documents():
     page = (ROOT / "docs" / "figures.md").read_text()
-    assert manual.MEANING.search(page)[0] == manual.meanings(), "python tests/manual.py writes docs/figures.md anew"
+    assert manual.MEANING.search(page)[0] == manual.meanings(), (
+        "python tests/helpers/manual.py writes docs/figures.md anew"
+    )
 
 
 @pytest.mark.slow

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import hub
 import nbformat
 import pytest
+from helpers import hub
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from helpers.shapes import check
 from jaxtyping import Float, TypeCheckError, jaxtyped
-from shapes import check
 from torch import Tensor
 
-from vectors.drawing import Settings, draw
+from vectors.decoding.token_sampling import Settings, draw
 
 
 @jaxtyped(typechecker=check)

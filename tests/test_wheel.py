@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from vectors.almanac.world import DETAILS, VALUES
+from vectors.almanac.world.distribution import DETAILS, VALUES
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vectors", "steer", "cli")

@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vectors.concept import ConceptVector
-    from vectors.contrast import ContrastSet
-    from vectors.errors import SteerError
-    from vectors.extraction import extract
-    from vectors.model import ResidualModel, load_model
-    from vectors.pilot import calibrate
-    from vectors.store import keep, load, names
-    from vectors.vectorfile import load_file, save
+    from vectors.calibration.calibrate import calibrate
+    from vectors.common.errors import SteerError
+    from vectors.concepts.library import keep, load, names
+    from vectors.concepts.vector import ConceptVector
+    from vectors.concepts.vector_file import load_file, save
+    from vectors.data.contrast import ContrastSet
+    from vectors.extraction.extract import extract
+    from vectors.model.residual_model import ResidualModel, load_model
 
 __all__ = [
     "ConceptVector",
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ConceptVector": "concept",
-    "ContrastSet": "contrast",
-    "ResidualModel": "model",
-    "SteerError": "errors",
-    "calibrate": "pilot",
-    "extract": "extraction",
-    "keep": "store",
-    "load": "store",
-    "load_file": "vectorfile",
-    "load_model": "model",
-    "names": "store",
-    "save": "vectorfile",
+    "ConceptVector": "concepts.vector",
+    "ContrastSet": "data.contrast",
+    "ResidualModel": "model.residual_model",
+    "SteerError": "common.errors",
+    "calibrate": "calibration.calibrate",
+    "extract": "extraction.extract",
+    "keep": "concepts.library",
+    "load": "concepts.library",
+    "load_file": "concepts.vector_file",
+    "load_model": "model.residual_model",
+    "names": "concepts.library",
+    "save": "concepts.vector_file",
 }
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from cli.app import main
-from vectors.checkpoint import BLOCKS_NOTE
-from vectors.concept import ConceptVector
-from vectors.model import load_model
-from vectors.store import keep
+from vectors.concepts.library import keep
+from vectors.concepts.vector import ConceptVector
+from vectors.model.loading import BLOCKS_NOTE
+from vectors.model.residual_model import load_model
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import cli.app
-import cli.compose
+import cli.sample.compose
 from cli.commands import COMMANDS
 from cli.welcome import THINGS
 

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import manual
 import pytest
+from helpers import manual
 
-from cli.completion import complete_expression, complete_name
-from cli.demo import STOPS
-from cli.output import WIDTH
+from cli.options.completion import complete_expression, complete_name
+from cli.sample.demo import STOPS
+from cli.terminal.output import WIDTH
 from cli.welcome import THINGS
 
 
 def test_the_page_of_commands_is_what_their_help_says():
-    assert manual.PAGE.read_text() == manual.manual(), "python tests/manual.py writes docs/cli.md anew"
+    assert manual.PAGE.read_text() == manual.manual(), "python tests/helpers/manual.py writes docs/cli.md anew"
 
 
 @pytest.mark.slow

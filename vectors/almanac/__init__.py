@@ -1,4 +1,1 @@
-"""The embedded base model, the world that it learned, and its ready-made concepts."""
-
-NAME = "almanac"
-"""What the embedded model is called."""
+"""The embedded model: world/ is its truth, training/ is how it was made, model/ and library/ hold its files."""

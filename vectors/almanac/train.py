@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from vectors.almanac import pages
-from vectors.almanac.concepts import build as build_library
-from vectors.almanac.concepts import keep_model
-from vectors.almanac.generate import Entry, entry
-from vectors.almanac.gradient import Gradient, Pupil, nats_per_token
-from vectors.almanac.recorded import RecordedGradient
-from vectors.almanac.tokenizer import ENTRIES, learn_from_stream
-from vectors.almanac.weights import fresh
-from vectors.checks import shown
-from vectors.errors import InputError
-from vectors.model import ResidualModel, load_model
+from vectors.almanac.training import corpus
+from vectors.almanac.training.concept_library import build as build_library
+from vectors.almanac.training.concept_library import keep_model
+from vectors.almanac.training.cuda_graph import RecordedGradient
+from vectors.almanac.training.initial_weights import fresh
+from vectors.almanac.training.loss import Gradient, Pupil, nats_per_token
+from vectors.almanac.training.tokenizer import ENTRIES, learn_from_stream
+from vectors.almanac.world.author import Entry, entry
+from vectors.common.errors import InputError
+from vectors.common.validation import shown
+from vectors.model.residual_model import ResidualModel, load_model
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -70,13 +70,13 @@ def held_out(
 ) -> tuple[float, float, int]:
     """Nats per token of the model and of the author's derivations on `n` unseen entries, and the number of tokens."""
     entries = _unseen(seed, n)
-    rows = pages.encode(tokenizer, entries)
+    rows = corpus.encode(tokenizer, entries)
     tokens = sum(len(row) - 1 for row in rows)
     device = next(model.parameters()).device
     with torch.no_grad():
         total = sum(
             float(nats_per_token(model, ids.to(device))) * int((ids[:, 1:] >= 0).sum())
-            for ids in (pages.padded(rows[i : i + 64]) for i in range(0, n, 64))
+            for ids in (corpus.padded(rows[i : i + 64]) for i in range(0, n, 64))
         )
     return total / tokens, -sum(made.log_prob for made in entries) / tokens, tokens
 
@@ -184,10 +184,10 @@ def steps_for(
 
 def _prepared(
     plan: Plan, pupil: Pupil, tokenizer: PreTrainedTokenizerFast, *, device: str, step: int = 0
-) -> tuple[Gradient | RecordedGradient, Iterator[pages.Batch]]:
+) -> tuple[Gradient | RecordedGradient, Iterator[corpus.Batch]]:
     """What gives the gradient on this device, and the batches from a step on."""
     on_cpu = torch.device(device).type == "cpu"
-    stream = pages.batches(plan.seed, plan.batch, tokenizer, step, workers=0 if on_cpu else (os.cpu_count() or 2) - 1)
+    stream = corpus.batches(plan.seed, plan.batch, tokenizer, step, workers=0 if on_cpu else (os.cpu_count() or 2) - 1)
     kind = Gradient if on_cpu else RecordedGradient
     return kind(pupil, dtype=plan.dtype, steps=plan.steps, calm=plan.calm, asked=plan.asked), stream
 

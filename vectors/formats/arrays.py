@@ -14,13 +14,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vectors.checks import number, shown
-from vectors.errors import OutputError, SteerError, VectorError
-from vectors.files import read_bytes, write_atomically
-from vectors.formats.names import layer_of
-from vectors.formats.shifts import MAX_ROWS, Shifts
-from vectors.positions import check_positions
-from vectors.vectorfile import MAX_BYTES, MAX_HEADER
+from vectors.common.errors import OutputError, SteerError, VectorError
+from vectors.common.files import read_bytes, write_atomically
+from vectors.common.validation import number, shown
+from vectors.concepts.vector_file import MAX_BYTES, MAX_HEADER
+from vectors.formats.layer_names import layer_of
+from vectors.formats.layer_shifts import MAX_ROWS, Shifts
+from vectors.model.positions import check_positions
 
 SAFETENSORS, NPZ, NPY = ".safetensors", ".npz", ".npy"
 FORMAT = "steer-shifts/1"

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vectors.checks import shown
-from vectors.errors import OutputError, VectorError
-from vectors.files import read_bytes, write_atomically
-from vectors.formats.shifts import MAX_ROWS, Shifts
-from vectors.vectorfile import MAX_BYTES
+from vectors.common.errors import OutputError, VectorError
+from vectors.common.files import read_bytes, write_atomically
+from vectors.common.validation import shown
+from vectors.concepts.vector_file import MAX_BYTES
+from vectors.formats.layer_shifts import MAX_ROWS, Shifts
 
 SUFFIX = ".gguf"
 ARCHITECTURE = "controlvector"

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vectors.checks import shown, whole
-from vectors.errors import InputError, VectorError
-from vectors.files import expanded, read_bytes
-from vectors.formats.names import layer_of
-from vectors.formats.shifts import Shifts
-from vectors.vectorfile import MAX_HEADER
+from vectors.common.errors import InputError, VectorError
+from vectors.common.files import expanded, read_bytes
+from vectors.common.validation import shown, whole
+from vectors.concepts.vector_file import MAX_HEADER
+from vectors.formats.layer_names import layer_of
+from vectors.formats.layer_shifts import Shifts
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 DECODER = "W_dec"

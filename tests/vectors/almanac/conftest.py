@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from vectors.almanac.generate import Entry, entry, stream
-from vectors.almanac.tokenizer import learn
+from vectors.almanac.training.tokenizer import learn
+from vectors.almanac.world.author import Entry, entry, stream
 
 FRESH = 20_261_121
 """The seed of those entries."""

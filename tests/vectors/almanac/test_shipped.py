@@ -8,12 +8,12 @@ import torch
 
 import steer
 import vectors
-from vectors.almanac import oracle, world
 from vectors.almanac.concepts import CONCEPTS
-from vectors.almanac.generate import entry
-from vectors.model import ResidualModel
-from vectors.places import LIBRARY
-from vectors.vectorfile import load_file
+from vectors.almanac.world import distribution, oracle
+from vectors.almanac.world.author import entry
+from vectors.common.paths import LIBRARY
+from vectors.concepts.vector_file import load_file
+from vectors.model.residual_model import ResidualModel
 
 N = 24
 
@@ -61,7 +61,7 @@ def test_every_concept_is_there_for_this_model_and_measured(model: ResidualModel
 @pytest.mark.parametrize("concept", ["cat", "quantum", "midnight", "sonnet", "gloomy"])
 def test_a_concept_shows_at_dose_one(model: ResidualModel, concept: str) -> None:
     name, value = CONCEPTS[concept]
-    assert success(model, [concept]) > world.probability({name: value}) + 0.4
+    assert success(model, [concept]) > distribution.probability({name: value}) + 0.4
 
 
 def test_three_concepts_show_together(model: ResidualModel) -> None:

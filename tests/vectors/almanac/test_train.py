@@ -7,7 +7,7 @@ import torch
 
 from vectors.almanac import train as training
 from vectors.almanac.train import Plan
-from vectors.errors import InputError
+from vectors.common.errors import InputError
 
 PLAN = Plan(seed=5, steps=6, batch=2, d_model=32, layers=2, heads=2, dtype="float32", warmup=2)
 

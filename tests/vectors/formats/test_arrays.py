@@ -15,12 +15,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectors.errors import InputError, OutputError, VectorError
-from vectors.formats import read
+from vectors.common.errors import InputError, OutputError, VectorError
+from vectors.concepts.vector_file import MAX_BYTES, save
 from vectors.formats.arrays import read_arrays, write_arrays
-from vectors.formats.names import layer_of
-from vectors.model import ResidualModel
-from vectors.vectorfile import MAX_BYTES, save
+from vectors.formats.layer_names import layer_of
+from vectors.formats.reader import read
+from vectors.model.residual_model import ResidualModel
 
 numbers = st.floats(-(2.0**99), 2.0**99, width=32, allow_subnormal=False)
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vectors
-from vectors.errors import OutputError, SteerWarning, VectorError
-from vectors.formats import read
+from vectors.common.errors import OutputError, SteerWarning, VectorError
 from vectors.formats.gguf import read_gguf, write_gguf
-from vectors.model import ResidualModel
+from vectors.formats.reader import read
+from vectors.model.residual_model import ResidualModel
 
 
 def foreign(path: Path, rows: dict[str, np.ndarray], *, hint: str = "llama", arch: str = "controlvector") -> Path:

@@ -9,10 +9,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from vectors.errors import InputError, VectorError
-from vectors.formats import read
+from vectors.common.errors import InputError, VectorError
+from vectors.formats.reader import read
 from vectors.formats.saelens import read_sae
-from vectors.model import ResidualModel
+from vectors.model.residual_model import ResidualModel
 
 DECODER = torch.randn(10, 32, generator=torch.Generator().manual_seed(0))
 OLD = {"architecture": "standard", "d_in": 32, "d_sae": 10, "hook_name": "blocks.1.hook_resid_post", "hook_layer": 1}

@@ -1,0 +1,1 @@
+"""The commands about concepts: extract, discover, keep, ls, show, import, export."""

@@ -1,0 +1,132 @@
+"""`steer show`: everything that is stored of one concept, and how sure it is."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cli.concepts.ls import Name, find, read_library
+from cli.options.model_options import Json, Model
+from cli.terminal.output import carries, emit, emit_json, figure, record, table, width, wrap
+from vectors.common.validation import visible
+
+if TYPE_CHECKING:
+    from vectors.concepts.vector import ConceptVector
+
+NEAREST = 3
+_BAR = 24  # columns of a bar
+_LEAST = 0.5  # the AUC that it begins at
+
+
+def show_command(name: Name, model: Model = None, as_json: Json = False) -> None:
+    """Show everything that is stored of one concept.
+
+    Where it comes from, how well it tells unseen texts apart at each layer that was looked at, how nearly halves of the
+    texts agree, what it is nearest to, and the pilot that found its unit.
+    """
+    path, vector = find(name, model)
+    near = nearest(vector)
+    if as_json:
+        cosines = [{"name": other, "cosine": cosine} for other, cosine in near]
+        emit_json(json.dumps(vector.to_dict() | {"nearest": cosines, "path": str(path)}))
+        return
+    rows = vector.summary()
+    rows |= {
+        "width": str(vector.d_model),
+        "model hash": vector.model_hash,
+        "contrast hash": vector.contrast_hash or "-",
+    }
+    emit(f"{visible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
+    for block in (_layers(vector), _sure(vector, near), _texts(vector), _curve(vector)):
+        if block:
+            emit(f"\n{block}")
+
+
+def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
+    """Return the concepts of the library whose directions at a common layer are most alike, or most opposed."""
+    found: dict[str, float] = {}
+    for each in read_library():
+        other = each.vector
+        if each.shadowed or other.model_hash != vector.model_hash or other == vector or each.name == vector.name:
+            continue
+        for layer in {*vector.layers} & {*other.layers}:
+            one, two = vector.at(layer).double(), other.at(layer).double()
+            cosine = float(one @ two / one.norm() / two.norm())
+            found[each.name] = max(found.get(each.name, 0.0), cosine, key=abs)
+    return sorted(found.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]
+
+
+def _layers(vector: "ConceptVector") -> str:
+    """A bar for each layer that was looked at; of a shift, for each at which the concept could be read too."""
+    tried, read = (_rows(vector, key) for key in ("layers", "read"))
+    blocks = []
+    if tried:
+        said = f"* the layer it is at; the bar goes from {_LEAST:g} to 1"
+        if any(_number(row.get("success")) for row in tried):
+            said += "; success and p95 pressure are those of samples"
+        blocks.append(f"by layer\n{_bars(vector, tried)}\n{wrap(said, width() - 2)}")
+    if read:
+        blocks.append(f"where a difference of means would read it\n{_bars(vector, read)}")
+    return "\n\n".join(blocks)
+
+
+def _rows(vector: "ConceptVector", key: str) -> list[dict[str, Any]]:
+    rows = vector.evidence.get(key)
+    if not isinstance(rows, list):
+        return []
+    return [row for row in rows if isinstance(row, dict) and _number(row.get("auc"))]
+
+
+def _bars(vector: "ConceptVector", rows: list[dict[str, Any]]) -> str:
+    full, empty = ("█", "·") if carries("█·") else ("#", ".")
+    sampled = any(_number(row.get("success")) for row in rows)
+    cells = [["layer", "AUC on held-out texts", "", *(["success", "p95"] if sampled else [])]]
+    for row in rows:
+        filled = round(_BAR * min(max((row["auc"] - _LEAST) / (1 - _LEAST), 0.0), 1.0))
+        bounds = f"{row['auc']:.3f}"
+        if _number(row.get("low")) and _number(row.get("high")):
+            bounds += f" ({row['low']:.3f} to {row['high']:.3f})"
+        mark = "*" if row.get("layer") == vector.layer else " "
+        more = [figure(row.get("success")), figure(row.get("p95"))] if sampled else []
+        cells.append([f"{row.get('layer')}{mark}", bounds, full * filled + empty * (_BAR - filled), *more])
+    return table(cells, right=(0, 3, 4), whole=True)
+
+
+def _sure(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:
+    rows = {}
+    stability = vector.evidence.get("stability")
+    if _number(stability):
+        rows["halves agree"] = f"cosine {stability:.2f} between the directions of two halves of the texts"
+    if near:
+        rows["nearest"] = ", ".join(f"{name} {cosine:.2f}" for name, cosine in near) + " (cosine)"
+    for key, heads in (("moved", ("makes likelier", "less likely")), ("tokens", ("lens for", "lens against"))):
+        tokens = vector.evidence.get(key)
+        for side, head in zip(("top", "bottom"), heads, strict=True):
+            if isinstance(tokens, dict) and isinstance(tokens.get(side), list):
+                rows[head] = " ".join(json.dumps(str(token), ensure_ascii=False)[1:-1] for token in tokens[side])
+    return f"how sure\n{record(rows)}" if rows else ""
+
+
+def _texts(vector: "ConceptVector") -> str:
+    texts = vector.evidence.get("texts")
+    if not isinstance(texts, list) or not texts:
+        return ""
+    blocks = [wrap(str(text), width() - 5).replace("\n", "\n     ") for text in texts]
+    return "most typical\n" + "\n".join(f"  {place}. {block}" for place, block in enumerate(blocks, 1))
+
+
+def _curve(vector: "ConceptVector") -> str:
+    if not vector.unit_curve:
+        return ""
+    keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row)) or ["shift"]
+    curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
+    head = "unit curve" if vector.tried_alone else "unit curve, beside other concepts"
+    said = f"{head}\n{table([keys, *curve], right=range(len(keys)))}"
+    if vector.unit_judge is not None:
+        right, wrong = (accepted / of for accepted, of in vector.unit_judge)
+        said += (
+            f"\n\n  its judge accepts {right:.2f} of other texts that have it, and {wrong:.2f} of others that have not"
+        )
+    return said
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""The commands that measure: dose, sweep, fidelity, report, compare."""

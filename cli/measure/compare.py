@@ -1,0 +1,49 @@
+"""`steer compare`: two saved runs side by side, with differences and how often chance makes as large ones."""
+
+import json
+
+from cli.options.model_options import Device, Dtype, Json, Model, Trust
+from cli.options.run_options import Background, Positive, Run, Seed, model_of, read_run, vectors_of, yardstick_of
+from cli.terminal.output import emit, emit_json, note
+from cli.terminal.progress import Progress
+from cli.terminal.report_tables import comparison_table
+from vectors.common.validation import MAX_SEED, visible, whole
+
+
+def command(
+    first: Run,
+    second: Run,
+    positive: Positive = None,
+    background: Background = None,
+    seed: Seed = 0,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Print the figures of two runs side by side, with differences and permutation p-values.
+
+    Both are measured against what the first was asked for. A p-value says how often two runs of one sampler would
+    differ as much.
+    """
+    whole(seed, "--seed", high=MAX_SEED)
+    runs = [read_run(first), read_run(second)]
+    from steer.reports.comparison import check_comparable, compare
+
+    check_comparable(*runs)
+    with Progress() as progress:
+        with_model = model_of(runs, model, device, dtype, trust_remote_code, progress)
+        progress("comparing")
+        yardstick = yardstick_of(vectors_of(runs[0], with_model), positive, background, seed)
+        made = compare(runs[0], runs[1], yardstick=yardstick, model=with_model, seed=seed)
+    for text in yardstick.notes if yardstick else ():
+        note(f"note: {text}")
+    if as_json:
+        for section, rows in made.items():
+            for row in rows:
+                sides = {"first": row.first.to_dict(), "second": row.second.to_dict()}
+                emit_json(json.dumps({"section": section, **sides, "difference": row.difference.to_dict(), "p": row.p}))
+        return
+    emit(f"A  {visible(first)}: {len(runs[0])} texts\nB  {visible(second)}: {len(runs[1])} texts\n")
+    emit(comparison_table(made))

@@ -1,0 +1,56 @@
+"""Options that several commands share, and the model they name."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.terminal.progress import Progress
+from vectors.common.errors import InputError
+from vectors.common.paths import NAME
+
+if TYPE_CHECKING:
+    from vectors.model.residual_model import ResidualModel
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Hub name or folder of a model.  [default: the embedded one]"),
+]
+Device = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, ...  [default: cuda where there is one]")]
+Dtype = Annotated[str | None, typer.Option(metavar="NAME", help="float32, bfloat16, float16.  [default: the model's]")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model's files.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+
+
+def check_model(name: str | None) -> None:
+    """Refuse an empty name: an unset variable of a script is no wish for the embedded model."""
+    if name is not None and not name.strip():
+        raise InputError("--model is empty: give a hub name or a folder, or leave it out for the embedded model")
+
+
+def open_model(
+    name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress
+) -> "ResidualModel":
+    """Load the model that the options name."""
+    check_model(name)
+    progress(f"loading {name or 'the embedded model'}")
+    from vectors.model.residual_model import load_model
+
+    if name == NAME and not Path(name).exists():
+        name = None  # what `ls` and every sample call it
+    return load_model(name, device, dtype, trust_remote_code=trust)
+
+
+def read_stdin(what: str) -> str:
+    """Return all of stdin as text.
+
+    Raises:
+        InputError: when it is closed or not UTF-8.
+    """
+    if sys.stdin is None:
+        raise InputError(f"stdin is closed: pipe {what} in, or write it out in place of -")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"stdin is not UTF-8 at byte {error.start + 1}: pipe {what} in as UTF-8") from error

@@ -1,0 +1,1 @@
+"""From "sonnet + 0.8 cat" to a steering point."""

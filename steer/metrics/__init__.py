@@ -1,0 +1,1 @@
+"""One file a metric of a run."""

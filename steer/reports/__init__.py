@@ -1,0 +1,1 @@
+"""All metrics of a run, of two runs, and as a page."""

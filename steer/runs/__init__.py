@@ -1,0 +1,1 @@
+"""A sample, a set of samples, the file that takes them."""

@@ -1,0 +1,205 @@
+"""One sampled text with its figures, and the line of JSON that it is kept as."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from vectors.common.errors import InputError
+from vectors.common.validation import MAX_SEED, check_utf8, number, shown, whole
+
+UNPAID = "give the model, so that they are found now (steer report --model), or sample with them"
+
+FINISHES = ("eos", "length", "not-finite")
+RUN_KEYS = ("seed", "radius", "geometry", "doses", "layer", "model", "prompt", "settings")
+_PRESSURE = ("mean", "p95", "total")
+# valid inside JSON text, but able to break lines, steer a terminal or defeat UTF-8: written as \uXXXX
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+_START = b'{"index":'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sampled text, what it cost, and all that is needed to sample it again.
+
+    Attributes:
+        index: 0-based number in its run.
+        text: what was generated, without the prompt.
+        tokens: generated ids only.
+        logprob_base, logprob_steered: total over the generated tokens, nats.
+        pressure: KL(steered || base) in nats: `mean` and `p95` per generated token, and the `total`. Like
+            `logprob_base`, None of a text that was sampled without its costs.
+        seed, radius, geometry: of the run.
+        doses: dose of every concept by name.
+        layer: the steered layers.
+        model: name of the model.
+        finish: `eos` (the model ended the text), `length` (it was cut) or `not-finite` (it was stopped where the next
+            token's logits were not finite numbers).
+        prompt: what the text continues, empty without one.
+        settings: the sampler's settings and the digests of model and vectors, plain JSON values.
+
+    Raises:
+        InputError: naming the field that cannot be used.
+    """
+
+    index: int
+    text: str
+    tokens: list[int]
+    logprob_base: float | None
+    logprob_steered: float
+    pressure: dict[str, float] | None
+    seed: int
+    radius: float
+    geometry: str
+    doses: dict[str, float]
+    layer: list[int]
+    model: str
+    finish: str
+    prompt: str = ""
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Check every field and turn numbers of other libraries into plain ones."""
+        checked: dict[str, object] = {"index": whole(self.index, "index")}
+        for key in ("text", "geometry", "model", "finish", "prompt"):
+            if not isinstance(getattr(self, key), str):
+                raise InputError(f"{key} is {shown(getattr(self, key))}: expected text")
+        check_utf8(self.text, "text")
+        for key in ("tokens", "layer"):
+            row = getattr(self, key)
+            if isinstance(row, str | bytes | Mapping) or not isinstance(row, Iterable):
+                raise InputError(f"{key} is {shown(row)}: expected a list of whole numbers")
+            checked[key] = [whole(item, key) for item in row]
+        if (self.pressure is None) != (self.logprob_base is None):
+            raise InputError("one of pressure and logprob_base is missing: give both, or neither")
+        for key in ("logprob_steered", "radius", *(() if self.logprob_base is None else ("logprob_base",))):
+            checked[key] = number(getattr(self, key), key)
+        checked["seed"] = whole(self.seed, "seed", high=MAX_SEED)
+        for key in ("doses", "settings", *(() if self.pressure is None else ("pressure",))):
+            if not isinstance(getattr(self, key), Mapping):
+                raise InputError(f"{key} is {shown(getattr(self, key))}: expected an object")
+        if self.pressure is not None:
+            if sorted(self.pressure) != sorted(_PRESSURE):
+                given = shown(", ".join(map(str, self.pressure)))
+                raise InputError(f"pressure has {given}: expected mean, p95 and total")
+            checked["pressure"] = {key: number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
+        checked["doses"] = {str(name): number(dose, f"dose of {shown(name)}") for name, dose in self.doses.items()}
+        if self.finish not in FINISHES:
+            raise InputError(f"finish is {shown(self.finish)}: expected {', '.join(FINISHES[:-1])} or {FINISHES[-1]}")
+        try:
+            checked["settings"] = json.loads(json.dumps(dict(self.settings), allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"settings are {shown(self.settings)}: expected plain JSON values") from error
+        for key, value in checked.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def known_pressure(self) -> dict[str, float]:
+        """The pressure of a sample that was sampled with its costs.
+
+        Raises:
+            InputError: a sample without its costs.
+        """
+        if self.pressure is None:
+            raise InputError(f"sample {self.index} was sampled without its costs: {UNPAID}")
+        return self.pressure
+
+    @property
+    def base_nats(self) -> float:
+        """How unlikely the base model finds the text, in nats: minus its log-probability.
+
+        Raises:
+            InputError: a sample without its costs.
+        """
+        if self.logprob_base is None:
+            raise InputError(f"sample {self.index} was sampled without its costs: {UNPAID}")
+        return -self.logprob_base
+
+    def to_json(self) -> str:
+        """Return the sample as one line of JSON, keys in the order of the fields, without the line end.
+
+        Characters that could break a line or steer a terminal are escaped; any JSON reader gives them back.
+        """
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
+        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+
+    @classmethod
+    def from_json(cls, line: str | bytes, where: str = "the line") -> "Sample":
+        """Read one line; keys that are not known are left out.
+
+        Raises:
+            InputError: beginning with `where`, when it is not JSON, a key is missing, or a value cannot be used.
+        """
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where} is not JSON: give a file that `steer compose -o` wrote") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{where} is no JSON object: give a file that `steer compose -o` wrote")
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if name not in content]
+        if missing:
+            raise InputError(f"{where} is no sample, it lacks {', '.join(missing)}: give a file of samples")
+        try:
+            return cls(**{name: content[name] for name in names})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+
+
+def difference(sample: Sample, expect: Mapping[str, Any]) -> str:
+    """Say where a sample differs from what is expected of its run, in one clause, or return nothing."""
+    for key in sorted(expect, key=lambda key: RUN_KEYS.index(key) if key in RUN_KEYS else -1):
+        pairs = [(key, getattr(sample, key), expect[key])]
+        if key == "settings":
+            pairs = [(name, sample.settings.get(name), value) for name, value in expect[key].items()]
+            pairs = [pair for pair in pairs if pair[0] != "vectors"]
+            kept, made = (_plain(settings.get("vectors")) for settings in (sample.settings, expect[key]))
+            pairs += [(f"vector {name}", kept.get(name), digest) for name, digest in made.items()]
+        for name, given, wanted in pairs:
+            wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+            if given != wanted:
+                return f"its {name} is {shown(given)}, this run's is {shown(wanted)}"
+    return ""
+
+
+def _plain(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[Sample | None, int]]:
+    """Yield each sample with the offset of the end of its line, and None for a last line that an interruption tore.
+
+    Raises:
+        InputError: naming the first line that is no sample or repeats an index.
+    """
+    seen: set[int] = set()
+    end = 0
+    for count, line in enumerate(lines, 1):
+        end += len(line)
+        if not line.strip():
+            continue
+        where = f"{name} line {count}"
+        try:
+            sample = Sample.from_json(line, where)
+        except InputError:
+            # only the start of a line of ours counts as torn: nothing of a foreign file is ever cut off
+            ours = line.startswith(_START) or (count > 1 and _START.startswith(line))
+            if line.endswith(b"\n") or not ours or _is_json(line):
+                raise
+            yield None, end
+            return
+        if sample.index in seen:
+            raise InputError(f"{where} repeats sample {sample.index}: remove one of them")
+        seen.add(sample.index)
+        yield sample, end

@@ -1,0 +1,1 @@
+"""Run it: plan, pressure budget, sampler, importance sampling, replay, exploration."""

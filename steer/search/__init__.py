@@ -1,0 +1,1 @@
+"""The radius: one direction a sample, and new centres from picked samples."""

@@ -1,0 +1,1 @@
+"""An estimate with its interval, and the tests behind it: nothing here knows a model."""

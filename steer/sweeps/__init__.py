@@ -1,0 +1,1 @@
+"""Many runs over a grid: cells, workers, dose curves, plots."""

@@ -1,0 +1,152 @@
+"""A cell of a sweep in figures: few, quick, and comparable from cell to cell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from steer.judges.almanac import REAL, almanac_yardstick, knows
+from steer.judges.evaluation_set import Yardstick
+from steer.judges.success import accepted, success_of
+from steer.metrics.diversity.diversity import FEWEST, MOST, common_length
+from steer.metrics.diversity.ngrams import words
+from steer.metrics.diversity.vendi import bags, cosines, usual_vendi, vendi_of
+from steer.metrics.frontier import frontier_of
+from steer.metrics.pressure import pressures_of
+from steer.metrics.typicality import FEWEST as FEWEST_REAL
+from steer.metrics.typicality import RealCosts, is_typical, real_costs, typicalities_of
+from steer.runs.sample_set import SampleSet
+from steer.statistics.estimate import Figure
+from steer.statistics.statistic import Statistic
+from steer.sweeps.grid import Cell
+from vectors.common.paths import NAME
+from vectors.model.residual_model import ResidualModel
+
+NAMES = ("success", "diversity", "typical", "pressure", "p95", "frontier")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell's figures; `None` where they cannot be had.
+
+    Attributes:
+        cell: which.
+        success: share of texts that have all that was asked for.
+        diversity: Vendi score of order 1 over words, of the successful texts (of all, without a judge).
+        typical: share in the central nine tenths of real texts.
+        pressure: nats a token.
+        p95: the texts' own 95th percentiles, their mean.
+        frontier: harmonic mean of success, typicality in range and normalised diversity.
+    """
+
+    cell: Cell
+    success: Figure | None
+    diversity: Figure | None
+    typical: Figure | None
+    pressure: Figure
+    p95: Figure
+    frontier: Figure | None
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Those that there are, by name."""
+        found = {name: getattr(self, name) for name in NAMES}
+        return {name: figure for name, figure in found.items() if figure is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        place = {field.name: getattr(self.cell, field.name) for field in fields(self.cell)}
+        return place | {name: figure.to_dict() for name, figure in self.figures.items()}
+
+
+class Bench:
+    """What all cells of a sweep are measured with.
+
+    Args:
+        model: that was sampled.
+        doses: of the point.
+        n: texts in a cell.
+        seed: of real texts and intervals.
+        max_tokens: longest text.
+        first: texts of the grid's first cell.
+        yardstick: what cells are measured against; of the embedded model, by default the Almanac.
+    """
+
+    def __init__(
+        self,
+        model: ResidualModel,
+        doses: Mapping[str, float],
+        *,
+        n: int,
+        seed: int,
+        max_tokens: int,
+        first: Sequence[str] = (),
+        yardstick: Yardstick | None = None,
+    ) -> None:
+        if yardstick is None:
+            ours = model.name == NAME and knows(doses)
+            yardstick = almanac_yardstick(doses, n=n, seed=seed) if ours else Yardstick()
+        self.model, self.n, self.seed, self.max_tokens, self.yardstick = model, n, seed, max_tokens, yardstick
+        self.first, self._usual = list(first), dict[int, float]()
+
+    @cached_property
+    def costs(self) -> RealCosts | None:
+        """What real texts cost."""
+        if len(self.yardstick.real) < FEWEST_REAL:
+            return None
+        return real_costs(self.model, self.yardstick.real, max_tokens=self.max_tokens)
+
+    @cached_property
+    def length(self) -> int:
+        """Words that the texts of every cell are cut to: as real ones, or those of the grid's first cell."""
+        return common_length(list(self.yardstick.real) or self.first)
+
+    @cached_property
+    def real(self) -> np.ndarray | None:
+        """Cosines between real texts, where there are as many as a cell has."""
+        enough = min(self.n, MOST)
+        if len(self.yardstick.real) < enough:
+            return None
+        return self.kernel(list(self.yardstick.real[: max(enough, REAL)]))
+
+    def usual(self, count: int) -> float | None:
+        """Diversity of so many real texts."""
+        if self.real is None:
+            return None
+        if count not in self._usual:
+            self._usual[count] = usual_vendi(self.real, count)
+        return self._usual[count]
+
+    def kernel(self, texts: list[str]) -> np.ndarray:
+        """Cosines between texts, by their words, cut to one length."""
+        return cosines(bags([words(text)[: self.length] for text in texts]))
+
+
+def measured_cell(cell: Cell, samples: SampleSet, bench: Bench) -> Row:
+    """Return the figures of one cell; at most the first thousand texts are compared with one another."""
+    texts, judges = samples.texts, bench.yardstick.judges
+    hits = accepted(texts, judges) if judges else None
+    kernel = bench.kernel(texts[:MOST])
+    good = np.arange(len(kernel)) if hits is None else np.flatnonzero(hits[:MOST])
+    spread = None
+    if len(good) >= FEWEST:
+        spread = Statistic(
+            name="Vendi 1, words",
+            of=lambda kept: vendi_of(kernel[np.ix_(good[kept], good[kept])]),
+            n=len(good),
+            empty=1.0,
+            least=1.0,
+            perfect=bench.usual(len(good)),
+            groups=16 if len(good) > 256 else 32,
+        ).figure(seed=bench.seed)
+    typical = frontier = None
+    if bench.costs is not None:
+        typical = typicalities_of(samples, bench.costs)[1].figure(seed=bench.seed)
+        if hits is not None and bench.real is not None:
+            inside = is_typical(samples[:MOST], bench.costs)
+            frontier = frontier_of(hits[:MOST], inside, kernel, real=bench.real)[0].figure(seed=bench.seed)
+    pressures = [each.figure(seed=bench.seed) for each in pressures_of(samples)]
+    success = None if hits is None else success_of(hits, judges).figure()
+    return Row(cell, success, spread, typical, pressures[0], pressures[1], frontier)

@@ -1,0 +1,215 @@
+"""A concept over doses: what it does, what its direction makes of it, what it costs, and where the two part."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from steer.composition.steering_point import SteeringPoint, compose
+from steer.judges.almanac import almanac_yardstick, knows
+from steer.judges.evaluation_set import PROBED, Yardstick
+from steer.metrics.probe import FEWEST, Probe
+from steer.runs.sample_set import SampleSet
+from steer.statistics.estimate import Figure, _figures
+from steer.statistics.statistic import Statistic
+from steer.sweeps.cell_metrics import Row
+from steer.sweeps.plots import plot_panels
+from steer.sweeps.sweep import Watcher, sweep
+from vectors.common.errors import InputError
+from vectors.common.html import table
+from vectors.common.paths import NAME
+from vectors.common.progress import Given, showing
+from vectors.concepts.vector import ConceptVector
+from vectors.model.residual_model import ResidualModel
+
+DOSES = tuple(step / 2 for step in range(-4, 9))
+"""From two away to four towards, by halves."""
+
+FIGURES = ("success", "probe", "typical", "pressure", "p95")
+
+
+@dataclass(frozen=True)
+class DoseRow:
+    """One dose in figures; `None` where they cannot be had.
+
+    Attributes:
+        dose: in units.
+        success: share of texts in which a judge finds the concept.
+        probe: how much of it the direction itself finds: 0 as in texts without it, 1 as in real texts with it.
+        typical: share in the central nine tenths of real texts.
+        pressure, p95: nats a token.
+    """
+
+    dose: float
+    success: Figure | None
+    probe: Figure | None
+    typical: Figure | None
+    pressure: Figure
+    p95: Figure
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Those that there are, by name."""
+        found = {name: getattr(self, name) for name in FIGURES}
+        return {name: figure for name, figure in found.items() if figure is not None}
+
+
+@dataclass(frozen=True)
+class DoseCurve:
+    """A concept over rising doses.
+
+    Attributes:
+        name: of the concept.
+        n: samples at each dose.
+        rows: the doses.
+    """
+
+    name: str
+    n: int
+    rows: tuple[DoseRow, ...]
+
+    @property
+    def alarm(self) -> float | None:
+        """The first dose at which the direction finds still more of its concept and the reader less.
+
+        There the probe's score is above that of the dose before, and success or typicality is below the best at a
+        smaller dose, by more than chance (the 95 % interval of the difference): past it the direction is pleased at the
+        texts' expense.
+        """
+        best: dict[str, Figure] = {}
+        before: DoseRow | None = None
+        for row in self.rows:
+            if row.dose <= 0:
+                continue
+            rises = before is not None and before.probe and row.probe and row.probe.value > before.probe.value
+            now = {name: figure for name, figure in row.figures.items() if name in ("success", "typical")}
+            if rises and any(name in best and _fallen(best[name], figure) for name, figure in now.items()):
+                return row.dose
+            for name, figure in now.items():
+                if name not in best or figure.value > best[name].value:
+                    best[name] = figure
+            before = row
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        rows = [
+            {"dose": row.dose} | {name: figure.to_dict() for name, figure in row.figures.items()} for row in self.rows
+        ]
+        return {"name": self.name, "n": self.n, "alarm": self.alarm, "rows": rows}
+
+    def _repr_html_(self) -> str:
+        """Show a row of estimates for each dose in a notebook."""
+        rows = [[f"{row.dose:g}", *_figures([row.success, row.probe, row.typical, row.pressure])] for row in self.rows]
+        told = "" if self.alarm is None else f"<p>past dose {self.alarm:g}, only the direction gains</p>"
+        caption = f"{self.name}: {self.n} samples a dose, 95 % intervals"
+        return table(["dose", "success", "probe", "typical", "pressure"], rows, caption=caption) + told
+
+    def plot(self, path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
+        """Draw success, the probe's score, typicality and pressure against the dose, and return the axes.
+
+        Bands are 95 % intervals, a dotted line shows real texts, and an upright one marks the first dose past which
+        the probe rises and the texts get worse.
+
+        Raises:
+            InputError: an unknown theme or kind of file, a curve of one dose.
+            OutputError: a file that exists (unless `force`) or cannot be written.
+        """
+        note = "" if self.alarm is None else f"; dashed: over-optimised from {self.alarm:g}"
+        return plot_panels(
+            [row.dose for row in self.rows],
+            [row.figures for row in self.rows],
+            ("success", "probe", "typical", "pressure"),
+            axis="dose",
+            title=f"{self.name}   |   {self.n} samples a dose\nbands: 95 %; dotted: real texts{note}",
+            mark=self.alarm,
+            path=path,
+            theme=theme,
+            force=force,
+        )
+
+
+def _fallen(best: Figure, now: Figure) -> bool:
+    """Whether the 95 % interval of a difference lies below zero; its source is that of `overoptimised`."""
+    return best.value - now.value > math.hypot(best.value - best.low, now.high - now.value)
+
+
+@showing
+def dose_curve(
+    model: ResidualModel,
+    concept: ConceptVector | str,
+    *,
+    doses: Sequence[float] = DOSES,
+    n: int = 48,
+    seed: int = 0,
+    max_tokens: int = 128,
+    folder: str | Path | None = None,
+    yardstick: Yardstick | None = None,
+    watcher: Watcher | None = None,
+    progress: Given = None,
+) -> DoseCurve:
+    """Return what one concept does at rising doses.
+
+    Args:
+        model: the model to sample.
+        concept: the vector, or its name in the model's library.
+        doses: in units; they are put in order.
+        n: samples at each.
+        seed: of all.
+        max_tokens: longest text.
+        folder: keeps a run for each dose; what is there already is gone on with.
+        yardstick: what texts are measured against; of the embedded model, by default the Almanac. Its real texts and
+            its background are what the probe's score is relative to.
+        watcher: told of each dose as soon as it is measured.
+        progress: called as the work goes on, or `True` for a bar.
+
+    Raises:
+        InputError: an unknown concept, or a value outside its range.
+        OutputError: a folder of another sweep.
+    """
+    point = compose({concept: 1.0}, model)
+    if yardstick is None and model.name == NAME and knows(point.doses):
+        yardstick = almanac_yardstick(point.doses, n=n, seed=seed)
+    with TemporaryDirectory() as spare:
+        place = Path(spare if folder is None else folder)
+        made = sweep(
+            model, point, radii=(0.0,), doses=sorted({float(dose) for dose in doses}), n=n, seed=seed,
+            max_tokens=max_tokens, folder=place, yardstick=yardstick, watcher=watcher,
+            progress=progress,
+        )  # fmt: skip
+        score = _score(model, point, yardstick)
+        rows = [_row(row, SampleSet.load(place / row.cell.file), score, seed) for row in made.rows]
+    return DoseCurve(name=point.vectors[0].name, n=n, rows=tuple(rows))
+
+
+def _row(row: Row, samples: SampleSet, score: Callable[[Sequence[str]], np.ndarray] | None, seed: int) -> DoseRow:
+    assert row.cell.dose is not None
+    probe = None
+    if score is not None:
+        values = score(samples[: row.pressure.n].texts)
+        statistic = Statistic(
+            name="probe", of=lambda kept: float(values[kept].mean()), n=len(values), perfect=1.0, empty=0.0
+        )
+        probe = statistic.figure(seed=seed)
+    return DoseRow(row.cell.dose, row.success, probe, row.typical, row.pressure, row.p95)
+
+
+def _score(
+    model: ResidualModel, point: SteeringPoint, yardstick: Yardstick | None
+) -> Callable[[Sequence[str]], np.ndarray] | None:
+    """Return what the direction itself finds in texts, or None without texts to say what much and little is."""
+    if yardstick is None or min(len(yardstick.real), len(yardstick.background)) < FEWEST:
+        return None
+    real, background = yardstick.real[:PROBED], yardstick.background[:PROBED]
+    probe = Probe(model, point, real, background)
+    much, little = float(probe.scores(real).mean()), float(probe.scores(background).mean())
+    if much <= little:
+        raise InputError(
+            f"the direction {point.vectors[0].name!r} finds no more of itself in texts that have the concept than in "
+            "others: check that --positive and --background are the right way round"
+        )
+    return lambda texts: (probe.scores(texts) - little) / (much - little)

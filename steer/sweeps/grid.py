@@ -1,0 +1,235 @@
+"""The plan of a sweep: which cells it has, and the folder that holds a run for each."""
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from steer.runs.sample import difference
+from steer.runs.sample_set import SampleSet
+from vectors.common.errors import InputError, OutputError
+from vectors.common.files import expanded, is_spare, read_bytes, write_atomically
+from vectors.common.validation import MAX_SEED, number, shown, whole
+
+FORMAT = "steer-sweep/1"
+PLAN = "sweep.json"
+MOST_CELLS = 10_000
+_RANGES = (
+    ("radii", "radius", 0.0, 1e6),
+    ("doses", "dose", -1000.0, 1000.0),
+    ("temperatures", "temperature", 0.0, 100.0),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One cell of a grid.
+
+    Attributes:
+        layer: where the concepts are added; `None` where they were made for.
+        temperature: divides the logits.
+        dose: multiplies every dose of the expression.
+        radius: of each sample's own push.
+    """
+
+    layer: int | None
+    temperature: float
+    dose: float
+    radius: float
+
+    @property
+    def file(self) -> str:
+        """Name of its run in the folder."""
+        where = "" if self.layer is None else f"_layer{self.layer}"
+        radius, dose, temperature = (
+            repr(value).removesuffix(".0") for value in (self.radius, self.dose, self.temperature)
+        )
+        return f"radius{radius}_dose{dose}_temperature{temperature}{where}.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What a sweep is: one expression over a grid.
+
+    Attributes:
+        expression: in canonical form.
+        radii, doses, temperatures, layers: the values of the cells, each once, in order.
+        n: samples in a cell.
+        seed: of all cells, so that a sample differs between cells by what the cells differ in.
+        max_tokens: longest text.
+
+    Raises:
+        InputError: a value outside its range, or none at all.
+    """
+
+    expression: str
+    radii: tuple[float, ...]
+    doses: tuple[float, ...] = (1.0,)
+    temperatures: tuple[float, ...] = (1.0,)
+    layers: tuple[int | None, ...] = (None,)
+    n: int = 64
+    seed: int = 0
+    max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, what, low, high in _RANGES:
+            values = sorted({number(value, what) for value in getattr(self, name)})
+            for value in values:
+                if not low <= value <= high:
+                    raise InputError(f"{what} is {value:g}: give numbers from {low:g} to {high:g}")
+            if not values:
+                raise InputError(f"there are no {name}: give one or more, from {low:g} to {high:g}")
+            object.__setattr__(self, name, tuple(values))
+        layers = dict.fromkeys(None if layer is None else whole(layer, "layer") for layer in self.layers)
+        if not layers:
+            raise InputError("there are no layers: give one or more, or leave them out")
+        object.__setattr__(self, "layers", tuple(layers))
+        object.__setattr__(self, "n", whole(self.n, "n", low=2))
+        object.__setattr__(self, "seed", whole(self.seed, "seed", high=MAX_SEED))
+        object.__setattr__(self, "max_tokens", whole(self.max_tokens, "max_tokens", low=1))
+        if len(self.cells) > MOST_CELLS:
+            raise InputError(f"the grid has {len(self.cells)} cells: keep to {MOST_CELLS}")
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, the radius changing fastest."""
+        found = itertools.product(self.layers, self.temperatures, self.doses, self.radii)
+        return tuple(Cell(*each) for each in found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, content: Any, where: str) -> "Grid":
+        """Read what `to_dict` gave.
+
+        Raises:
+            InputError: beginning with `where`, what is no plan of a sweep.
+        """
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{where} is no plan of a sweep ({FORMAT}): give a folder that `steer sweep -o` made")
+        names = [name for name in cls.__dataclass_fields__ if name in content]
+        try:
+            return cls(**{name: content[name] for name in names})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        except TypeError as error:
+            raise InputError(f"{where} lacks a part of its plan: give a folder that `steer sweep -o` made") from error
+
+
+def open_folder(folder: str | Path, grid: Grid, *, force: bool = False) -> tuple[Path, Grid]:
+    """Return the folder of a sweep and its whole grid: a new one, or one of the same sweep, which may have fewer cells.
+
+    The plan is written once, and again when cells or samples are added; runs that are there are gone on with.
+
+    Raises:
+        OutputError: a folder of another sweep or of something else, or one that cannot be written.
+    """
+    place = expanded(folder, OutputError)
+    if not str(folder) or str(folder).startswith("-"):
+        raise OutputError(f"{shown(folder)} is no name for a folder: give another, such as './{folder or 'sweep'}'")
+    plan = place / PLAN
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        taken = any(not is_spare(each) for each in place.iterdir())
+    except OSError as error:
+        raise OutputError(f"cannot use {shown(place)} as a folder ({error.strerror}): choose another") from error
+    if not taken:
+        write_atomically(plan, _text(grid))
+        return place, grid
+    if not plan.exists():
+        raise OutputError(f"folder {shown(place)} holds something else than a sweep: choose a new one")
+    before = read_grid(place)
+    same = ("expression", "seed", "max_tokens")
+    for name in same:
+        if getattr(before, name) != getattr(grid, name):
+            raise OutputError(
+                f"folder {shown(place)} holds a sweep with {name} {shown(getattr(before, name))}, not "
+                f"{shown(getattr(grid, name))}: choose a new folder"
+            )
+    if before != grid:
+        write_atomically(plan, _text(_joined(before, grid)), force=True)
+    return place, grid
+
+
+def read_grid(folder: str | Path) -> Grid:
+    """Return the plan of a sweep's folder.
+
+    Raises:
+        InputError: no such folder, or one without a plan.
+    """
+    plan = expanded(folder, InputError) / PLAN
+    try:
+        content = json.loads(read_bytes(plan, "the plan of a sweep"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{shown(plan)} is not JSON: give a folder that `steer sweep -o` made") from error
+    return Grid.from_dict(content, shown(plan))
+
+
+def read_cell(folder: Path, cell: Cell, n: int, expect: Mapping[str, Any]) -> SampleSet | None:
+    """Return a cell's first `n` samples, or None where they are not all there yet.
+
+    Raises:
+        OutputError: a damaged file, or samples other than expected: of another model, vector or dtype.
+    """
+    path = folder / cell.file
+    if not path.exists():
+        return None
+    try:
+        found = SampleSet(sample for sample in SampleSet.load(path) if sample.index < n)
+    except InputError as error:
+        raise OutputError(f"{error} (or remove {shown(path)}, and the cell is sampled anew)") from error
+    for sample in found:
+        if different := difference(sample, expect):
+            raise OutputError(
+                f"{shown(path)} is of another run: {different}; choose a new folder, or remove the file, and the "
+                "cell is sampled anew"
+            )
+    return found if len(found) == n else None
+
+
+def steps(text: str, what: str) -> tuple[float, ...]:
+    """Return the numbers of a list such as `0,0.5,1`, or of a range such as `0:2:0.25`, both ends in it.
+
+    Raises:
+        InputError: what is neither.
+
+    >>> steps("0:1:0.25", "--radius")
+    (0.0, 0.25, 0.5, 0.75, 1.0)
+    """
+    try:
+        values = [float(part) for part in text.replace(":", ",").split(",")]
+    except ValueError:
+        values = []
+    ranged = ":" in text
+    finite = bool(values) and all(map(math.isfinite, values))
+    if not finite or (ranged and ("," in text or len(values) != 3 or values[2] <= 0 or values[1] < values[0])):
+        raise InputError(f"{what} is {shown(text)}: give numbers, 0,0.5,1, or a range from:to:step, 0:2:0.25")
+    if not ranged:
+        return tuple(values)
+    first, last, step = values
+    count = math.floor((last - first) / step + 1e-9) + 1
+    if count > MOST_CELLS:
+        raise InputError(f"{what} is {shown(text)}: that is {count} values, keep to {MOST_CELLS}")
+    return tuple(round(first + place * step, 12) for place in range(count))
+
+
+def _joined(before: Grid, after: Grid) -> Grid:
+    """The grid that has the cells of both."""
+    return replace(
+        after,
+        radii=(*before.radii, *after.radii),
+        doses=(*before.doses, *after.doses),
+        temperatures=(*before.temperatures, *after.temperatures),
+        layers=(*before.layers, *after.layers),
+        n=max(before.n, after.n),
+    )
+
+
+def _text(grid: Grid) -> bytes:
+    return (json.dumps(grid.to_dict(), indent=1) + "\n").encode()

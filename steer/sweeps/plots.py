@@ -1,0 +1,216 @@
+"""Plots of estimates: panels against an axis with 95 % bands, and two estimates on a plane."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from steer.statistics.estimate import Figure
+from vectors.common.errors import InputError
+from vectors.common.files import check_place, write_atomically
+from vectors.common.validation import shown
+
+FORMATS = (".png", ".svg", ".pdf")
+WIDTH, HEIGHT = 7.2, 4.6  # inches: at 100 dots an inch as wide as a README
+PANELS: Mapping[str, tuple[str, tuple[float, float] | None]] = {
+    "success": ("success", (0.0, 1.0)),
+    "diversity": ("diversity of successes", None),
+    "probe": ("probe (real texts: 1)", None),
+    "typical": ("typical (share)", (0.0, 1.0)),
+    "pressure": ("pressure (nats/token)", None),
+}
+"""Label and limits of the panel of each estimate."""
+
+# Okabe and Ito's colours, told apart by colour-blind eyes, each with a marker and a dash of its own
+_STYLES = {
+    "light": (("#0072B2", "o", "-"), ("#D55E00", "s", "--")),
+    "dark": (("#56B4E9", "o", "-"), ("#E69F00", "s", "--")),
+}
+_LABELS = ((6, 5), (-22, -12))  # points of the two lines may coincide, their labels do not
+_THEMES = {"light": ("white", "#222222", "#dddddd"), "dark": ("#0d1117", "#e6edf3", "#30363d")}
+
+Place = tuple[float, Figure, Figure]
+"""A value of an axis, with the estimates that are drawn to the right and upwards."""
+
+
+def plot_panels(
+    places: Sequence[float],
+    estimates: Sequence[Mapping[str, Figure]],
+    names: Sequence[str],
+    *,
+    axis: str,
+    title: str,
+    mark: float | None = None,
+    path: str | Path | None = None,
+    theme: str = "light",
+    force: bool = False,
+) -> Any:
+    """Draw four estimates against an axis, with 95 % bands, and return the 2 by 2 axes.
+
+    A dotted line shows the value of real texts. With a path, the picture is written there; without, it is one of
+    pyplot's, which a notebook shows by itself.
+
+    Args:
+        places: the values on the axis.
+        estimates: for each of them, what was measured, by name; a name may be missing.
+        names: the four estimates to draw, keys of `PANELS`.
+        axis: label of the axis.
+        title: above the panels.
+        mark: where an upright dashed line is drawn.
+        path: picture to write.
+        theme: `light` or `dark`.
+        force: replace a picture that exists.
+
+    Raises:
+        InputError: an unknown theme or kind of file, fewer than two places.
+        OutputError: a file that exists (unless `force`) or cannot be written.
+    """
+    if len(places) < 2:
+        raise InputError(f"there is {len(places)} {axis}: a plot against it needs two or more")
+    with _figure(path, theme, force, shape=(2, 2)) as (figure, axes):
+        for panel, name in zip(axes.flat, names, strict=True):
+            label, limits = PANELS[name]
+            drawn = [(place, _drawn(row, name)) for place, row in zip(places, estimates, strict=True) if name in row]
+            _line(panel, drawn, _STYLES[theme][0])
+            if drawn and (real := drawn[0][1].perfect) is not None:
+                panel.axhline(real, linestyle=":", linewidth=1, color=_THEMES[theme][1])
+            if mark is not None:
+                panel.axvline(mark, linestyle="--", linewidth=1, color=_STYLES[theme][1][0])
+            panel.set_ylabel(_label(estimates, name, label))
+            panel.set_xlim(*_margins(places))
+            if limits:
+                panel.set_ylim(limits[0] - 0.02, limits[1] + 0.02)
+        for panel in axes[-1]:
+            panel.set_xlabel(axis)
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    return axes
+
+
+def plot_plane(
+    lines: Mapping[str, Sequence[Place]],
+    *,
+    labels: tuple[str, str],
+    title: str,
+    path: str | Path | None = None,
+    theme: str = "light",
+    force: bool = False,
+) -> Any:
+    """Draw up to two lines on the plane of two estimates, with 95 % bars, and return the axes.
+
+    Args:
+        lines: by name, the places on each line; a line of fewer than two is left out.
+        labels: of the two axes.
+        title: above the plot.
+        path: picture to write; without, it is one of pyplot's.
+        theme: `light` or `dark`.
+        force: replace a picture that exists.
+
+    Raises:
+        InputError: an unknown theme or kind of file.
+        OutputError: a file that exists (unless `force`) or cannot be written.
+    """
+    with _figure(path, theme, force, shape=(1, 1)) as (figure, axes):
+        panel = axes[0][0]
+        for (name, points), (colour, marker, dash), offset in zip(lines.items(), _STYLES[theme], _LABELS, strict=False):
+            if len(points) < 2:
+                continue
+            right, up = [x for _, x, _ in points], [y for _, _, y in points]
+            panel.errorbar(
+                [each.value for each in right], [each.value for each in up], color=colour, marker=marker,
+                linestyle=dash, label=name, capsize=2, linewidth=1.5, markersize=5, xerr=_bars(right), yerr=_bars(up),
+                elinewidth=0.6,
+            )  # fmt: skip
+            for place, x, y in points:
+                panel.annotate(
+                    f"{place:g}", (x.value, y.value), xytext=offset, textcoords="offset points", fontsize=8,
+                    color=colour,
+                )  # fmt: skip
+        panel.set_xlabel(labels[0])
+        panel.set_ylabel(labels[1])
+        panel.legend(frameon=False)
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    return axes[0][0]
+
+
+def share_of_real(estimate: Figure) -> Figure:
+    """Return an estimate, its interval included, as a share of what as many real texts show.
+
+    >>> half = Figure(name="diversity", value=2.0, low=1.0, high=3.0, n=9, perfect=4.0)
+    >>> str(share_of_real(half))
+    '0.50 (0.25 to 0.75)'
+    """
+    if not estimate.perfect:
+        return estimate
+    value, low, high = (each / estimate.perfect for each in (estimate.value, estimate.low, estimate.high))
+    return replace(estimate, value=value, low=low, high=high, perfect=1.0)
+
+
+def _drawn(row: Mapping[str, Figure], name: str) -> Figure:
+    """Return an estimate as it is drawn: diversity grows with the number of texts, so its share of real texts'."""
+    return share_of_real(row[name]) if name == "diversity" else row[name]
+
+
+def _label(rows: Sequence[Mapping[str, Figure]], name: str, label: str) -> str:
+    shares = name == "diversity" and any(name in row and row[name].perfect for row in rows)
+    return f"{label}\n(of real texts')" if shares else label
+
+
+def _bars(estimates: Sequence[Figure]) -> list[list[float]]:
+    return [[each.value - each.low for each in estimates], [each.high - each.value for each in estimates]]
+
+
+def _margins(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis with a little room on either side."""
+    room = 0.04 * (max(values) - min(values))
+    return min(values) - room, max(values) + room
+
+
+def _line(panel: Any, points: Sequence[tuple[float, Figure]], style: tuple[str, str, str]) -> None:
+    if not points:
+        panel.text(0.5, 0.5, "not measured", ha="center", va="center", transform=panel.transAxes)
+        return
+    colour, marker, dash = style
+    places = [place for place, _ in points]
+    panel.plot(places, [each.value for _, each in points], color=colour, marker=marker, linestyle=dash, markersize=4)
+    low, high = [each.low for _, each in points], [each.high for _, each in points]
+    panel.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+@contextmanager
+def _figure(path: str | Path | None, theme: str, force: bool, *, shape: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
+    """Yield a figure and its axes, afterwards written and no concern of pyplot's; without a path, one of pyplot's."""
+    if theme not in _THEMES:
+        raise InputError(f"theme is {shown(theme)}: choose from {', '.join(_THEMES)}")
+    if path is not None and Path(path).suffix.lower() not in FORMATS:
+        raise InputError(f"{shown(path)} is no picture: end its name with {', '.join(FORMATS)}")
+    place = None if path is None else check_place(path, force=force)
+    from matplotlib import rc_context  # slow to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    back, ink, grid = _THEMES[theme]
+    looks: Any = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), ink)
+    looks |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), back)
+    looks |= {
+        "grid.color": grid,
+        "axes.grid": True,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    with rc_context(looks):
+        size: Any = {"figsize": (WIDTH, HEIGHT), "layout": "constrained"}
+        if place is None:
+            from matplotlib import pyplot
+
+            figure = pyplot.figure(**size)
+        else:
+            figure = Canvas(**size)
+            FigureCanvasAgg(figure)
+        yield figure, figure.subplots(*shape, squeeze=False)
+        if place is not None:
+            drawn = BytesIO()
+            figure.savefig(drawn, dpi=150, format=place.suffix[1:].lower())
+            write_atomically(place, drawn.getvalue(), force=force)

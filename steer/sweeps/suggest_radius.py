@@ -1,0 +1,197 @@
+"""The largest radius that keeps most of the success, from counts at a few radii, with its interval."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from steer.judges.almanac import judges_for
+from steer.judges.judge import Judge
+from steer.judges.success import accepted
+from steer.sampling.run_plan import Point, planned
+from steer.sampling.sampler import samples_of
+from steer.statistics.intervals import CONFIDENCE
+from vectors.common.errors import InputError
+from vectors.common.validation import number, whole
+from vectors.decoding.token_sampling import Settings
+from vectors.model.residual_model import ResidualModel
+
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+"""Radii that a pilot tries, until success has clearly fallen."""
+
+PILOT = 96
+"""Texts at each of them."""
+
+KEEP = 0.9
+"""Share of the success at radius 0 that is kept."""
+
+FEWEST_HITS = 12
+"""Successful texts at radius 0, at least: a share of less says nothing."""
+
+_DRAWS = 2000
+_CLEARLY = 0.75  # of the wanted success: far enough below it for the pilot to stop
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A radius, and how sure it is.
+
+    Attributes:
+        radius: up to which the share `keep` of the success at the first radius is kept.
+        low, high: its 95 % interval; `high` is the largest radius tried where that keeps as much in more than one draw
+            of forty.
+        keep: the share.
+        open: whether even the largest radius tried keeps as much, so that the answer is "at least".
+        radii, hits, n: what was counted.
+    """
+
+    radius: float
+    low: float
+    high: float
+    keep: float
+    open: bool
+    radii: tuple[float, ...]
+    hits: tuple[int, ...]
+    n: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Return the radius with its interval."""
+        least = "at least " if self.open else ""
+        return f"{least}{self.radius:.2g} ({self.low:.2g} to {self.high:.2g})"
+
+
+def suggest_radius(
+    model: ResidualModel,
+    point: Point,
+    *,
+    keep: float = KEEP,
+    judges: Sequence[Judge] | None = None,
+    radii: Sequence[float] = RADII,
+    n: int = PILOT,
+    seed: int = 0,
+    geometry: str = "shell",
+    max_tokens: int = 128,
+    watcher: Callable[[float, int], None] | None = None,
+) -> Suggestion:
+    """Return the largest radius at which a point still does what it does at radius 0, from a pilot.
+
+    The pilot samples at one radius after the other, until success is well below what is to be kept; samples of one
+    index have the same direction and random numbers at every radius.
+
+    Args:
+        model: the model to sample.
+        point: what to switch on, or what `compose` takes.
+        keep: share of the success at radius 0.
+        judges: all of them have to accept; of the embedded model, by default its world's oracle.
+        radii: that are tried, rising from 0.
+        n: texts at each.
+        seed: of directions and tokens.
+        geometry: of the perturbations.
+        max_tokens: longest text.
+        watcher: told of each radius and how many of its texts have what was asked for.
+
+    Raises:
+        InputError: no judge, a value outside its range, or too little success at radius 0.
+
+    >>> from vectors import load_model
+    >>> found = suggest_radius(load_model(), "cat", n=16, radii=(0, 4), max_tokens=40)
+    >>> 0 <= found.low <= found.radius <= found.high <= 4
+    True
+    """
+    plan = planned(model, point, Settings(max_tokens=max_tokens), seed=seed, geometry=geometry)
+    asked = judges_for(model, plan.point, judges)
+    if not asked:
+        raise InputError("there is no success to keep without a judge of it: pass judges=")
+    count, hits = whole(n, "n", low=1), list[int]()
+    _check(radii, keep)
+    for radius in radii:
+        made = samples_of(model, replace(plan, radius=radius), n=count)
+        hits.append(int(accepted([sample.text for sample in made], asked).sum()))
+        if watcher is not None:
+            watcher(radius, hits[-1])
+        _check_hits(hits[0], count, radii[0])
+        if hits[-1] < _CLEARLY * keep * hits[0]:
+            break
+    return suggested(radii[: len(hits)], hits, [count] * len(hits), keep=keep)
+
+
+def _check(radii: Sequence[float], keep: float) -> float:
+    share = number(keep, "keep")
+    if not 0 < share < 1:
+        raise InputError(f"keep is {share:g}: give a share above 0 and below 1, such as 0.9")
+    if len(radii) < 2 or any(after <= before for before, after in pairwise(radii)):
+        shown = ", ".join(f"{radius:g}" for radius in radii)
+        raise InputError(f"{len(radii)} radii, {shown}: give two or more that rise")
+    return share
+
+
+def _check_hits(hits: int, n: int, radius: float) -> None:
+    if hits < FEWEST_HITS:
+        raise InputError(
+            f"at radius {radius:g} only {hits} of {n} texts have what was asked for, {FEWEST_HITS} are needed to keep "
+            "a share of them: raise the doses or sample more"
+        )
+
+
+def suggested(radii: Sequence[float], hits: Sequence[int], n: Sequence[int], *, keep: float = KEEP) -> Suggestion:
+    """Return the largest radius up to which success stays at a share of what it is at the first.
+
+    Success is taken to fall with the radius: the counts are made to by pooling neighbours that do not, and it runs
+    straight between radii. The interval is that of the answer over draws of each radius' success given its count.
+
+    Source: Barlow et al., "Statistical inference under order restrictions" (1972); Jeffreys' prior for each rate.
+
+    Raises:
+        InputError: fewer than two radii, or ones that do not rise; a share outside 0 to 1; too little success at the
+            first.
+
+    >>> found = suggested((0.0, 1.0, 2.0), (90, 85, 40), (100, 100, 100))
+    >>> round(found.radius, 2), found.low < found.radius < found.high
+    (1.09, True)
+    """
+    share = _check(radii, keep)
+    places, counts, totals = np.asarray(radii, float), np.asarray(hits, int), np.asarray(n, int)
+    _check_hits(int(counts[0]), int(totals[0]), float(places[0]))
+    random = np.random.default_rng(0)
+    drawn = random.beta(counts + 0.5, totals - counts + 0.5, size=(_DRAWS, len(places)))
+    answers = np.array([_crossing(places, _falling(row, totals), share) for row in drawn])
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(answers, [tail, 1 - tail])
+    radius = _crossing(places, _falling(counts / totals, totals), share)
+    return Suggestion(
+        radius=radius,
+        low=min(float(low), radius),
+        high=max(float(high), radius),
+        keep=share,
+        open=bool(radius >= places[-1]),
+        radii=tuple(float(each) for each in places),
+        hits=tuple(int(each) for each in counts),
+        n=tuple(int(each) for each in totals),
+    )
+
+
+def _falling(rates: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The nearest rates that never rise: neighbours that do are pooled."""
+    blocks: list[list[float]] = []  # mean, weight, length
+    for rate, weight in zip(rates, weights, strict=True):
+        blocks.append([float(rate), float(weight), 1])
+        while len(blocks) > 1 and blocks[-2][0] < blocks[-1][0]:
+            mean, heavy, length = blocks.pop()
+            before = blocks[-1]
+            before[0] = (before[0] * before[1] + mean * heavy) / (before[1] + heavy)
+            before[1] += heavy
+            before[2] += length
+    return np.concatenate([np.full(int(length), mean) for mean, _, length in blocks])
+
+
+def _crossing(radii: np.ndarray, rates: np.ndarray, keep: float) -> float:
+    """Where falling rates pass below a share of the first."""
+    wanted = keep * rates[0]
+    below = np.flatnonzero(rates < wanted)
+    if not len(below):
+        return float(radii[-1])
+    after = int(below[0])
+    before = after - 1
+    along = (rates[before] - wanted) / (rates[before] - rates[after])
+    return float(radii[before] + along * (radii[after] - radii[before]))

@@ -1,0 +1,214 @@
+"""Sweeping: one expression over a grid, a run in each cell, measured as soon as it is whole."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from steer.composition.steering_point import SteeringPoint, compose
+from steer.judges.evaluation_set import Yardstick
+from steer.statistics.estimate import _figures
+from steer.sweeps.cell_metrics import Bench, Row, measured_cell
+from steer.sweeps.grid import Cell, Grid, open_folder
+from steer.sweeps.plots import plot_panels, plot_plane, share_of_real
+from steer.sweeps.suggest_radius import FEWEST_HITS, KEEP, Suggestion, suggested
+from steer.sweeps.workers import Job, sampled
+from vectors.common.errors import InputError
+from vectors.common.html import safe, table
+from vectors.common.progress import Given, counter, showing, teller
+from vectors.common.validation import whole
+from vectors.model.residual_model import ResidualModel
+
+Watcher = Callable[[Row], None]
+"""Told of each cell as soon as it is measured."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The figures of every cell of a grid.
+
+    Attributes:
+        grid: the plan.
+        rows: the cells with their figures, in the order of the grid.
+    """
+
+    grid: Grid
+    rows: tuple[Row, ...]
+
+    def suggested_radius(self, *, keep: float = KEEP) -> Suggestion | None:
+        """Return the largest radius up to which success is `keep` of that at the smallest, or None where none is known.
+
+        Only the cells with the first layer, and the dose and temperature nearest 1, count; there have to be two.
+        """
+        found = [(row.cell.radius, row.success) for row in self.line("radius") if row.success is not None]
+        counts = [(radius, round(figure.value * figure.n), figure.n) for radius, figure in found]
+        if len(counts) < 2 or counts[0][1] < FEWEST_HITS:
+            return None
+        radii, hits, n = zip(*counts, strict=True)
+        return suggested(radii, hits, n, keep=keep)
+
+    def line(self, axis: str) -> tuple[Row, ...]:
+        """Return the cells along one axis, all else as in the first cell whose dose and temperature are nearest 1."""
+        names = ("layer", "temperature", "dose", "radius")
+        home = {
+            "layer": self.grid.layers[0],
+            "temperature": min(self.grid.temperatures, key=lambda value: abs(value - 1)),
+            "dose": min(self.grid.doses, key=lambda value: abs(value - 1)),
+            "radius": self.grid.radii[0],
+        }
+        others = [name for name in names if name != axis]
+        return tuple(row for row in self.rows if all(getattr(row.cell, name) == home[name] for name in others))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "grid": self.grid.to_dict(),
+            "rows": [row.to_dict() for row in self.rows],
+            "suggested_radius": None if (found := self.suggested_radius()) is None else asdict(found),
+        }
+
+    def _repr_html_(self) -> str:
+        """Show a row of estimates for each cell in a notebook, and the suggested radius."""
+        rows = [
+            [
+                f"{row.cell.radius:g}", f"{row.cell.dose:g}", f"{row.cell.temperature:g}", safe(row.cell.layer or ""),
+                *_figures([row.success, row.diversity, row.typical, row.pressure, row.frontier]),
+            ]
+            for row in self.rows
+        ]  # fmt: skip
+        heads = ["radius", "dose", "temperature", "layer", "success", "diversity", "typical", "pressure", "frontier"]
+        found = self.suggested_radius()
+        told = "" if found is None else f"<p>suggested radius: {safe(found)}</p>"
+        caption = f"{self.grid.expression}: {self.grid.n} samples a cell, seed {self.grid.seed}, 95 % intervals"
+        return table(heads, rows, caption=caption) + told
+
+    def plot(self, path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
+        """Draw success, diversity, typicality and pressure against the radius, and return the axes.
+
+        Bands are 95 % intervals, a dotted line shows real texts, and an upright one marks the suggested radius. With a
+        path, the picture is written there; without, it is one of pyplot's, which a notebook shows by itself.
+
+        Raises:
+            InputError: an unknown theme or kind of file, a sweep of one radius.
+            OutputError: a file that exists (unless `force`) or cannot be written.
+        """
+        rows, best = self.line("radius"), self.suggested_radius()
+        note = "" if best is None else f"; dashed: suggested radius {best}"
+        return plot_panels(
+            [row.cell.radius for row in rows],
+            [row.figures for row in rows],
+            ("success", "diversity", "typical", "pressure"),
+            axis="radius",
+            title=self._title(f"bands: 95 %; dotted: real texts{note}"),
+            mark=None if best is None else best.radius,
+            path=path,
+            theme=theme,
+            force=force,
+        )
+
+    def plot_plane(self, path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
+        """Draw what more radius does and what more temperature does, on the plane of success and diversity.
+
+        Raises:
+            InputError: an unknown theme or kind of file, no success to draw.
+            OutputError: a file that exists (unless `force`) or cannot be written.
+        """
+        lines = {
+            axis: [
+                (float(getattr(row.cell, axis)), row.success, share_of_real(row.diversity))
+                for row in self.line(axis)
+                if row.success and row.diversity
+            ]
+            for axis in ("radius", "temperature")
+        }
+        points = [point for line in lines.values() for point in line]
+        if not points:
+            raise InputError("no cell has both success and diversity: they need a judge, and eight successful texts")
+        shares = "\n(of real texts')" if any(diversity.perfect for _, _, diversity in points) else ""
+        return plot_plane(
+            lines,
+            labels=("success", f"diversity of successes{shares}"),
+            title=self._title("bars: 95 %"),
+            path=path,
+            theme=theme,
+            force=force,
+        )
+
+    def _title(self, key: str) -> str:
+        return f"{self.grid.expression}   |   {self.grid.n} samples a cell\n{key}"
+
+
+@showing
+def sweep(
+    model: ResidualModel,
+    point: SteeringPoint | str | Mapping[Any, float],
+    *,
+    radii: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    doses: Sequence[float] = (1.0,),
+    temperatures: Sequence[float] = (1.0,),
+    layers: Sequence[int | None] = (None,),
+    n: int = 64,
+    seed: int = 0,
+    max_tokens: int = 128,
+    folder: str | Path | None = None,
+    jobs: int = 1,
+    yardstick: Yardstick | None = None,
+    watcher: Watcher | None = None,
+    progress: Given = None,
+) -> Sweep:
+    """Sample a point over a grid and return the figures of every cell.
+
+    Args:
+        model: the model to sample.
+        point: what to switch on, or what `compose` takes.
+        radii: of each sample's own push.
+        doses: by which every dose of the point is multiplied.
+        temperatures: of the sampler.
+        layers: where the concepts are added, instead of where they were made for.
+        n: samples in a cell.
+        seed: of all cells.
+        max_tokens: longest text.
+        folder: keeps a JSONL run for each cell; what is there already is gone on with, whatever stopped it.
+        jobs: processes that sample cells side by side, each with a model of its own.
+        yardstick: what cells are measured against; of the embedded model, by default the Almanac.
+        watcher: told of each cell as soon as it is measured.
+        progress: called as the work goes on, or `True` for a bar.
+
+    Raises:
+        InputError: a value outside its range, or several jobs for a model that was not loaded by name or folder.
+        OutputError: a folder of another sweep.
+    """
+    composed = point if isinstance(point, SteeringPoint) else compose(point, model)
+    grid = Grid(
+        expression=composed.expression,
+        radii=tuple(radii),
+        doses=tuple(doses),
+        temperatures=tuple(temperatures),
+        layers=tuple(layers),
+        n=n,
+        seed=seed,
+        max_tokens=max_tokens,
+    )
+    for layer in grid.layers:
+        if layer is not None:
+            model.check_layer(layer)
+    whole(jobs, "jobs", low=1, high=256)
+    with TemporaryDirectory() as spare:
+        place, grid = open_folder(spare if folder is None else folder, grid)
+        job = Job(composed, grid, place)
+        first = grid.cells[0]  # by itself: what the others are compared with must not hang on which is ready first
+        if job.read(model, first) is None:
+            job.sample(model, first)
+        bench = Bench(
+            model, composed.doses, n=grid.n, seed=grid.seed, max_tokens=grid.max_tokens, yardstick=yardstick,
+            first=job.samples(model, first).texts,
+        )  # fmt: skip
+        found: dict[Cell, Row] = {}
+        more = counter(teller(progress), "sampling cells", len(grid.cells))
+        for cell in sampled(model, job, jobs):
+            found[cell] = measured_cell(cell, job.samples(model, cell), bench)
+            more(1)
+            if watcher is not None:
+                watcher(found[cell])
+    return Sweep(grid, tuple(found[cell] for cell in grid.cells))

@@ -1,0 +1,198 @@
+"""`steer extract`: the concept is kept, found again by name, and never replaced unasked."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vectors.concepts.vector_file import load_file
+
+SEAS = ["the old ship on the sea", "a red ship by the sea", "the sea rose and fell", "wind on the sea sang"] * 3
+REST = ["the dog ran by the tree", "a blue bird sang", "the king saw the stone", "old gold in the night"] * 3
+
+
+@pytest.fixture
+def extract(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Run `steer extract` on the tiny model, without a pilot."""
+    rows = [
+        {"text": f"{text} {index}", "topic": topic, "ground": f"{topic}-ground"}
+        for topic, texts in (("sea", SEAS), ("land", REST))
+        for index, text in enumerate(texts)
+    ]
+    (tmp_path / "docs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for side, topic in (("positive", "sea"), ("background", "land")):
+        (tmp_path / f"{side}.txt").write_text("".join(f"{row['text']}\n" for row in rows if row["topic"] == topic))
+    return lambda *more: steer(
+        "extract", *more, "--model", tiny, "--device", "cpu", "--method", "mean-difference", "--no-calibrate"
+    )
+
+
+def test_a_concept_is_kept_found_and_not_replaced_unasked(
+    extract: Callable[..., Any], steer: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    options = ("--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt", "--layer", 1)
+    place = tmp_path / "storm.safetensors"
+    done = extract("storm", *options, "-o", place)
+    assert done.code == 0
+    for part in ("storm", "1 of 0 to 2", "natural gap", "not measured", "12 positive, 12 background", str(place)):
+        assert part in done.out
+    said = done.err.splitlines()[-1]
+    assert said == f"next: steer compose storm -n 4 --model {tiny} --device cpu"
+    assert steer(*shlex.split(said)[2:], "--max-tokens", 4).code == 0
+    stored = json.loads(steer("show", "storm", "--json").out)
+    assert load_file(stored["path"]) == load_file(place)
+    again = extract("storm", *options)
+    assert again.code == 1 and "already has 'storm'" in again.err
+    assert extract("other", *options, "-o", place).code == 1
+    assert steer("show", "other").code == 2  # nothing was kept of the refused one
+    forced = extract("storm", *options, "--force", "--json")
+    assert forced.code == 0 and json.loads(forced.out)["layer"] == 1
+
+
+def test_one_file_with_a_key_and_value_gives_the_same_concept(
+    extract: Callable[..., Any], steer: Callable[..., Any], tmp_path: Path
+) -> None:
+    extract("one", "--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt", "--layer", 2)
+    extract("two", "--from", tmp_path / "docs.jsonl", "--where", "topic=sea", "--layer", 2)
+    one, two = (json.loads(steer("show", name, "--json").out) for name in ("one", "two"))
+    assert one["contrast_hash"] == two["contrast_hash"] and one["gap"] == two["gap"]
+
+
+def test_what_cannot_be_extracted_leaves_nothing(
+    extract: Callable[..., Any], steer: Callable[..., Any], tmp_path: Path
+) -> None:
+    docs = tmp_path / "docs.jsonl"
+    for arguments, said in [
+        (("--from", docs, "--where", "topic=moon"), "topic=moon"),
+        (("--from", docs, "--where", "topic"), "key=value"),
+        (("--from", docs, "--where", "topic=sea", "--layer", 3), "layers 0 to 2"),
+    ]:
+        done = extract("storm", *arguments)
+        assert done.code == 2 and said in done.err and done.out == ""
+    assert steer("show", "storm").code == 2
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["vectors.extraction.methods.learn", "vectors.extraction.layer_selection.evidence", "vectors.common.files._link"],
+)
+def test_an_interrupted_extraction_leaves_nothing(
+    steer: Callable[..., Any], extract: Callable[..., Any], tiny: Path, tmp_path: Path, home: Path,
+    monkeypatch: pytest.MonkeyPatch, stage: str,
+) -> None:  # fmt: skip
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, stop)
+    place, before = tmp_path / "storm.safetensors", sorted(home.rglob("*"))
+    done = steer(
+        "extract", "storm", "--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt",
+        "--layer", 1, "--no-calibrate", "--model", tiny, "--device", "cpu", "-o", place,
+    )  # fmt: skip
+    assert done.code == 130 and not place.exists()
+    assert sorted(home.rglob("*")) == before
+
+
+def test_show_says_how_sure_a_concept_is(
+    extract: Callable[..., Any], steer: Callable[..., Any], tmp_path: Path
+) -> None:
+    extract("ocean", "--from", tmp_path / "docs.jsonl", "--where", "topic=sea")
+    extract("soil", "--from", tmp_path / "docs.jsonl", "--where", "topic=land", "--layer", "0,1,2")
+    out = steer("show", "ocean").out
+    for part in (
+        "AUC on held-out texts",
+        "halves agree",
+        "nearest",
+        "soil -",
+        "makes likelier",
+        "lens against",
+        "most typical",
+    ):
+        assert part in out
+    assert sum(line.lstrip()[:2] in ("0*", "1*", "2*") for line in out.splitlines()) == 1
+    assert max(map(len, out.splitlines())) <= 80 or "file" in out
+    stored = json.loads(steer("show", "ocean", "--json").out)
+    assert [row["layer"] for row in stored["evidence"]["layers"]] == [0, 1, 2]
+    assert stored["nearest"][0]["name"] == "soil" and stored["nearest"][0]["cosine"] < 0
+    assert "read it" not in out
+    wide = json.loads(steer("show", "soil", "--json").out)
+    assert wide["layers"] == [0, 1, 2]
+
+
+def test_every_value_of_a_key_becomes_a_concept(
+    extract: Callable[..., Any], steer: Callable[..., Any], tmp_path: Path
+) -> None:
+    docs = tmp_path / "docs.jsonl"
+    done = extract("--from", docs, "--each", "ground", "--layer", 1)
+    assert done.code == 0 and "sea-ground\n" in done.out and "land-ground\n" in done.out
+    alone = extract("sea-alone", "--from", docs, "--where", "topic=sea", "--layer", 1, "--json")
+    each, one = (json.loads(steer("show", name, "--json").out) for name in ("sea-ground", "sea-alone"))
+    assert each["gap"] == pytest.approx(one["gap"], rel=1e-4) and json.loads(alone.out)["name"] == "sea-alone"
+    assert extract("--from", docs, "--each", "ground", "--layer", 1).code == 1  # both are there already
+
+
+def test_pairs_weights_and_texts_of_the_models_own(extract: Callable[..., Any], tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    versions = [{"positive": one, "background": other} for one, other in zip(SEAS[:4], REST[:4], strict=True)]
+    pairs.write_text("".join(f"{json.dumps(row)}\n" for row in versions))
+    paired = json.loads(extract("paired", "--pairs", pairs, "--layer", 1, "--json").out)
+    assert paired["n_positive"] == 4 and paired["held_out"] is None
+    own = json.loads(extract("own", "--positive", tmp_path / "positive.txt", "--layer", 1, "--json").out)
+    assert own["n_background"] > 12
+    table = tmp_path / "weighed.csv"
+    sides = (("sea", SEAS), ("land", REST))
+    rows = [f"{text} {at},{topic},{1 + at}" for topic, texts in sides for at, text in enumerate(texts)]
+    table.write_text("\n".join(["text,topic,much", *rows]))
+    options = ("--from", table, "--where", "topic=sea", "--layer", 1, "--json")
+    plain = json.loads(extract("plain", *options).out)
+    weighed = json.loads(extract("weighed", *options, "--weight", "much").out)
+    assert plain["gap"] != weighed["gap"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--positive", "p.txt"), "the concept has no name"),
+        (("storm",), "there are no texts: give --positive FILE"),
+        (("storm", "--background", "b.txt"), "give --positive FILE as well"),
+        (("storm", "--positive", "p.txt", "--pairs", "x.jsonl"), "--positive and --pairs both say"),
+        (("storm", "--positive", "p.txt", "--weight", "w"), "give them by --from"),
+        (("storm", "--from", "d.jsonl"), "go together"),
+        (("storm", "--each", "topic", "--from", "d.jsonl"), "leave NAME out"),
+        (("--each", "topic"), "give --from FILE"),
+        (("--each", "topic", "--from", "d.jsonl", "--where", "a=b"), "drop --where"),
+        (("storm", "--positive", "p.txt", "--pool", "median"), "--pool is 'median': choose from mean, last"),
+        (("storm", "--positive", "p.txt", "--words", "a,b"), "--words is what --method token leads to"),
+        (("storm", "--positive", "p.txt", "--layer", "1,x"), "--layer is '1,x'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    extract: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.txt").write_text("one\ntwo\n")
+    (tmp_path / "b.txt").write_text("three\nfour\n")
+    (tmp_path / "d.jsonl").write_text((tmp_path / "docs.jsonl").read_text())
+    (tmp_path / "x.jsonl").write_text("{}")
+    done = extract(*arguments)
+    assert done.code == 2 and said in done.err and done.out == ""
+
+
+def test_an_unknown_method_names_those_there_are(steer: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("one\ntwo\n")
+    done = steer("extract", "storm", "--positive", tmp_path / "p.txt", "--method", "guess")
+    assert done.code == 2 and "'guess': choose from learned, mean-difference" in done.err
+
+
+def test_a_direction_towards_words_needs_no_texts(steer: Callable[..., Any], tiny: Path) -> None:
+    done = steer("extract", "dog", "--model", tiny, "--device", "cpu", "--method", "token", "--layer", 1, "--json")
+    told = json.loads(done.out)
+    assert done.code == 0 and told["auc"] is None and told["unit_judge"] is None
+    assert told["unit"] > 0 and told["unit_curve"][-1]["success"] > told["unit_curve"][0]["success"]
+    done = steer(
+        "extract", "beast", "--model", tiny, "--device", "cpu", "--method", "token", "--words", "cat, dog", "--layer", 1
+    )
+    assert done.code == 0 and "none" in done.out and "natural gap" not in done.out

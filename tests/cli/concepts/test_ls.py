@@ -1,0 +1,93 @@
+"""`ls`, `show` and `env`: what is stored is what is shown, without loading a model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nothing_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("vectors.common.paths.LIBRARY", tmp_path / "shipped")
+
+
+def test_an_empty_library_says_what_to_do(steer: Callable[..., Any]) -> None:
+    done = steer("ls")
+    assert (done.code, done.out) == (0, "") and "steer extract" in done.err
+
+
+def test_ls_lists_aligned_and_as_json(steer: Callable[..., Any], tiny: Path, home: Path) -> None:
+    done = steer("ls")
+    heading, names, cat, sea = done.out.splitlines()
+    assert tiny.name in heading and "yours" in heading
+    assert cat.split() == ["cat", "1", "2", "0.97", "mean-difference"] and "gap 1.5" in sea
+    assert cat.index("mean-") == sea.index("mean-") == names.index("method")
+    rows = [json.loads(line) for line in steer("ls", "--json").out.splitlines()]
+    assert [row["name"] for row in rows] == ["cat", "sea"]
+    assert rows[0]["unit"] == 2.0 and rows[1]["unit"] is None and not rows[0]["shipped"]
+    assert Path(rows[0]["path"]).is_relative_to(home)
+    assert steer("ls", "--model", tiny).out == done.out
+    assert steer("ls", "--model", "gpt2").out == ""
+
+
+def test_shipped_concepts_come_first_and_say_when_yours_take_their_place(
+    steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path
+) -> None:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    for file in home.glob("*/*.safetensors"):
+        (shipped / file.name).write_bytes(file.read_bytes())
+        if file.name == "sea.safetensors":
+            file.unlink()
+    rows = [json.loads(line) for line in steer("ls", "--json").out.splitlines()]
+    assert [(row["name"], row["shipped"], row["shadowed"]) for row in rows] == [
+        ("cat", True, True),
+        ("sea", True, False),
+        ("cat", False, False),
+    ]
+    assert "yours takes its place" in steer("ls").out
+    assert json.loads(steer("show", "cat", "--json").out)["path"].startswith(str(home))
+
+
+def test_a_spoiled_file_is_left_out_and_named(steer: Callable[..., Any], tiny: Path, home: Path) -> None:
+    folder = next(home.iterdir())
+    (folder / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    done = steer("ls")
+    assert done.code == 0 and "bad" not in done.out and "left out" in done.err
+    assert steer("show", folder / "bad.safetensors").code == 1
+
+
+def test_show_tells_everything_and_the_curve(steer: Callable[..., Any], tiny: Path) -> None:
+    out = steer("show", "cat").out
+    for part in (
+        "0.970",
+        "natural gap",
+        "1.5",
+        "12 positive, 30 background",
+        "unit curve",
+        "success",
+        "cat.safetensors",
+    ):
+        assert part in out
+    stored = json.loads(steer("show", "cat", "--json").out)
+    assert stored["unit_curve"][1] == {"shift": 2.0, "success": 0.9}
+    assert "unit curve" not in steer("show", "sea").out and "not measured" in steer("show", "sea").out
+    assert steer("show", stored["path"]).out == out
+
+
+def test_unknown_names_get_the_nearest_ones(steer: Callable[..., Any], tiny: Path) -> None:
+    done = steer("show", "catt")
+    assert done.code == 2 and "the nearest are cat" in done.err
+    assert "for model 'gpt2'" in steer("show", "cat", "--model", "gpt2").err
+
+
+def test_env_names_versions_and_no_secrets(
+    steer: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    done = steer("env", "--json")
+    found = json.loads(done.out)
+    assert {"python", "torch", "transformers", "transformer-lens", "steer-sampler", "cuda", "threads"} <= set(found)
+    assert found["steer_home"] == str(home) and found["embedded_hash"] and "hf_secret" not in done.out

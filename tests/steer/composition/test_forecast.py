@@ -1,0 +1,126 @@
+"""What is expected before anything is sampled, against curves and spreads that are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import steer
+from cli.terminal.run_notes import lines
+from steer.composition.forecast import forecast
+from vectors.activations.covariance import Spread
+from vectors.activations.natural_covariance import natural
+from vectors.concepts.vector import ConceptVector
+
+
+def concept(name: str, direction: list[float], *, rates: tuple[float, ...] = (0.0, 0.4, 0.8), n: int = 200):
+    row = torch.tensor(direction)
+    return ConceptVector(
+        name=name, model="m", model_hash="0", layer=0, direction=row / row.norm(), mean=torch.zeros(len(direction)),
+        gap=1.0, unit=2.0, method="mean", positions="all",
+        unit_judge=((10**6, 10**6), (0, 10**6)),
+        unit_curve=tuple({"shift": float(at), "success": rate, "n": n} for at, rate in enumerate(rates)),
+    )  # fmt: skip
+
+
+CAT, SEA = concept("cat", [1.0, 0.0, 0.0]), concept("sea", [0.6, 0.8, 0.0])
+
+
+def test_success_is_read_off_each_curve_and_multiplied():
+    found = forecast(steer.compose({CAT: 1.0, SEA: 0.75}))
+    assert found.success["cat"].value == pytest.approx(0.8, abs=0.01) and found.success["sea"].value == pytest.approx(
+        0.6, abs=0.01
+    )
+    assert found.joint is not None and found.joint.value == pytest.approx(0.48, abs=0.01)
+    assert found.joint.low < 0.48 < found.joint.high and found.joint.n == 200
+    assert found.cosines == {("cat", "sea"): pytest.approx(0.6)}
+
+
+def test_what_a_judge_misses_and_mistakes_is_taken_into_account():
+    blurred = replace(CAT, unit_judge=((900, 1000), (200, 1000)))  # 0.8 told is 6 in 7 true
+    found = forecast(steer.compose({blurred: 1.0})).joint
+    assert found is not None and found.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2), abs=0.01)
+    few = forecast(steer.compose({replace(CAT, unit_judge=((9, 10), (2, 10))): 1.0})).joint
+    assert few is not None and abs(few.value - found.value) < 0.1 and few.low < found.low - 0.1
+    for none in (None, ((60, 100), (50, 100)), ((0, 9), (9, 9))):
+        assert forecast(steer.compose({replace(CAT, unit_judge=none): 1.0})).joint is None
+
+
+def test_the_interval_holds_the_truth_nine_times_in_ten_and_more():
+    random, hits = np.random.default_rng(0), 0
+    for _ in range(200):
+        rates = [float(random.binomial(64, rate)) / 64 for rate in (0.9, 0.8)]
+        points = {concept(name, row, rates=(0.0, 0.0, rate), n=64): 1.0 for name, row, rate in
+                  (("a", [1.0, 0.0, 0.0], rates[0]), ("b", [0.0, 1.0, 0.0], rates[1]))}  # fmt: skip
+        joint = forecast(steer.compose(points)).joint
+        assert joint is not None
+        hits += joint.low <= 0.72 <= joint.high
+    assert hits >= 180
+
+
+def test_a_sum_of_concepts_that_lean_on_each_other_gives_more_of_both():
+    exact, added = (steer.compose({CAT: 0.5, SEA: 0.5}, method=method) for method in ("exact", "sum"))
+    one, other = forecast(exact).joint, forecast(added).joint
+    assert one is not None and other is not None and other.value > one.value == pytest.approx(0.16, abs=0.01)
+
+
+def test_what_no_pilot_knows_is_not_guessed():
+    assert forecast(steer.compose({CAT: 1.5})).joint is None  # past the curve's end
+    assert forecast(steer.compose({replace(CAT, unit_curve=(), unit=None): 1.0})).joint is None
+    assert forecast(steer.compose({CAT: 1.0, SEA: -0.5})).joint is not None  # what is taken away is not asked for
+    assert forecast(steer.compose({CAT: -1.0})).joint is None
+    odd = replace(CAT, unit_curve=({"shift": 2.0, "success": 0.5, "n": 9}, {"shift": 1.0, "success": 0.5, "n": 9}))
+    assert forecast(steer.compose({odd: 0.75})).joint is None
+
+
+def test_concepts_that_exclude_each_other_promise_nothing_together():
+    forms = {replace(CAT, name=name, model="almanac", direction=row): 1.0 for name, row in
+             (("sonnet", torch.eye(3)[0]), ("haiku", torch.eye(3)[1]), ("cat", torch.eye(3)[2]))}  # fmt: skip
+    found = forecast(steer.compose(forms))
+    assert found.joint is None and found.rivals == {"form": ("sonnet", "haiku")} and len(found.success) == 3
+
+
+def test_a_dose_past_the_pilot_is_named():
+    assert forecast(steer.compose({CAT: 1.5})).beyond == {"cat": 1.0}
+    assert forecast(steer.compose({CAT: 1.0})).beyond == {}
+
+
+@pytest.mark.parametrize(
+    "row", [{"shift": None}, {"n": 0}, {"n": [1]}, {"success": 2}, {"success": -1}, {"n": 10**400}, {"shift": "x"}]
+)
+def test_rows_that_mean_nothing_promise_nothing(row):
+    curve = [dict(each) for each in CAT.unit_curve]
+    curve[1] |= row
+    assert forecast(steer.compose({replace(CAT, unit_curve=tuple(curve)): 1.0})).joint is None
+
+
+def test_how_far_out_is_the_share_of_natural_texts_within():
+    shape = Spread(
+        layer=0, mean=torch.zeros(3).double(), basis=torch.eye(3).double()[:1], deviations=torch.tensor([4.0]).double(),
+        rest=0.5, distances=np.arange(10.0), count=10,
+    )  # fmt: skip
+    assert forecast(steer.compose({CAT: 1.0}), {0: shape}).outlying == {0: 0.1}  # half a deviation
+    up = concept("up", [0.0, 0.0, 1.0])
+    assert forecast(steer.compose({up: 1.0}), {0: shape}).outlying == {0: 0.5}  # four
+    assert forecast(steer.compose({up: 1.0})).outlying == {}
+
+
+def test_a_forecast_says_how_natural_texts_vary(llama_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEER_HOME", str(tmp_path))
+    row = torch.nn.functional.normalize(torch.randn(llama_model.d_model), dim=0)
+    there = replace(
+        CAT, model=llama_model.name, model_hash=llama_model.hash, direction=row, mean=torch.zeros(len(row)), layer=1
+    )
+    found = forecast(steer.compose({there: 1.0}, llama_model), natural(llama_model, [1]))
+    assert list(found.outlying) == [1] and 0 <= found.outlying[1] <= 1
+    assert found.to_dict()["joint"]["value"] == pytest.approx(0.8, abs=0.01)
+
+
+def test_pilots_without_company_promise_too_much_for_several():
+    told = tuple(row | {"mean": 0.02} for row in SEA.unit_curve)
+    accompanied = replace(SEA, unit_curve=told)
+    found = forecast(steer.compose({CAT: 1.0, accompanied: 1.0}))
+    assert found.alone == ("cat",) and found.to_dict()["alone"] == ["cat"]
+    assert forecast(steer.compose({CAT: 1.0})).alone == ()
+    assert "or fewer: 'cat' tried alone only" in lines(found, ["cat", "sea"])[0]

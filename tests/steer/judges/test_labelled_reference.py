@@ -1,0 +1,44 @@
+"""Classifiers that read attributes from labelled texts: each value as often as it is there, or not at all."""
+
+import numpy as np
+import pytest
+
+from steer.judges.almanac import Almanac
+from steer.judges.labelled_reference import labelled_world
+from vectors.common.errors import InputError
+
+WORLD = Almanac()
+
+
+@pytest.fixture(scope="module")
+def labelled() -> tuple[list[str], list[dict[str, object]]]:
+    texts = list(WORLD.texts({}, 1200, seed=5))
+    coins = np.random.default_rng(3).random(len(texts)) < 0.5
+    told = [WORLD.read(text) for text in texts]
+    rows = [
+        {"form": each["form"], "snow": each["snow"], "coin": "head" if coin else "tail"}
+        for each, coin in zip(told, coins, strict=True)
+    ]
+    return texts, rows
+
+
+def test_what_is_rare_is_read_about_as_often_as_it_is_there(labelled) -> None:
+    reader = labelled_world(*labelled).readers["snow"]
+    fresh = list(WORLD.texts({}, 800, seed=6))
+    true, read = (np.array([ask(text) for text in fresh]) for ask in (lambda text: WORLD.read(text)["snow"], reader))
+    assert 0.02 < true.mean() < 0.12
+    assert abs(read.mean() - true.mean()) < 0.03
+    assert read[true].mean() > 0.3 > 4 * read[~true].mean()
+
+
+def test_what_no_word_tells_is_left_out(labelled) -> None:
+    texts, rows = labelled
+    assert set(labelled_world(texts, rows).readers) == {"form", "snow"}
+    with pytest.raises(InputError, match="that their words tell"):
+        labelled_world(texts, [{"coin": row["coin"]} for row in rows])
+
+
+def test_a_common_attribute_is_read_as_the_world_reads_it(labelled) -> None:
+    reader = labelled_world(*labelled).readers["form"]
+    fresh = list(WORLD.texts({}, 300, seed=8))
+    assert np.mean([reader(text) == WORLD.read(text)["form"] for text in fresh]) > 0.95

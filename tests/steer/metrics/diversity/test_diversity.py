@@ -1,0 +1,85 @@
+"""Diversity: a collapsed set, a perfect one, and sets that differ in nothing but their length or their successes."""
+
+import numpy as np
+import pytest
+
+from steer.judges.almanac import Almanac
+from steer.metrics.diversity.diversity import FEWEST, activations, diversity
+from steer.metrics.diversity.ngrams import words
+from vectors.common.errors import InputError
+from vectors.model.residual_model import ResidualModel
+
+WORLD = Almanac()
+REAL = WORLD.texts({"topic": "sea"}, 160, seed=1)
+
+
+def named(figures) -> dict:
+    return {each.name: each for each in figures}
+
+
+def test_one_text_many_times_is_nothing_but_itself() -> None:
+    found = named(diversity([REAL[0]] * 40, reference=WORLD, real=REAL))
+    assert {"Vendi 1, words", "Vendi 2, words", "distinct-3", "self-BLEU", "compression ratio"} < set(found)
+    for figure in found.values():
+        assert figure.value == pytest.approx(figure.empty, rel=1e-6), figure.name
+        assert figure.empty != pytest.approx(figure.perfect) and figure.low < figure.high, figure.name
+
+
+def test_real_texts_show_what_real_texts_show() -> None:
+    """Of intervals at 95 %, one in ten may miss."""
+    found = diversity(WORLD.texts({"topic": "sea"}, 60, seed=9), reference=WORLD, real=REAL)
+    missed = [each.name for each in found if not each.low <= each.perfect <= each.high]
+    assert len(missed) <= 2, missed
+
+
+def test_longer_texts_are_cut_to_the_same_length() -> None:
+    """Each text said twice: over all of it that is less varied, over its first words it is the same."""
+    twice = [f"{text} {text}" for text in REAL[:30]]
+    one, other = (named(diversity(texts, length=20)) for texts in (REAL[:30], twice))
+    assert one["distinct-1"].value == other["distinct-1"].value
+    assert named(diversity(twice, length=500))["distinct-1"].value < one["distinct-1"].value
+
+
+def test_activations_are_of_the_same_words_too() -> None:
+    seen: list[str] = []
+
+    def embed(texts) -> np.ndarray:
+        seen.extend(texts)
+        return np.random.default_rng(0).normal(size=(len(texts), 4))
+
+    diversity(REAL[:10], embedders={"any": embed}, length=5)
+    assert all(words(text) == words(whole)[:5] for text, whole in zip(seen, REAL, strict=False)) and len(seen) == 10
+
+
+@pytest.mark.parametrize("blank", ["", "\n"])
+def test_blank_texts_are_a_kind_of_their_own(llama_model: ResidualModel, blank: str) -> None:
+    texts = [blank, blank, "a", "the cat sat", *REAL[:8]]
+    found = named(diversity(texts, embedders={"activations": activations(llama_model)}))
+    one = named(diversity([text for text in texts if text.strip()], length=500))
+    assert np.isfinite([each.value for each in found.values()]).all() and "distinct-1" in found
+    assert found["Vendi 1, words"].value > 1 and one["Vendi 1, words"].value > 1
+    assert "distinct-3" not in named(diversity(["one", *["two words"] * 9]))
+
+
+def test_only_what_a_judge_accepts_counts() -> None:
+    mixed = [*REAL[:20], *["a failure"] * 30]
+    found = named(diversity(mixed, judges=lambda text: text != "a failure", length=20))
+    alone = named(diversity(REAL[:20], length=20))
+    assert found["Vendi 1, words"] == alone["Vendi 1, words"]
+    with pytest.raises(InputError, match=f"0 of 50 texts are successful: diversity needs {FEWEST}"):
+        diversity(mixed, judges=lambda text: False)
+
+
+def test_activations_are_read_once_and_in_order(llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed, texts = activations(llama_model), ["the cat sat", "a storm", "the cat sat", "the sea"]
+    rows = embed(texts)
+    assert np.array_equal(rows[0], rows[2]) and not np.array_equal(rows[0], rows[1])
+    monkeypatch.setattr("steer.metrics.diversity.diversity.text_means", None)
+    assert np.array_equal(embed(texts[::-1]), rows[::-1])
+
+
+def test_too_few_texts_and_too_few_real_ones_are_refused() -> None:
+    with pytest.raises(InputError, match="needs 8 or more"):
+        diversity(REAL[:7])
+    with pytest.raises(InputError, match="as many or more"):
+        diversity(REAL[:20], real=REAL[:10])

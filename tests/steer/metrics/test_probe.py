@@ -1,0 +1,57 @@
+"""What the steering point itself finds: on real texts it agrees with the oracle, and beside a blind judge it shows."""
+
+import numpy as np
+import pytest
+
+import steer
+from steer.judges.almanac import Almanac, OracleJudge
+from steer.metrics.probe import Probe, overoptimised
+from vectors import extract, load_model
+from vectors.common.errors import InputError
+from vectors.model.residual_model import ResidualModel
+
+
+@pytest.fixture(scope="module")
+def almanac() -> ResidualModel:
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def sides() -> tuple[list[str], list[str]]:
+    world = Almanac()
+    return world.texts({"voice": "cat"}, 48, seed=1), world.texts({}, 48, seed=2)
+
+
+@pytest.mark.parametrize("method", ["learned", "mean-difference"])
+def test_on_real_texts_it_is_right_and_nothing_is_over_optimised(almanac: ResidualModel, sides, method: str) -> None:
+    if method == "learned":
+        point = steer.compose("cat", almanac)
+    else:
+        sea = Almanac().texts({"form": "sonnet"}, 48, seed=3)
+        others = Almanac().texts({"form": ("letter", "diary", "recipe")}, 48, seed=4)
+        sides = sea, others
+        found = extract(
+            almanac, "sonnets", positive=sea[:24], background=others[:24], method=method, layer=4, calibrate=False
+        )
+        point = steer.compose({found: 1.0})
+    probe = Probe(almanac, point, sides[0][:24], sides[1][:24])
+    fresh = np.array([probe.accepted(side[24:]).mean() for side in sides])
+    assert fresh[0] > 0.7 and fresh[1] < 0.4
+    judge = OracleJudge("cat" if method == "learned" else "sonnet")
+    found = overoptimised(sides[0][24:], judge, probe, real=sides[0][24:][::-1])
+    assert found.perfect == found.value
+    assert found.low <= found.perfect <= found.high and found.n == 24
+
+
+def test_texts_that_only_the_direction_likes_are_over_optimised(almanac: ResidualModel, sides) -> None:
+    probe = Probe(almanac, steer.compose("cat", almanac), sides[0][:24], sides[1][:24])
+    texts = sides[0][24:]
+    found = {text for text, hit in zip(texts, probe.accepted(texts), strict=True) if hit}
+    blind, agreeing = (overoptimised(texts, judge, probe) for judge in (lambda text: False, found.__contains__))
+    assert blind.low > 0.5 and agreeing.value == 0.0
+    assert agreeing.low < 0.0 < agreeing.high < 0.3  # 24 texts without a disagreement are no proof that there is none
+
+
+def test_too_few_texts_are_refused(almanac: ResidualModel, sides) -> None:
+    with pytest.raises(InputError, match="20 or more"):
+        Probe(almanac, steer.compose("cat", almanac), sides[0][:5], sides[1])

@@ -1,0 +1,43 @@
+import pytest
+
+from steer.judges.evaluation_set import Yardstick
+from steer.judges.judge import AnyJudge
+from steer.judges.success import accepted
+from steer.reports.html.grouping import ASKED, ENDING, asked, keys_of, kinds_of, likeness
+from steer.reports.report import Report
+from steer.runs.sample_set import SampleSet
+
+
+def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Report):
+    kinds = kinds_of(run, measured.yardstick)
+    hits = accepted(run, measured.yardstick.judges)
+    assert [each[ASKED] == "all of it" for each in kinds] == hits.tolist()
+    for each, hit in zip(kinds, hits, strict=True):
+        assert hit == (each["form"] == "sonnet" and each["voice"] == "cat")
+        assert each[ENDING] in ("ended", "cut")
+    assert {"details", "mood", "hour", "topic"} <= set(kinds[0])
+
+
+def test_one_judge_finds_it_or_does_not():
+    yardstick = Yardstick(judges=(AnyJudge("texts", lambda text: "cat" in text),))
+    assert [asked(text, yardstick)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
+
+
+def test_without_a_yardstick_only_the_ending_is_known(run: SampleSet):
+    assert kinds_of(run, Yardstick())[0] == {ENDING: "ended"}
+    assert keys_of([{"a": "x", "b": "y"}, {"a": "x", "b": "z"}]) == ["b"]
+
+
+def test_likeness_tells_two_kinds_of_texts_apart():
+    texts = [f"the cat purrs and naps {i}" for i in range(8)] + [f"a storm tears sails {i}" for i in range(8)]
+    found = likeness(texts)
+    assert found is not None
+    assert len(set(found[:8])) == len(set(found[8:])) == 1 and found[0] != found[8]
+    assert "cat" in found[0] or "purrs" in found[0] or "naps" in found[0]
+    assert found == likeness(texts)
+
+
+@pytest.mark.parametrize("texts", [["one"] * 4, [""] * 20, ["same words"] * 20, [f"w{i}" for i in range(20)]])
+def test_texts_that_cannot_be_told_apart_are_not(texts: list[str]):
+    found = likeness(texts)
+    assert found is None or len(found) == len(texts)

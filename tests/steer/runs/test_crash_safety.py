@@ -1,0 +1,144 @@
+"""What may happen to a run: it is killed, two want one file, threads and forks share the model."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+
+import steer
+from steer.runs.sample import read_lines
+from steer.runs.sample_set import SampleSet
+from vectors.common.errors import OutputError
+from vectors.concepts.vector import ConceptVector
+from vectors.model.residual_model import ResidualModel, load_model
+
+N = 2000
+
+
+def vector(model: ResidualModel, name: str = "cat", seed: int = 1) -> ConceptVector:
+    row = torch.randn(model.d_model, generator=torch.Generator().manual_seed(seed))
+    return ConceptVector(
+        name=name, model=model.name, model_hash=model.hash, layer=1, direction=row / row.norm(),
+        mean=torch.zeros(model.d_model), gap=3.0, method="mean", positions="all", created="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+
+
+def started(folder: Path, output: Path, n: int = N) -> subprocess.Popen[str]:
+    root = str(Path(__file__).parents[3])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, __file__, str(folder), str(output), str(n)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.slow
+def test_ten_kills_lose_nothing_that_was_finished(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder, output = model_folder("llama"), tmp_path / "run.jsonl"
+    chance, finished = random.Random(0), set[int]()
+    for _ in range(10):
+        process = started(folder, output)
+        assert process.stdout is not None
+        first = process.stdout.readline()  # it samples now
+        assert first, process.communicate()[1]
+        told = {int(first)}
+        end = time.monotonic() + chance.uniform(0.0, 0.35)
+        while time.monotonic() < end:
+            told.add(int(process.stdout.readline()))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        finished |= told
+        whole = [sample for sample, _ in read_lines(output.read_bytes().splitlines(keepends=True), "run") if sample]
+        kept = [sample.index for sample in whole]
+        assert len(kept) == len(set(kept)) and finished <= set(kept)
+    assert 0 < len(finished) < N
+    process = started(folder, output)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    model = load_model(folder, "cpu")
+    expected = steer.sample(model, {vector(model): 1.0}, n=N, radius=0.5, seed=5, max_tokens=24)
+    assert [sample.tokens for sample in SampleSet.load(output)] == [sample.tokens for sample in expected]
+
+
+def test_two_runs_do_not_share_a_file(llama_model: ResidualModel, tmp_path: Path) -> None:
+    output, refused = tmp_path / "run.jsonl", list[str]()
+
+    def again(_: object) -> None:
+        for mode in ({"resume": True}, {"force": True}):
+            with pytest.raises(OutputError) as caught:
+                steer.sample(llama_model, {vector(llama_model): 1.0}, n=4, max_tokens=8, output=output, **mode)
+            refused.append(str(caught.value))
+
+    steer.sample(llama_model, {vector(llama_model): 1.0}, n=3, max_tokens=8, output=output, watcher=again)
+    assert len(refused) == 6 and len(SampleSet.load(output)) == 3
+    assert all(len(message.splitlines()) == 1 for message in refused)
+
+
+def test_threads_sample_one_model_with_points_of_their_own(llama_model: ResidualModel) -> None:
+    points = [{vector(llama_model, f"c{seed}", seed): 1.0} for seed in range(4)]
+    expected = [steer.sample(llama_model, point, n=12, max_tokens=12, seed=3).texts for point in points]
+    gate = threading.Barrier(4)
+
+    def run(point: dict[ConceptVector, float]) -> list[str]:
+        gate.wait()
+        return list(steer.sample(llama_model, point, n=12, max_tokens=12, seed=3).texts)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, points)) == expected
+    assert not any(module._forward_hooks for module in llama_model.hf.modules())
+
+
+def _forked(queue: object, model: ResidualModel) -> None:
+    torch.set_num_threads(1)  # the threads of the parent are not there
+    queue.put(list(steer.sample(model, {vector(model): 1.0}, n=4, max_tokens=8, seed=3).texts))  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_samples_what_its_parent_does(llama_model: ResidualModel) -> None:
+    torch.set_num_threads(1)
+    expected = steer.sample(llama_model, {vector(llama_model): 1.0}, n=4, max_tokens=8, seed=3).texts
+    context = get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_forked, args=(queue, llama_model))
+    child.start()
+    assert queue.get(timeout=120) == list(expected)
+    child.join()
+    assert not any(module._forward_hooks for module in llama_model.hf.modules())
+
+
+def test_two_points_in_one_process_leave_nothing_behind(llama_model: ResidualModel) -> None:
+    base = steer.sample(llama_model, None, n=6, max_tokens=10, seed=3).texts
+    first, second = ({vector(llama_model, f"c{seed}", seed): 2.0} for seed in (1, 2))
+    one = steer.sample(llama_model, first, n=6, max_tokens=10, seed=3).texts
+    half = steer.stream(llama_model, first, n=6, max_tokens=10, seed=3)
+    next(half)  # left open
+    assert steer.sample(llama_model, second, n=6, max_tokens=10, seed=3).texts not in (one, base)
+    assert steer.sample(llama_model, None, n=6, max_tokens=10, seed=3).texts == base
+    half.close()  # type: ignore[attr-defined]
+    assert steer.sample(llama_model, first, n=6, max_tokens=10, seed=3).texts == one
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in llama_model.hf.modules())
+
+
+def _run(folder: str, output: str, n: int) -> None:
+    """Sample a file to its end, telling of each sample once it is kept; another process may kill this one."""
+    torch.set_num_threads(1)
+    model = load_model(folder, "cpu")
+
+    def tell(sample: steer.Sample) -> None:
+        print(sample.index, flush=True)
+
+    steer.sample(
+        model, {vector(model): 1.0}, n=n, radius=0.5, seed=5, max_tokens=24, output=output, resume=True, watcher=tell
+    )
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,234 @@
+"""Every sample's direction: pure in (seed, index), orthogonal to the concepts, of the length asked for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steer.composition.steering_point import SteeringPoint, compose
+from steer.search.low_rank import low_rank
+from steer.search.perturbation import perturb
+from vectors.activations.covariance import Spread
+from vectors.common.errors import InputError
+from vectors.concepts.vector import ConceptVector
+
+
+def concept(name: str, direction: Any, layer: int = 1) -> ConceptVector:
+    row = torch.as_tensor(np.asarray(direction, dtype=np.float64))
+    return ConceptVector(
+        name=name,
+        model="tiny",
+        model_hash="0123456789abcdef",
+        layer=layer,
+        direction=row / row.norm(),
+        mean=torch.zeros(len(row)),
+        gap=2.0,
+        method="mean",
+        positions="all",
+    )
+
+
+DOSES = st.just(0.0) | st.floats(1e-6, 3) | st.floats(-3, -1e-6)  # a shift too small for float32 is refused
+
+
+@st.composite
+def points(draw: st.DrawFn) -> list[tuple[Any, float]]:
+    """Random directions, each with a dose."""
+    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+    width, size = draw(st.integers(8, 64)), draw(st.integers(1, 4))
+    rows = generator.standard_normal((size, width))
+    doses = draw(st.lists(DOSES, min_size=size, max_size=size))
+    return list(zip(rows, doses, strict=True))
+
+
+def built(raw: list[tuple[Any, float]]) -> SteeringPoint:
+    # random rows in few dimensions may be near parallel, which "exact" refuses
+    return compose({concept(f"c{i}", row): dose for i, (row, dose) in enumerate(raw)}, method="sum")
+
+
+radii = st.floats(0.01, 4.0)
+seeds = st.integers(0, 2**64 - 1)
+
+
+@given(points(), radii, seeds)
+def test_a_shell_keeps_every_dose_and_moves_by_the_radius(
+    raw: list[tuple[Any, float]], radius: float, seed: int
+) -> None:
+    point = built(raw)
+    rows = perturb(point, 5, radius, seed=seed)[1].double()
+    delta = point.deltas[1].double()
+    size = float(delta.norm())
+    directions = torch.stack([vector.direction.double() for vector in point.vectors])
+    tolerance = 1e-6 * (1 + radius) * size + 1e-12
+    assert torch.allclose(rows @ directions.T, (directions @ delta).expand(5, -1), atol=4 * tolerance)
+    assert torch.allclose(
+        (rows - delta).norm(dim=1), torch.full((5,), radius * size, dtype=torch.float64), atol=tolerance
+    )
+
+
+@given(points(), radii, seeds)
+def test_a_cap_is_a_rotation_of_the_point(raw: list[tuple[Any, float]], radius: float, seed: int) -> None:
+    point = built(raw)
+    rows = perturb(point, 5, radius, seed=seed, geometry="cap")[1].double()
+    delta = point.deltas[1].double()
+    size = float(delta.norm())
+    assert torch.allclose(rows.norm(dim=1), torch.full((5,), size, dtype=torch.float64), rtol=1e-6)
+    if size > 1e-6:
+        cosine = rows @ delta / size**2
+        assert torch.allclose(
+            cosine, torch.full((5,), float(np.cos(np.arctan(radius))), dtype=torch.float64), atol=1e-6
+        )
+
+
+@given(points(), st.floats(0, 4), seeds, st.integers(0, 50), st.integers(1, 20), st.sampled_from(["shell", "cap"]))
+def test_a_row_depends_on_nothing_but_seed_and_index(
+    raw: list[tuple[Any, float]], radius: float, seed: int, start: int, n: int, geometry: str
+) -> None:
+    point = built(raw)
+    whole = perturb(point, start + n, radius, seed=seed, geometry=geometry)[1]
+    part = perturb(point, n, radius, seed=seed, start=start, geometry=geometry)[1]
+    assert torch.equal(part, whole[start:])
+
+
+@given(points(), seeds)
+def test_radius_zero_is_the_point_bit_for_bit(raw: list[tuple[Any, float]], seed: int) -> None:
+    point = built(raw)
+    for geometry in ("shell", "cap"):
+        rows = perturb(point, 3, 0.0, seed=seed, geometry=geometry)[1]
+        assert rows.dtype == torch.float32
+        assert torch.equal(rows.view(torch.int32), point.deltas[1].expand(3, -1).contiguous().view(torch.int32))
+    rows.zero_()  # rows are the caller's own
+    assert torch.equal(perturb(point, 1, 0.0, seed=seed)[1][0], point.deltas[1])
+
+
+def test_seeds_and_samples_differ() -> None:
+    point = compose({concept("cat", np.eye(16)[0]): 1.0})
+    rows = torch.cat([perturb(point, 20, 1.0, seed=seed)[1] for seed in (0, 1)])
+    assert len(torch.unique(rows, dim=0)) == 40
+
+
+def test_directions_fill_the_sphere_evenly() -> None:
+    point = compose({concept("cat", np.eye(6)[0]): 1.0})
+    rows = perturb(point, 4000, 1.0, seed=3)[1].double()[:, 1:] / 2.0
+    # uniform on the unit sphere of 5 dimensions: mean 0, covariance 1/5; four standard errors
+    assert rows.mean(dim=0).abs().max() < 4 * np.sqrt(0.2 / 4000)
+    assert (rows.T @ rows / 4000 - torch.eye(5) / 5).abs().max() < 4 * 0.19 / np.sqrt(4000)
+
+
+def test_a_layers_directions_do_not_depend_on_the_other_layers() -> None:
+    low, high = concept("low", np.eye(16)[0], layer=0), concept("high", np.eye(16)[0], layer=3)
+    both = perturb(compose({low: 1.0, high: 1.0}), 4, 0.5, seed=1)
+    assert torch.equal(both[0], perturb(compose({low: 1.0}), 4, 0.5, seed=1)[0])
+    assert not torch.equal(both[0], both[3])
+
+
+def test_a_zero_point_stays_zero() -> None:
+    rows = perturb(compose({concept("cat", np.eye(16)[0]): 0.0}), 4, 2.0, seed=1)[1]
+    assert rows.shape == (4, 16)
+    assert not rows.any()
+
+
+def test_one_free_dimension_is_enough_and_none_is_not() -> None:
+    cast = {concept(f"c{i}", np.eye(3)[i]): 1.0 for i in range(2)}
+    rows = perturb(compose(cast), 20, 1.0, seed=0)[1]
+    assert torch.allclose(rows[:, 2].abs(), torch.full((20,), float(np.sqrt(8.0))))
+    assert len(torch.unique(rows[:, 2].sign())) == 2
+    full = compose(cast | {concept("c2", np.eye(3)[2]): 1.0})
+    with pytest.raises(InputError, match="3 concepts at layer 1 span all its 3 dimensions: use radius 0"):
+        perturb(full, 1, 0.1, seed=0)
+    assert perturb(full, 2, 0.0, seed=0)[1].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"n": 0}, "n is 0"),
+        ({"n": -3}, "n is -3"),
+        ({"radius": -0.1}, "radius is -0.1"),
+        ({"radius": float("nan")}, "radius is nan"),
+        ({"radius": float("inf")}, "radius is inf"),
+        ({"radius": 1e30}, "radius is 1e[+]30"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**64}, "seed is"),
+        ({"start": -1}, "start is -1"),
+        ({"start": 2**64 - 1, "n": 2}, "start [+] n - 1"),
+        ({"geometry": "cube"}, "geometry is 'cube': choose from shell, cap"),
+    ],
+)
+def test_unusable_requests_are_refused(change: dict[str, Any], why: str) -> None:
+    point = compose({concept("cat", np.eye(16)[0]): 1.0})
+    with pytest.raises(InputError, match=why) as caught:
+        perturb(point, **({"n": 2, "radius": 0.5, "seed": 0} | change))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def shape_of(width: int, *, seed: int = 0, layer: int = 1) -> Spread:
+    """A spread with a few wide directions."""
+    generator = np.random.default_rng(seed)
+    modes = np.linalg.qr(generator.standard_normal((width, width)))[0][: width // 2]
+    wide = np.sort(generator.uniform(1, 9, len(modes)))[::-1].copy()
+    return Spread(
+        layer=layer, mean=torch.zeros(width, dtype=torch.float64), basis=torch.from_numpy(modes),
+        deviations=torch.from_numpy(wide), rest=0.5, distances=np.arange(5.0), count=99,
+    )  # fmt: skip
+
+
+@given(points(), radii, seeds)
+def test_a_natural_ball_keeps_every_dose_and_moves_by_the_radius(
+    raw: list[tuple[Any, float]], radius: float, seed: int
+) -> None:
+    point = built(raw)
+    spread = {1: shape_of(len(point.deltas[1]))}
+    how = {"seed": seed, "geometry": "natural", "spread": spread}
+    rows = perturb(point, 5, radius, **how)[1].double()
+    delta = point.deltas[1].double()
+    size = float(delta.norm())
+    directions = torch.stack([vector.direction.double() for vector in point.vectors])
+    tolerance = 1e-6 * (1 + radius) * size + 1e-12
+    assert torch.allclose(rows @ directions.T, (directions @ delta).expand(5, -1), atol=4 * tolerance)
+    assert torch.allclose((rows - delta).norm(dim=1), torch.full((5,), radius * size).double(), atol=tolerance)
+    assert torch.equal(perturb(point, 2, radius, start=3, **how)[1].double(), rows[3:])
+
+
+def test_natural_directions_go_where_activations_vary() -> None:
+    point, spread = compose({concept("cat", np.eye(16)[0]): 1.0}), {1: shape_of(16)}
+    rows = perturb(point, 2000, 1.0, seed=3, geometry="natural", spread=spread)[1].double() / 2.0
+    rows[:, 0] = 0.0  # the point's own
+    along = (rows @ spread[1].basis.T).square().mean(dim=0)
+    # of Gaussian directions before they are made one long; the concept takes a little from each
+    assert torch.corrcoef(torch.stack([along, spread[1].deviations.square()]))[0, 1] > 0.9
+    with pytest.raises(InputError, match="needs the spread of activations at layer 1"):
+        perturb(point, 2, 1.0, seed=3, geometry="natural")
+    with pytest.raises(InputError, match="needs the spread of activations at layer 1"):
+        perturb(point, 2, 1.0, seed=3, geometry="natural", spread={0: spread[1]})
+
+
+@given(points(), radii, seeds, st.sampled_from(["shell", "cap", "natural"]))
+def test_few_directions_hold_the_shifts_of_many_samples(
+    raw: list[tuple[Any, float]], radius: float, seed: int, geometry: str
+) -> None:
+    point = built(raw)
+    delta = point.deltas[1].double()
+    spread = {1: shape_of(len(delta))} if geometry == "natural" else None
+    rank = min(3, len(delta) - len(point.vectors))
+    found = low_rank(point, 40, radius, rank=rank, seed=seed, geometry=geometry, spread=spread)[1]
+    assert found.basis.shape == (rank, len(delta)) and found.coefficients.shape == (40, rank)
+    rows, size = found.rows().double(), float(delta.norm())
+    assert torch.equal(found.row(7), found.rows()[7]) or torch.allclose(found.row(7), found.rows()[7], rtol=1e-5)
+    shrink = 1 / np.hypot(1, radius) if geometry == "cap" else 1.0
+    tolerance = 2e-6 * (1 + radius) * size + 1e-12
+    directions = torch.stack([vector.direction.double() for vector in point.vectors])
+    assert torch.allclose(rows @ directions.T, (directions @ delta * shrink).expand(40, -1), atol=4 * tolerance)
+    away = (rows - delta * shrink).norm(dim=1)
+    assert torch.allclose(away, torch.full((40,), radius * size * shrink).double(), atol=tolerance)
+    more = low_rank(point, 50, radius, rank=rank, seed=seed, geometry=geometry, spread=spread)[1]
+    assert torch.equal(more.coefficients[:40], found.coefficients)
+
+
+def test_more_directions_than_there_are_are_refused() -> None:
+    point = compose({concept("cat", np.eye(4)[0]): 1.0})
+    with pytest.raises(InputError, match="rank is 4"):
+        low_rank(point, 2, 1.0, rank=4, seed=0)

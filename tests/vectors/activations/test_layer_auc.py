@@ -1,0 +1,70 @@
+"""Where a concept can be read: scikit-learn's AUC along the difference of means, layer by layer."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import vectors
+from vectors.activations.contrast_moments import readings
+from vectors.activations.layer_auc import LAYERS, over_depth, readable, readable_each
+from vectors.activations.moments import moments
+from vectors.data.contrast import ContrastSet
+from vectors.extraction.extract_labelled import extract_each
+
+VERBS, PLACES = ("sang", "ran", "fell", "saw", "rose", "heard"), ("sea", "river", "tree", "stone", "night", "wind")
+CATS = [f"the cat {verb} by the {place}" for verb in VERBS for place in PLACES]
+DOGS = [f"the dog {verb} by the {place}" for verb in VERBS for place in PLACES]
+
+
+@pytest.mark.parametrize("n_layers", [1, 3, LAYERS, LAYERS + 1, 33, 80])
+def test_layers_are_spread_over_the_depth(n_layers):
+    layers = over_depth(n_layers)
+    assert layers == sorted(set(layers)) and layers[0] == 0 and layers[-1] < n_layers
+    assert len(layers) == min(n_layers, LAYERS)
+
+
+def test_each_layers_auc_is_scikit_learns(llama_model):
+    fit, held = ContrastSet(CATS, DOGS).split(seed=3)
+    rows = readable(llama_model, fit, held, seed=3)
+    assert [row["layer"] for row in rows] == [0, 1, 2]
+    for row in rows:
+        at = row["layer"]
+        means = [moments(llama_model, side, [at])[at].mean for side in (fit.positive, fit.background)]
+        scores = [
+            float(moments(llama_model, [text], [at])[at].mean @ (means[0] - means[1]))
+            for side in (held.positive, held.background) for text in side
+        ]  # fmt: skip
+        truth = [1] * len(held.positive) + [0] * len(held.background)
+        assert row["auc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-5)
+        assert row["low"] <= row["auc"] <= row["high"]
+
+
+def test_several_concepts_are_read_as_each_by_itself(llama_model):
+    texts, has = [*CATS, *DOGS], np.array([[at < 36, "sea" in text] for at, text in enumerate([*CATS, *DOGS])])
+    known, rest = slice(0, 72, 5), slice(1, 72, 5)
+    found = readings(llama_model, texts[known], has[known], [0, 1, 2])
+    both = readable_each(llama_model, found, texts[rest], has[rest], seed=1)
+    for column in (0, 1):
+        sides = [
+            [[text for text, mine in zip(texts[part], has[part, column], strict=True) if mine == wanted]
+             for wanted in (True, False)]
+            for part in (known, rest)
+        ]  # fmt: skip
+        alone = readable(llama_model, *(ContrastSet(*side) for side in sides), seed=1)
+        assert [row["auc"] for row in both[column]] == pytest.approx([row["auc"] for row in alone])
+
+
+def test_a_shift_tells_where_it_could_be_read_and_a_direction_has_its_own_rows(llama_model, monkeypatch):
+    monkeypatch.setattr("vectors.extraction.extract_jointly.steps_for", lambda concepts: 2)
+    monkeypatch.setattr("vectors.extraction.methods.STEPS", 2)
+    monkeypatch.setattr("vectors.extraction.learned_shift.STEPS", 2)
+    shift = vectors.extract(llama_model, "cat", positive=CATS, background=DOGS, layer=1, calibrate=False)
+    assert [row["layer"] for row in shift.evidence["layers"]] == [1]
+    assert [row["layer"] for row in shift.evidence["read"]] == [0, 1, 2]
+    labels = [["cat"]] * len(CATS) + [["dog"]] * len(DOGS)
+    together = extract_each(llama_model, [*CATS, *DOGS], labels, layer=1, calibrate=False)
+    assert [row["layer"] for row in together["dog"].evidence["read"]] == [0, 1, 2]
+    plain = vectors.extract(
+        llama_model, "cat", positive=CATS, background=DOGS, method="mean-difference", layer=1, calibrate=False
+    )
+    assert "read" not in plain.evidence

@@ -1,0 +1,87 @@
+"""How positions become one row, against numpy."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vectors.activations.moments import moments
+from vectors.activations.pooling import pooled
+from vectors.activations.text_activations import text_means
+from vectors.common.errors import InputError
+from vectors.common.option_names import POOLS
+
+HIDDEN = torch.tensor(
+    [[[9.0, 9.0], [1.0, 0.0], [3.0, 4.0], [2.0, 0.0]], [[7.0, 7.0], [5.0, 1.0], [8.0, 8.0], [8.0, 8.0]]]
+)
+OWN = torch.tensor([[False, True, True, True], [False, True, False, False]])
+
+
+@given(st.integers(0, 10**6))
+def test_pools_are_what_numpy_makes_of_them(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    hidden, own = random.normal(size=(3, 6, 4)).astype(np.float32), random.random((3, 6)) < 0.5
+    own[:, 2] = True
+    found = {pool: pooled(torch.from_numpy(hidden), torch.from_numpy(own), pool).numpy() for pool in POOLS}
+    for row in range(3):
+        mine = hidden[row][own[row]]
+        rest = np.delete(mine, np.linalg.norm(mine, axis=1).argmax(), axis=0) if len(mine) > 1 else mine
+        assert np.allclose(found["mean"][row], mine.mean(axis=0), atol=1e-6)
+        assert np.array_equal(found["last"][row], mine[-1])
+        assert np.allclose(found["no-max-norm"][row], rest.mean(axis=0), atol=1e-6)
+
+
+def test_what_is_not_a_texts_own_counts_for_nothing() -> None:
+    spoilt = torch.where(OWN[:, :, None], HIDDEN, torch.nan)
+    for pool in (*POOLS, lambda rows: torch.ones(len(rows))):
+        assert torch.equal(pooled(HIDDEN, OWN, pool), pooled(spoilt, OWN, pool))
+
+
+def test_a_function_weighs_the_positions_of_each_text() -> None:
+    seen = []
+
+    def first(rows: torch.Tensor) -> torch.Tensor:
+        seen.append(len(rows))
+        return torch.eye(len(rows))[0]
+
+    assert pooled(HIDDEN, OWN, first).tolist() == [[1.0, 0.0], [5.0, 1.0]]
+    assert seen == [3, 1]
+
+
+@pytest.mark.parametrize(
+    "weigher",
+    [
+        lambda rows: torch.zeros(len(rows)),
+        lambda rows: -torch.ones(len(rows)),
+        lambda rows: torch.full((len(rows),), torch.nan),
+        lambda rows: torch.ones(len(rows) + 1),
+        lambda rows: [1.0] * len(rows),
+    ],
+)
+def test_useless_weights_are_refused(weigher) -> None:
+    with pytest.raises(InputError, match="pool gave"):
+        pooled(HIDDEN, OWN, weigher)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="pool is 'median': choose from mean, last, no-max-norm, or pass a function"):
+        pooled(HIDDEN, OWN, "median")
+
+
+def test_the_last_token_of_a_text_is_read(llama_model) -> None:
+    ((_, rows),) = text_means(llama_model, ["the cat ran"], [1], pool="last")
+    ids = llama_model.batch(llama_model.encode(["the cat ran"]))
+    with torch.no_grad():
+        hidden = llama_model.hf(**ids, output_hidden_states=True).hidden_states[2]
+    assert torch.allclose(rows[1][0], hidden[0, -1], atol=1e-6)
+
+
+def test_a_text_of_weight_two_is_as_good_as_two_of_it(llama_model) -> None:
+    texts = ["the cat ran", "a dog in the night", "blue sea"]
+    weighed = moments(llama_model, texts, [1], second=True, weights={texts[1]: 2.0})[1]
+    twice = moments(llama_model, [*texts, texts[1]], [1], second=True)[1]
+    assert weighed.count == twice.count == 4
+    assert torch.allclose(weighed.mean, twice.mean) and torch.allclose(weighed.scatter, twice.scatter)
+    left_out = moments(llama_model, texts, [1], weights={texts[0]: 0.0})[1]
+    assert torch.allclose(left_out.mean, moments(llama_model, texts[1:], [1])[1].mean)

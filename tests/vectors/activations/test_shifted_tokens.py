@@ -1,0 +1,72 @@
+"""Which tokens a shift moves, against a hook of the test's own and plain Hugging Face forwards."""
+
+import pytest
+import torch
+
+import vectors
+from vectors.activations.shifted_tokens import moved
+from vectors.concepts.vector import ConceptVector
+
+TEXTS = ["the cat ran by the sea", "a ship", "the old king saw the moon and the river"]
+
+
+def vector_of(model, positions="all", **more):
+    direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(4))
+    return ConceptVector(
+        name="any", model=model.name, model_hash=model.hash, layer=1, direction=direction / direction.norm(),
+        mean=torch.zeros(model.d_model), gap=3.0, method="mean-difference", positions=positions, **more,
+    )  # fmt: skip
+
+
+def parts(model, vector, length):
+    """Each token's part of both divergences, one text at a time."""
+    gained = lost = 0.0
+    for text in TEXTS:
+        ids = torch.tensor(model.encode([text]))
+        with torch.no_grad():
+            base = model.hf(ids).logits[0].double().softmax(dim=-1)
+
+            def hook(_block, _inputs, output):
+                stream = output[0] if isinstance(output, tuple) else output
+                where = slice(0, 1) if vector.positions == "bos" else slice(None)
+                stream[:, where] += vector.direction * length
+                return output
+
+            handle = model.blocks[1].register_forward_hook(hook)
+            led = model.hf(ids).logits[0].double().softmax(dim=-1)
+            handle.remove()
+        gained = gained + (led * (led / base).log()).sum(dim=0)
+        lost = lost + (base * (base / led).log()).sum(dim=0)
+    return gained, lost
+
+
+@pytest.mark.parametrize("positions", ["all", "bos"])
+def test_the_tokens_are_those_with_the_greatest_parts_of_either_divergence(tiny_model, positions):
+    vector = vector_of(tiny_model, positions)
+    top, bottom = moved(tiny_model, vector, TEXTS, 5, shift=2.0)
+    for found, part in zip((top, bottom), parts(tiny_model, vector, 2.0), strict=True):
+        order = [token for token in part.argsort(descending=True).tolist() if 3 <= token < len(tiny_model.tokenizer)]
+        assert found == [tiny_model.decode([token]) for token in order[:5]]
+
+
+def test_the_length_is_the_vectors_own_unless_another_is_given(llama_model):
+    vector = vector_of(llama_model)
+    assert moved(llama_model, vector, TEXTS, 9) == moved(llama_model, vector, TEXTS, 9, shift=3.0)
+    assert moved(llama_model, vector, TEXTS, 9) != moved(llama_model, vector, TEXTS, 9, shift=-3.0)
+
+
+def test_several_layers_are_shifted_at_once(llama_model):
+    further = {2: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(5))}
+    wide = vector_of(llama_model, further=further)
+    assert moved(llama_model, wide, TEXTS, 9) != moved(llama_model, vector_of(llama_model), TEXTS, 9)
+
+
+def test_nothing_is_moved_by_hardly_anything(llama_model):
+    top, bottom = moved(llama_model, vector_of(llama_model), TEXTS, 9, shift=0.0)
+    assert top == bottom == []
+
+
+def test_what_shipped_concepts_make_likelier_reads_like_them():
+    model = vectors.load_model(device="cpu")
+    told = vectors.load("cat", model).evidence["moved"]
+    assert {"purr", "tail", "mew"} & set(told["top"])

@@ -1,0 +1,60 @@
+"""Costs against a plain forward of the model, one text at a time."""
+
+import numpy as np
+import pytest
+import torch
+
+from vectors.decoding import token_costs
+from vectors.decoding.token_costs import costs
+from vectors.model.hooks import shifted
+from vectors.model.positions import POSITIONS, on_positions
+
+EVERYWHERE = (*POSITIONS, "first:2", "decay:1.5")
+GENERATED = [[5, 9, 12, 1], [7, 3], [20, 21, 22, 23, 24, 25, 26]]
+
+
+def plain(model, ids: list[int], n_prefix: int, delta: torch.Tensor | None):
+    with torch.no_grad(), shifted(model, {} if delta is None else {1: delta}):
+        logits = model.hf(torch.tensor([ids]), use_cache=False).logits[0]
+    return torch.log_softmax(logits[n_prefix - 1 : -1].double(), dim=-1)
+
+
+@pytest.mark.parametrize("positions", EVERYWHERE)
+def test_costs_are_those_of_each_text_alone(tiny_model, positions):
+    prefix = tiny_model.encode(["the cat"])[0]
+    deltas = torch.randn(3, tiny_model.d_model, generator=torch.Generator().manual_seed(0))
+    found = costs(tiny_model, {1: deltas}, prefix=prefix, generated=GENERATED, positions=positions)
+    for row, tokens in enumerate(GENERATED):
+        ids = [*prefix, *tokens]
+        spread = on_positions(deltas[row : row + 1], len(ids), len(prefix), positions)
+        base, steered = plain(tiny_model, ids, len(prefix), None), plain(tiny_model, ids, len(prefix), spread)
+        chosen = torch.tensor(tokens)[:, None]
+        assert np.allclose(found[row].logprob_base, base.gather(1, chosen)[:, 0], atol=1e-4)
+        assert np.allclose(found[row].logprob_steered, steered.gather(1, chosen)[:, 0], atol=1e-4)
+        assert np.allclose(found[row].kl, (steered.exp() * (steered - base)).sum(dim=1), atol=1e-4)
+
+
+def test_no_shift_costs_nothing(tiny_model):
+    prefix = tiny_model.start_ids()
+    for deltas in ({}, {0: torch.zeros(3, tiny_model.d_model)}):
+        for cost in costs(tiny_model, deltas, prefix=prefix, generated=GENERATED):
+            assert np.array_equal(cost.logprob_base, cost.logprob_steered)
+            assert cost.pressure == {"mean": 0.0, "p95": 0.0, "total": 0.0}
+
+
+def test_taking_rows_a_few_at_a_time_changes_nothing(llama_model, monkeypatch):
+    prefix, deltas = llama_model.start_ids(), {0: torch.ones(3, llama_model.d_model)}
+    whole = costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
+    monkeypatch.setattr(token_costs, "_LOGITS_AT_ONCE", 1)
+    single = costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
+    for one, other in zip(whole, single, strict=True):
+        assert np.allclose(one.kl, other.kl, atol=1e-5)
+
+
+def test_pressure_sums_up_the_tokens(llama_model):
+    (cost,) = costs(
+        llama_model, {0: torch.ones(1, llama_model.d_model)}, prefix=llama_model.start_ids(), generated=GENERATED[2:]
+    )
+    assert cost.pressure["total"] == pytest.approx(cost.kl.sum())
+    assert cost.pressure["mean"] == pytest.approx(cost.kl.sum() / 7)
+    assert cost.pressure["mean"] <= cost.pressure["p95"] <= cost.kl.max() + 1e-12

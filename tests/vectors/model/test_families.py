@@ -1,0 +1,259 @@
+"""Families of models are read, shifted and sampled right, each as a tiny random model."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from helpers.families import FAMILIES, WINDOW, Family
+from torch import Tensor, nn
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+import steer
+from vectors.common.rng import Stream, rng
+from vectors.concepts.vector import ConceptVector
+from vectors.decoding.kv_cache import Grown, Slots, kept
+from vectors.model.hooks import capture, shifted
+from vectors.model.residual_model import ResidualModel
+from vectors.model.steering_check import prove_steering
+
+SEQUENCES = [[0, 5, 9, 12, 7, 33, 8, 41, 22, 60, 3, 17, 28, 50, 6, 19], [0, 30, 4, 55, 11, 26]]  # one beyond the window
+LAYERS = (0, 1, 2)
+ENDS = frozenset(range(1, 9))  # ids that end a text, so that texts end at different lengths
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A family's model, and what a forward without any shift gives on sequences padded at the right."""
+
+    name: str
+    model: ResidualModel
+    batch: dict[str, Tensor]
+    logits: Tensor
+    read: dict[int, Tensor]
+
+    def again(self) -> tuple[Tensor, dict[int, Tensor]]:
+        return forward(self.model, self.batch)
+
+
+def forward(model: ResidualModel, batch: dict[str, Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+    with torch.no_grad(), capture(model, range(model.n_layers)) as read:
+        logits = model.hf(**batch, use_cache=False).logits
+    return logits, dict(read)
+
+
+def made(name: str, family: Family, tokenizer: object) -> Subject:
+    if family.kind not in CONFIG_MAPPING:
+        pytest.skip(f"this transformers knows no {family.kind}")
+    model = ResidualModel(family.build(), tokenizer, name=name, blocks_path=family.blocks_path)
+    batch = model.batch(SEQUENCES)
+    return Subject(name, model, batch, *forward(model, batch))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def subject(request: pytest.FixtureRequest, make_tokenizer: Callable) -> Iterator[Subject]:
+    yield made(request.param, FAMILIES[request.param], make_tokenizer())
+
+
+def delta(layer: int = 0) -> Tensor:
+    return 3 * torch.randn(32, generator=torch.Generator().manual_seed(layer))
+
+
+# Where the stream is read
+
+
+def check_read(subject: Subject) -> None:
+    """Hold what is read against what HF records, against what the next block reads, and against what the head reads."""
+    model, read = subject.model, {}
+    inputs: dict[int, Tensor] = {}
+    ends: list[Tensor] = []  # what modules behind the blocks make of what was read last
+
+    def enters(layer: int) -> Callable:
+        def hook(_block: nn.Module, args: tuple, named: dict) -> None:
+            inputs[layer] = args[0] if args else named["hidden_states"]
+
+        return hook
+
+    def behind(_module: nn.Module, args: tuple, out: object) -> None:
+        if args and isinstance(out, Tensor) and 2 in read and isinstance(args[0], Tensor):
+            ends.extend([out] if torch.equal(args[0], read[2]) else [])
+
+    stack = list(model.hf.get_submodule(model.blocks_path))
+    inside = {id(part) for part in model.hf.get_submodule(model.blocks_path).modules()}
+    hooks = [block.register_forward_pre_hook(enters(layer), with_kwargs=True) for layer, block in enumerate(stack)]
+    hooks += [part.register_forward_hook(behind) for part in model.hf.modules() if id(part) not in inside]
+    try:
+        with torch.no_grad(), capture(model, LAYERS) as read:
+            out = model.hf(**subject.batch, use_cache=False, output_hidden_states=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in (0, 1):
+        assert torch.equal(read[layer], out.hidden_states[layer + 1])
+        assert torch.equal(read[layer], inputs[layer + 1])
+    assert any(torch.equal(end, out.hidden_states[3]) for end in ends)
+
+
+def test_what_is_read_is_what_hf_calls_hidden_states(subject: Subject) -> None:
+    assert subject.logits.std() > 0.2
+    check_read(subject)
+
+
+# What a shift does
+
+
+def check_shift(subject: Subject) -> None:
+    for layer in LAYERS:
+        with shifted(subject.model, {layer: delta(layer)}):
+            logits, read = subject.again()
+        for lower in range(layer):
+            assert torch.equal(read[lower], subject.read[lower])
+        assert torch.equal(read[layer], subject.read[layer] + delta(layer))
+        for upper in range(layer + 1, 3):
+            assert not torch.allclose(read[upper], subject.read[upper])
+            assert not torch.allclose(read[upper], subject.read[upper] + delta(layer))  # not merely carried past it
+        assert not torch.allclose(logits, subject.logits)
+        prove_steering(subject.model, layer, delta(layer))
+    after, read = subject.again()
+    assert torch.equal(after, subject.logits)
+
+
+def test_a_shift_is_exactly_delta_and_changes_what_follows(subject: Subject) -> None:
+    check_shift(subject)
+
+
+def test_a_shift_at_a_position_changes_none_before_it(subject: Subject) -> None:
+    spread = torch.zeros(2, len(SEQUENCES[0]), 32)
+    spread[:, 4] = delta()
+    with shifted(subject.model, {0: spread}):
+        logits, _ = subject.again()
+    torch.testing.assert_close(logits[:, :4], subject.logits[:, :4], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(logits[:, 4], subject.logits[:, 4])
+
+
+def test_a_zero_shift_is_bit_equal(subject: Subject) -> None:
+    for zero in (torch.zeros(32), torch.zeros(2, 32), torch.zeros(2, len(SEQUENCES[0]), 32)):
+        with shifted(subject.model, dict.fromkeys(LAYERS, zero)):
+            logits, read = subject.again()
+        assert torch.equal(logits, subject.logits)
+        assert all(torch.equal(read[layer], subject.read[layer]) for layer in LAYERS)
+
+
+# Padding
+
+
+def padded_left(model: ResidualModel) -> dict[str, Tensor]:
+    """What `batch` makes of sequences, padded at the left, written out."""
+    width = max(map(len, SEQUENCES))
+    rows = [(width - len(sequence), sequence) for sequence in SEQUENCES]
+    batch = {
+        "input_ids": torch.tensor([[0] * before + sequence for before, sequence in rows]),
+        "attention_mask": torch.tensor([[0] * before + [1] * len(sequence) for before, sequence in rows]),
+    }
+    if model.takes_position_ids:
+        batch["position_ids"] = torch.tensor([[0] * before + list(range(len(row))) for before, row in rows])
+    return batch
+
+
+def test_padding_at_either_side_changes_nothing(subject: Subject) -> None:
+    model = subject.model
+    left = padded_left(model)
+    for batch in (subject.batch, left):
+        logits, read = forward(model, batch)
+        for row, sequence in enumerate(SEQUENCES):
+            real = batch["attention_mask"][row].bool()
+            alone, alone_read = forward(model, {"input_ids": torch.tensor([sequence])})
+            torch.testing.assert_close(logits[row, real], alone[0], rtol=1e-3, atol=1e-3)
+            for layer in LAYERS:
+                torch.testing.assert_close(read[layer][row, real], alone_read[layer][0], rtol=1e-3, atol=1e-3)
+    assert {key: value.tolist() for key, value in model.batch(SEQUENCES, side="left").items()} == {
+        key: value.tolist() for key, value in left.items()
+    }
+
+
+# Sampling
+
+
+def check_texts(
+    model: ResidualModel, prompt: str | None, *, n: int, max_tokens: int, batch_size: int | None = None
+) -> None:
+    """Hold the library's texts against plain forwards over whole prefixes, a hook of our own and the same numbers.
+
+    A token may be another where its number lies on the edge of two, as far as float32 can tell.
+    """
+    direction = delta()
+    direction /= direction.norm()
+    concept = ConceptVector(
+        name="cat", model=model.name, model_hash=model.hash, layer=1, direction=direction, mean=torch.zeros(32),
+        gap=3.0, method="mean-difference", positions="all",
+    )  # fmt: skip
+    prefix = model.start_ids() if prompt is None else model.encode([prompt])[0]
+    runs = steer.sample(
+        model, steer.compose({concept: 1.0}), n=n, seed=3, max_tokens=max_tokens, prompt=prompt, batch_size=batch_size
+    )
+    assert all(run.pressure["total"] > 0 for run in runs)
+
+    def add(_block: nn.Module, _args: tuple, out: object) -> object:
+        return (out[0] + 3 * direction, *out[1:]) if isinstance(out, tuple) else out + 3 * direction
+
+    hook = model.hf.get_submodule(model.blocks_path)[1].register_forward_hook(add)
+    try:
+        for run in runs:
+            ids = list(prefix)
+            for token, number in zip(run.tokens, rng(3, run.index, Stream.TOKEN).random(max_tokens), strict=False):
+                with torch.no_grad():
+                    logits = model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
+                ends = np.concatenate([[0], torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()])
+                assert ends[token] - 5e-4 <= number * ends[-1] <= ends[token + 1] + 5e-4
+                ids.append(token)
+            assert len(run.tokens) == max_tokens or run.tokens[-1] in ENDS
+            assert not ENDS.intersection(run.tokens[:-1])
+    finally:
+        hook.remove()
+
+
+def test_steered_texts_are_those_of_plain_forwards(subject: Subject) -> None:
+    """Within the window that some families have, and beyond it; begun together, and one after the other."""
+    subject.model.eos_ids = ENDS
+    check_texts(subject.model, None, n=6, max_tokens=WINDOW - 3, batch_size=3)
+    check_texts(subject.model, "the sea was old", n=4, max_tokens=2 * WINDOW - 4)
+
+
+def test_families_keep_texts_in_slots_or_as_they_grow(make_tokenizer: Callable) -> None:
+    """Both ways are among those above: slots for whoever sees all of a text and is told where it is."""
+    for name, length, way in (
+        ("Llama", 40, Slots), ("Qwen2-MoE", 40, Slots), ("DeepSeek V3", 40, Slots), ("Gemma 4", WINDOW, Slots),
+        ("GPT-Neo", WINDOW, Slots), ("GPT-Neo", WINDOW + 1, Grown), ("Mistral", WINDOW + 1, Grown),
+        ("BLOOM", 8, Grown), ("Falcon with ALiBi", 8, Grown), ("Jamba", 8, Grown), ("LFM2", 8, Grown),
+    ):  # fmt: skip
+        subject = made(name, FAMILIES[name], make_tokenizer())
+        assert isinstance(kept(subject.model, 2, length), way), name
+
+
+# That the checks above can fail
+
+
+@pytest.mark.parametrize("name", ["Llama", "GPT-NeoX", "Gemma 2", "OLMo 2", "Falcon-H1"])
+def test_a_hook_in_a_wrong_place_is_found(name: str, make_tokenizer: Callable) -> None:
+    subject = made(name, FAMILIES[name], make_tokenizer())
+    blocks = list(subject.model.blocks)
+    inside = [part for part in blocks[1].modules() if isinstance(part, nn.Linear) and part.out_features == 32]
+    for wrong in (blocks[0], blocks[2], inside[-1]):  # another block, or what a block adds to the stream
+        subject.model.blocks[1] = wrong
+        with pytest.raises(AssertionError):
+            check_read(subject)
+    model = subject.model
+    subject.model.blocks[1] = blocks[2]
+    with pytest.raises(AssertionError):
+        check_texts(model, None, n=2, max_tokens=8)
+
+
+def test_a_shift_that_goes_astray_is_found(make_tokenizer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = made("Llama", FAMILIES["Llama"], make_tokenizer())
+    for move in (lambda hidden, shift: hidden + 1.001 * shift, lambda hidden, shift: hidden + shift.abs()):
+        monkeypatch.setattr("vectors.model.hooks.added", move)
+        with pytest.raises(AssertionError):
+            check_shift(subject)
+    monkeypatch.undo()
+    check_shift(subject)

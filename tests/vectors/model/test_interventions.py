@@ -1,0 +1,87 @@
+"""What a shift does: rows without one are left bit for bit, lengths are kept, levels are reached and not passed."""
+
+import numpy as np
+import pytest
+import torch
+
+from vectors.common.errors import InputError
+from vectors.decoding.decode import decode
+from vectors.decoding.token_costs import costs
+from vectors.decoding.token_sampling import Settings
+from vectors.model.interventions import Gate, added, turned
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def gate_of(*rows: torch.Tensor) -> Gate:
+    directions = torch.stack([row / row.norm() for row in rows])
+    return Gate(directions, torch.linspace(-1, 1, len(rows)))
+
+
+@pytest.mark.parametrize("move", [added, turned, gate_of(drawn(8, seed=1), drawn(8, seed=2))])
+def test_a_row_without_a_shift_is_left_as_it_is(move):
+    hidden, shift = drawn(3, 5, 8), drawn(3, 1, 8, seed=3)
+    shift[1] = 0
+    moved = move(hidden, shift)
+    assert torch.equal(moved[1], hidden[1])
+    assert not torch.equal(moved[0], hidden[0])
+
+
+def test_turning_keeps_lengths_and_points_where_adding_does():
+    hidden, shift = drawn(3, 5, 8), 4 * drawn(3, 1, 8, seed=3)
+    moved = turned(hidden, shift)
+    assert torch.allclose(moved.norm(dim=-1), hidden.norm(dim=-1), rtol=1e-5)
+    assert torch.allclose(torch.cosine_similarity(moved, hidden + shift, dim=-1), torch.ones(3, 5), atol=1e-5)
+
+
+def test_a_gate_fills_up_to_the_level_and_adds_no_more_than_the_dose():
+    gate = gate_of(drawn(8, seed=1), drawn(8, seed=2))
+    hidden, asked = 2 * drawn(2, 50, 8), torch.tensor([[1.5, 0.7], [1.0, -2.0]])
+    inverse = torch.linalg.pinv(gate.directions).T
+    shift = (asked @ inverse)[:, None]
+    before, after = (tensor @ gate.directions.T for tensor in (hidden, gate(hidden, shift)))
+    level = gate.levels + asked[:, None]
+    up = asked[:, None] > 0
+    rose = torch.where(up, after - before, before - after)
+    assert bool((rose >= -1e-5).all()) and bool((rose <= asked[:, None].abs() + 1e-5).all())
+    there = torch.where(up, before >= level, before <= level)
+    assert torch.allclose(after[there], before[there], atol=1e-5)
+    near = ~there & ((level - before).abs() <= asked[:, None].abs())
+    assert torch.allclose(after[near], level.expand_as(after)[near], atol=1e-4)
+    assert bool(there.any()) and bool(near.any())
+
+
+def test_what_belongs_to_no_concept_goes_with_the_one_that_wants_most():
+    gate = gate_of(drawn(8, seed=1))
+    direction = gate.directions[0]
+    aside = drawn(8, seed=4)
+    aside -= (aside @ direction) * direction
+    full = torch.zeros(1, 1, 8) - 9 * direction
+    assert torch.allclose(gate(full, (direction + aside)[None, None]), full + direction + aside, atol=1e-5)
+    closed = torch.zeros(1, 1, 8) + 9 * direction
+    assert torch.allclose(gate(closed, (direction + aside)[None, None]), closed, atol=1e-5)
+    with pytest.raises(InputError, match="at least one"):
+        Gate(torch.zeros(0, 8), torch.zeros(0))
+
+
+@pytest.mark.parametrize("kind", ["turned", "gate"])
+def test_texts_written_under_a_move_cost_what_a_second_reading_says(tiny_model, kind):
+    vector = drawn(tiny_model.d_model, seed=5)
+    moves = {1: turned if kind == "turned" else gate_of(vector)}
+    deltas = 3 * vector.expand(6, -1)
+    found = sorted(
+        decode(
+            tiny_model, lambda some: {1: deltas[list(some)]}, prefix=tiny_model.start_ids(),
+            settings=Settings(max_tokens=12), seed=3, indices=range(6), batch_size=4, moves=moves,
+        ),
+        key=lambda each: each.index,
+    )  # fmt: skip
+    again = costs(
+        tiny_model, {1: deltas}, prefix=tiny_model.start_ids(), generated=[each.tokens for each in found], moves=moves
+    )
+    plain = costs(tiny_model, {1: deltas}, prefix=tiny_model.start_ids(), generated=[each.tokens for each in found])
+    for each, cost, other in zip(found, again, plain, strict=True):
+        np.testing.assert_allclose(each.cost.kl, cost.kl, atol=1e-4, rtol=1e-3)
+        assert abs(float(other.kl.sum() - cost.kl.sum())) > 1e-3

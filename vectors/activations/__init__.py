@@ -1,0 +1,1 @@
+"""What texts look like inside the model: means, moments, covariance, likelihood, logit lens."""

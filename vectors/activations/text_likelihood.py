@@ -1,0 +1,91 @@
+"""How likely a model finds the beginnings of texts: what shifts are learned from."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from vectors.common.errors import ModelError
+from vectors.model.hooks import shifted
+from vectors.model.positions import on_positions
+from vectors.model.residual_model import ResidualModel
+
+MAX_TOKENS = 64
+"""Tokens of each text that are learned from: what it is about shows in its first sentences, if not all in the first."""
+
+BATCH = 48
+"""Texts in one forward, at most."""
+
+
+def beginnings(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
+    """Return texts as ids, cut at `MAX_TOKENS`; those that are not cut close with the end token."""
+    longest = min(MAX_TOKENS, model.max_context - 1)
+    end = sorted(model.eos_ids)[:1]
+    encoded = model.encode(texts, max_tokens=longest + 1)
+    return [[*ids, *end] if len(ids) <= longest else list(ids[:longest]) for ids in encoded]
+
+
+def losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "rows pos"]:
+    """Return the negative log-likelihood, in nats, of every token after the first; 0 where there is none."""
+    return losses_of(model, rows)[0]
+
+
+def losses_of(
+    model: ResidualModel, rows: Sequence[Sequence[int]]
+) -> tuple[Float[Tensor, "rows pos"], Float[Tensor, "rows pos vocab"]]:
+    """Return the negative log-likelihood of every token after the first, and the logits that it is read from."""
+    batch = model.batch(rows)
+    logits = model.hf(**batch, use_cache=False).logits.float()
+    targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100).roll(-1, dims=1)
+    targets[:, -1] = -100  # nothing follows; cutting the logits instead would copy them
+    nats = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
+    return nats.view_as(targets)[:, :-1], logits[:, :-1]
+
+
+def mean_loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, ""]:
+    """Return the mean negative log-likelihood in nats per predicted token."""
+    return losses(model, rows).sum() / predicted(rows)
+
+
+def predicted(rows: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens rows have after their first."""
+    return sum(len(row) - 1 for row in rows)
+
+
+def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield texts so many at a time as one forward takes."""
+    for start in range(0, len(texts), BATCH):
+        yield texts[start : start + BATCH]
+
+
+def gains(
+    model: ResidualModel, texts: Sequence[str], *, layer: int, shift: Float64[Tensor, " d_model"], positions: str
+) -> list[float]:
+    """Return by how many nats the shift makes the beginning of each text likelier.
+
+    Raises:
+        InputError: a layer the model does not have.
+        ModelError: likelihoods that are not finite.
+    """
+    found = []
+    for some in batches(texts):
+        rows = beginnings(model, some)
+        spread = on_positions(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
+        with torch.no_grad():
+            without = losses(model, rows)
+            with shifted(model, {layer: spread}):
+                gained = (without - losses(model, rows)).sum(dim=1).tolist()
+        check_finite(model, layer, sum(gained))
+        found += gained
+    return found
+
+
+def check_finite(model: ResidualModel, layer: int, nats: float) -> None:
+    """Refuse to go on with a likelihood that is not finite."""
+    if not math.isfinite(nats):
+        raise ModelError(
+            f"model {model.name!r} gives texts no finite likelihood under a shift at layer {layer}: load it in float32"
+        )

@@ -1,0 +1,1 @@
+"""How much of a concept is enough: the pilot that finds its unit."""

@@ -1,0 +1,1 @@
+"""A concept vector: its fields, its file, the library, the algebra of adding several."""

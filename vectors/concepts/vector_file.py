@@ -1,0 +1,162 @@
+"""One concept in one safetensors file, never pickle: written whole, and checked when it is read."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from vectors.common.errors import OutputError, SteerError, VectorError
+from vectors.common.files import read_bytes, write_atomically
+from vectors.common.paths import SUFFIX
+from vectors.common.validation import number, shown
+from vectors.concepts.vector import ConceptVector
+
+FORMAT = "steer-vector/1"
+MAX_BYTES = 64 * 2**20  # a row for each of a hundred layers, and a short header: above any real width
+MAX_HEADER = 2**20
+_TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")
+_COUNTS = ("layer", "n_positive", "n_background")
+_KEYS = ("format", *_TEXTS, *_COUNTS, "gap", "unit", "unit_curve", "auc")
+_SPLIT = ("held_out", "split_seed")  # vectors of unknown texts lack them
+_MEND = "give a file that `steer extract` or `vectors.save` wrote"
+
+
+def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Path:
+    """Write one vector to a `.safetensors` file, all or nothing, and return its path.
+
+    Raises:
+        OutputError: when the path ends otherwise, exists (unless `force`), or cannot be written.
+    """
+    if not str(path).endswith(SUFFIX):
+        raise OutputError(f"{shown(path)} does not end with {SUFFIX}: give the vector file that ending")
+    metadata = {key: str(getattr(vector, key)) for key in (*_TEXTS, *_COUNTS)}
+    metadata["format"] = FORMAT
+    for key in ("gap", "unit", "auc", *_SPLIT):
+        value = getattr(vector, key)
+        metadata[key] = "" if value is None else repr(value)
+    metadata["unit_curve"] = json.dumps(vector.unit_curve, allow_nan=False)
+    metadata["unit_judge"] = "" if vector.unit_judge is None else json.dumps(vector.unit_judge)
+    metadata["evidence"] = json.dumps(dict(vector.evidence), allow_nan=False)
+    rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
+    rows |= {f"further.{layer}": row for layer, row in vector.further.items()}
+    data = safetensors.torch.save(rows, metadata)
+    if int.from_bytes(data[:8], "little") > MAX_HEADER:
+        raise OutputError(
+            f"vector {shown(vector.name)} has more than {MAX_HEADER} bytes of metadata: shorten its unit_curve or "
+            "its evidence"
+        )
+    return write_atomically(path, data, force=force)
+
+
+def load_file(path: str | Path) -> ConceptVector:
+    """Read and check one vector file.
+
+    Raises:
+        VectorError: when the file is missing, truncated, corrupt, of another format, or holds values no vector may
+            have.
+    """
+    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, kind=VectorError)
+    try:
+        return _parse(data)
+    except SteerError as error:
+        raise VectorError(f"{shown(path)} is not a usable vector file: {error}") from error
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a `.safetensors` file says that it is one of these; of anything else that can be a file, no."""
+    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, kind=VectorError)
+    length = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + length]) if length <= MAX_HEADER else {}
+        return bool(header["__metadata__"]["format"] == FORMAT)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _parse(data: bytes) -> ConceptVector:
+    header_length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header_length > min(MAX_HEADER, len(data) - 8):
+        raise VectorError("it is truncated, or no safetensors file; save or export it again")
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + header_length])
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
+        raise VectorError(f"it is corrupt ({shown(error)}); save or export it again") from error
+    metadata = header.get("__metadata__") or {}
+    missing = [key for key in _KEYS if key not in metadata]
+    if missing:
+        raise VectorError(f"its metadata lack {', '.join(missing)}: {_MEND}")
+    if metadata["format"] != FORMAT:
+        raise VectorError(f"its format is {shown(metadata['format'])}, expected {FORMAT}: {_MEND}")
+    counts = {key: _count(metadata[key], key) for key in _COUNTS}
+    expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
+    further = {name: _count(name.removeprefix("further."), "layer") for name in tensors if name.startswith("further.")}
+    if sorted({*tensors} - {*further}) != expected:
+        found = shown(", ".join(sorted(tensors)))
+        raise VectorError(f"it holds the tensors {found}, expected {' and '.join(expected)}; save or export it again")
+    kinds = {str(row.dtype) for row in tensors.values()}
+    if kinds != {"torch.float32"}:
+        raise VectorError(f"its tensors are {' and '.join(sorted(kinds))}, expected torch.float32; save it again")
+    gap = _figure(metadata["gap"], "gap")
+    if gap is None:
+        raise VectorError("its gap is empty, expected a number; extract it again")
+    plain: dict[str, Any] = {key: metadata[key] for key in _TEXTS} | counts
+    return ConceptVector(
+        **plain,
+        direction=tensors[expected[0]],
+        mean=tensors[expected[1]],
+        gap=gap,
+        unit=_figure(metadata["unit"], "unit"),
+        unit_curve=_curve(metadata["unit_curve"]),
+        unit_judge=_json(metadata.get("unit_judge", ""), "unit_judge", empty=None),
+        evidence=_json(metadata.get("evidence", ""), "evidence", empty={}),
+        further={layer: tensors[name] for name, layer in further.items()},
+        auc=_figure(metadata["auc"], "auc"),
+        held_out=_figure(metadata.get("held_out", ""), "held_out"),
+        split_seed=_seed(metadata.get("split_seed", "")),
+    )
+
+
+def _count(text: str, what: str) -> int:
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
+        raise VectorError(f"its {what} is {shown(text)}, expected a whole number; extract it again")
+    return int(text)
+
+
+def _seed(text: str) -> int | None:
+    if not text:
+        return None
+    if not re.fullmatch(r"0|[1-9][0-9]{0,39}", text):
+        raise VectorError(f"its split_seed is {shown(text)}, expected a whole number; extract it again")
+    return int(text)
+
+
+def _figure(text: str, what: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return number(float(text), what, kind=VectorError)
+    except ValueError as error:
+        raise VectorError(f"its {what} is {shown(text)}, expected a number; extract it again") from error
+
+
+def _curve(text: str) -> tuple[dict[str, Any], ...]:
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise VectorError("its unit_curve is not JSON; extract it again") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise VectorError("its unit_curve is not a list of plain JSON objects; extract it again")
+    return tuple(rows)
+
+
+def _json(text: str, what: str, *, empty: Any) -> Any:
+    if not text:
+        return empty
+    try:
+        return json.loads(text)  # which the vector checks
+    except (ValueError, RecursionError) as error:
+        raise VectorError(f"its {what} is not JSON; extract it again") from error

@@ -1,0 +1,1 @@
+"""Texts and labels: contrast sets, splits, readers of txt, jsonl and csv files."""

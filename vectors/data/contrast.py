@@ -1,0 +1,179 @@
+"""Contrast sets: texts that have a concept beside texts of the same world that need not."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from vectors.common.errors import InputError
+from vectors.common.validation import number, shown, whole
+
+
+@dataclass(frozen=True)
+class ContrastSet:
+    """Texts that have the concept (`positive`) and texts of the same world that need not (`background`).
+
+    Attributes:
+        positive, background: the texts.
+        paired: whether a positive text and the background text of the same place are two versions of one text.
+        weights: how much a text counts, 1 where nothing is said.
+
+    Raises:
+        InputError: when a side is empty or no list of texts, when a text is blank, when both sides hold the same texts,
+            when the sides of pairs are not equally long, or when a weight is negative or belongs to no text.
+
+    >>> storms = ContrastSet(positive=("thunder rolls", "hail again"), background=("a calm day", "mild and dry"))
+    >>> fit, held_out = storms.split(held_out=0.5)
+    >>> len(fit.positive), len(held_out.background)
+    (1, 1)
+    """
+
+    positive: Sequence[str]
+    background: Sequence[str]
+    paired: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check and normalise both sides."""
+        for side in ("positive", "background"):
+            object.__setattr__(self, side, _texts(getattr(self, side), side))
+        if set(self.positive) == set(self.background):
+            raise InputError(
+                "positive and background hold the same texts: give background texts without the concept as well"
+            )
+        if self.paired and len(self.positive) != len(self.background):
+            raise InputError(
+                f"there are {len(self.positive)} positive and {len(self.background)} background texts, which are no "
+                "pairs: give as many of each, in the same order"
+            )
+        object.__setattr__(self, "weights", self._checked_weights())
+
+    def _checked_weights(self) -> dict[str, float]:
+        if not isinstance(self.weights, Mapping):
+            raise InputError(f"weights is {shown(self.weights)}: give a mapping from texts to numbers")
+        texts = {*self.positive, *self.background}
+        found = {}
+        for text, weight in self.weights.items():
+            if text not in texts:
+                raise InputError(f"weights names {shown(text)}, which is none of the texts: leave it out")
+            found[text] = number(weight, f"the weight of {shown(text)}")
+            if found[text] < 0:
+                raise InputError(f"the weight of {shown(text)} is {found[text]:g}: give 0 or more")
+        for side in ("positive", "background"):
+            if not any(found.get(text, 1.0) for text in getattr(self, side)):
+                raise InputError(f"every {side} text has weight 0: give at least one more")
+        return found
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of both sides in hexadecimal, whatever the order of the texts, or of the pairs."""
+        content = hashlib.sha256()
+        if self.paired:  # what goes with what counts too
+            content.update(json.dumps(sorted(zip(self.positive, self.background, strict=True))).encode())
+        if self.weights:
+            content.update(json.dumps(sorted(self.weights.items())).encode())
+        for side in (self.positive, self.background):
+            content.update(len(side).to_bytes(8, "little"))
+            for text in sorted(side):
+                data = text.encode()
+                content.update(len(data).to_bytes(8, "little") + data)
+        return content.hexdigest()
+
+    def split(self, *, held_out: float = 0.25, seed: int = 0) -> tuple["ContrastSet", "ContrastSet"]:
+        """Return `(fit, held_out)`, about the asked share of each side held out and neither part of it empty.
+
+        Whether a text is held out depends on itself and the seed alone (see `is_held_out`), but that each part gets at
+        least one; copies of a text stay together. Of pairs, the positive text decides for both.
+
+        Raises:
+            InputError: when the share is not between 0 and 1, or a side has fewer than two different texts.
+        """
+        share, seed = check_share(held_out), whole(seed, "seed")
+        if self.paired:
+            return self._split_pairs(share, seed)
+        kept, out = {}, {}
+        for side in ("positive", "background"):
+            texts: tuple[str, ...] = getattr(self, side)
+            chosen = _chosen(texts, side, share, seed)
+            kept[side] = tuple(text for text in texts if text not in chosen)
+            out[side] = tuple(text for text in texts if text in chosen)
+        return self._part(**kept), self._part(**out)
+
+    def _split_pairs(self, share: float, seed: int) -> tuple["ContrastSet", "ContrastSet"]:
+        chosen = _chosen(self.positive, "positive", share, seed)
+        parts = []
+        for wanted in (False, True):
+            pairs = [pair for pair in zip(self.positive, self.background, strict=True) if (pair[0] in chosen) == wanted]
+            parts.append(self._part(positive=[one for one, _ in pairs], background=[other for _, other in pairs]))
+        return parts[0], parts[1]
+
+    def _part(self, *, positive: Sequence[str], background: Sequence[str]) -> "ContrastSet":
+        texts = {*positive, *background}
+        weights = {text: weight for text, weight in self.weights.items() if text in texts}
+        return ContrastSet(positive, background, paired=self.paired, weights=weights)
+
+
+def _chosen(texts: Sequence[str], side: str, share: float, seed: int) -> set[str]:
+    """Which texts are held out: at least one, and not all."""
+    ranked = sorted(set(texts), key=lambda text: shuffled(text, seed))
+    if len(ranked) < 2:
+        raise InputError(f"{side} has {len(ranked)} different text: a split needs at least 2 on each side")
+    below = sum(is_held_out(text, share=share, seed=seed) for text in ranked)
+    return set(ranked[: min(max(below, 1), len(ranked) - 1)])
+
+
+def is_held_out(text: str, *, share: float, seed: int) -> bool:
+    """Whether a split by this share and seed holds a text out, whatever texts there are besides it.
+
+    >>> sum(is_held_out(str(text), share=0.25, seed=0) for text in range(1000))
+    250
+    """
+    return int.from_bytes(shuffled(text, seed)[:8], "big") < share * 2**64
+
+
+def check_share(held_out: object) -> float:
+    """Return the share of texts to hold out.
+
+    Raises:
+        InputError: what is no number between 0 and 1.
+    """
+    share = number(held_out, "held_out")
+    if not 0.0 < share < 1.0:
+        raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
+    return share
+
+
+def some_of(texts: Iterable[str], n: int, seed: int) -> list[str]:
+    """Return the first `n` of the texts by `shuffled`, or all of fewer: their own order means nothing."""
+    return sorted(texts, key=lambda text: shuffled(text, seed))[:n]
+
+
+def shuffled(text: str, seed: int) -> bytes:
+    """Return a key that sorts texts in an order that hangs on nothing but each text and the seed."""
+    return hashlib.sha256(f"{seed}:{text}".encode()).digest()
+
+
+def _texts(value: object, side: str) -> tuple[str, ...]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InputError(f"{side} is {shown(value)}: give a list of texts")
+    texts = tuple(value)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"text {index} of {side} is {shown(text)}: give texts that are not blank")
+        check_encodable(text, f"text {index} of {side}")
+    if not texts:
+        raise InputError(
+            f"{side} is empty: a contrast set needs texts with the concept and background texts without it"
+        )
+    return texts
+
+
+def check_encodable(text: str, where: str) -> None:
+    """Refuse a text that cannot be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{where} holds half of a surrogate pair at character {error.start + 1}: repair or drop it"
+        ) from error

@@ -1,0 +1,233 @@
+"""Texts in files: lines, JSON objects or CSV rows, with the labels that stand beside them."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vectors.common.errors import InputError
+from vectors.common.files import read_bytes
+from vectors.common.validation import number, shown
+from vectors.data.contrast import ContrastSet, check_encodable
+
+FORMATS = (".txt", ".jsonl", ".csv")
+
+
+def read_texts(path: str | Path, *, format: str | None = None, field: str = "text") -> tuple[str, ...]:
+    """Read texts: `.txt` holds one a line, `.jsonl` an object a line and `.csv` a header row, with the text in `field`.
+
+    Blank texts are skipped. `-` reads stdin, as lines unless `format` (`txt`, `jsonl` or `csv`) says otherwise.
+
+    Raises:
+        InputError: when the file cannot be read, is not UTF-8, has a bad line (its number is named), or holds no text.
+    """
+    return _nonempty([text for _, text in _read(path, format, field)], path)
+
+
+def read_rows(
+    path: str | Path, *, format: str | None = None, field: str = "text"
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read the rows of a `.jsonl` or `.csv` file, each without its text, and the texts.
+
+    Raises:
+        InputError: as `read_texts`, and for lines, which have no labels.
+    """
+    if _kind(path, format) == "txt":
+        raise InputError(f"{shown(path)} is read as lines, which have no labels: give .jsonl or .csv")
+    rows = _read(path, format, field)
+    texts = _nonempty([text for _, text in rows], path)
+    return [{key: value for key, value in row.items() if key != field} for row, _ in rows], list(texts)
+
+
+def read_contrast(
+    path: str | Path, where: str, *, format: str | None = None, field: str = "text", weight: str | None = None
+) -> ContrastSet:
+    """Read one `.jsonl` or `.csv` file: rows that match `where` (`topic=sea`) are positive, the rest background.
+
+    A row whose value is a list matches when an item does; a row without the key is background. Where a field is named
+    that holds a `weight`, a text counts as much as that says, or 1 where it says nothing.
+
+    Raises:
+        InputError: as `read_texts`, and when `where` is not `key=value`, no row has the key, a side stays empty, or a
+            weight is no number of 0 or more.
+    """
+    key, equals, value = where.partition("=")
+    key, value = key.strip(), value.strip()
+    if not (key and equals and value):
+        raise InputError(f"where is {shown(where)}: give key=value, such as topic=sea")
+    if _kind(path, format) == "txt":
+        raise InputError(
+            f"{shown(path)} is read as lines, which have no {shown(key)}: give .jsonl or .csv, or two .txt files"
+        )
+    rows = _read(path, format, field)
+    _nonempty([text for _, text in rows], path)
+    _check_key(rows, key, field, path)
+    matches = [value in _values(row.get(key)) for row, _ in rows]
+    if all(matches) or not any(matches):
+        seen = sorted({other for row, _ in rows for other in _values(row.get(key))})
+        side = "every" if all(matches) else "no"
+        raise InputError(
+            f"{side} row of {shown(path)} has {shown(where)}: "
+            f"its values are {shown(', '.join(seen))}, choose one of several"
+        )
+    texts = [text for _, text in rows]
+    return ContrastSet(
+        positive=tuple(text for text, match in zip(texts, matches, strict=True) if match),
+        background=tuple(text for text, match in zip(texts, matches, strict=True) if not match),
+        weights={} if weight is None else _weights(rows, weight, field, path),
+    )
+
+
+def read_pairs(
+    path: str | Path, *, format: str | None = None, positive: str = "positive", background: str = "background"
+) -> ContrastSet:
+    """Read a `.jsonl` or `.csv` file whose rows hold two versions of a text: one with a concept, and one without it.
+
+    Raises:
+        InputError: as `read_texts`, and when a row lacks one of the two.
+    """
+    if _kind(path, format) == "txt":
+        raise InputError(f"{shown(path)} is read as lines, which hold one text each: give pairs as .jsonl or .csv")
+    rows = _read(path, format, positive)
+    _nonempty([text for _, text in rows], path)
+    others = [_cell(row, background, f"row {place} of {shown(path)}") for place, (row, _) in enumerate(rows, 1)]
+    return ContrastSet([text for _, text in rows], [text.strip() for text in others], paired=True)
+
+
+def read_labels(
+    path: str | Path, key: str, *, format: str | None = None, field: str = "text"
+) -> tuple[list[str], list[list[str]]]:
+    """Read the texts of a `.jsonl` or `.csv` file, and the values that each of them has of one key.
+
+    Raises:
+        InputError: as `read_texts`, and when no row has the key.
+    """
+    if _kind(path, format) == "txt":
+        raise InputError(f"{shown(path)} is read as lines, which have no {shown(key)}: give .jsonl or .csv")
+    rows = _read(path, format, field)
+    _nonempty([text for _, text in rows], path)
+    _check_key(rows, key, field, path)
+    return [text for _, text in rows], [_values(row.get(key)) for row, _ in rows]
+
+
+def _check_key(rows: Sequence[tuple[dict[str, Any], str]], key: str, field: str, path: str | Path) -> None:
+    if not any(key in row for row, _ in rows):
+        keys = sorted({other for row, _ in rows for other in row} - {field})
+        raise InputError(
+            f"no row of {shown(path)} has {shown(key)}: it has {shown(', '.join(keys)) if keys else 'only texts'}"
+        )
+
+
+def _weights(rows: Sequence[tuple[dict[str, Any], str]], weight: str, field: str, path: str | Path) -> dict[str, float]:
+    """How much each text counts: each copy of one as much as they do in the mean."""
+    _check_key(rows, weight, field, path)
+    found: dict[str, list[float]] = {}
+    for row, text in rows:
+        given = row.get(weight)
+        try:  # the cells of a CSV file are text
+            value = number(float(given) if isinstance(given, str) and given.strip() else given, "weight")
+        except (ValueError, InputError) as error:
+            if given not in (None, ""):
+                raise InputError(
+                    f"{shown(path)} has {shown(given)} as {shown(weight)} of {shown(text)}: give a number of 0 or more"
+                ) from error
+            value = 1.0
+        found.setdefault(text, []).append(value)
+    return {text: sum(values) / len(values) for text, values in found.items()}
+
+
+def _values(value: object) -> list[str]:
+    """Return what a cell may be matched against: text as it is, a list item by item, all else as JSON writes it."""
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [text for item in value for text in ([] if isinstance(item, list) else _values(item))]
+    return [value if isinstance(value, str) else json.dumps(value)]
+
+
+def _nonempty(texts: Sequence[str], path: str | Path) -> tuple[str, ...]:
+    if not texts:
+        raise InputError(f"{shown(path)} holds no text: give at least one that is not blank")
+    return tuple(texts)
+
+
+def _kind(path: str | Path, format: str | None) -> str:
+    if format is None:
+        format = "txt" if str(path) == "-" else Path(path).suffix
+    kind = format.removeprefix(".").lower()
+    if f".{kind}" not in FORMATS:
+        raise InputError(
+            f"{shown(path)} is {shown(kind) if kind else 'of no known format'}: give one of {', '.join(FORMATS)}"
+        )
+    return kind
+
+
+def _read(path: str | Path, format: str | None, field: str) -> list[tuple[dict[str, Any], str]]:
+    kind = _kind(path, format)
+    if str(path) == "-" and sys.stdin is None:
+        raise InputError("stdin is closed: pipe the texts in, or name a file in place of -")
+    data = sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path, "a text file")
+    try:
+        content = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{shown(path)} line {line} is not UTF-8: save the file as UTF-8") from error
+    if "\0" in content:
+        line = content.count("\n", 0, content.index("\0")) + 1
+        raise InputError(f"{shown(path)} line {line} holds a NUL: give a text file")
+    if kind == "csv":
+        rows = _csv_rows(content, field, path)
+    else:
+        # only real line ends: str.splitlines would also cut at U+2028, form feeds and the like inside a text
+        lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        numbered = [(index, line) for index, line in enumerate(lines, 1) if line.strip()]
+        rows = (
+            [({}, line) for _, line in numbered]
+            if kind == "txt"
+            else [_json_row(line, n, field, path) for n, line in numbered]
+        )
+    return [(row, text.strip()) for row, text in rows if text.strip()]
+
+
+def _json_row(line: str, index: int, field: str, path: str | Path) -> tuple[dict[str, Any], str]:
+    where = f"{shown(path)} line {index}"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f'{where} is not JSON ({shown(error)}): give an object a line, such as {{"{field}": "..."}}'
+        ) from error
+    if not isinstance(row, dict):
+        raise InputError(f'{where} is no JSON object: give an object a line, such as {{"{field}": "..."}}')
+    return row, _cell(row, field, where)
+
+
+def _csv_rows(content: str, field: str, path: str | Path) -> list[tuple[dict[str, Any], str]]:
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    rows = []
+    try:
+        for row in reader:
+            where = f"{shown(path)} line {reader.line_num}"
+            if None in row or None in row.values():
+                raise InputError(f"{where} has not as many cells as the header: quote texts that hold commas")
+            rows.append((row, _cell(row, field, where)))
+    except csv.Error as error:
+        raise InputError(
+            f"{shown(path)} line {reader.line_num} is not CSV ({error}): mend it, or give .jsonl"
+        ) from error
+    return rows
+
+
+def _cell(row: dict[str, Any], field: str, where: str) -> str:
+    if field not in row:
+        raise InputError(
+            f"{where} has no {shown(field)}: it has {shown(', '.join(map(str, row)))}, name the one that holds the text"
+        )
+    text = row[field]
+    if not isinstance(text, str):
+        raise InputError(f"{where} has {shown(text)} as {shown(field)}: expected text")
+    check_encodable(text, where)
+    return text

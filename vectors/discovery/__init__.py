@@ -1,0 +1,1 @@
+"""Find candidate concepts without labels."""

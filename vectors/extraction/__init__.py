@@ -1,0 +1,1 @@
+"""Find a direction in labelled texts: one file a method."""

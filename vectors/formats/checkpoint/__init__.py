@@ -1,0 +1,1 @@
+"""Write steering into the weights of a checkpoint."""
