@@ -18,6 +18,7 @@ from vectors.almanac.world.author import entry
 from vectors.almanac.world.distribution import Attributes
 from vectors.common.statistics import wilson
 from vectors.decoding.decode import decode, prefix_ids
+from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import EMBEDDED, ResidualModel
 
 BATCH = 250

@@ -13,11 +13,11 @@ from harness import Options, embedded, shared_out
 from report import table, write
 
 import steer
-from steer.judges.almanac import Almanac, steered
+from steer.judges.almanac import Almanac, conditions_of_doses
 from steer.judges.judge import Judge, judges_of
 from steer.metrics.fidelity import fidelity
 from steer.runs.sample_set import SampleSet
-from steer.sampling.importance_sampling import drawn_by_weight, weigh
+from steer.sampling.importance_sampling import drawn_by_weight, importance_weights
 from steer.statistics.estimate import FEWEST_COUNTED
 from vectors.almanac.world import distribution
 from vectors.common.errors import InputError
@@ -77,7 +77,7 @@ def parts_of(n: int) -> list[int]:
 def weighed(run: SampleSet, judges: Sequence[Judge], given: dict[str, object], count: int) -> str:
     """The distance of the weighed shares of the first proposals, beside that of as many true texts as their ESS."""
     some = list(run)[:count]
-    weights, found = weigh(some, judges)
+    weights, found = importance_weights(some, judges)
     if found.ess < FEWEST_COUNTED:
         return f"-, {found.ess:.0f}"
     taken = np.searchsorted(np.cumsum(weights), (np.arange(_COPIES) + 0.5) / _COPIES).clip(max=len(some) - 1)
@@ -89,9 +89,9 @@ def weighed(run: SampleSet, judges: Sequence[Judge], given: dict[str, object], c
 def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]:
     """One expression: what its weights are worth, what that costs, and how near the truth it comes."""
     expression, radius, run, seconds = made
-    given = steered(run[0].doses)[0]
+    given = conditions_of_doses(run[0].doses)[0]
     judges = judges_of(Almanac(), given)
-    weights, found = weigh(run, judges)
+    weights, found = importance_weights(run, judges)
     hits = [each for each in base if each.finish == "eos" and all(judge.accepts(each.text) for judge in judges)]
     own = shown(distance(hits, given)) + f", {len(hits)}" if len(hits) >= SIZES[0] else f"-, {len(hits)}"
     rejection = max(len(hits) / len(base), distribution.probability(given, beyond=True)) * len(base) / base_seconds
@@ -106,7 +106,7 @@ def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]
 def growth_of(made: Made) -> Sequence[object]:
     """One expression: how its distance falls with the number of proposals, steered and weighed."""
     expression, radius, run, _ = made
-    given = steered(run[0].doses)[0]
+    given = conditions_of_doses(run[0].doses)[0]
     judges = judges_of(Almanac(), given)
     counts = parts_of(len(run))
     steered_texts = (shown(distance(run[:count], given)) for count in counts)

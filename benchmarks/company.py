@@ -13,7 +13,7 @@ import vectors
 from steer.composition.forecast import forecast
 from steer.composition.steering_point import SteeringPoint
 from vectors.almanac.concepts import CONCEPTS
-from vectors.calibration.companions import beside
+from vectors.calibration.companions import find_companions
 from vectors.concepts.vector import ConceptVector
 
 OWN = ("quantum", "cat", "gloomy", "sonnet", "midnight", "letter", "waterfall", "tender")
@@ -44,7 +44,7 @@ def cells_of(concept: str, options: Options) -> list[Cell]:
         seed=options.seed, calibrate=False,
     )  # fmt: skip
     held = vectors.ContrastSet(known.positive[concept], known.background(concept)).split(seed=options.seed)[1]
-    company = beside(model, made, seed=options.seed)
+    company = find_companions(model, made, seed=options.seed)
     ways = {
         "alone": vectors.calibrate(model, made, held, seed=options.seed),
         "in company": vectors.calibrate(model, made, held, seed=options.seed, company=company),

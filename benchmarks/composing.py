@@ -20,8 +20,8 @@ import steer
 import vectors
 from steer.composition.forecast import forecast
 from steer.composition.steering_point import SteeringPoint
-from steer.judges.almanac import Almanac, steered
-from steer.judges.reference import holds
+from steer.judges.almanac import Almanac, conditions_of_doses
+from steer.judges.reference import matches
 from vectors.almanac.training.concept_library import collect
 from vectors.concepts.library import load
 from vectors.concepts.vector_file import save
@@ -82,7 +82,7 @@ def cell_of(task: Task, options: Options) -> Cell:
     """Samples under one operator at one scale."""
     names, operator, scale, folder = task
     model, point = embedded(), point_of(names, operator, scale, folder)
-    given = steered(dict.fromkeys(names, 1.0))[0]
+    given = conditions_of_doses(dict.fromkeys(names, 1.0))[0]
     made = list(
         decode(
             model,
@@ -96,7 +96,7 @@ def cell_of(task: Task, options: Options) -> Cell:
     )
     kl = np.concatenate([each.cost.kl for each in made])
     world_of = Almanac()
-    hits = sum(each.finish == "eos" and holds(world_of.read(model.decode(each.tokens)), given) for each in made)
+    hits = sum(each.finish == "eos" and matches(world_of.read(model.decode(each.tokens)), given) for each in made)
     return {
         "names": list(names), "operator": operator, "scale": scale, "n": len(made), "seed": options.seed,
         "success": hits / len(made), "mean": float(kl.mean()), "p95": float(np.percentile(kl, 95)),

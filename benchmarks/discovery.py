@@ -26,13 +26,13 @@ from vectors.almanac.world.author import stream
 from vectors.common.statistics import auc
 from vectors.decoding.prompt_free_samples import pilot
 from vectors.decoding.token_sampling import Settings
-from vectors.discovery.activation_sample import Gathered, gather
+from vectors.discovery.activation_sample import ActivationSample, gather
 from vectors.discovery.candidates import Discovery
 from vectors.discovery.decomposition import Components, components
-from vectors.discovery.discover import DEPTH, SAMPLES, discover, own_texts, shape_of, taken_apart
+from vectors.discovery.discover import DEPTH, SAMPLES, decompose, discover, own_texts, shape_of
 from vectors.discovery.discovery_file import load_discovery, save_discovery
-from vectors.discovery.match_concepts import recognised
-from vectors.discovery.promote import kept
+from vectors.discovery.match_concepts import match_concepts
+from vectors.discovery.promote import promote_candidate
 from vectors.extraction.extract import extract
 
 KS = (8, 16, 32, 64, 128)
@@ -110,13 +110,13 @@ def skewness(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scores**2, 2 * scores.mean(axis=-1)
 
 
-def standard(found: Gathered, method: str, reading: str, k: int, seed: int) -> Components:
+def standard(found: ActivationSample, method: str, reading: str, k: int, seed: int) -> Components:
     """What the library does, or the same of text means, or with another contrast."""
     if reading == "means":
-        found = Gathered(found.layer, found.texts, found.means, found.lengths, found.means)
+        found = ActivationSample(found.layer, found.texts, found.means, found.lengths, found.means)
     if method != "ica, skewness":
-        return taken_apart(found, k, method=method, seed=seed)
-    axes = taken_apart(found, max(k, min(128, len(found.rows) // 32)), method="pca", seed=seed)
+        return decompose(found, k, method=method, seed=seed)
+    axes = decompose(found, max(k, min(128, len(found.rows) // 32)), method="pca", seed=seed)
     white = ((found.rows.double() - axes.mean) @ axes.filters.T).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,7 +126,7 @@ def standard(found: Gathered, method: str, reading: str, k: int, seed: int) -> C
     return Components(axes.mean, rotation @ axes.parts, rotation @ axes.filters, axes.shares)
 
 
-def first(found: Gathered, made: Components, method: str) -> np.ndarray:
+def first(found: ActivationSample, made: Components, method: str) -> np.ndarray:
     """The places of the components in the order that they are shown in."""
     if method == "pca":
         return np.arange(len(made.filters))
@@ -138,7 +138,7 @@ def cell(aucs: np.ndarray) -> str:
     return f"{int((aucs >= ENOUGH).sum())} ({aucs.mean():.2f})"
 
 
-def curve(labelled: Labelled, found: Gathered, method: str, reading: str, seed: int) -> list[str]:
+def curve(labelled: Labelled, found: ActivationSample, method: str, reading: str, seed: int) -> list[str]:
     """One method at one layer, over K."""
     made = standard(found, method, reading, max(KS) if method == "pca" else SHOWN, seed)
     order = first(found, made, method)
@@ -146,7 +146,9 @@ def curve(labelled: Labelled, found: Gathered, method: str, reading: str, seed: 
     return [cell(labelled.found(scores[:, order[:k]])) if k <= len(order) else "-" for k in KS]
 
 
-def at_layers(labelled: Labelled, found: dict[int, Gathered], method: str, reading: str, seed: int) -> list[str]:
+def at_layers(
+    labelled: Labelled, found: dict[int, ActivationSample], method: str, reading: str, seed: int
+) -> list[str]:
     """One method at every layer."""
     cells = []
     for layer in LAYERS:
@@ -236,7 +238,7 @@ def found_part(seed: int) -> None:
     write("discovery", "Discovery without labels", body, seed=seed)
 
 
-def missing(labelled: Labelled, found: Gathered, layer: int, seed: int) -> str:
+def missing(labelled: Labelled, found: ActivationSample, layer: int, seed: int) -> str:
     """The values that the first 32 directions do not find."""
     made = standard(found, "ica", "tokens", SHOWN, seed)
     order = first(found, made, "ica")[:32]
@@ -264,7 +266,7 @@ def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
     """One value under every arm."""
     concept, number, path = task
     model, discovery = embedded(), discovered(path)
-    vector = kept(model, discovery, number, concept, calibrate=False, seed=options.seed)
+    vector = promote_candidate(model, discovery, number, concept, calibrate=False, seed=options.seed)
     contrast = discovery.contrast(number)
     fit, _ = contrast.split(held_out=0.25, seed=options.seed)
     sides = [torch.tensor([text in set(side) for text in discovery.texts]) for side in (fit.positive, fit.background)]
@@ -305,7 +307,7 @@ def steering_part(options: Options, each: int) -> None:
     """What the best-matched directions do at equal pressure."""
     labelled, model = Labelled(options.seed), embedded()
     discovery = discover(model, k=SHOWN, seed=options.seed)
-    known = recognised(model, discovery, [vectors.load(name, model) for name in vectors.names(model)])
+    known = match_concepts(model, discovery, [vectors.load(name, model) for name in vectors.names(model)])
     found = matches(discovery, labelled)
     groups: dict[str, list[tuple[str, int, float]]] = {}
     for one in sorted(found, key=lambda one: -one[2]):

@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 from searches import SEARCHES, Search
 
 import steer
-from steer.judges.almanac import Almanac, steered, unseen
-from steer.judges.reference import holds
+from steer.judges.almanac import Almanac, conditions_of_doses, unseen
+from steer.judges.reference import matches
 from steer.metrics.diversity.ngrams import words
 from steer.metrics.diversity.vendi import bags, vendi
 from vectors.almanac.world import distribution
@@ -47,7 +47,7 @@ def cell_of(task: Task, options: Options) -> Cell:
     expression, name, value = task
     model, search = embedded(), next(each for each in SEARCHES if each.name == name)
     point = steer.compose(expression, model)
-    given, _ = steered(point.doses)
+    given, _ = conditions_of_doses(point.doses)
     made = list(
         decode(
             model,
@@ -69,7 +69,7 @@ def cell_of(task: Task, options: Options) -> Cell:
     read = [(model.decode(each.tokens), each.finish) for each in made]
     world_of = Almanac()
     readings = [world_of.read(text) if finish == "eos" else {} for text, finish in read]
-    hits = [place for place, reading in enumerate(readings) if reading and holds(reading, given)]
+    hits = [place for place, reading in enumerate(readings) if reading and matches(reading, given)]
     cell["success"] = len(hits) / len(made)
     if len(hits) >= COUNTED:
         some = hits[:COUNTED]

@@ -14,7 +14,7 @@ import torch
 
 import vectors
 from steer.judges.almanac import Almanac
-from steer.judges.reference import holds
+from steer.judges.reference import matches
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.training.concept_library import Texts, collect
 from vectors.almanac.world import oracle
@@ -102,7 +102,7 @@ def strayed(concept: str, texts: Sequence[str]) -> float | None:
     Of the texts that have the concept; none where fewer than 16 have it.
     """
     given = dict([CONCEPTS[concept]])
-    readings = [each for each in map(_WORLD.read, texts) if holds(each, given)]
+    readings = [each for each in map(_WORLD.read, texts) if matches(each, given)]
     random, excess = np.random.default_rng(0), []
     for name in _WORLD.attributes:
         shown = [each[name] for each in readings if each.get(name) is not None]

@@ -10,7 +10,7 @@ from report import table, write
 
 from steer.judges.almanac import Almanac
 from steer.judges.classifier import ClassifierJudge, runs_of_words
-from steer.judges.reference import holds
+from steer.judges.reference import matches
 from vectors.calibration.word_judge import WordJudge
 
 WORLD = Almanac()
@@ -48,7 +48,7 @@ def measured(seed: int, size: tuple[int, int], asked: Mapping[str, str]) -> list
     """For each judge the shares it accepts of fresh texts with and without what is asked for; last what it says."""
     positive = list(WORLD.texts(asked, size[0] + FRESH, seed=seed))
     background = list(WORLD.texts({}, size[1] + 3 * FRESH, seed=seed + 1))
-    without = [text for text in background[size[1] :] if not holds(WORLD.read(text), asked)][:FRESH]
+    without = [text for text in background[size[1] :] if not matches(WORLD.read(text), asked)][:FRESH]
     known = positive[: size[0]], background[: size[1]]
     judge = ClassifierJudge("it", *known, seed=seed)
     judges = [even_odds(*known), one_by_one(WordJudge(*known)), one_by_one(judge)]

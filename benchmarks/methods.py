@@ -19,9 +19,9 @@ from vectors.almanac.world import distribution
 from vectors.calibration.layer_effect import best_of, effects
 from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.decode import decode
-from vectors.decoding.prompt_free_samples import own_texts, pilot
+from vectors.decoding.prompt_free_samples import pilot, sample_prompt_free
 from vectors.decoding.token_sampling import Settings
-from vectors.extraction.extraction_input import Material
+from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.layer_selection import find
 from vectors.extraction.learned_shift import Learning
 
@@ -75,12 +75,12 @@ def sides(concept: str, options: Options) -> tuple[vectors.ContrastSet, vectors.
 
 
 @cache
-def material(concept: str, positions: str, variant: str, layer: int, options: Options) -> Material:
+def material(concept: str, positions: str, variant: str, layer: int, options: Options) -> ExtractionInput:
     """What directions are found in, read once for all methods that only read it."""
     fit = sides(concept, options)[0]
     if variant == OWN:
-        fit = vectors.ContrastSet(fit.positive, own_texts(embedded(), len(fit.positive), seed=options.seed))
-    return Material(
+        fit = vectors.ContrastSet(fit.positive, sample_prompt_free(embedded(), len(fit.positive), seed=options.seed))
+    return ExtractionInput(
         model=embedded(), fit=fit, layers=(layer,), positions=positions, seed=options.seed,
         words=tuple(WORDS.get(concept, [concept])), how=LEARNING.get(variant, PLAIN),
     )  # fmt: skip

@@ -13,11 +13,11 @@ from report import table, write
 
 import steer
 from steer.composition.steering_point import SteeringPoint
-from steer.judges.almanac import almanac_yardstick
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.almanac import almanac_evaluation_set
+from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.runs.sample_set import SampleSet
-from steer.sweeps.cell_metrics import Bench, Row, measured_cell
+from steer.sweeps.cell_metrics import CellEvaluator, Row, measured_cell
 from steer.sweeps.grid import Cell
 from steer.sweeps.sweep import Sweep
 from vectors.common.rng import Stream, rng
@@ -37,11 +37,11 @@ def rows_of(task: Task, options: Options) -> list[Line]:
     expression, part = task
     model = embedded()
     point = steer.compose(expression, model)
-    yardstick = almanac_yardstick(point.doses, n=options.n, seed=options.seed)
-    shared = {"n": options.n, "seed": options.seed, "yardstick": yardstick}
+    evaluation_set = almanac_evaluation_set(point.doses, n=options.n, seed=options.seed)
+    shared = {"n": options.n, "seed": options.seed, "evaluation_set": evaluation_set}
     made: Sweep
     if part == "prompt":
-        return [(expression, "prompt only", prompted(point.doses, yardstick, options))]
+        return [(expression, "prompt only", prompted(point.doses, evaluation_set, options))]
     if part == "radius":
         made = steer.sweep(model, point, radii=RADII, **shared)
     elif part == "temperature":
@@ -71,10 +71,10 @@ def noise(point: SteeringPoint, seed: int) -> ConceptVector:
     )
 
 
-def prompted(doses: dict[str, float], yardstick: Yardstick, options: Options) -> Row:
+def prompted(doses: dict[str, float], evaluation_set: EvaluationSet, options: Options) -> Row:
     """What the base model writes after the first third of real texts that have what is asked for, a text each."""
     model, samples, whole = embedded(), [], dict[str, str]()
-    for index, text in enumerate(yardstick.real[: options.n]):
+    for index, text in enumerate(evaluation_set.real[: options.n]):
         words = text.split(" ")
         prompt = " ".join(words[: len(words) // 3])
         run = steer.sample(model, None, n=1, seed=options.seed + index, prompt=prompt)
@@ -85,11 +85,11 @@ def prompted(doses: dict[str, float], yardstick: Yardstick, options: Options) ->
         AnyJudge(judge.name, lambda text, judge=judge: judge.accepts(whole[text]))
         if judge.name.startswith("form")
         else judge
-        for judge in yardstick.judges
+        for judge in evaluation_set.judges
     ]
-    bench = Bench(
+    bench = CellEvaluator(
         model, doses, n=options.n, seed=options.seed, max_tokens=MAX_TOKENS, first=list(whole),
-        yardstick=replace(yardstick, judges=tuple(judges), real=()),
+        evaluation_set=replace(evaluation_set, judges=tuple(judges), real=()),
     )  # fmt: skip
     return measured_cell(Cell(None, 1.0, 0.0, 0.0), SampleSet(samples), bench)
 

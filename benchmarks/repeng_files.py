@@ -49,7 +49,7 @@ def main() -> None:
             same = all(np.array_equal(theirs.rows[int(at)].numpy(), row) for at, row in numbers.items())
             vector = read(place / "theirs.gguf", model)
             off = max(
-                float((vector.at(int(at)) * vector.scale - torch.from_numpy(row)).abs().max())
+                float((vector.shift_at(int(at)) * vector.scale - torch.from_numpy(row)).abs().max())
                 for at, row in numbers.items()
             )
             rows.append([f"repeng writes {what}, we read", "the same bits" if same else "OTHER", f"{off:.1e}"])
@@ -66,7 +66,7 @@ def main() -> None:
         np.save(place / "ids.npy", ids.numpy())
         repeng("steer", ours, place / "logits.npy", EMBEDDED, place / "ids.npy")
         vector = read(ours, model)
-        with torch.no_grad(), shifted(model, {at: vector.at(at) * vector.scale for at in vector.layers}):
+        with torch.no_grad(), shifted(model, {at: vector.shift_at(at) * vector.scale for at in vector.layers}):
             logits = model.hf(ids, use_cache=False).logits
         off = float((logits - torch.from_numpy(np.load(place / "logits.npy"))).abs().max())
         rows.append(["we write, repeng steers, beside dose 1 here", "logits", f"{off:.1e}"])

@@ -14,7 +14,7 @@ import vectors
 from steer.composition.steering_point import SteeringPoint
 from steer.search.low_rank import low_rank
 from steer.search.perturbation import concept_basis, project_out
-from vectors.activations.covariance import Spread, spread_of
+from vectors.activations.covariance import LowRankCovariance, spread_of
 from vectors.almanac.concepts import CONCEPTS
 from vectors.common.rng import Stream, rng
 from vectors.decoding.token_sampling import Settings
@@ -67,7 +67,9 @@ def _perturbed(point: SteeringPoint, value: float, seed: int, **how: object) -> 
     return shifts
 
 
-def _coordinated(point: SteeringPoint, value: float, seed: int, spread: Mapping[int, Spread] | None = None) -> Shifts:
+def _coordinated(
+    point: SteeringPoint, value: float, seed: int, spread: Mapping[int, LowRankCovariance] | None = None
+) -> Shifts:
     """Directions in blocks of d_model, at right angles to each other before the concepts are projected out."""
 
     def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
@@ -131,13 +133,13 @@ def _random(point: SteeringPoint, value: float, seed: int) -> Shifts:
     return _noisy(point, seed, 1.0, widths, around=False)
 
 
-def _diagonal(shape: Spread) -> np.ndarray:
+def _diagonal(shape: LowRankCovariance) -> np.ndarray:
     basis = shape.basis.numpy()
     return (basis**2 * (shape.deviations.numpy() ** 2 - shape.rest**2)[:, None]).sum(axis=0) + shape.rest**2
 
 
 @cache
-def natural() -> dict[int, Spread]:
+def natural() -> dict[int, LowRankCovariance]:
     """How the model's own texts vary, at the layer of its concepts."""
     own = steer.sample(embedded(), None, n=OWN, seed=11)
     layer = vectors.load("cat", embedded()).layer
@@ -145,14 +147,14 @@ def natural() -> dict[int, Spread]:
 
 
 @cache
-def library() -> dict[int, Spread]:
+def library() -> dict[int, LowRankCovariance]:
     """How the shifts of the ready-made concepts vary: a search among what the library knows."""
     found = [vectors.load(name, embedded()) for name in CONCEPTS]
     rows = torch.stack([vector.direction.double() * vector.scale for vector in found])
     _, values, modes = torch.linalg.svd(rows / len(rows) ** 0.5, full_matrices=False)
     floor = float(values[-1]) * 1e-3
     return {
-        found[0].layer: Spread(
+        found[0].layer: LowRankCovariance(
             layer=found[0].layer, mean=torch.zeros(rows.shape[1]).double(), basis=modes, deviations=values, rest=floor,
             distances=np.zeros(1), count=len(rows),
         )

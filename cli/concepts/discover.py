@@ -82,9 +82,9 @@ def command(
             progress=progress,
         )
         if not no_known and loaded.bos_id is not None:
-            from vectors.discovery.match_concepts import recognised
+            from vectors.discovery.match_concepts import match_concepts
 
-            found = recognised(
+            found = match_concepts(
                 loaded,
                 found,
                 _known(loaded),

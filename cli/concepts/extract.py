@@ -183,8 +183,8 @@ def _read_natural(made: Sequence["ConceptVector"], model: "ResidualModel") -> No
     layers = sorted({at for vector in made if vector.calibrated and vector.positions != "bos" for at in vector.layers})
     if not layers:
         return
-    from vectors.activations.natural_covariance import natural
+    from vectors.activations.natural_covariance import natural_covariance
 
     with Progress() as progress, suppress(SteerError):
         progress("reading what is natural for this model")
-        natural(model, layers)
+        natural_covariance(model, layers)

@@ -126,11 +126,11 @@ def _measured(
 ) -> "ConceptVector":
     """The vector with its unit and its AUC; it was found in none of the texts."""
     from vectors.calibration.calibrate import calibrate
-    from vectors.calibration.companions import beside
+    from vectors.calibration.companions import find_companions
     from vectors.extraction.diagnostics import separation
 
     vector = replace(vector, auc=separation(model, vector, contrast))
-    company = beside(model, vector, seed=seed)
+    company = find_companions(model, vector, seed=seed)
     found = calibrate(model, vector, contrast, seed=seed, progress=progress, company=company)
     progress.clear()
     if not found.calibrated:

@@ -52,13 +52,13 @@ def keep_command(
         from vectors.common.paths import writable_folder
         from vectors.concepts import library
         from vectors.discovery.discovery_file import load_discovery, load_last
-        from vectors.discovery.promote import kept
+        from vectors.discovery.promote import promote_candidate
 
         if not force:
             check_free(name, loaded)
         writable_folder(loaded.name, loaded.hash)
         found = load_last(loaded) if source is None else load_discovery(source)
-        vector = kept(
+        vector = promote_candidate(
             loaded,
             found,
             place,

@@ -12,7 +12,7 @@ from cli.options.completion import complete_name
 from cli.options.model_options import Json, Model, check_model
 from cli.terminal.output import emit, emit_json, figure, note, table
 from vectors.common.errors import InputError, VectorError
-from vectors.common.paths import NAME
+from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import check_name, shown, visible
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
         near = difflib.get_close_matches(name, {each.name for each in entries}, n=3, cutoff=0.0)
         hint = f"the nearest are {', '.join(near)}; `steer ls` lists all" if near else "make it with `steer extract`"
         raise InputError(f"there is no concept {shown(name)}{f' for model {shown(model)}' if model else ''}: {hint}")
-    if len(models) > 1 and NAME in models:
-        models = [NAME]
+    if len(models) > 1 and EMBEDDED_NAME in models:
+        models = [EMBEDDED_NAME]
     if len(models) > 1:
         raise InputError(
             f"several models have a concept {shown(name)}: pass --model with {' or '.join(map(shown, models))}"

@@ -48,7 +48,7 @@ def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
         if each.shadowed or other.model_hash != vector.model_hash or other == vector or each.name == vector.name:
             continue
         for layer in {*vector.layers} & {*other.layers}:
-            one, two = vector.at(layer).double(), other.at(layer).double()
+            one, two = vector.shift_at(layer).double(), other.shift_at(layer).double()
             cosine = float(one @ two / one.norm() / two.norm())
             found[each.name] = max(found.get(each.name, 0.0), cosine, key=abs)
     return sorted(found.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]

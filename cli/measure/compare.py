@@ -35,9 +35,9 @@ def command(
     with Progress() as progress:
         with_model = model_of(runs, model, device, dtype, trust_remote_code, progress)
         progress("comparing")
-        yardstick = yardstick_of(vectors_of(runs[0], with_model), positive, background, seed)
-        made = compare(runs[0], runs[1], yardstick=yardstick, model=with_model, seed=seed)
-    for text in yardstick.notes if yardstick else ():
+        evaluation_set = yardstick_of(vectors_of(runs[0], with_model), positive, background, seed)
+        made = compare(runs[0], runs[1], evaluation_set=evaluation_set, model=with_model, seed=seed)
+    for text in evaluation_set.notes if evaluation_set else ():
         note(f"note: {text}")
     if as_json:
         for section, rows in made.items():

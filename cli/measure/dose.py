@@ -79,8 +79,8 @@ def command(
         if not vector.calibrated:
             progress.clear()
             note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
-        yardstick = yardstick_of((vector,), positive, background, seed)
-        for text in yardstick.notes if yardstick else ():
+        evaluation_set = yardstick_of((vector,), positive, background, seed)
+        for text in evaluation_set.notes if evaluation_set else ():
             progress.clear()
             note(f"note: {text}")
         done = [0]
@@ -93,7 +93,7 @@ def command(
         try:
             made = dose_curve(
                 loaded, vector, doses=places, n=n, seed=seed, max_tokens=max_tokens, folder=output,
-                yardstick=yardstick, watcher=watch,
+                evaluation_set=evaluation_set, watcher=watch,
             )  # fmt: skip
         except KeyboardInterrupt:
             if output is not None:

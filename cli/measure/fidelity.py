@@ -143,10 +143,10 @@ def _judges(world: "Reference | None", conditions: dict[str, Any] | None) -> "li
 
 
 def _check_almanac(name: str, doses: dict[str, float]) -> None:
-    from steer.judges.almanac import knows
-    from vectors.common.paths import NAME
+    from steer.judges.almanac import has_concepts
+    from vectors.common.paths import EMBEDDED_NAME
 
-    if name != NAME or not knows(doses):
+    if name != EMBEDDED_NAME or not has_concepts(doses):
         raise InputError(
             "the true shares are known only of the embedded model and its own concepts: give real texts with labels, "
             "--reference FILE --given KEY=VALUE"

@@ -85,10 +85,10 @@ def command(
             embedders = {"sentences": sentence_transformer(embedder)}
         for place, run in enumerate(loaded):
             try:
-                yardstick = yardstick_of(vectors_of(run, with_model), positive, background, seed)
+                evaluation_set = yardstick_of(vectors_of(run, with_model), positive, background, seed)
                 made.append(
                     report(
-                        run, yardstick=yardstick, model=with_model, embedders=embedders, seed=seed,
+                        run, evaluation_set=evaluation_set, model=with_model, embedders=embedders, seed=seed,
                         progress=_said_of(runs[place] if len(runs) > 1 else "", progress),
                     )
                 )  # fmt: skip

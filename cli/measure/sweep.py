@@ -90,8 +90,8 @@ def command(
         from steer.sweeps.sweep import sweep
 
         point = compose(expression, loaded)
-        yardstick = yardstick_of(point.vectors, positive, background, seed)
-        for text in yardstick.notes if yardstick else ():
+        evaluation_set = yardstick_of(point.vectors, positive, background, seed)
+        for text in evaluation_set.notes if evaluation_set else ():
             note(f"note: {text}")
         places = (radii, doses, temperatures, layers)
         kept = bool(output or plot or plane)
@@ -99,7 +99,7 @@ def command(
             with table_for(places, progress, as_json=as_json, kept=kept) as table:
                 made = sweep(
                     loaded, point, radii=radii, doses=doses, temperatures=temperatures, layers=layers, n=n, seed=seed,
-                    max_tokens=max_tokens, folder=output, jobs=jobs, yardstick=yardstick, watcher=table,
+                    max_tokens=max_tokens, folder=output, jobs=jobs, evaluation_set=evaluation_set, watcher=table,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if output is not None:

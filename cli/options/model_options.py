@@ -8,7 +8,7 @@ import typer
 
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError
-from vectors.common.paths import NAME
+from vectors.common.paths import EMBEDDED_NAME
 
 if TYPE_CHECKING:
     from vectors.model.residual_model import ResidualModel
@@ -37,7 +37,7 @@ def open_model(
     progress(f"loading {name or 'the embedded model'}")
     from vectors.model.residual_model import load_model
 
-    if name == NAME and not Path(name).exists():
+    if name == EMBEDDED_NAME and not Path(name).exists():
         name = None  # what `ls` and every sample call it
     return load_model(name, device, dtype, trust_remote_code=trust)
 

@@ -11,7 +11,7 @@ from vectors.common.errors import InputError
 from vectors.common.validation import shown
 
 if TYPE_CHECKING:
-    from steer.judges.evaluation_set import Yardstick
+    from steer.judges.evaluation_set import EvaluationSet
     from steer.runs.sample_set import SampleSet
     from vectors.concepts.vector import ConceptVector
     from vectors.model.residual_model import ResidualModel
@@ -46,9 +46,9 @@ def model_of(
     runs: list["SampleSet"], name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress
 ) -> "ResidualModel | None":
     """Load the model that was named, or the embedded one where every run is of it; else none."""
-    from vectors.common.paths import NAME
+    from vectors.common.paths import EMBEDDED_NAME
 
-    if name is None and any(run[0].model != NAME for run in runs):
+    if name is None and any(run[0].model != EMBEDDED_NAME for run in runs):
         return None
     return open_model(name, device, dtype, trust, progress)
 
@@ -63,7 +63,7 @@ def vectors_of(run: "SampleSet", model: "ResidualModel | None") -> "tuple[Concep
 
 def yardstick_of(
     vectors: "Sequence[ConceptVector]", positive: str | None, background: str | None, seed: int
-) -> "Yardstick | None":
+) -> "EvaluationSet | None":
     """Return what texts on files say that a run by these vectors is to be, or None.
 
     Raises:
@@ -73,10 +73,10 @@ def yardstick_of(
         return None
     if positive is None or background is None:
         raise InputError("a judge needs texts of both kinds: give --positive and --background")
-    from steer.judges.evaluation_set import labelled_yardstick
+    from steer.judges.evaluation_set import labelled_evaluation_set
     from vectors.data.text_files import read_texts
 
-    return labelled_yardstick(read_texts(positive), read_texts(background), vectors=vectors, seed=seed)
+    return labelled_evaluation_set(read_texts(positive), read_texts(background), vectors=vectors, seed=seed)
 
 
 def check_pictures(pictures: Sequence[str | None], theme: str, force: bool) -> None:

@@ -132,7 +132,7 @@ def command(
             check_geometry(geometry)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.runs.sample_set import SampleFile
-        from steer.sampling.run_plan import planned
+        from steer.sampling.run_plan import make_plan
         from steer.sampling.sampler import samples_of
         from steer.search.recentring import recentre
 
@@ -140,7 +140,7 @@ def command(
             progress("reading what is natural for this model")
         if max_pressure is not None:
             progress("looking for the dose within the pressure")
-        plan = planned(
+        plan = make_plan(
             loaded,
             text if stood is None else recentre(stood, picks),
             settings,

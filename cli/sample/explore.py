@@ -129,12 +129,12 @@ def command(
         settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.sampling.exploration import Exploration, common
-        from steer.sampling.run_plan import planned
+        from steer.sampling.run_plan import make_plan
 
         if resume is not None:
             made = Exploration.resumed(loaded, stack.enter_context(SampleFile(place, "resume")))
         else:
-            plan = planned(
+            plan = make_plan(
                 loaded, expression, settings, positions=positions, radius=radius, geometry=geometry, seed=seed,
                 prompt=prompt, gate=gate, max_pressure=max_pressure,
             )  # fmt: skip

@@ -63,9 +63,9 @@ def _fidelities(made: Sequence["Report"]) -> list[list[str]]:
 
 def fidelity_table(found: "Fidelity") -> str:
     """Lay out how close every unsteered attribute stays to the truth: shares, then rates of events."""
-    from steer.judges.reference import said  # which needs numpy, as nothing else here does
+    from steer.judges.reference import format_condition  # which needs numpy, as nothing else here does
 
-    given = said(found.given)
+    given = format_condition(found.given)
     lines = [f"fidelity: {found.n} of {found.asked} texts have what is given ({visible(given)})"]
     if not given:
         lines = [f"fidelity: of {found.n} texts; nothing is given"]

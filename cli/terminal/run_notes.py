@@ -7,7 +7,7 @@ from vectors.common.validation import shown
 
 if TYPE_CHECKING:
     from steer.composition.forecast import Forecast
-    from steer.sampling.run_plan import Plan
+    from steer.sampling.run_plan import RunPlan
     from vectors.model.residual_model import ResidualModel
 
 ALIKE = 0.5
@@ -17,7 +17,7 @@ FAR = 0.99
 """Share of natural texts that a shift may reach beyond without a word."""
 
 
-def tell(plan: "Plan", model: "ResidualModel") -> None:
+def tell(plan: "RunPlan", model: "ResidualModel") -> None:
     """Note what a reader should know of a plan."""
     point = plan.point
     if plan.max_pressure is not None:
@@ -32,14 +32,14 @@ def tell(plan: "Plan", model: "ResidualModel") -> None:
         if vector.positions != plan.settings.positions:
             note(f"note: {shown(vector.name)} was made for positions {vector.positions}: its doses hold there")
     from steer.composition.forecast import forecast
-    from vectors.activations.natural_covariance import known
+    from vectors.activations.natural_covariance import cached_covariance
 
-    found = forecast(point, None if plan.settings.positions == "bos" else known(model, point.layers))
+    found = forecast(point, None if plan.settings.positions == "bos" else cached_covariance(model, point.layers))
     for line in lines(found, [name for name, dose in point.doses.items() if dose > 0], as_piloted=_as_piloted(plan)):
         note(line)
 
 
-def _as_piloted(plan: "Plan") -> bool:
+def _as_piloted(plan: "RunPlan") -> bool:
     """Whether texts are sampled as the pilots of the concepts sampled theirs, so that these say what to expect."""
     from vectors.decoding.token_sampling import Settings
 

@@ -15,7 +15,7 @@ from cli.terminal.progress import Progress
 from vectors.common.errors import OutputError
 
 if TYPE_CHECKING:
-    from steer.statistics.estimate import Figure
+    from steer.statistics.estimate import Estimate
     from steer.sweeps.cell_metrics import Row
     from steer.sweeps.grid import Cell
 
@@ -189,11 +189,11 @@ def _plain(value: float | None) -> str:
     return "-" if value is None else repr(float(value)).removesuffix(".0")
 
 
-def _span(figure: "Figure | None") -> str:
+def _span(figure: "Estimate | None") -> str:
     return "-" if figure is None else f"{figure.value:.2f} {figure.low:.2f}-{figure.high:.2f}"
 
 
-def _half(figure: "Figure | None", digits: int) -> str:
+def _half(figure: "Estimate | None", digits: int) -> str:
     if figure is None:
         return "-"
     sign = "±" if carries("±") else "~"

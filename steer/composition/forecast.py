@@ -9,10 +9,10 @@ import numpy as np
 
 from steer.composition.linear_algebra import unit_rows
 from steer.composition.steering_point import SteeringPoint
-from steer.statistics.estimate import Figure
-from vectors.activations.covariance import Spread
+from steer.statistics.estimate import Estimate
+from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import SteerError
-from vectors.common.paths import NAME
+from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import number, whole
 from vectors.concepts.vector import ConceptVector
 from vectors.concepts.vector_fields import MAX_TEXTS
@@ -40,8 +40,8 @@ class Forecast:
     """
 
     cosines: dict[tuple[str, str], float]
-    success: dict[str, Figure]
-    joint: Figure | None
+    success: dict[str, Estimate]
+    joint: Estimate | None
     beyond: dict[str, float]
     alone: tuple[str, ...]
     rivals: dict[str, tuple[str, ...]]
@@ -60,7 +60,7 @@ class Forecast:
         }
 
 
-def forecast(point: SteeringPoint, covariances: Mapping[int, Spread] | None = None) -> Forecast:
+def forecast(point: SteeringPoint, covariances: Mapping[int, LowRankCovariance] | None = None) -> Forecast:
     """Return what to expect of a steering point before anything is sampled: cosines, success, outlyingness.
 
     `covariances` tell how natural texts vary at its layers: leave them out for concepts at the start token, which all
@@ -105,7 +105,7 @@ def _rivals(wanted: Sequence[ConceptVector]) -> dict[str, tuple[str, ...]]:
 
     groups: dict[str, list[str]] = {}
     for vector in wanted:
-        if vector.model == NAME and vector.name in CONCEPTS:
+        if vector.model == EMBEDDED_NAME and vector.name in CONCEPTS:
             groups.setdefault(CONCEPTS[vector.name][0], []).append(vector.name)
     return {attribute: tuple(names) for attribute, names in groups.items() if len(names) > 1}
 
@@ -166,7 +166,7 @@ def _row(row: Mapping[str, Any]) -> tuple[float, tuple[int, int]] | None:
     return (shift, (round(success * n), n)) if 0 <= success <= 1 else None
 
 
-def _product(name: str, found: Sequence[_Curve]) -> Figure:
+def _product(name: str, found: Sequence[_Curve]) -> Estimate:
     """The product of rates: the median, and the 95 % interval, of draws of each count's rate (Jeffreys').
 
     Where a judge's counts say that all texts have the concept, and more, a ratio of counts would promise too much.
@@ -177,4 +177,4 @@ def _product(name: str, found: Sequence[_Curve]) -> Figure:
         drawn *= curve.rate(lambda hits, n: random.beta(hits + 0.5, n - hits + 0.5, size=_DRAWS))
     low, value, high = np.quantile(drawn, [0.025, 0.5, 0.975])
     fewest = min(n for curve in found for _, n in curve.rows)
-    return Figure(name=name, value=float(value), low=float(low), high=float(high), n=fewest)
+    return Estimate(name=name, value=float(value), low=float(low), high=float(high), n=fewest)

@@ -19,7 +19,7 @@ Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 def unit_rows(vectors: Sequence[ConceptVector], layer: int) -> Matrix:
     """Return the directions that vectors have at one layer as rows, of length one in float64."""
-    rows = np.stack([vector.at(layer).double().numpy() for vector in vectors])
+    rows = np.stack([vector.shift_at(layer).double().numpy() for vector in vectors])
     # float32 rounding left them only nearly unit
     unit: Matrix = rows / np.sqrt((rows * rows).sum(axis=1, keepdims=True))
     return unit
@@ -27,7 +27,7 @@ def unit_rows(vectors: Sequence[ConceptVector], layer: int) -> Matrix:
 
 def unit_length(vector: ConceptVector, layer: int) -> float:
     """Return how long a shift dose 1 of a vector stands for at one layer."""
-    return vector.scale * (1.0 if layer == vector.layer else float(vector.at(layer).double().norm()))
+    return vector.scale * (1.0 if layer == vector.layer else float(vector.shift_at(layer).double().norm()))
 
 
 def checked_gram(directions: Matrix, names: Sequence[str]) -> Matrix:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from steer.composition.expression import check_dose, format_doses, parse
 from steer.composition.linear_algebra import as_shift, checked_gram, orthonormal, unit_length, unit_rows
-from vectors.activations.covariance import Spread
+from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import shown
 from vectors.concepts import library
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
-from vectors.model.interventions import Gate, Move, turned
+from vectors.model.interventions import Gate, Intervention, rotate
 
 METHODS = ("exact", "sum", "rotate")
 
@@ -42,7 +42,7 @@ class SteeringPoint:
     method: str = "exact"
     scale: float = 1.0
     around: dict[str, Any] | None = field(default=None, repr=False)
-    shapes: Mapping[int, Spread] = field(default_factory=dict, repr=False)
+    shapes: Mapping[int, LowRankCovariance] = field(default_factory=dict, repr=False)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -80,14 +80,14 @@ class SteeringPoint:
         deltas = {layer: delta * factor for layer, delta in self.deltas.items()}
         return replace(self, deltas=deltas, scale=self.scale * factor)
 
-    def moves(self, *, gate: bool = False) -> dict[int, Move]:
+    def moves(self, *, gate: bool = False) -> dict[int, Intervention]:
         """Return what the shift does at each layer other than being added: nothing, turn the stream, or fill it up.
 
         Raises:
             InputError: a gate for concepts at the start token, where there is nothing to read, or for a rotation.
         """
         if not gate:
-            return dict.fromkeys(self.layers, turned) if self.method == "rotate" else {}
+            return dict.fromkeys(self.layers, rotate) if self.method == "rotate" else {}
         if self.method == "rotate":
             raise InputError("a gate adds what is missing, method 'rotate' adds nothing: choose one of them")
         blind = [vector.name for vector in self.vectors if vector.positions == "bos"]
@@ -96,12 +96,12 @@ class SteeringPoint:
                 f"a gate reads each position, and {shown(blind[0]) if blind else 'this point'} is added at the start "
                 "token alone: leave the gate out, or extract the concept with positions all"
             )
-        if several := [vector.name for vector in self.vectors if vector.further]:
+        if several := [vector.name for vector in self.vectors if vector.other_layers]:
             raise InputError(
                 f"a gate needs to know what is natural, and of {shown(several[0])} that is known at one of its layers "
                 "only: leave the gate out"
             )
-        found: dict[int, Move] = {}
+        found: dict[int, Intervention] = {}
         for layer in self.layers:
             here = [vector for vector in self.vectors if vector.layer == layer]
             directions = torch.from_numpy(unit_rows(here, layer)).float()

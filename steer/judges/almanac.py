@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from steer.composition.steering_point import SteeringPoint
-from steer.judges.evaluation_set import PROBED, Yardstick
+from steer.judges.evaluation_set import PROBED, EvaluationSet
 from steer.judges.judge import Judge, judges_of
 from steer.judges.reference import Reading
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.world import distribution, oracle
 from vectors.almanac.world.author import entry
 from vectors.common.errors import InputError
-from vectors.common.paths import NAME
+from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import shown
 from vectors.model.residual_model import ResidualModel
 
@@ -22,7 +22,7 @@ REAL = 500
 """Real texts that are drawn at least, where they are the Almanac's own."""
 
 
-def almanac_yardstick(doses: Mapping[str, float], *, n: int = 0, seed: int = 0) -> Yardstick:
+def almanac_evaluation_set(doses: Mapping[str, float], *, n: int = 0, seed: int = 0) -> EvaluationSet:
     """Return what the Almanac says of a run with these doses: its oracle, its exact shares, entries by its author.
 
     Args:
@@ -33,17 +33,17 @@ def almanac_yardstick(doses: Mapping[str, float], *, n: int = 0, seed: int = 0) 
     Raises:
         InputError: a concept that the Almanac does not have, or concepts that no entry can have at once.
     """
-    given, touched = steered(doses)
+    given, touched = conditions_of_doses(doses)
     distribution = Almanac()
     judges = judges_of(distribution, given)
     real = tuple(distribution.texts(given, max(n, REAL), seed=seed))
     others = tuple(distribution.texts({}, PROBED, seed=(seed + 1) % 2**64)) if judges else ()
-    return Yardstick(
+    return EvaluationSet(
         judges=judges, reference=distribution, given=given, touched=frozenset(touched), real=real, background=others
     )
 
 
-def knows(doses: Mapping[str, float]) -> bool:
+def has_concepts(doses: Mapping[str, float]) -> bool:
     """Whether the Almanac has all these concepts."""
     return all(name in CONCEPTS for name in doses)
 
@@ -126,7 +126,7 @@ def unseen(given: Mapping[str, Any]) -> bool:
     return distribution.probability(given, beyond=True) > 0
 
 
-def steered(doses: Mapping[str, float]) -> tuple[dict[str, Any], set[str]]:
+def conditions_of_doses(doses: Mapping[str, float]) -> tuple[dict[str, Any], set[str]]:
     """Return what a run's doses make of the Almanac: what is given, and every attribute that was steered either way.
 
     A negative dose asks for every other value of its attribute; of several positive ones of one attribute, any will do.
@@ -134,7 +134,7 @@ def steered(doses: Mapping[str, float]) -> tuple[dict[str, Any], set[str]]:
     Raises:
         InputError: a concept that the Almanac does not have.
 
-    >>> steered({"waterfall": 1.0, "rainbow": -0.5})[0]
+    >>> conditions_of_doses({"waterfall": 1.0, "rainbow": -0.5})[0]
     {'topic': 'waterfall', 'rainbow': False}
     """
     wanted: dict[str, list[Any]] = {}
@@ -162,6 +162,6 @@ def judges_for(model: ResidualModel, point: SteeringPoint, judges: Sequence[Judg
     """
     if judges is not None:
         return list(judges)
-    if model.name == NAME and knows(point.doses):
-        return list(judges_of(Almanac(), steered(point.doses)[0]))
+    if model.name == EMBEDDED_NAME and has_concepts(point.doses):
+        return list(judges_of(Almanac(), conditions_of_doses(point.doses)[0]))
     raise InputError("nothing is known that could judge these concepts: pass judges= of what the texts must have")

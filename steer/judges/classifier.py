@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import rate
 from vectors.common.errors import InputError
 from vectors.common.validation import shown, whole
@@ -65,7 +65,7 @@ class ClassifierJudge:
         value = (right[0][0] + right[1][0]) / 2
         below, above = (math.hypot(*(each[0] - each[end] for each in right)) / 2 for end in (1, 2))
         self.finds, self.errs = right[0][0], 1 - right[1][0]
-        self.accuracy = Figure(
+        self.accuracy = Estimate(
             name="judge's accuracy",
             value=value,
             low=value - below,

@@ -16,7 +16,7 @@ PROBED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yardstick:
+class EvaluationSet:
     """What is known about what a run was to be; figures that need more are left out.
 
     Attributes:
@@ -38,9 +38,9 @@ class Yardstick:
     notes: tuple[str, ...] = ()
 
 
-def labelled_yardstick(
+def labelled_evaluation_set(
     positive: Sequence[str], background: Sequence[str], *, vectors: Sequence[ConceptVector] = (), seed: int = 0
-) -> Yardstick:
+) -> EvaluationSet:
     """Return what real texts with and without a concept say of a run, by a classifier that is fit on them.
 
     A text that one of the vectors was found in, or would have been, is not shown to the judge.
@@ -69,7 +69,7 @@ def labelled_yardstick(
     if unknown or not vectors:
         which = ", ".join(unknown) or "the directions"
         notes.append(f"whether {which} saw the judge's texts is not known: give texts that it was not found in")
-    return Yardstick(judges=(judge,), real=tuple(positive), background=tuple(background), notes=tuple(notes))
+    return EvaluationSet(judges=(judge,), real=tuple(positive), background=tuple(background), notes=tuple(notes))
 
 
 def _seen(text: str, vectors: Sequence[ConceptVector]) -> bool:

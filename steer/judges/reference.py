@@ -77,21 +77,22 @@ class RealTexts:
             if name not in self.readers:
                 raise InputError(f"no reader for {shown(name)}: there are {', '.join(self.readers)}")
         counts = Counter(
-            each[attribute] for each in self.readings if holds(each, given) and each.get(attribute) is not None
+            each[attribute] for each in self.readings if matches(each, given) and each.get(attribute) is not None
         )
         if not counts:
             raise InputError(
-                f"of {len(self.texts)} real texts, none has {shown(said(given))}: give more, or ask for less"
+                f"of {len(self.texts)} real texts, none has "
+                f"{shown(format_condition(given))}: give more, or ask for less"
             )
         return {value: count / counts.total() for value, count in counts.items()}, counts.total()
 
     def unread(self, attribute: str, given: Mapping[str, Any]) -> float:
         """Return the share of the real texts in which `given` holds that show no value."""
-        having = [each.get(attribute) is None for each in self.readings if holds(each, given)]
+        having = [each.get(attribute) is None for each in self.readings if matches(each, given)]
         return sum(having) / len(having) if having else 0.0
 
 
-def holds(reading: Reading, given: Mapping[str, Any]) -> bool:
+def matches(reading: Reading, given: Mapping[str, Any]) -> bool:
     """Whether a text shows what is given: for each attribute one value, or one of several."""
     return all(
         reading.get(name) in wanted
@@ -101,10 +102,10 @@ def holds(reading: Reading, given: Mapping[str, Any]) -> bool:
     )
 
 
-def said(given: Mapping[str, Any]) -> str:
+def format_condition(given: Mapping[str, Any]) -> str:
     """Say what is given in words.
 
-    >>> said({"form": ("haiku", "sonnet"), "rainbow": False})
+    >>> format_condition({"form": ("haiku", "sonnet"), "rainbow": False})
     'form haiku or sonnet, rainbow False'
     """
     wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}

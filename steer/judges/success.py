@@ -7,7 +7,7 @@ import numpy as np
 from steer.judges.classifier import ClassifierJudge
 from steer.judges.judge import AnyJudge, Judge
 from steer.runs.sample_set import SampleSet, texts_of
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Statistic, mean_of
 from vectors.common.errors import InputError
 
@@ -15,7 +15,7 @@ Judges = Judge | Callable[[str], bool] | Sequence[Judge]
 """One judge, a function of a text, or several judges that all have to agree."""
 
 
-def success(samples: SampleSet | Sequence[str], judges: Judges) -> Figure:
+def success(samples: SampleSet | Sequence[str], judges: Judges) -> Estimate:
     """Return the share of texts that the judge accepts, or that all of several judges accept.
 
     Raises:
@@ -24,7 +24,7 @@ def success(samples: SampleSet | Sequence[str], judges: Judges) -> Figure:
     >>> str(success(["a cat", "a dog", "two cats"], lambda text: "cat" in text))
     '0.67 (0.21 to 0.94)'
     """
-    return success_of(accepted(samples, judges), judges).figure()
+    return success_of(accepted(samples, judges), judges).estimate()
 
 
 def success_of(hits: np.ndarray, judges: Judges) -> Statistic:

@@ -6,13 +6,13 @@ import numpy as np
 
 from steer.metrics.pressure import check_replayed
 from steer.runs.sample_set import Sample, SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Statistic
 from vectors.common.errors import InputError
 from vectors.decoding.token_costs import Cost
 
 
-def branching(samples: SampleSet, replayed: Sequence[Cost]) -> tuple[Figure, tuple[Figure, ...]]:
+def branching(samples: SampleSet, replayed: Sequence[Cost]) -> tuple[Estimate, tuple[Estimate, ...]]:
     """Return the branching factor over all tokens, and at each position that two texts or more reach.
 
     The exponential of the mean entropy of the distributions that the tokens were drawn from, in nats, so that a sampler
@@ -33,9 +33,9 @@ def branching(samples: SampleSet, replayed: Sequence[Cost]) -> tuple[Figure, tup
     for position in range(longest):
         here = np.array([each[position] for each in entropies if len(each) > position])
         curve.append(
-            _factor(f"branching factor at {position}", [here[at : at + 1] for at in range(len(here))]).figure()
+            _factor(f"branching factor at {position}", [here[at : at + 1] for at in range(len(here))]).estimate()
         )
-    return whole.figure(), tuple(curve)
+    return whole.estimate(), tuple(curve)
 
 
 def branching_of(samples: Sequence[Sample], replayed: Sequence[Cost]) -> Statistic:
@@ -47,7 +47,10 @@ def branching_of(samples: Sequence[Sample], replayed: Sequence[Cost]) -> Statist
 def _factor(name: str, entropies: Sequence[np.ndarray]) -> Statistic:
     sums, tokens = np.array([each.sum() for each in entropies]), np.array([len(each) for each in entropies])
     return Statistic(
-        name=name, of=lambda kept: float(np.exp(sums[kept].sum() / tokens[kept].sum())), n=len(sums), empty=1.0
+        name=name,
+        compute=lambda subset: float(np.exp(sums[subset].sum() / tokens[subset].sum())),
+        n=len(sums),
+        empty=1.0,
     )
 
 

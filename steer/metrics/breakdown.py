@@ -9,7 +9,7 @@ import numpy as np
 from steer.metrics.pressure import check_replayed
 from steer.metrics.typicality import RealCosts
 from steer.runs.sample_set import SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import poisson
 from steer.statistics.statistic import Beside, mean_of
 from vectors.decoding.token_costs import Cost
@@ -34,8 +34,8 @@ class Breakdown:
     """
 
     threshold: float
-    share: Figure
-    per_nat: Figure | None
+    share: Estimate
+    per_nat: Estimate | None
     borne: np.ndarray
     surviving: np.ndarray
 
@@ -80,8 +80,8 @@ def breakdown(samples: SampleSet, replayed: Sequence[Cost], real: RealCosts) -> 
         borne.append(float(cumulative[at[0]] if len(at) else cumulative[-1]))
     highest, nats = np.array(peaks), np.array(borne)
     events = highest > threshold
-    others = Beside(lambda kept: float((highest > np.quantile(among[kept], 1 - RARE)).mean()), len(among))
-    share = replace(mean_of("broken down", events, perfect=_beyond(len(among)), empty=1.0), beside=others).figure()
+    others = Beside(lambda subset: float((highest > np.quantile(among[subset], 1 - RARE)).mean()), len(among))
+    share = replace(mean_of("broken down", events, perfect=_beyond(len(among)), empty=1.0), beside=others).estimate()
     return Breakdown(threshold, share, _per_nat(events, nats), *survival(nats, events))
 
 
@@ -113,11 +113,11 @@ def survival(times: np.ndarray, events: np.ndarray) -> tuple[np.ndarray, np.ndar
     return at, np.cumprod(1 - gone / risk) if len(at) else at
 
 
-def _per_nat(events: np.ndarray, nats: np.ndarray) -> Figure | None:
+def _per_nat(events: np.ndarray, nats: np.ndarray) -> Estimate | None:
     if nats.sum() <= 0:
         return None
     low, high = poisson(int(events.sum()))
-    return Figure(
+    return Estimate(
         name="breakdowns per nat",
         value=float(events.sum() / nats.sum()),
         low=low / float(nats.sum()),

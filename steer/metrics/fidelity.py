@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from steer.judges.almanac import Almanac, steered
-from steer.judges.reference import Reading, Reference, holds, said
+from steer.judges.almanac import Almanac, conditions_of_doses
+from steer.judges.reference import Reading, Reference, format_condition, matches
 from steer.runs.sample_set import SampleSet, texts_of
-from steer.statistics.estimate import FEWEST_COUNTED, Figure
+from steer.statistics.estimate import FEWEST_COUNTED, Estimate
 from steer.statistics.exact_tests import of_rate, of_two_rates
 from steer.statistics.intervals import CONFIDENCE, rate
 from steer.statistics.share_distance import jensen_shannon, measured, total_variation
@@ -35,10 +35,10 @@ class AttributeFidelity:
     """
 
     attribute: str
-    tv: Figure
-    js: Figure
+    tv: Estimate
+    js: Estimate
     ceiling: float
-    unread: Figure
+    unread: Estimate
     counts: dict[Any, int]
     truth: dict[Any, float]
     known_from: int | None
@@ -61,7 +61,7 @@ class EventFidelity:
     """
 
     event: str
-    observed: Figure
+    observed: Estimate
     truth: tuple[float, float, float]
     p: float
 
@@ -153,7 +153,7 @@ def fidelity(
     if given is None:
         if not isinstance(samples, SampleSet) or not len(samples):
             raise InputError("these texts say nothing of what they were steered to: pass given=, {} for nothing")
-        given, more = steered(samples[0].doses)
+        given, more = conditions_of_doses(samples[0].doses)
         touched |= more
     touched |= set(given)
     reference.shares(reference.attributes[0], given)  # refuses what the world does not have
@@ -166,11 +166,12 @@ def fidelity(
         if not (reference.whole and isinstance(samples, SampleSet) and samples[place].finish != "eos")
     ]
     cut = len(texts) - len(whole)
-    readings = [each for each in map(reference.read, whole) if holds(each, given)]
+    readings = [each for each in map(reference.read, whole) if matches(each, given)]
     if len(readings) < FEWEST_COUNTED:
         left = f" ({cut} that were cut left out)" if cut else ""
         raise InputError(
-            f"{len(readings)} of {len(texts)} texts{left} have what is asked for ({said(given)}), {FEWEST_COUNTED} are "
+            f"{len(readings)} of {len(texts)} texts{left} have what is asked for ({format_condition(given)}), "
+            f"{FEWEST_COUNTED} are "
             f"needed: sample more{', or longer' if cut else ''}, or steer harder"
         )
     there = [name for name in chosen if any(name in each for each in readings)]
@@ -190,13 +191,13 @@ def _attribute(
     counts = np.array([counted.get(value, 0) for value in values])
     n = counted.total()
     unread, low, high = rate(len(having) - n, len(having))
-    silent = Figure(
+    silent = Estimate(
         name=f"no {name}", value=unread, low=low, high=high, n=len(having), perfect=reference.unread(name, given),
         empty=1.0,
     )  # fmt: skip
     if not n:  # what no text shows is as far from the truth as can be, or not: nothing is known
         tv, js = (
-            Figure(name=f"{key} of {name}", value=most, low=0.0, high=most, n=len(having))
+            Estimate(name=f"{key} of {name}", value=most, low=0.0, high=most, n=len(having))
             for key, most in (("TV", 1.0), ("JS", math.log(2)))
         )
         return AttributeFidelity(name, tv, js, 1.0, silent, {}, dict(shares), known_from)
@@ -206,7 +207,7 @@ def _attribute(
         for key, measure in (("TV", total_variation), ("JS", jensen_shannon))
     }
     tv, js = (
-        Figure(
+        Estimate(
             name=f"{key} of {name}",
             value=found.value,
             low=found.low,
@@ -225,7 +226,7 @@ def _event(found: AttributeFidelity) -> EventFidelity:
     hits, n = found.counts.get(True, 0), found.tv.n
     share, low, high = rate(hits, n)
     true = found.truth.get(True, 0.0)
-    observed = Figure(name=found.attribute, value=share, low=low, high=high, n=n, perfect=true, empty=0.0)
+    observed = Estimate(name=found.attribute, value=share, low=low, high=high, n=n, perfect=true, empty=0.0)
     if found.known_from is None:
         return EventFidelity(found.attribute, observed, (true, true, true), of_rate(hits, n, true))
     real = round(true * found.known_from)

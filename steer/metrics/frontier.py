@@ -7,7 +7,7 @@ import numpy as np
 
 from steer.metrics.diversity.vendi import DRAWS, usual_vendi, vendi_of
 from steer.metrics.typicality import CENTRAL
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import RULE_OF_THREE, Statistic
 from vectors.common.errors import InputError
 
@@ -19,13 +19,13 @@ class Frontier:
     In the whole none of them counts as more than 1; by itself, texts may be more diverse than real ones.
     """
 
-    whole: Figure
-    success: Figure
-    typical: Figure
-    diversity: Figure
+    whole: Estimate
+    success: Estimate
+    typical: Estimate
+    diversity: Estimate
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[Estimate, ...]:
         """The whole first."""
         return (self.whole, self.success, self.typical, self.diversity)
 
@@ -51,7 +51,7 @@ def frontier(
         InputError: parts of unequal length, or real texts that are all alike.
     """
     whole, *parts = frontier_of(succeeded, typical, kernel, real=real)
-    return Frontier(whole.figure(seed=seed), *(part.figure(seed=seed) for part in parts))
+    return Frontier(whole.estimate(seed=seed), *(part.estimate(seed=seed) for part in parts))
 
 
 def frontier_of(
@@ -90,7 +90,7 @@ def frontier_of(
     few = min(1.0, RULE_OF_THREE / n)  # successes that may well be missed
     return tuple(
         Statistic(
-            name=name, of=of, n=n, perfect=perfect, empty=0.0, groups=groups, share=name == "successful",
+            name=name, compute=of, n=n, perfect=perfect, empty=0.0, groups=groups, share=name == "successful",
             unseen=(0.0, 3 / (1 / few + 2)) if name == "frontier" else None,
         )
         for name, of, perfect in (

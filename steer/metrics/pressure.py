@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from steer.runs.sample_set import Sample, SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Statistic, mean_of, ratio_of
 from vectors.common.errors import InputError
 from vectors.decoding.token_costs import Cost
 
 
-def pressure(samples: SampleSet, *, replayed: Sequence[Cost] | None = None) -> tuple[Figure, ...]:
+def pressure(samples: SampleSet, *, replayed: Sequence[Cost] | None = None) -> tuple[Estimate, ...]:
     """Return the run's pressure in nats: the mean per token, the 95th percentile, and the mean total of a text.
 
     A saved text keeps its own 95th percentile and not that of its tokens: without `replayed` costs the second figure is
@@ -24,7 +24,7 @@ def pressure(samples: SampleSet, *, replayed: Sequence[Cost] | None = None) -> t
     Raises:
         InputError: fewer than two samples, or costs of another number of texts.
     """
-    return tuple(each.figure() for each in pressures_of(samples, replayed))
+    return tuple(each.estimate() for each in pressures_of(samples, replayed))
 
 
 def pressures_of(samples: Sequence[Sample], replayed: Sequence[Cost] | None = None) -> list[Statistic]:
@@ -44,7 +44,7 @@ def pressures_of(samples: Sequence[Sample], replayed: Sequence[Cost] | None = No
         each = [cost.kl for cost in replayed]
         tail = Statistic(
             name="p95 pressure",
-            of=lambda kept: float(np.percentile(np.concatenate([each[i] for i in kept]), 95)),
+            compute=lambda subset: float(np.percentile(np.concatenate([each[i] for i in subset]), 95)),
             n=len(samples),
             perfect=0.0,
             percentile=True,

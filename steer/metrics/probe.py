@@ -11,7 +11,7 @@ from steer.composition.steering_point import SteeringPoint
 from steer.judges.success import Judges, accepted
 from steer.metrics.typicality import token_rows
 from steer.runs.sample_set import SampleSet, texts_of
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import rate
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
@@ -80,7 +80,7 @@ class Probe:
 
 def overoptimised(
     samples: SampleSet | Sequence[str], judges: Judges, probe: Probe, *, real: Sequence[str] | None = None
-) -> Figure:
+) -> Estimate:
     """Return by how much oftener the steering point itself finds the concept than the judges do.
 
     A direction is no judge of what it steers: texts pushed along it look full of the concept to it, whatever they say.
@@ -106,7 +106,7 @@ def overoptimised(
     if real:
         only, missed = _disagreements(real, judges, probe)
         perfect = float(only.mean() - missed.mean())
-    return Figure(
+    return Estimate(
         name="probe less judge",
         value=value,
         low=max(-1.0, value - math.hypot(more - more_low, less_high - less)),

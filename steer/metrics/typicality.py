@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from steer.runs.sample_set import Sample, SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Beside, Statistic, mean_of, ratio_of
 from vectors.common.errors import InputError
 from vectors.common.progress import More
@@ -94,7 +94,7 @@ def token_rows(
     return list(prefix), rows
 
 
-def typicality(samples: SampleSet, real: RealCosts) -> tuple[Figure, ...]:
+def typicality(samples: SampleSet, real: RealCosts) -> tuple[Estimate, ...]:
     """Return how the samples' base-model likelihoods lie among those of real texts.
 
     Three figures: the samples' negative log-likelihood in nats per token; the share of them in the central nine tenths
@@ -108,7 +108,7 @@ def typicality(samples: SampleSet, real: RealCosts) -> tuple[Figure, ...]:
     Raises:
         InputError: fewer than two samples.
     """
-    return tuple(each.figure() for each in typicalities_of(samples, real))
+    return tuple(each.estimate() for each in typicalities_of(samples, real))
 
 
 def typicalities_of(samples: Sequence[Sample], real: RealCosts) -> list[Statistic]:
@@ -119,7 +119,7 @@ def typicalities_of(samples: Sequence[Sample], real: RealCosts) -> list[Statisti
 
     def mean_rank(name: str, of: Callable[[np.ndarray], np.ndarray], perfect: float) -> Statistic:
         # with other real texts the percentiles would be others
-        among = Beside(lambda kept: float(of(percentiles(nll, real.nll[kept])).mean()), len(real.nll))
+        among = Beside(lambda subset: float(of(percentiles(nll, real.nll[subset])).mean()), len(real.nll))
         return replace(mean_of(name, of(percentiles(nll, real.nll)), perfect=perfect, empty=0.0), beside=among)
 
     mean = float(np.concatenate(real.tokens).mean())

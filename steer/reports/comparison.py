@@ -6,13 +6,13 @@ from math import hypot
 
 import numpy as np
 
-from steer.judges.almanac import almanac_yardstick
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.almanac import almanac_evaluation_set
+from steer.judges.evaluation_set import EvaluationSet
 from steer.metrics.diversity.diversity import activations
 from steer.reports.report import Known, is_almanac, know
 from steer.reports.run_metrics import Placed, measures_of
 from steer.runs.sample_set import SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import GROUPS
 from steer.statistics.statistic import Statistic
 from vectors.common.errors import InputError
@@ -32,9 +32,9 @@ class Comparison:
         p: chance that runs of one and the same sampler, with as many texts, differ as much either way.
     """
 
-    first: Figure
-    second: Figure
-    difference: Figure
+    first: Estimate
+    second: Estimate
+    difference: Estimate
     p: float
 
 
@@ -42,14 +42,14 @@ def compare(
     first: SampleSet,
     second: SampleSet,
     *,
-    yardstick: Yardstick | None = None,
+    evaluation_set: EvaluationSet | None = None,
     model: ResidualModel | None = None,
     seed: int = 0,
 ) -> dict[str, tuple[Comparison, ...]]:
     """Return the figures of two runs side by side, by section, with permutation p-values.
 
-    Both are measured against one yardstick: by default that of the first. Texts are cut to one length, and diversity
-    compares as many texts of either run, since its figures change with the number of texts.
+    Both are measured against one evaluation set: by default that of the first. Texts are cut to one length, and
+    diversity compares as many texts of either run, since its figures change with the number of texts.
 
     Runs of one seed share their random numbers: where that makes their texts alike, p-values are too cautious.
     Runs with other prompts or longest lengths are compared without typicality.
@@ -59,7 +59,7 @@ def compare(
     Args:
         first: a run.
         second: another of the same model.
-        yardstick: what both are measured against.
+        evaluation_set: what both are measured against.
         model: the model of both; without it, figures that need one are left out.
         seed: of the permutations.
 
@@ -69,9 +69,9 @@ def compare(
     """
     check_comparable(first, second)
     runs = (first, second)
-    if yardstick is None and is_almanac(first):
-        yardstick = almanac_yardstick(first[0].doses, n=len(first) + len(second), seed=seed)
-    known = [know(run, yardstick=yardstick, model=model, point=None, seed=seed) for run in runs]
+    if evaluation_set is None and is_almanac(first):
+        evaluation_set = almanac_evaluation_set(first[0].doses, n=len(first) + len(second), seed=seed)
+    known = [know(run, evaluation_set=evaluation_set, model=model, point=None, seed=seed) for run in runs]
     if any(_shape(first) != _shape(run) for run in runs):  # real texts can be read as those of one run only
         known = [replace(each, real_costs=None) for each in known]
     pooled, label = _pooled(runs, known, model, seed)
@@ -95,7 +95,7 @@ def _pooled(
     each = [found.costs for found in known if found.costs is not None]
     measured = measures_of(
         [runs[run][place] for place, run in order],
-        known[0].yardstick,
+        known[0].evaluation_set,
         replayed=[each[run][place] for place, run in order] if len(each) == 2 else None,
         real_costs=known[0].real_costs,
         embedders={"activations": activations(model)} if model else None,
@@ -120,7 +120,7 @@ def _compared(
         sides = [side[:fewest] for side in sides]
     if min(map(len, sides)) < 2:
         return None
-    one, other = (_on(statistic, side).figure(seed=seed) for side in sides)
+    one, other = (_on(statistic, side).estimate(seed=seed) for side in sides)
     difference = other.value - one.value
     both = np.concatenate(sides)
     quick = statistic.groups == GROUPS and len(both) <= 256
@@ -129,12 +129,14 @@ def _compared(
     for _ in range(shuffles):
         mixed = random.permutation(both)
         parts = (np.sort(mixed[: len(sides[0])]), np.sort(mixed[len(sides[0]) :]))
-        as_large += abs(statistic.of(parts[1]) - statistic.of(parts[0])) >= abs(difference) - 1e-12
+        as_large += abs(statistic.compute(parts[1]) - statistic.compute(parts[0])) >= abs(difference) - 1e-12
     low, high = _interval(one, other)
     return Comparison(
         one,
         other,
-        Figure(name=f"difference in {statistic.name}", value=difference, low=low, high=high, n=len(both), perfect=None),
+        Estimate(
+            name=f"difference in {statistic.name}", value=difference, low=low, high=high, n=len(both), perfect=None
+        ),
         (as_large + 1) / (shuffles + 1),
     )
 
@@ -143,11 +145,16 @@ def _on(statistic: Statistic, places: np.ndarray) -> Statistic:
     """The statistic as if there were no other texts."""
     # real texts are the same for both runs: what hangs on them hardly shows in the difference
     return replace(
-        statistic, of=lambda kept: statistic.of(places[kept]), n=len(places), perfect=None, empty=None, beside=None
+        statistic,
+        compute=lambda subset: statistic.compute(places[subset]),
+        n=len(places),
+        perfect=None,
+        empty=None,
+        beside=None,
     )
 
 
-def _interval(first: Figure, second: Figure) -> tuple[float, float]:
+def _interval(first: Estimate, second: Estimate) -> tuple[float, float]:
     """From the two intervals. Source: Newcombe, "Interval estimation for the difference" (1998), method 10."""
     difference = second.value - first.value
     below = hypot(second.value - second.low, first.high - first.value)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steer.composition.steering_point import SteeringPoint
-from steer.judges.almanac import almanac_yardstick, knows
+from steer.judges.almanac import almanac_evaluation_set, has_concepts
 from steer.judges.classifier import ClassifierJudge
-from steer.judges.evaluation_set import PROBED, Yardstick
+from steer.judges.evaluation_set import PROBED, EvaluationSet
 from steer.metrics.branching import branching
 from steer.metrics.breakdown import Breakdown, breakdown
 from steer.metrics.diversity.diversity import Embedder, activations
@@ -18,9 +18,9 @@ from steer.metrics.typicality import RealCosts, real_costs
 from steer.reports.run_metrics import measures_of
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import point_of, priced, replayed
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from vectors.common.errors import InputError
-from vectors.common.paths import NAME
+from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.progress import Given, counter, showing, teller
 from vectors.common.validation import whole
 from vectors.decoding.token_costs import Cost
@@ -38,21 +38,21 @@ class Report:
         breakdown: where texts broke down; `None` without the model or real texts.
         branching: the branching factor at each position; empty without the model.
         notes: why figures are missing, and what else a reader must know.
-        yardstick: what the run was measured against.
+        evaluation_set: what the run was measured against.
         costs: what its texts cost token by token, in their order; `None` without the model.
     """
 
     n: int
-    sections: Mapping[str, tuple[Figure, ...]]
+    sections: Mapping[str, tuple[Estimate, ...]]
     fidelity: Fidelity | None = None
     breakdown: Breakdown | None = None
-    branching: tuple[Figure, ...] = ()
+    branching: tuple[Estimate, ...] = ()
     notes: tuple[str, ...] = ()
-    yardstick: Yardstick = field(default_factory=Yardstick, repr=False, compare=False)
+    evaluation_set: EvaluationSet = field(default_factory=EvaluationSet, repr=False, compare=False)
     costs: tuple[Cost, ...] | None = field(default=None, repr=False, compare=False)
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[Estimate, ...]:
         """All of them, in the order of the sections."""
         return tuple(figure for figures in self.sections.values() for figure in figures)
 
@@ -72,7 +72,7 @@ class Report:
 class Known:
     """What a run is measured with, found once for all its figures."""
 
-    yardstick: Yardstick
+    evaluation_set: EvaluationSet
     costs: list[Cost] | None
     real_costs: RealCosts | None
     notes: tuple[str, ...]
@@ -82,7 +82,7 @@ class Known:
 def report(
     samples: SampleSet,
     *,
-    yardstick: Yardstick | None = None,
+    evaluation_set: EvaluationSet | None = None,
     model: ResidualModel | None = None,
     point: SteeringPoint | None = None,
     embedders: Mapping[str, Embedder] | None = None,
@@ -93,7 +93,7 @@ def report(
 
     Args:
         samples: a run.
-        yardstick: what it is measured against; of a run of the embedded model, by default the Almanac.
+        evaluation_set: what it is measured against; of a run of the embedded model, by default the Almanac.
         model: the model of the run: with it, texts are compared by its activations, typicality is known, and pressure
             token by token.
         point: what was switched on, where the run's own vectors are not in the model's library.
@@ -106,35 +106,35 @@ def report(
         ModelError: another model than that of the run, or vectors that have changed since.
     """
     tell = teller(progress)
-    known = know(samples, yardstick=yardstick, model=model, point=point, seed=seed, progress=tell)
+    known = know(samples, evaluation_set=evaluation_set, model=model, point=point, seed=seed, progress=tell)
     tell("measuring", 0, 0)
     centre = None if model is None else point_of(model, samples, point=point)
     samples = samples if known.costs is None else priced(samples, known.costs)
     made = measures_of(
         samples,
-        known.yardstick,
+        known.evaluation_set,
         replayed=known.costs,
         real_costs=known.real_costs,
         embedders=({"activations": activations(model)} if model else {}) | dict(embedders or {}),
         seed=seed,
     )
-    sections = {name: tuple(each.statistic.figure(seed=seed) for each in placed) for name, placed in made.items()}
+    sections = {name: tuple(each.statistic.estimate(seed=seed) for each in placed) for name, placed in made.items()}
     notes, faithful, broken = list(known.notes), None, None
-    if accuracies := [judge.accuracy for judge in known.yardstick.judges if isinstance(judge, ClassifierJudge)]:
+    if accuracies := [judge.accuracy for judge in known.evaluation_set.judges if isinstance(judge, ClassifierJudge)]:
         sections["success"] = (*sections["success"], *accuracies)
-    if model is not None and centre is not None and known.yardstick.judges:
+    if model is not None and centre is not None and known.evaluation_set.judges:
         try:
-            figure = _overoptimised(samples, known.yardstick, model, centre)
+            figure = _overoptimised(samples, known.evaluation_set, model, centre)
             sections["success"] = (*sections["success"], figure)
         except InputError as error:
             notes.append(f"no over-optimisation: {error}")
-    if known.yardstick.reference is not None:
+    if known.evaluation_set.reference is not None:
         try:
             faithful = fidelity(
                 samples,
-                known.yardstick.reference,
-                given=known.yardstick.given,
-                steered_too=known.yardstick.touched,
+                known.evaluation_set.reference,
+                given=known.evaluation_set.given,
+                steered_too=known.evaluation_set.touched,
                 seed=seed,
             )
         except InputError as error:
@@ -145,7 +145,7 @@ def report(
         sections["pressure"] = (*sections["pressure"], *more)
     curve = () if known.costs is None else branching(samples, known.costs)[1]
     costs = None if known.costs is None else tuple(known.costs)
-    return Report(len(samples), sections, faithful, broken, curve, tuple(notes), known.yardstick, costs)
+    return Report(len(samples), sections, faithful, broken, curve, tuple(notes), known.evaluation_set, costs)
 
 
 def notes_of(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
@@ -157,24 +157,26 @@ def notes_of(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
     return [text if len(which) == len(names) else f"{', '.join(which)}: {text}" for text, which in found.items()]
 
 
-def _overoptimised(samples: SampleSet, yardstick: Yardstick, model: ResidualModel, point: SteeringPoint) -> Figure:
+def _overoptimised(
+    samples: SampleSet, evaluation_set: EvaluationSet, model: ResidualModel, point: SteeringPoint
+) -> Estimate:
     """The probe's threshold from some real texts, what it does on real ones from others, best such as it never saw."""
-    unseen = [text for judge in yardstick.judges if isinstance(judge, ClassifierJudge) for text in judge.positive]
-    fresh = (unseen or list(yardstick.real))[-min(PROBED, len(yardstick.real) // 4) :]
-    known = [text for text in yardstick.real if text not in set(fresh)]
-    probe = Probe(model, point, known[:PROBED], yardstick.background[:PROBED])
-    return overoptimised(samples, yardstick.judges, probe, real=fresh)
+    unseen = [text for judge in evaluation_set.judges if isinstance(judge, ClassifierJudge) for text in judge.positive]
+    fresh = (unseen or list(evaluation_set.real))[-min(PROBED, len(evaluation_set.real) // 4) :]
+    known = [text for text in evaluation_set.real if text not in set(fresh)]
+    probe = Probe(model, point, known[:PROBED], evaluation_set.background[:PROBED])
+    return overoptimised(samples, evaluation_set.judges, probe, real=fresh)
 
 
 def is_almanac(samples: SampleSet) -> bool:
     """Whether a run is of the embedded model, without a prompt, and steered to nothing but its world's concepts."""
-    return samples[0].model == NAME and not samples[0].prompt and knows(samples[0].doses)
+    return samples[0].model == EMBEDDED_NAME and not samples[0].prompt and has_concepts(samples[0].doses)
 
 
 def know(
     samples: SampleSet,
     *,
-    yardstick: Yardstick | None,
+    evaluation_set: EvaluationSet | None,
     model: ResidualModel | None,
     point: SteeringPoint | None,
     seed: int,
@@ -184,29 +186,29 @@ def know(
     if len(samples) < 2:
         raise InputError(f"there are {len(samples)} samples: figures need at least two")
     samples.check_one_run()
-    first, notes = samples[0], list(yardstick.notes if yardstick else ())
-    if yardstick is None:
+    first, notes = samples[0], list(evaluation_set.notes if evaluation_set else ())
+    if evaluation_set is None:
         known = is_almanac(samples)
-        yardstick = almanac_yardstick(first.doses, n=len(samples), seed=seed) if known else Yardstick()
-    if not yardstick.judges:
+        evaluation_set = almanac_evaluation_set(first.doses, n=len(samples), seed=seed) if known else EvaluationSet()
+    if not evaluation_set.judges:
         asked = any(dose > 0 for dose in first.doses.values())
         unjudged = "nobody judges it, give texts that have what was asked for and texts that need not"
         notes.append(f"no success: {unjudged if asked else 'nothing was asked for'}")
-    if yardstick.reference is None:
+    if evaluation_set.reference is None:
         notes.append("no fidelity: no world to compare with is known")
     if model is None and any(sample.pressure is None for sample in samples):
         notes.append("no pressure: the run was sampled without costs, they need the model")
     if model is None:
         notes.append("no typicality, breakdown or branching factor: they need the model")
-        return Known(yardstick, None, None, tuple(notes))
+        return Known(evaluation_set, None, None, tuple(notes))
     costs = replayed(model, samples, point=point, progress=counter(teller(progress), "reading texts", len(samples)))
     real = None
-    if len(yardstick.real) < FEWEST_REAL:
+    if len(evaluation_set.real) < FEWEST_REAL:
         notes.append(f"no typicality: it needs {FEWEST_REAL} real texts")
     elif first.prompt:
         notes.append("no typicality: texts after a prompt are no whole texts")
     else:
         longest = whole(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
-        more = counter(teller(progress), "reading real texts", len(yardstick.real))
-        real = real_costs(model, yardstick.real, max_tokens=longest, progress=more)
-    return Known(yardstick, costs, real, tuple(notes))
+        more = counter(teller(progress), "reading real texts", len(evaluation_set.real))
+        real = real_costs(model, evaluation_set.real, max_tokens=longest, progress=more)
+    return Known(evaluation_set, costs, real, tuple(notes))

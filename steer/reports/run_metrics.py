@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.success import accepted, success_of
 from steer.metrics.branching import branching_of
 from steer.metrics.diversity.diversity import FEWEST, MOST, Embedder, common_length, diversities_of
@@ -31,7 +31,7 @@ class Placed:
 
 def measures_of(
     samples: Sequence[Sample],
-    yardstick: Yardstick,
+    evaluation_set: EvaluationSet,
     *,
     replayed: Sequence[Cost] | None = None,
     real_costs: RealCosts | None = None,
@@ -42,7 +42,7 @@ def measures_of(
 
     Args:
         samples: of a run, or of two that are to be compared.
-        yardstick: what they are measured against.
+        evaluation_set: what they are measured against.
         replayed: what they cost token by token.
         real_costs: what real texts cost.
         embedders: ways besides words to compare texts.
@@ -55,19 +55,19 @@ def measures_of(
     def put(section: str, statistics: Sequence[Statistic], places: np.ndarray) -> None:
         found[section] = [Placed(each, places[: each.n]) for each in statistics]
 
-    hits = accepted(texts, yardstick.judges) if yardstick.judges else None
+    hits = accepted(texts, evaluation_set.judges) if evaluation_set.judges else None
     length = common_length(texts)
-    real = yardstick.real or None
+    real = evaluation_set.real or None
 
     def varied(places: np.ndarray) -> list[Statistic]:
         chosen = [texts[place] for place in places[:MOST]]
         enough = real if real is not None and len(real) >= len(chosen) else None
         return diversities_of(
-            chosen, embedders=embedders, reference=yardstick.reference, real=enough, length=length, seed=seed
+            chosen, embedders=embedders, reference=evaluation_set.reference, real=enough, length=length, seed=seed
         )
 
     if hits is not None:
-        put("success", [success_of(hits, yardstick.judges)], every)
+        put("success", [success_of(hits, evaluation_set.judges)], every)
     if hits is not None and real_costs is not None and real is not None and 2 <= len(texts) <= min(MOST, len(real)):
         kernels = [cosines(bags([words(text)[:length] for text in some])) for some in (texts, real[:MOST])]
         put("frontier", frontier_of(hits, is_typical(samples, real_costs), kernels[0], real=kernels[1]), every)

@@ -10,7 +10,7 @@ from steer.runs.sample import Sample, difference
 from steer.runs.sample_file import SampleFile
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import plan_of
-from steer.sampling.run_plan import Plan
+from steer.sampling.run_plan import RunPlan
 from steer.sampling.sampler import samples_at
 from steer.search.perturbation import check_radius
 from steer.search.recentring import SHRINK, recentre
@@ -40,7 +40,7 @@ class Place:
 
     number: int
     parent: int | None
-    plan: Plan
+    plan: RunPlan
 
 
 class Exploration:
@@ -60,7 +60,7 @@ class Exploration:
         InputError: a search that has nowhere to look, or a number that is none.
     """
 
-    def __init__(self, model: ResidualModel, plan: Plan, file: SampleFile, *, n: int) -> None:
+    def __init__(self, model: ResidualModel, plan: RunPlan, file: SampleFile, *, n: int) -> None:
         if not any(plan.point.norms.values()):
             raise InputError("every dose is 0, so that there is nothing to look around: give a concept a dose")
         if not plan.radius:
@@ -225,7 +225,7 @@ class Exploration:
             raise InputError("these samples are of different places, and each has its centre: take those of one")
         return self.place(origins.pop())
 
-    def _go(self, plan: Plan, before: Place) -> None:
+    def _go(self, plan: RunPlan, before: Place) -> None:
         # a place counts once it has a sample: one that has none is nowhere to come from
         parent = before.number if before.number in self.places else before.parent
         self.here = Place(max(self.places) + 1, parent, plan)
@@ -236,7 +236,7 @@ class Exploration:
         self._where[sample.index] = place.number
         self.places.setdefault(place.number, place)
 
-    def _again(self, parent: Place, sample: Sample) -> Plan:
+    def _again(self, parent: Place, sample: Sample) -> RunPlan:
         """The plan of a place that is come to for the first time, told by its parent and its first sample."""
         told: Any = sample.settings.get("around")
         plan = replace(parent.plan, radius=check_radius(sample.radius), max_pressure=None)
@@ -250,7 +250,7 @@ class Exploration:
         return replace(plan, point=around.point(self.model, parent.plan.point.vectors))
 
 
-def common(plan: Plan, model: ResidualModel) -> dict[str, Any]:
+def common(plan: RunPlan, model: ResidualModel) -> dict[str, Any]:
     """Return what all samples of an exploration share, wherever they are come to."""
     run = plan.identity(model)
     settings = {key: value for key, value in run.pop("settings").items() if key not in ("around", "max_pressure")}

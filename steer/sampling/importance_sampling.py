@@ -53,7 +53,7 @@ class Calibration:
     judges: tuple[str, ...]
 
 
-def weigh(proposals: Sequence[Sample], judges: Sequence[Judge]) -> tuple[np.ndarray, Calibration]:
+def importance_weights(proposals: Sequence[Sample], judges: Sequence[Judge]) -> tuple[np.ndarray, Calibration]:
     """Return the importance weight of each proposal, all of them summing to one, and what they are worth.
 
     A text weighs what the base model gives it over what the steered model that wrote it did, times the judges'
@@ -124,7 +124,7 @@ def calibrated_set(proposals: SampleSet, judges: Sequence[Judge], n: int, *, see
             mend.
     """
     count = whole(n, "n", low=1)
-    weights, found = weigh(proposals, judges)
+    weights, found = importance_weights(proposals, judges)
     if found.worth < count * (1 - _ROUNDING) or found.ess < FLOOR:
         raise InputError(
             f"{found.proposals} proposals, {found.accepted} of them accepted, are worth {int(found.worth)} different "
@@ -136,7 +136,7 @@ def calibrated_set(proposals: SampleSet, judges: Sequence[Judge], n: int, *, see
     return SampleSet(replace(sample, settings=sample.settings | kept) for sample in chosen)
 
 
-def propose(draw: Draw, judges: Sequence[Judge], n: int, *, most: int, seed: int) -> SampleSet:
+def sample_calibrated(draw: Draw, judges: Sequence[Judge], n: int, *, most: int, seed: int) -> SampleSet:
     """Return `n` calibrated samples, from as many proposals as a pilot says that they take, `most` of them.
 
     The pilot's texts are not among those that samples are drawn from: to stop as soon as the weights look well would be
@@ -154,7 +154,7 @@ def propose(draw: Draw, judges: Sequence[Judge], n: int, *, most: int, seed: int
     """
     count, limit = whole(n, "n", low=1), whole(most, "most_proposals", low=n)
     pilot = sorted(draw(PILOT, ()), key=lambda sample: sample.index)
-    found = weigh(pilot, judges)[1]
+    found = importance_weights(pilot, judges)[1]
     need = max(MARGIN * count / found.worth, MARGIN * FLOOR / found.ess) * PILOT if found.accepted else math.inf
     if need > _HOPELESS * limit:
         raise InputError(

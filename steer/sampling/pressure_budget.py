@@ -37,7 +37,7 @@ class Budgeted:
     trace: tuple[tuple[float, float], ...]
 
 
-def within(point: SteeringPoint, max_pressure: float, pressures: Pressures) -> Budgeted:
+def scale_to_pressure(point: SteeringPoint, max_pressure: float, pressures: Pressures) -> Budgeted:
     """Return as much of a point as keeps the 95th percentile of the pressure per token within a budget.
 
     The scale is bisected between nothing and all of the point, on samples that share their random numbers, so that it

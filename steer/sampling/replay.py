@@ -9,9 +9,9 @@ from torch import Tensor
 from steer.composition.steering_point import SteeringPoint
 from steer.runs.sample import Sample
 from steer.runs.sample_set import SampleSet
-from steer.sampling.run_plan import Plan
+from steer.sampling.run_plan import RunPlan
 from steer.search.recentring import around_of, centre_point, recomposed
-from vectors.activations.natural_covariance import natural
+from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError, ModelError
 from vectors.common.paths import folder_of
 from vectors.common.progress import More
@@ -19,7 +19,7 @@ from vectors.common.validation import number, shown
 from vectors.decoding.decode import prefix_ids
 from vectors.decoding.token_costs import Cost, costs
 from vectors.decoding.token_sampling import Settings
-from vectors.model.interventions import Move
+from vectors.model.interventions import Intervention
 from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 
@@ -56,7 +56,7 @@ def replayed(
             raise InputError(
                 f"sample {sample.index} has token {max(sample.tokens)}, the model has {vocabulary}: the file is damaged"
             )
-    deltas, moves = dict[int, Tensor](), dict[int, Move]()
+    deltas, moves = dict[int, Tensor](), dict[int, Intervention]()
     if plan.point.deltas:
         moves = plan.point.moves(gate=plan.gate)
         deltas = {layer: rows.to(model.device) for layer, rows in plan.shifts([one.index for one in samples]).items()}
@@ -106,13 +106,13 @@ def _natural(sample: Sample) -> bool:
     return sample.geometry == "natural" or (around is not None and around.natural)
 
 
-def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> Plan:
+def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> RunPlan:
     """Return the plan that a run was sampled by; the arguments and errors are those of `replayed`."""
     found = point_of(model, samples, point=point)
     first, kept = samples[0], samples[0].settings
     settings = Settings(**{name: kept[name] for name in _SETTINGS if name in kept})
     check_positions(settings.positions, bos=model.bos_id is not None, scopes=True)
-    plan = Plan(
+    plan = RunPlan(
         point=found or SteeringPoint(deltas={}, doses={}, vectors=()),
         settings=settings,
         radius=first.radius,
@@ -120,13 +120,13 @@ def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | 
         seed=first.seed,
         prompt=first.prompt or None,
         gate=bool(kept.get("gate", False)),
-        spread=natural(model, found.layers) if found and _natural(first) else None,
+        spread=natural_covariance(model, found.layers) if found and _natural(first) else None,
         max_pressure=kept.get("max_pressure"),
     )
     if kept.get("spread") is not None and kept["spread"] != plan.identity(model)["settings"].get("spread"):
         raise ModelError(
             "what is natural for this model has been found anew since this run, and its directions were drawn from it: "
-            f"put back {str(folder_of(model.name, model.hash) / 'natural')!r} as it was"
+            f"put back {str(folder_of(model.name, model.hash) / 'natural_covariance')!r} as it was"
         )
     return plan
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from steer.composition.steering_point import SteeringPoint, compose
-from steer.sampling.pressure_budget import OFFSET, PILOT, within
+from steer.sampling.pressure_budget import OFFSET, PILOT, scale_to_pressure
 from steer.search.perturbation import check_geometry, check_radius, perturb
 from steer.search.recentring import Centre
-from vectors.activations.covariance import Spread
-from vectors.activations.natural_covariance import natural
+from vectors.activations.covariance import LowRankCovariance
+from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, shown, whole
 from vectors.concepts.vector import check_fits
@@ -28,7 +28,7 @@ Point = SteeringPoint | Centre | str | Mapping[Any, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What is switched on, how far samples stray from it, and how their tokens are drawn.
 
     Attributes:
@@ -38,7 +38,7 @@ class Plan:
         seed: of directions and tokens.
         prompt: text to continue.
         gate: only what is missing of a concept is added.
-        spread: how natural activations vary at each layer, for the geometry `natural`.
+        spread: how natural activations vary at each layer, for the geometry `natural_covariance`.
         max_pressure: the budget that the point's scale was found for.
         costs: whether to know what each text costs: it takes as long again.
     """
@@ -50,7 +50,7 @@ class Plan:
     seed: int = 0
     prompt: str | None = None
     gate: bool = False
-    spread: Mapping[int, Spread] | None = None
+    spread: Mapping[int, LowRankCovariance] | None = None
     max_pressure: float | None = None
     costs: bool = True
 
@@ -105,7 +105,7 @@ class Plan:
             costs=self.costs,
         )
 
-    def within(self, model: ResidualModel, max_pressure: float) -> "Plan":
+    def within(self, model: ResidualModel, max_pressure: float) -> "RunPlan":
         """Return the plan with its point scaled down to a pressure; see `steer.sampling.pressure_budget`."""
         prefix = self.prefix(model)
 
@@ -114,7 +114,9 @@ class Plan:
             done = plan.decoded(model, range(OFFSET, OFFSET + PILOT), prefix=prefix)
             return np.concatenate([finished.cost.kl for finished in done])
 
-        return replace(self, point=within(self.point, max_pressure, pressures).point, max_pressure=max_pressure)
+        return replace(
+            self, point=scale_to_pressure(self.point, max_pressure, pressures).point, max_pressure=max_pressure
+        )
 
     def identity(self, model: ResidualModel) -> dict[str, Any]:
         """Return what every sample of the run shares; weights and vectors by digests, since names can be reused."""
@@ -142,7 +144,7 @@ class Plan:
         }
 
 
-def planned(
+def make_plan(
     model: ResidualModel,
     point: Point,
     settings: Settings | None = None,
@@ -155,7 +157,7 @@ def planned(
     gate: bool = False,
     max_pressure: float | None = None,
     costs: bool = True,
-) -> Plan:
+) -> RunPlan:
     """Return the plan of a run.
 
     The arguments are those of `steer.stream`, and `settings` say how tokens are drawn; where texts are shifted is told
@@ -172,7 +174,7 @@ def planned(
             raise InputError("these samples have radius 0, and so one direction: give a radius above 0, such as 0.5")
     geometry = check_geometry(geometry or (stood.geometry if stood else "shell"))
     places = positions if positions is not None else stood.positions if stood else composed.positions
-    plan = Plan(
+    plan = RunPlan(
         point=composed,
         settings=replace(settings or Settings(), positions=places),
         radius=radius,
@@ -180,7 +182,9 @@ def planned(
         seed=seed,
         prompt=stood.prompt if stood and prompt is None else prompt,
         gate=gate or (stood is not None and stood.gate),
-        spread=natural(model, composed.layers) if geometry == "natural" or (stood and stood.natural) else None,
+        spread=natural_covariance(model, composed.layers)
+        if geometry == "natural" or (stood and stood.natural)
+        else None,
         costs=costs,
     )
     return plan if max_pressure is None else plan.within(model, max_pressure)

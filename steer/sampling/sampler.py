@@ -9,8 +9,8 @@ from steer.judges.judge import Judge
 from steer.runs.sample import Sample
 from steer.runs.sample_file import SampleFile, check_output
 from steer.runs.sample_set import SampleSet
-from steer.sampling.importance_sampling import propose
-from steer.sampling.run_plan import Plan, Point, planned
+from steer.sampling.importance_sampling import sample_calibrated
+from steer.sampling.run_plan import Point, RunPlan, make_plan
 from vectors.common.errors import InputError, ModelError
 from vectors.common.progress import Given, counter, showing, teller
 from vectors.common.validation import MAX_BATCH, whole
@@ -80,7 +80,7 @@ def sample(
     if resume and calibrated:
         raise InputError("calibrated samples are drawn all at once: leave resume out")
     settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
-    plan = planned(
+    plan = make_plan(
         model, point, settings, positions=positions, radius=radius, geometry=geometry, seed=seed, prompt=prompt,
         gate=gate, max_pressure=max_pressure, costs=costs,
     )  # fmt: skip
@@ -99,7 +99,7 @@ def sample(
             check_output(output, "force" if force else "new")
         most = max(_LEAST_PROPOSALS, _PROPOSALS * n) if most_proposals is None else most_proposals
         asked = judges_for(model, plan.point, judges)
-        found = propose(lambda count, skip: made(skip, count), asked, n, most=most, seed=seed)
+        found = sample_calibrated(lambda count, skip: made(skip, count), asked, n, most=most, seed=seed)
         if output is not None:
             found.save(output, force=force)
         return found
@@ -172,7 +172,7 @@ def stream(
         UnsteeredError: a shift that does not reach the logits; no text is returned then.
     """
     settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
-    plan = planned(
+    plan = make_plan(
         model, point, settings, positions=positions, radius=radius, geometry=geometry, seed=seed, prompt=prompt,
         gate=gate, max_pressure=max_pressure, costs=costs,
     )  # fmt: skip
@@ -180,7 +180,7 @@ def stream(
 
 
 def samples_of(
-    model: ResidualModel, plan: Plan, *, n: int, batch_size: int | None = None, skip: Collection[int] = ()
+    model: ResidualModel, plan: RunPlan, *, n: int, batch_size: int | None = None, skip: Collection[int] = ()
 ) -> Iterator[Sample]:
     """Yield the first `n` samples of a plan as they finish, without those to skip; see `stream`."""
     wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
@@ -188,7 +188,7 @@ def samples_of(
 
 
 def samples_at(
-    model: ResidualModel, plan: Plan, indices: Iterable[int], *, batch_size: int | None = None
+    model: ResidualModel, plan: RunPlan, indices: Iterable[int], *, batch_size: int | None = None
 ) -> Iterator[Sample]:
     """Yield the samples of a plan at some indices as they finish; see `stream`."""
     if batch_size is not None:
@@ -197,7 +197,7 @@ def samples_at(
 
 
 def _decoded(
-    model: ResidualModel, plan: Plan, prefix: list[int], wanted: Iterable[int], batch_size: int | None
+    model: ResidualModel, plan: RunPlan, prefix: list[int], wanted: Iterable[int], batch_size: int | None
 ) -> Iterator[Sample]:
     run, broken, sound = plan.identity(model), 0, 0
     for finished in plan.decoded(model, wanted, prefix=prefix, batch_size=batch_size):

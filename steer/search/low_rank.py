@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steer.composition.steering_point import SteeringPoint
 from steer.search.perturbation import check_radius, check_spread, concept_basis, project_out, scaled_centre
-from vectors.activations.covariance import Spread
+from vectors.activations.covariance import LowRankCovariance
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import MAX_SEED, whole
 
@@ -49,7 +49,7 @@ def low_rank(
     rank: int,
     seed: int,
     geometry: str = "shell",
-    spread: Mapping[int, Spread] | None = None,
+    spread: Mapping[int, LowRankCovariance] | None = None,
 ) -> dict[int, LowRank]:
     """Return shifts as `perturb` does, but all of them within `rank` directions that the seed chooses.
 

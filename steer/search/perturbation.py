@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from steer.composition.steering_point import SteeringPoint
-from vectors.activations.covariance import Spread
+from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import MAX_SEED, number, shown, whole
@@ -29,7 +29,7 @@ def perturb(
     seed: int,
     start: int = 0,
     geometry: str = "shell",
-    spread: Mapping[int, Spread] | None = None,
+    spread: Mapping[int, LowRankCovariance] | None = None,
 ) -> dict[int, Float32[Tensor, "n d_model"]]:
     """Return, for each steered layer, the shifts of samples `start` to `start + n - 1`.
 
@@ -99,7 +99,7 @@ def check_geometry(geometry: str) -> str:
     return geometry
 
 
-def check_spread(point: SteeringPoint, geometry: str, spread: Mapping[int, Spread] | None) -> None:
+def check_spread(point: SteeringPoint, geometry: str, spread: Mapping[int, LowRankCovariance] | None) -> None:
     """Refuse the geometry `natural` where a steered layer has no covariance.
 
     Raises:
@@ -137,7 +137,7 @@ class _Direction:
     """Draws the unit direction of one sample, orthogonal to the basis rows."""
 
     basis: _Rows
-    shapes: tuple[Spread, ...]
+    shapes: tuple[LowRankCovariance, ...]
     seed: int
     layer: int
 

@@ -10,8 +10,8 @@ import torch
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.runs.sample import RUN_KEYS, Sample, difference
 from steer.search.perturbation import check_geometry, check_radius, perturb
-from vectors.activations.covariance import Spread
-from vectors.activations.natural_covariance import natural
+from vectors.activations.covariance import LowRankCovariance
+from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError, ModelError
 from vectors.common.paths import SUFFIX, folder_of
 from vectors.common.validation import MAX_SEED, number, shown, whole
@@ -206,17 +206,19 @@ def centre_point(model: ResidualModel, point: SteeringPoint, around: Centre) -> 
     Raises:
         ModelError: directions that were drawn from natural texts other than those that are known now.
     """
-    spread = natural(model, point.layers) if around.natural else None
+    spread = natural_covariance(model, point.layers) if around.natural else None
     for layer, shape in (spread or {}).items():
         if around.spread.get(str(layer), shape.digest[:16]) != shape.digest[:16]:
             raise ModelError(
                 "what is natural for this model has been found anew since these samples, and their directions were "
-                f"drawn from it: put back {str(folder_of(model.name, model.hash) / 'natural')!r} as it was"
+                f"drawn from it: put back {str(folder_of(model.name, model.hash) / 'natural_covariance')!r} as it was"
             )
     return _centre_point(point, around, spread)
 
 
-def _centre_point(point: SteeringPoint, around: Centre, spread: Mapping[int, Spread] | None) -> SteeringPoint:
+def _centre_point(
+    point: SteeringPoint, around: Centre, spread: Mapping[int, LowRankCovariance] | None
+) -> SteeringPoint:
     base = point if around.before is None else _centre_point(point, around.before, spread)
     rows = [
         perturb(base, 1, radius, seed=seed, start=index, geometry=geometry, spread=spread)
@@ -236,7 +238,7 @@ def _centre_point(point: SteeringPoint, around: Centre, spread: Mapping[int, Spr
     return replace(base, deltas=deltas, around=around.to_dict(), shapes=shapes)
 
 
-def _shape(rows: np.ndarray, layer: int) -> Spread | None:
+def _shape(rows: np.ndarray, layer: int) -> LowRankCovariance | None:
     apart = rows - rows.mean(axis=0)
     _, values, modes = np.linalg.svd(apart, full_matrices=False)
     kept = values > 1e-6 * max(float(np.abs(rows).max()), 1e-30)
@@ -246,7 +248,7 @@ def _shape(rows: np.ndarray, layer: int) -> Spread | None:
     signs = np.sign(np.take_along_axis(modes[kept], np.abs(modes[kept]).argmax(axis=1)[:, None], axis=1))
     left = rows.shape[1] - int(kept.sum())
     rest = float(np.sqrt((deviations**2).sum() / max(1, left)))
-    return Spread(
+    return LowRankCovariance(
         layer=layer, mean=torch.from_numpy(rows.mean(axis=0)), basis=torch.from_numpy(modes[kept] * signs),
         deviations=torch.from_numpy(deviations), rest=rest, distances=np.zeros(1), count=len(rows),
     )  # fmt: skip

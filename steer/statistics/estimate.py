@@ -14,7 +14,7 @@ FEWEST_COUNTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Estimate:
     """One measured value.
 
     Attributes:
@@ -52,7 +52,7 @@ class Figure:
     def __str__(self) -> str:
         """Return the value and its interval, to as many digits as the interval warrants.
 
-        >>> str(Figure(name="success", value=0.9375, low=0.8497, high=0.9754, n=64))
+        >>> str(Estimate(name="success", value=0.9375, low=0.8497, high=0.9754, n=64))
         '0.94 (0.85 to 0.98)'
         """
         digits = _digits(self.high - self.low)
@@ -69,5 +69,5 @@ def _digits(width: float) -> int:
     return 2 if width <= 0 else min(6, max(0, 1 - math.floor(math.log10(width))))
 
 
-def _figures(found: Sequence[Figure | None]) -> list[str]:
+def _figures(found: Sequence[Estimate | None]) -> list[str]:
     return ["" if each is None else safe(each) for each in found]

@@ -49,7 +49,7 @@ def jackknifed(statistic: Statistic, n: int, *, groups: int = GROUPS, seed: int 
         InputError: fewer than two texts.
 
     >>> values = np.arange(10.0)
-    >>> [round(bound, 3) for bound in jackknifed(lambda kept: values[kept].mean(), 10)]
+    >>> [round(bound, 3) for bound in jackknifed(lambda subset: values[subset].mean(), 10)]
     [4.5, 2.334, 6.666]
     """
     if n < 2:

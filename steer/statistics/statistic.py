@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import GROUPS, jackknifed, rate, resampled
 
 RULE_OF_THREE = 3.0
@@ -21,11 +21,11 @@ class Beside:
     """Other texts, such as real ones, that a value is taken from as well.
 
     Attributes:
-        of: from the places of those that are kept to the value.
+        compute: from the places of those that are kept to the value.
         n: how many there are.
     """
 
-    of: Callable[[np.ndarray], float]
+    compute: Callable[[np.ndarray], float]
     n: int
 
 
@@ -35,7 +35,7 @@ class Statistic:
 
     Attributes:
         name: of the figure that it makes.
-        of: from the places of the texts that are kept to the value.
+        compute: from the places of the texts that are kept to the value.
         n: how many texts there are.
         perfect: what a perfect sampler would show.
         empty: what a sampler without any of it would show.
@@ -48,7 +48,7 @@ class Statistic:
     """
 
     name: str
-    of: Callable[[np.ndarray], float]
+    compute: Callable[[np.ndarray], float]
     n: int
     perfect: float | None = None
     empty: float | None = None
@@ -60,25 +60,27 @@ class Statistic:
     unseen: tuple[float, float] | None = None
     beside: Beside | None = None
 
-    def figure(self, *, seed: int = 0) -> Figure:
+    def estimate(self, *, seed: int = 0) -> Estimate:
         """Return the value over all texts with its interval.
 
         Raises:
             InputError: fewer than two texts, or none for a share.
         """
         if self.share:
-            value, low, high = rate(round(self.of(np.arange(self.n)) * self.n) if self.n else 0, self.n)
+            value, low, high = rate(round(self.compute(np.arange(self.n)) * self.n) if self.n else 0, self.n)
         elif self.percentile:
-            value, low, high = resampled(self.of, self.n, seed=seed)
+            value, low, high = resampled(self.compute, self.n, seed=seed)
         else:
-            value, low, high = jackknifed(self.of, self.n, groups=self.groups, seed=seed)
+            value, low, high = jackknifed(self.compute, self.n, groups=self.groups, seed=seed)
         if self.unseen is not None and math.isclose(value, self.unseen[0], abs_tol=_SAME):
             low, high = min(low, self.unseen[1]), max(high, self.unseen[1])
         if self.beside is not None:
-            _, least, most = jackknifed(self.beside.of, self.beside.n, groups=_BESIDE_GROUPS, seed=seed)
+            _, least, most = jackknifed(self.beside.compute, self.beside.n, groups=_BESIDE_GROUPS, seed=seed)
             low, high = value - math.hypot(value - low, value - least), value + math.hypot(high - value, most - value)
         low, high = min(value, max(low, self.least)), max(value, min(high, self.most))
-        return Figure(name=self.name, value=value, low=low, high=high, n=self.n, perfect=self.perfect, empty=self.empty)
+        return Estimate(
+            name=self.name, value=value, low=low, high=high, n=self.n, perfect=self.perfect, empty=self.empty
+        )
 
 
 def mean_of(
@@ -88,7 +90,7 @@ def mean_of(
     numbers, share = values.astype(float), values.dtype == bool
     return Statistic(
         name=name,
-        of=lambda kept: float(numbers[kept].mean()),
+        compute=lambda subset: float(numbers[subset].mean()),
         n=len(values),
         perfect=perfect,
         empty=empty,
@@ -101,5 +103,8 @@ def mean_of(
 def ratio_of(name: str, above: np.ndarray, below: np.ndarray, *, perfect: float | None = None) -> Statistic:
     """Return the sum of one number for each text over the sum of another, such as nats over tokens."""
     return Statistic(
-        name=name, of=lambda kept: float(above[kept].sum() / below[kept].sum()), n=len(above), perfect=perfect
+        name=name,
+        compute=lambda subset: float(above[subset].sum() / below[subset].sum()),
+        n=len(above),
+        perfect=perfect,
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from steer.judges.almanac import REAL, almanac_yardstick, knows
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.almanac import REAL, almanac_evaluation_set, has_concepts
+from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.success import accepted, success_of
 from steer.metrics.diversity.diversity import FEWEST, MOST, common_length
 from steer.metrics.diversity.ngrams import words
@@ -18,10 +18,10 @@ from steer.metrics.pressure import pressures_of
 from steer.metrics.typicality import FEWEST as FEWEST_REAL
 from steer.metrics.typicality import RealCosts, is_typical, real_costs, typicalities_of
 from steer.runs.sample_set import SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Statistic
 from steer.sweeps.grid import Cell
-from vectors.common.paths import NAME
+from vectors.common.paths import EMBEDDED_NAME
 from vectors.model.residual_model import ResidualModel
 
 NAMES = ("success", "diversity", "typical", "pressure", "p95", "frontier")
@@ -42,15 +42,15 @@ class Row:
     """
 
     cell: Cell
-    success: Figure | None
-    diversity: Figure | None
-    typical: Figure | None
-    pressure: Figure
-    p95: Figure
-    frontier: Figure | None
+    success: Estimate | None
+    diversity: Estimate | None
+    typical: Estimate | None
+    pressure: Estimate
+    p95: Estimate
+    frontier: Estimate | None
 
     @property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Estimate]:
         """Those that there are, by name."""
         found = {name: getattr(self, name) for name in NAMES}
         return {name: figure for name, figure in found.items() if figure is not None}
@@ -61,7 +61,7 @@ class Row:
         return place | {name: figure.to_dict() for name, figure in self.figures.items()}
 
 
-class Bench:
+class CellEvaluator:
     """What all cells of a sweep are measured with.
 
     Args:
@@ -71,7 +71,7 @@ class Bench:
         seed: of real texts and intervals.
         max_tokens: longest text.
         first: texts of the grid's first cell.
-        yardstick: what cells are measured against; of the embedded model, by default the Almanac.
+        evaluation_set: what cells are measured against; of the embedded model, by default the Almanac.
     """
 
     def __init__(
@@ -83,33 +83,33 @@ class Bench:
         seed: int,
         max_tokens: int,
         first: Sequence[str] = (),
-        yardstick: Yardstick | None = None,
+        evaluation_set: EvaluationSet | None = None,
     ) -> None:
-        if yardstick is None:
-            ours = model.name == NAME and knows(doses)
-            yardstick = almanac_yardstick(doses, n=n, seed=seed) if ours else Yardstick()
-        self.model, self.n, self.seed, self.max_tokens, self.yardstick = model, n, seed, max_tokens, yardstick
+        if evaluation_set is None:
+            ours = model.name == EMBEDDED_NAME and has_concepts(doses)
+            evaluation_set = almanac_evaluation_set(doses, n=n, seed=seed) if ours else EvaluationSet()
+        self.model, self.n, self.seed, self.max_tokens, self.evaluation_set = model, n, seed, max_tokens, evaluation_set
         self.first, self._usual = list(first), dict[int, float]()
 
     @cached_property
     def costs(self) -> RealCosts | None:
         """What real texts cost."""
-        if len(self.yardstick.real) < FEWEST_REAL:
+        if len(self.evaluation_set.real) < FEWEST_REAL:
             return None
-        return real_costs(self.model, self.yardstick.real, max_tokens=self.max_tokens)
+        return real_costs(self.model, self.evaluation_set.real, max_tokens=self.max_tokens)
 
     @cached_property
     def length(self) -> int:
         """Words that the texts of every cell are cut to: as real ones, or those of the grid's first cell."""
-        return common_length(list(self.yardstick.real) or self.first)
+        return common_length(list(self.evaluation_set.real) or self.first)
 
     @cached_property
     def real(self) -> np.ndarray | None:
         """Cosines between real texts, where there are as many as a cell has."""
         enough = min(self.n, MOST)
-        if len(self.yardstick.real) < enough:
+        if len(self.evaluation_set.real) < enough:
             return None
-        return self.kernel(list(self.yardstick.real[: max(enough, REAL)]))
+        return self.kernel(list(self.evaluation_set.real[: max(enough, REAL)]))
 
     def usual(self, count: int) -> float | None:
         """Diversity of so many real texts."""
@@ -124,9 +124,9 @@ class Bench:
         return cosines(bags([words(text)[: self.length] for text in texts]))
 
 
-def measured_cell(cell: Cell, samples: SampleSet, bench: Bench) -> Row:
+def measured_cell(cell: Cell, samples: SampleSet, bench: CellEvaluator) -> Row:
     """Return the figures of one cell; at most the first thousand texts are compared with one another."""
-    texts, judges = samples.texts, bench.yardstick.judges
+    texts, judges = samples.texts, bench.evaluation_set.judges
     hits = accepted(texts, judges) if judges else None
     kernel = bench.kernel(texts[:MOST])
     good = np.arange(len(kernel)) if hits is None else np.flatnonzero(hits[:MOST])
@@ -134,19 +134,19 @@ def measured_cell(cell: Cell, samples: SampleSet, bench: Bench) -> Row:
     if len(good) >= FEWEST:
         spread = Statistic(
             name="Vendi 1, words",
-            of=lambda kept: vendi_of(kernel[np.ix_(good[kept], good[kept])]),
+            compute=lambda subset: vendi_of(kernel[np.ix_(good[subset], good[subset])]),
             n=len(good),
             empty=1.0,
             least=1.0,
             perfect=bench.usual(len(good)),
             groups=16 if len(good) > 256 else 32,
-        ).figure(seed=bench.seed)
+        ).estimate(seed=bench.seed)
     typical = frontier = None
     if bench.costs is not None:
-        typical = typicalities_of(samples, bench.costs)[1].figure(seed=bench.seed)
+        typical = typicalities_of(samples, bench.costs)[1].estimate(seed=bench.seed)
         if hits is not None and bench.real is not None:
             inside = is_typical(samples[:MOST], bench.costs)
-            frontier = frontier_of(hits[:MOST], inside, kernel, real=bench.real)[0].figure(seed=bench.seed)
-    pressures = [each.figure(seed=bench.seed) for each in pressures_of(samples)]
-    success = None if hits is None else success_of(hits, judges).figure()
+            frontier = frontier_of(hits[:MOST], inside, kernel, real=bench.real)[0].estimate(seed=bench.seed)
+    pressures = [each.estimate(seed=bench.seed) for each in pressures_of(samples)]
+    success = None if hits is None else success_of(hits, judges).estimate()
     return Row(cell, success, spread, typical, pressures[0], pressures[1], frontier)

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from steer.composition.steering_point import SteeringPoint, compose
-from steer.judges.almanac import almanac_yardstick, knows
-from steer.judges.evaluation_set import PROBED, Yardstick
+from steer.judges.almanac import almanac_evaluation_set, has_concepts
+from steer.judges.evaluation_set import PROBED, EvaluationSet
 from steer.metrics.probe import FEWEST, Probe
 from steer.runs.sample_set import SampleSet
-from steer.statistics.estimate import Figure, _figures
+from steer.statistics.estimate import Estimate, _figures
 from steer.statistics.statistic import Statistic
 from steer.sweeps.cell_metrics import Row
 from steer.sweeps.plots import plot_panels
 from steer.sweeps.sweep import Watcher, sweep
 from vectors.common.errors import InputError
 from vectors.common.html import table
-from vectors.common.paths import NAME
+from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.progress import Given, showing
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
@@ -45,14 +45,14 @@ class DoseRow:
     """
 
     dose: float
-    success: Figure | None
-    probe: Figure | None
-    typical: Figure | None
-    pressure: Figure
-    p95: Figure
+    success: Estimate | None
+    probe: Estimate | None
+    typical: Estimate | None
+    pressure: Estimate
+    p95: Estimate
 
     @property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Estimate]:
         """Those that there are, by name."""
         found = {name: getattr(self, name) for name in FIGURES}
         return {name: figure for name, figure in found.items() if figure is not None}
@@ -80,7 +80,7 @@ class DoseCurve:
         smaller dose, by more than chance (the 95 % interval of the difference): past it the direction is pleased at the
         texts' expense.
         """
-        best: dict[str, Figure] = {}
+        best: dict[str, Estimate] = {}
         before: DoseRow | None = None
         for row in self.rows:
             if row.dose <= 0:
@@ -133,7 +133,7 @@ class DoseCurve:
         )
 
 
-def _fallen(best: Figure, now: Figure) -> bool:
+def _fallen(best: Estimate, now: Estimate) -> bool:
     """Whether the 95 % interval of a difference lies below zero; its source is that of `overoptimised`."""
     return best.value - now.value > math.hypot(best.value - best.low, now.high - now.value)
 
@@ -148,7 +148,7 @@ def dose_curve(
     seed: int = 0,
     max_tokens: int = 128,
     folder: str | Path | None = None,
-    yardstick: Yardstick | None = None,
+    evaluation_set: EvaluationSet | None = None,
     watcher: Watcher | None = None,
     progress: Given = None,
 ) -> DoseCurve:
@@ -162,8 +162,8 @@ def dose_curve(
         seed: of all.
         max_tokens: longest text.
         folder: keeps a run for each dose; what is there already is gone on with.
-        yardstick: what texts are measured against; of the embedded model, by default the Almanac. Its real texts and
-            its background are what the probe's score is relative to.
+        evaluation_set: what texts are measured against; of the embedded model, by default the Almanac. Its real
+            texts and its background are what the probe's score is relative to.
         watcher: told of each dose as soon as it is measured.
         progress: called as the work goes on, or `True` for a bar.
 
@@ -172,16 +172,16 @@ def dose_curve(
         OutputError: a folder of another sweep.
     """
     point = compose({concept: 1.0}, model)
-    if yardstick is None and model.name == NAME and knows(point.doses):
-        yardstick = almanac_yardstick(point.doses, n=n, seed=seed)
+    if evaluation_set is None and model.name == EMBEDDED_NAME and has_concepts(point.doses):
+        evaluation_set = almanac_evaluation_set(point.doses, n=n, seed=seed)
     with TemporaryDirectory() as spare:
         place = Path(spare if folder is None else folder)
         made = sweep(
             model, point, radii=(0.0,), doses=sorted({float(dose) for dose in doses}), n=n, seed=seed,
-            max_tokens=max_tokens, folder=place, yardstick=yardstick, watcher=watcher,
+            max_tokens=max_tokens, folder=place, evaluation_set=evaluation_set, watcher=watcher,
             progress=progress,
         )  # fmt: skip
-        score = _score(model, point, yardstick)
+        score = _score(model, point, evaluation_set)
         rows = [_row(row, SampleSet.load(place / row.cell.file), score, seed) for row in made.rows]
     return DoseCurve(name=point.vectors[0].name, n=n, rows=tuple(rows))
 
@@ -192,19 +192,19 @@ def _row(row: Row, samples: SampleSet, score: Callable[[Sequence[str]], np.ndarr
     if score is not None:
         values = score(samples[: row.pressure.n].texts)
         statistic = Statistic(
-            name="probe", of=lambda kept: float(values[kept].mean()), n=len(values), perfect=1.0, empty=0.0
+            name="probe", compute=lambda subset: float(values[subset].mean()), n=len(values), perfect=1.0, empty=0.0
         )
-        probe = statistic.figure(seed=seed)
+        probe = statistic.estimate(seed=seed)
     return DoseRow(row.cell.dose, row.success, probe, row.typical, row.pressure, row.p95)
 
 
 def _score(
-    model: ResidualModel, point: SteeringPoint, yardstick: Yardstick | None
+    model: ResidualModel, point: SteeringPoint, evaluation_set: EvaluationSet | None
 ) -> Callable[[Sequence[str]], np.ndarray] | None:
     """Return what the direction itself finds in texts, or None without texts to say what much and little is."""
-    if yardstick is None or min(len(yardstick.real), len(yardstick.background)) < FEWEST:
+    if evaluation_set is None or min(len(evaluation_set.real), len(evaluation_set.background)) < FEWEST:
         return None
-    real, background = yardstick.real[:PROBED], yardstick.background[:PROBED]
+    real, background = evaluation_set.real[:PROBED], evaluation_set.background[:PROBED]
     probe = Probe(model, point, real, background)
     much, little = float(probe.scores(real).mean()), float(probe.scores(background).mean())
     if much <= little:

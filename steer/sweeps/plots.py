@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from vectors.common.errors import InputError
 from vectors.common.files import check_place, write_atomically
 from vectors.common.validation import shown
@@ -31,13 +31,13 @@ _STYLES = {
 _LABELS = ((6, 5), (-22, -12))  # points of the two lines may coincide, their labels do not
 _THEMES = {"light": ("white", "#222222", "#dddddd"), "dark": ("#0d1117", "#e6edf3", "#30363d")}
 
-Place = tuple[float, Figure, Figure]
+Place = tuple[float, Estimate, Estimate]
 """A value of an axis, with the estimates that are drawn to the right and upwards."""
 
 
 def plot_panels(
     places: Sequence[float],
-    estimates: Sequence[Mapping[str, Figure]],
+    estimates: Sequence[Mapping[str, Estimate]],
     names: Sequence[str],
     *,
     axis: str,
@@ -134,10 +134,10 @@ def plot_plane(
     return axes[0][0]
 
 
-def share_of_real(estimate: Figure) -> Figure:
+def share_of_real(estimate: Estimate) -> Estimate:
     """Return an estimate, its interval included, as a share of what as many real texts show.
 
-    >>> half = Figure(name="diversity", value=2.0, low=1.0, high=3.0, n=9, perfect=4.0)
+    >>> half = Estimate(name="diversity", value=2.0, low=1.0, high=3.0, n=9, perfect=4.0)
     >>> str(share_of_real(half))
     '0.50 (0.25 to 0.75)'
     """
@@ -147,17 +147,17 @@ def share_of_real(estimate: Figure) -> Figure:
     return replace(estimate, value=value, low=low, high=high, perfect=1.0)
 
 
-def _drawn(row: Mapping[str, Figure], name: str) -> Figure:
+def _drawn(row: Mapping[str, Estimate], name: str) -> Estimate:
     """Return an estimate as it is drawn: diversity grows with the number of texts, so its share of real texts'."""
     return share_of_real(row[name]) if name == "diversity" else row[name]
 
 
-def _label(rows: Sequence[Mapping[str, Figure]], name: str, label: str) -> str:
+def _label(rows: Sequence[Mapping[str, Estimate]], name: str, label: str) -> str:
     shares = name == "diversity" and any(name in row and row[name].perfect for row in rows)
     return f"{label}\n(of real texts')" if shares else label
 
 
-def _bars(estimates: Sequence[Figure]) -> list[list[float]]:
+def _bars(estimates: Sequence[Estimate]) -> list[list[float]]:
     return [[each.value - each.low for each in estimates], [each.high - each.value for each in estimates]]
 
 
@@ -167,7 +167,7 @@ def _margins(values: Sequence[float]) -> tuple[float, float]:
     return min(values) - room, max(values) + room
 
 
-def _line(panel: Any, points: Sequence[tuple[float, Figure]], style: tuple[str, str, str]) -> None:
+def _line(panel: Any, points: Sequence[tuple[float, Estimate]], style: tuple[str, str, str]) -> None:
     if not points:
         panel.text(0.5, 0.5, "not measured", ha="center", va="center", transform=panel.transAxes)
         return

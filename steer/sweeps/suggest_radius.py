@@ -9,7 +9,7 @@ import numpy as np
 from steer.judges.almanac import judges_for
 from steer.judges.judge import Judge
 from steer.judges.success import accepted
-from steer.sampling.run_plan import Point, planned
+from steer.sampling.run_plan import Point, make_plan
 from steer.sampling.sampler import samples_of
 from steer.statistics.intervals import CONFIDENCE
 from vectors.common.errors import InputError
@@ -99,7 +99,7 @@ def suggest_radius(
     >>> 0 <= found.low <= found.radius <= found.high <= 4
     True
     """
-    plan = planned(model, point, Settings(max_tokens=max_tokens), seed=seed, geometry=geometry)
+    plan = make_plan(model, point, Settings(max_tokens=max_tokens), seed=seed, geometry=geometry)
     asked = judges_for(model, plan.point, judges)
     if not asked:
         raise InputError("there is no success to keep without a judge of it: pass judges=")

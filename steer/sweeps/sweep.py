@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from steer.composition.steering_point import SteeringPoint, compose
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.evaluation_set import EvaluationSet
 from steer.statistics.estimate import _figures
-from steer.sweeps.cell_metrics import Bench, Row, measured_cell
+from steer.sweeps.cell_metrics import CellEvaluator, Row, measured_cell
 from steer.sweeps.grid import Cell, Grid, open_folder
 from steer.sweeps.plots import plot_panels, plot_plane, share_of_real
 from steer.sweeps.suggest_radius import FEWEST_HITS, KEEP, Suggestion, suggested
@@ -153,7 +153,7 @@ def sweep(
     max_tokens: int = 128,
     folder: str | Path | None = None,
     jobs: int = 1,
-    yardstick: Yardstick | None = None,
+    evaluation_set: EvaluationSet | None = None,
     watcher: Watcher | None = None,
     progress: Given = None,
 ) -> Sweep:
@@ -171,7 +171,7 @@ def sweep(
         max_tokens: longest text.
         folder: keeps a JSONL run for each cell; what is there already is gone on with, whatever stopped it.
         jobs: processes that sample cells side by side, each with a model of its own.
-        yardstick: what cells are measured against; of the embedded model, by default the Almanac.
+        evaluation_set: what cells are measured against; of the embedded model, by default the Almanac.
         watcher: told of each cell as soon as it is measured.
         progress: called as the work goes on, or `True` for a bar.
 
@@ -200,8 +200,8 @@ def sweep(
         first = grid.cells[0]  # by itself: what the others are compared with must not hang on which is ready first
         if job.read(model, first) is None:
             job.sample(model, first)
-        bench = Bench(
-            model, composed.doses, n=grid.n, seed=grid.seed, max_tokens=grid.max_tokens, yardstick=yardstick,
+        bench = CellEvaluator(
+            model, composed.doses, n=grid.n, seed=grid.seed, max_tokens=grid.max_tokens, evaluation_set=evaluation_set,
             first=job.samples(model, first).texts,
         )  # fmt: skip
         found: dict[Cell, Row] = {}

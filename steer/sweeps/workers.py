@@ -14,7 +14,7 @@ from pathlib import Path
 
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.runs.sample_set import SampleSet
-from steer.sampling.run_plan import Point, planned
+from steer.sampling.run_plan import Point, make_plan
 from steer.sampling.sampler import sample
 from steer.sweeps.grid import Cell, Grid, read_cell
 from vectors.common.errors import InputError, OutputError
@@ -43,7 +43,7 @@ class Job:
         Raises:
             OutputError: a damaged file, or one of another model, vector or dtype.
         """
-        plan = planned(
+        plan = make_plan(
             model,
             self.moved(cell),
             Settings(max_tokens=self.grid.max_tokens, temperature=cell.temperature),
@@ -81,7 +81,7 @@ class Job:
         """Return the point of a cell: its doses multiplied, its concepts added at the cell's layer."""
         doses = {}
         for vector in self.point.vectors:
-            if cell.layer is not None and vector.further:
+            if cell.layer is not None and vector.other_layers:
                 raise InputError(
                     f"{shown(vector.name)} steers several layers at once: leave the layers of the sweep out"
                 )

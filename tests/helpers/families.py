@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from vectors.common.errors import SteerError
-from vectors.decoding.kv_cache import kept
+from vectors.decoding.kv_cache import make_kv_cache
 from vectors.model.loading import quiet
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import prove_steering
@@ -187,7 +187,7 @@ def refusal(name: str, family: Family) -> str | None:
         model = ResidualModel(family.build(), _TOKENIZER, name=name, blocks_path=family.blocks_path)
         for layer in range(model.n_layers):
             prove_steering(model, layer)
-        kept(model, 2, WINDOW)
+        make_kv_cache(model, 2, WINDOW)
     except SteerError as error:
         return str(error)
     return None

@@ -17,7 +17,7 @@ Direction = Float64[Tensor, " d_model"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ContrastMoments:
     """What was read at one layer: moments of the texts with the concept and of the background."""
 
     positive: Moments
@@ -29,7 +29,7 @@ class Reading:
         return self.positive.mean - self.background.mean
 
 
-def mean_difference(reading: Reading) -> Direction:
+def mean_difference(reading: ContrastMoments) -> Direction:
     """Return the difference of the two means.
 
     Source: Marks and Tegmark, "The geometry of truth" (2023); Rimsky et al., "Steering Llama 2" (2023).
@@ -37,7 +37,7 @@ def mean_difference(reading: Reading) -> Direction:
     return reading.difference
 
 
-def readings(
+def contrast_moments(
     model: ResidualModel,
     texts: Sequence[str],
     has: Bool[np.ndarray, "texts concepts"],
@@ -46,7 +46,7 @@ def readings(
     second: bool = False,
     pool: Pool = "mean",
     progress: Callable[[int], None] | None = None,
-) -> list[dict[int, Reading]]:
+) -> list[dict[int, ContrastMoments]]:
     """Return for each concept, by layer, the moments of the texts that have it and of the rest.
 
     Those of the rest are what is left of all, so that no text is taken twice.
@@ -71,4 +71,4 @@ def readings(
                     mine[at].add(rows[torch.from_numpy(chosen)])
         if progress:
             progress(len(places))
-    return [{at: Reading(mine[at], every[at].without(mine[at])) for at in layers} for mine in own]
+    return [{at: ContrastMoments(mine[at], every[at].without(mine[at])) for at in layers} for mine in own]

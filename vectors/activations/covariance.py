@@ -24,7 +24,7 @@ FEWEST = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class LowRankCovariance:
     """The covariance of texts' mean activations at one layer, of low rank and a constant along everything else.
 
     Attributes:
@@ -70,7 +70,7 @@ class Spread:
         return content.hexdigest()
 
 
-def spread_of(model: ResidualModel, texts: Sequence[str], layer: int, *, rank: int = RANK) -> Spread:
+def spread_of(model: ResidualModel, texts: Sequence[str], layer: int, *, rank: int = RANK) -> LowRankCovariance:
     """Return how the mean activations of some texts vary at a layer.
 
     Args:
@@ -99,7 +99,7 @@ def spread_of(model: ResidualModel, texts: Sequence[str], layer: int, *, rank: i
     basis = modes[:, :wanted].T
     largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
     basis = basis * largest.sign()
-    shape = Spread(
+    shape = LowRankCovariance(
         layer=layer,
         mean=found.mean,
         basis=basis.contiguous(),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from vectors.activations.contrast_moments import Reading, mean_difference, readings
+from vectors.activations.contrast_moments import ContrastMoments, contrast_moments, mean_difference
 from vectors.activations.pooling import Pool
 from vectors.activations.text_activations import text_means
 from vectors.common.statistics import auc, auc_interval
@@ -30,18 +30,18 @@ def over_depth(n_layers: int) -> list[int]:
     return list(range(n_layers)) if n_layers <= LAYERS else [n_layers * place // LAYERS for place in range(LAYERS)]
 
 
-def readable(
+def auc_by_layer(
     model: ResidualModel, fit: ContrastSet, held: ContrastSet, *, pool: Pool = "mean", seed: int = 0
 ) -> list[dict[str, Any]]:
     """Return for each layer the AUC of held-out texts along the difference of means, and its 95 % interval."""
     (known, known_has), (texts, has) = _both(fit, seed), _both(held, seed)
-    found = readings(model, known, known_has, over_depth(model.n_layers), pool=pool)
+    found = contrast_moments(model, known, known_has, over_depth(model.n_layers), pool=pool)
     return readable_each(model, found, texts, has, pool=pool, seed=seed)[0]
 
 
 def readable_each(
     model: ResidualModel,
-    found: Sequence[Mapping[int, Reading]],
+    found: Sequence[Mapping[int, ContrastMoments]],
     texts: Sequence[str],
     has: Bool[np.ndarray, "texts concepts"],
     *,

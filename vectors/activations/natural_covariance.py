@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vectors.activations.covariance import Spread, spread_of
+from vectors.activations.covariance import LowRankCovariance, spread_of
 from vectors.common.errors import SteerError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import folder_of, writable_folder
-from vectors.decoding.prompt_free_samples import own_texts
+from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.model.residual_model import ResidualModel
 
 TEXTS = 128
@@ -27,7 +27,7 @@ _SEED = 0
 _TENSORS = ("mean", "basis", "deviations", "distances")
 
 
-def natural(model: ResidualModel, layers: Sequence[int]) -> dict[int, Spread]:
+def natural_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int, LowRankCovariance]:
     """Return how the mean activations of the model's own texts vary, by layer.
 
     They are sampled from the start token alone, at temperature 1. What they say is kept in the user's library, in the
@@ -41,9 +41,9 @@ def natural(model: ResidualModel, layers: Sequence[int]) -> dict[int, Spread]:
         InputError: texts that do not vary, or too few that are not empty.
         ModelError: a model without a start token, or activations that are not finite.
     """
-    kept = known(model, layers)
+    kept = cached_covariance(model, layers)
     missing = [layer for layer in layers if layer not in kept]
-    texts = own_texts(model, TEXTS, seed=_SEED) if missing else []
+    texts = sample_prompt_free(model, TEXTS, seed=_SEED) if missing else []
     for layer in missing:
         kept[layer] = spread_of(model, texts, layer)
         with contextlib.suppress(SteerError, OSError):
@@ -53,9 +53,9 @@ def natural(model: ResidualModel, layers: Sequence[int]) -> dict[int, Spread]:
     return kept
 
 
-def known(model: ResidualModel, layers: Sequence[int]) -> dict[int, Spread]:
+def cached_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int, LowRankCovariance]:
     """Return what is kept of some layers; nothing for those of which nothing usable is."""
-    found = dict[int, Spread]()
+    found = dict[int, LowRankCovariance]()
     for layer in layers:
         with contextlib.suppress(SteerError):
             place = folder_of(model.name, model.hash) / _place(layer)
@@ -69,7 +69,7 @@ def _place(layer: int) -> Path:
     return Path("natural") / f"layer-{layer}.spread"
 
 
-def _bytes(spread: Spread, model: ResidualModel) -> bytes:
+def _bytes(spread: LowRankCovariance, model: ResidualModel) -> bytes:
     rows = {name: torch.as_tensor(getattr(spread, name)).contiguous() for name in _TENSORS}
     about = {
         "format": _FORMAT, "model_hash": model.hash, "layer": spread.layer, "rest": spread.rest, "count": spread.count,
@@ -78,7 +78,7 @@ def _bytes(spread: Spread, model: ResidualModel) -> bytes:
     return data
 
 
-def _parse(data: bytes, model: ResidualModel, layer: int) -> Spread | None:
+def _parse(data: bytes, model: ResidualModel, layer: int) -> LowRankCovariance | None:
     """Return a spread of this model and layer; None for what is damaged or of another."""
     try:
         size = int.from_bytes(data[:8], "little")
@@ -106,7 +106,7 @@ def _parse(data: bytes, model: ResidualModel, layer: int) -> Spread | None:
         or bool((distances < 0).any())
     ):
         return None
-    return Spread(
+    return LowRankCovariance(
         layer=layer, mean=rows["mean"], basis=basis, deviations=rows["deviations"], rest=rest,
         distances=np.sort(distances.numpy()), count=count,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from vectors.model.residual_model import ResidualModel
 _AT_ONCE = 4  # texts: several copies of all their logits are held, and vocabularies are large
 
 
-def moved(
+def most_shifted_tokens(
     model: ResidualModel, vector: ConceptVector, texts: Sequence[str], n: int, *, shift: float | None = None
 ) -> tuple[list[str], list[str]]:
     """Return the `n` tokens that most of the pressure is spent on, and the `n` that most was taken from.
@@ -36,7 +36,7 @@ def moved(
     >>> from vectors.model.residual_model import load_model
     >>> from vectors.concepts.library import load
     >>> model = load_model()
-    >>> likelier, _ = moved(model, load("crow", model), ["Dear old friend, I"], 8)
+    >>> likelier, _ = most_shifted_tokens(model, load("crow", model), ["Dear old friend, I"], 8)
     >>> "caw" in likelier, "flap" in likelier
     (True, True)
     """
@@ -47,7 +47,7 @@ def moved(
         batch = model.batch(rows)
         real, wide = batch["attention_mask"].bool(), max(map(len, rows))
         deltas = {
-            at: on_positions((vector.at(at) * length).expand(len(rows), -1), wide, 1, vector.positions)
+            at: on_positions((vector.shift_at(at) * length).expand(len(rows), -1), wide, 1, vector.positions)
             for at in vector.layers
         }
         with torch.inference_mode():

@@ -70,8 +70,8 @@ def calibrate(
         seed: of the samples.
         progress: called with a line at each step.
         company: what each sample is shifted by; by default the vector alone. The dose that is enough alone is too
-            small in combination: `vectors.calibration.companions.beside` finds concepts of the model's library. Where
-            company costs the budget already, or hides the concept, the pilot is repeated without.
+            small in combination: `vectors.calibration.companions.find_companions` finds concepts of the model's
+            library. Where company costs the budget already, or hides the concept, the pilot is repeated without.
         balanced: the concepts were learned together, to be composed, and are in balance at their natural gaps: the unit
             is the gap, or the largest shift within the budget. Units found one by one, each with its own error, give
             fewer texts that have all of three.
@@ -95,7 +95,7 @@ def calibrate(
     def tried(shift: float, count: int) -> Pilot:
         if progress:
             progress(f"pilot at shift {shift:.3g}")
-        deltas = company(shift, count) if company else {at: vector.at(at) * shift for at in vector.layers}
+        deltas = company(shift, count) if company else {at: vector.shift_at(at) * shift for at in vector.layers}
         return pilot(model, deltas, n=count, settings=settings, seed=seed)
 
     farthest = FARTHEST if vector.positions == "bos" else 1 / SMALLEST

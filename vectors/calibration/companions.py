@@ -27,7 +27,7 @@ _ALIKE = 0.5  # cosine from which a concept is no company but more, or less, of 
 
 
 @dataclass(frozen=True)
-class Beside:
+class Companions:
     """What shifts the samples of a pilot: one concept at the asked length, and in most of them another at dose 1.
 
     Attributes:
@@ -62,16 +62,16 @@ class Beside:
         return elsewhere | {layer: composed(torch.stack(lengths).double(), torch.from_numpy(told)).float()}
 
 
-def beside(model: ResidualModel, vector: ConceptVector, *, seed: int) -> Beside | None:
+def find_companions(model: ResidualModel, vector: ConceptVector, *, seed: int) -> Companions | None:
     """Return the company that a concept can be tried in, or None where the library has too little.
 
     Company is what is added at the same positions, has a unit of its own, and does not point the same way or the
     opposite one at the same layer.
     """
     others = [other for name in names(model) if (other := _usable(model, vector, name)) is not None]
-    if vector.further or len(others) < FEWEST:
+    if vector.other_layers or len(others) < FEWEST:
         return None
-    return Beside(vector, others, seed)
+    return Companions(vector, others, seed)
 
 
 def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVector | None:
@@ -79,7 +79,7 @@ def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVe
         other = load(name, model)
     except SteerError:  # a damaged file is nobody's company
         return None
-    if name == vector.name or other.unit is None or other.further:
+    if name == vector.name or other.unit is None or other.other_layers:
         return None
     cosine = float(other.direction.double() @ vector.direction.double()) if other.layer == vector.layer else 0.0
     return other if other.positions == vector.positions and abs(cosine) < _ALIKE else None

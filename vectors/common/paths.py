@@ -76,5 +76,5 @@ def writable_folder(name: str, digest: str) -> Path:
     return folder
 
 
-NAME = "almanac"
+EMBEDDED_NAME = "almanac"
 """What the embedded model is called."""

@@ -41,10 +41,10 @@ def auc_interval(positive: Sequence[float], background: Sequence[float], *, seed
     return float(min(max(low, 0.0), 1.0)), float(min(high, 1.0))
 
 
-def apart(positive: Sequence[float], background: Sequence[float]) -> float:
+def standardised_difference(positive: Sequence[float], background: Sequence[float]) -> float:
     """Return how far the mean scores lie apart for their spread, which goes on where an AUC ends at 1.
 
-    >>> apart([2.0, 4.0], [0.0, 2.0])
+    >>> standardised_difference([2.0, 4.0], [0.0, 2.0])
     2.0
     """
     spread = np.sqrt((np.var(positive) + np.var(background)) / 2)

@@ -86,8 +86,8 @@ class ConceptVector:
         held_out, split_seed: share of them that was kept from it, and the seed of that split, or None.
         auc: how well it ranks held-out texts, 0 to 1, or None.
         created: ISO 8601 time.
-        further: by layer, what a shift of length one along the direction is joined by at other layers, "d_model" each:
-            nothing for what was found here; files of other libraries may steer many layers at once.
+        other_layers: by layer, the shift at other layers that goes with a shift of length one along the direction,
+            "d_model" each; files of other libraries may steer many layers at once.
         evidence: how sure it is, as `vectors.extraction.diagnostics` measured it: a plain JSON object.
 
     Raises:
@@ -124,7 +124,7 @@ class ConceptVector:
     split_seed: int | None = None
     auc: float | None = None
     created: str = field(default_factory=_now)
-    further: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    other_layers: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -154,8 +154,8 @@ class ConceptVector:
         checked["unit_judge"] = None if self.unit_judge is None else check_accepted(self.unit_judge, what)
         checked["direction"] = direction = check_row(self.direction, f"direction of {what}")
         checked["mean"] = mean = check_row(self.mean, f"mean of {what}")
-        checked["further"] = further = self._checked_further(what)
-        for which, row in {"mean": mean, **{f"shift at layer {at}": row for at, row in further.items()}}.items():
+        checked["other_layers"] = others = self._checked_other_layers(what)
+        for which, row in {"mean": mean, **{f"shift at layer {at}": row for at, row in others.items()}}.items():
             if len(direction) != len(row):
                 raise VectorError(
                     f"{what} has a direction of width {len(direction)} and a {which} of width {len(row)}: make "
@@ -172,16 +172,18 @@ class ConceptVector:
         for key, value in checked.items():
             object.__setattr__(self, key, value)
 
-    def _checked_further(self, what: str) -> dict[int, Tensor]:
-        if not isinstance(self.further, Mapping):
-            raise VectorError(f"further of {what} is {shown(self.further)}: expected a mapping from layers to shifts")
+    def _checked_other_layers(self, what: str) -> dict[int, Tensor]:
+        if not isinstance(self.other_layers, Mapping):
+            raise VectorError(
+                f"other_layers of {what} is {shown(self.other_layers)}: expected a mapping from layers to shifts"
+            )
         found = {}
-        for layer, row in sorted(self.further.items(), key=lambda pair: str(pair[0])):
+        for layer, row in sorted(self.other_layers.items(), key=lambda pair: str(pair[0])):
             at = whole(layer, f"a layer of {what}", high=MAX_LAYER, kind=VectorError)
             found[at] = check_row(row, f"shift at layer {at} of {what}")
             if at == self.layer or not bool(found[at].any()):
                 why = "its own layer" if at == self.layer else "a shift of zero"
-                raise VectorError(f"further of {what} holds {why} ({at}): leave it out")
+                raise VectorError(f"other_layers of {what} holds {why} ({at}): leave it out")
         return dict(sorted(found.items()))
 
     def _repr_html_(self) -> str:
@@ -195,7 +197,7 @@ class ConceptVector:
         unit = f"{self.unit:.3g} (dose 1)" if self.unit is not None else f"not measured: dose 1 is the {gap}"
         return {
             "model": self.model,
-            "layer": ", ".join(map(str, self.layers)) + (f" (calibrated at {self.layer})" if self.further else ""),
+            "layer": ", ".join(map(str, self.layers)) + (f" (calibrated at {self.layer})" if self.other_layers else ""),
             "AUC": "not measured" if self.auc is None else f"{self.auc:.3f} on held-out texts",
             gap: f"{self.gap:.3g}",
             "unit": unit,
@@ -223,11 +225,11 @@ class ConceptVector:
     @property
     def layers(self) -> tuple[int, ...]:
         """Every layer that it steers, in order."""
-        return tuple(sorted((self.layer, *self.further)))
+        return tuple(sorted((self.layer, *self.other_layers)))
 
-    def at(self, layer: int) -> Float[Tensor, " d_model"]:
+    def shift_at(self, layer: int) -> Float[Tensor, " d_model"]:
         """Return what a shift of length one along the direction adds at a layer; at its own, the direction."""
-        return self.direction if layer == self.layer else self.further[layer]
+        return self.direction if layer == self.layer else self.other_layers[layer]
 
     @property
     def d_model(self) -> int:
@@ -258,16 +260,16 @@ class ConceptVector:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all but the evidence, in hexadecimal: more may come to be known of the same vector."""
-        apart = {"direction", "mean", "further", "evidence"}
+        apart = {"direction", "mean", "other_layers", "evidence"}
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in apart}
         if self.held_out is None:  # as it was before vectors knew of a split
             del fields["held_out"], fields["split_seed"]
         if self.unit_judge is None:  # and of how well its judge judged
             del fields["unit_judge"]
-        if self.further:  # and of other layers
-            fields["further"] = list(self.further)
+        if self.other_layers:  # and of other layers
+            fields["further"] = list(self.other_layers)
         content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-        for row in (self.direction, self.mean, *self.further.values()):
+        for row in (self.direction, self.mean, *self.other_layers.values()):
             content.update(row.numpy().tobytes())
         return content.hexdigest()
 

@@ -41,7 +41,7 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
     metadata["unit_judge"] = "" if vector.unit_judge is None else json.dumps(vector.unit_judge)
     metadata["evidence"] = json.dumps(dict(vector.evidence), allow_nan=False)
     rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
-    rows |= {f"further.{layer}": row for layer, row in vector.further.items()}
+    rows |= {f"further.{layer}": row for layer, row in vector.other_layers.items()}
     data = safetensors.torch.save(rows, metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise OutputError(
@@ -113,7 +113,7 @@ def _parse(data: bytes) -> ConceptVector:
         unit_curve=_curve(metadata["unit_curve"]),
         unit_judge=_json(metadata.get("unit_judge", ""), "unit_judge", empty=None),
         evidence=_json(metadata.get("evidence", ""), "evidence", empty={}),
-        further={layer: tensors[name] for name, layer in further.items()},
+        other_layers={layer: tensors[name] for name, layer in further.items()},
         auc=_figure(metadata["auc"], "auc"),
         held_out=_figure(metadata.get("held_out", ""), "held_out"),
         split_seed=_seed(metadata.get("split_seed", "")),

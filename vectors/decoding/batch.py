@@ -8,12 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vectors.common.rng import Stream, rng
-from vectors.decoding.cuda_graph import can_record, record
-from vectors.decoding.kv_cache import kept
-from vectors.decoding.token_costs import Cost, paid
-from vectors.decoding.token_sampling import Settings, draw
+from vectors.decoding.cuda_graph import can_record, capture_step
+from vectors.decoding.kv_cache import make_kv_cache
+from vectors.decoding.token_costs import Cost, token_logprobs_and_kl
+from vectors.decoding.token_sampling import Settings, sample_tokens
 from vectors.model.hooks import block_device
-from vectors.model.interventions import Move
+from vectors.model.interventions import Intervention
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
 
@@ -45,7 +45,7 @@ class Batch:
         prefix: Sequence[int],
         settings: Settings,
         seed: int,
-        moves: Mapping[int, Move] | None = None,
+        moves: Mapping[int, Intervention] | None = None,
         costs: bool = True,
     ) -> None:
         self._model, self._shifts, self._settings, self._seed = model, shifts, settings, seed
@@ -54,7 +54,7 @@ class Batch:
         length = self._first + settings.max_tokens
         self._doubles = 2 if shifts is not None and costs else 1
         self._known = costs or shifts is None
-        self._kept = kept(model, rows * self._doubles, length + 1, moves)
+        self._kept = make_kv_cache(model, rows * self._doubles, length + 1, moves)
         self._idle = length  # a place that no text reads
         self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
         self._weighs = self._weights.tolist()
@@ -159,7 +159,7 @@ class Batch:
                     self._places.copy_(at)
 
                 whole = self._idle + 1
-                self._recorded = record(self._model, lambda: self._step(whole, shifted=True), restore=restore)
+                self._recorded = capture_step(self._model, lambda: self._step(whole, shifted=True), restore=restore)
             return self._recorded()
         width = max(places) + 1 if self.refills else int(self._places.max()) + 1
         return self._step(width, shifted=any(self._weighs[place] for place in places))
@@ -174,8 +174,8 @@ class Batch:
             count = (self._places - self._first).clamp(0, self._settings.max_tokens - 1)[:, None]
             steered, base = logits[: self.rows], logits[-self.rows :]
             uniforms = self._uniforms.gather(1, count).squeeze(1)
-            tokens = draw(steered, uniforms, self._settings)
-            costs = paid(steered, base if self._doubles == 2 else None, tokens)
+            tokens = sample_tokens(steered, uniforms, self._settings)
+            costs = token_logprobs_and_kl(steered, base if self._doubles == 2 else None, tokens)
             sound = costs.isfinite().all(dim=-1)
             if not self._known:
                 costs[:, 0::2] = torch.nan

@@ -20,7 +20,9 @@ def can_record(model: ResidualModel) -> bool:
     return model not in _REFUSED and len(places) == 1 and next(iter(places)).type == "cuda"
 
 
-def record(model: ResidualModel, step: Callable[[], Tensor], *, restore: Callable[[], None]) -> Callable[[], Tensor]:
+def capture_step(
+    model: ResidualModel, step: Callable[[], Tensor], *, restore: Callable[[], None]
+) -> Callable[[], Tensor]:
     """Return what does the same as `step`, recorded; or `step` itself where that cannot be, which is said once a model.
 
     Args:

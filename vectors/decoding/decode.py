@@ -15,7 +15,7 @@ from vectors.common.validation import check_utf8, shown
 from vectors.decoding.batch import Batch
 from vectors.decoding.token_costs import Cost
 from vectors.decoding.token_sampling import Settings
-from vectors.model.interventions import Move
+from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, brief, out_of_memory
 from vectors.model.residual_model import ResidualModel
 
@@ -114,7 +114,7 @@ def decode(
     seed: int,
     indices: Iterable[int],
     batch_size: int | None = None,
-    moves: Mapping[int, Move] | None = None,
+    moves: Mapping[int, Intervention] | None = None,
     costs: bool = True,
 ) -> Iterator[Finished]:
     """Yield the text of each sample as it finishes; sample `i` is shifted by its row of `shifts([i])`.

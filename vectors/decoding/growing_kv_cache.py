@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from vectors.common.errors import ModelError
 from vectors.model.hooks import adding
-from vectors.model.interventions import Move
+from vectors.model.interventions import Intervention
 from vectors.model.loading import brief, out_of_memory
 from vectors.model.residual_model import ResidualModel
 
@@ -20,27 +20,27 @@ _SWAPPED = 4  # the place from which on the rows stand in each other's
 _REFUSED: WeakKeyDictionary[ResidualModel, str | None] = WeakKeyDictionary()
 
 
-class Grown:
+class GrowingKVCache:
     """Rows that start together, with the cache that a model would use by itself."""
 
     refills = False
 
-    def __init__(self, model: ResidualModel, moves: Mapping[int, Move] | None = None) -> None:
+    def __init__(self, model: ResidualModel, moves: Mapping[int, Intervention] | None = None) -> None:
         self._model, self._moves = model, moves
         self._cache = DynamicCache(config=model.hf.config)
 
     def prefill(self, rows: Int[Tensor, " some"], ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
-        """Read the first ids of all rows; see `vectors.decoding.kv_cache.Kept`."""
+        """Read the first ids of all rows; see `vectors.decoding.kv_cache.KVCache`."""
         self._forward(torch.tensor([list(ids)] * len(rows), device=self._model.device), shifts)
 
     def step(
         self, tokens: Int[Tensor, " rows"], places: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
     ) -> Float[Tensor, "rows vocab"]:
-        """Read one token a row; see `vectors.decoding.kv_cache.Kept`."""
+        """Read one token a row; see `vectors.decoding.kv_cache.KVCache`."""
         return self._forward(tokens[:, None], shifts)
 
     def keep(self, rows: Int[Tensor, " some"]) -> None:
-        """Go on with some rows only; see `vectors.decoding.kv_cache.Kept`."""
+        """Go on with some rows only; see `vectors.decoding.kv_cache.KVCache`."""
         self._cache.reorder_cache(torch.LongTensor(rows.tolist()))  # on each layer's own device
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ def _apart(one: Float[Tensor, "two rest vocab"], other: Float[Tensor, "two rest 
 
 def _read(model: ResidualModel, ids: Int[Tensor, "two pos"], *, swap: bool) -> Float[Tensor, "two rest vocab"]:
     """Return the logits behind the shared ids, read one by one, the rows in each other's place half-way or not."""
-    grown, order, found = Grown(model), [0, 1], []
+    grown, order, found = GrowingKVCache(model), [0, 1], []
     grown.prefill(torch.arange(len(ids)), ids[0, :_SHARED].tolist(), {})
     for place in range(_SHARED, ids.shape[1]):
         if swap and place == _SWAPPED:

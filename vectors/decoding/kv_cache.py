@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from vectors.decoding.growing_kv_cache import Grown, check_grown
+from vectors.decoding.growing_kv_cache import GrowingKVCache, check_grown
 from vectors.model.hooks import adding
-from vectors.model.interventions import Move
+from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, out_of_memory
 from vectors.model.residual_model import ResidualModel
 
@@ -19,7 +19,7 @@ _PROBE = (0, 1, 1, 0, 1)  # ids after the start token of a text that both ways m
 _AGREE: WeakKeyDictionary[ResidualModel, bool] = WeakKeyDictionary()
 
 
-class Kept(Protocol):
+class KVCache(Protocol):
     """Rows of texts, read token by token."""
 
     refills: bool
@@ -40,7 +40,7 @@ class Kept(Protocol):
         """Let go of all keys and values."""
 
 
-class Slots:
+class SlotKVCache:
     """Rows that may each be at another place of its text, in a cache of fixed size.
 
     A row that begins a new text writes over the old one's keys and values as it goes: what lies beyond its place is
@@ -49,7 +49,9 @@ class Slots:
 
     refills = True
 
-    def __init__(self, model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Move] | None = None) -> None:
+    def __init__(
+        self, model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Intervention] | None = None
+    ) -> None:
         self._model, self._rows, self._capacity, self._moves = model, rows, capacity, moves
         self._layers = [_SlotLayer(self) for _ in range(model.n_layers)]
         self._cache = Cache(layers=list(self._layers))
@@ -63,7 +65,7 @@ class Slots:
         return keys.new_zeros(self._rows, keys.shape[1], self._capacity, keys.shape[3])
 
     def prefill(self, rows: Int[Tensor, " some"], ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
-        """Read the first ids of some rows' texts; see `Kept`."""
+        """Read the first ids of some rows' texts; see `KVCache`."""
         count, length = (len(rows) if shifts else 1), len(ids)
         read = torch.tensor([list(ids)] * count, device=self._model.device)
         visible = self._columns[None, :length] <= self._columns[:length, None]
@@ -73,13 +75,13 @@ class Slots:
     def step(
         self, tokens: Int[Tensor, " rows"], places: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
     ) -> Float[Tensor, "rows vocab"]:
-        """Read one token a row; see `Kept`."""
+        """Read one token a row; see `KVCache`."""
         self.aim = (self._every, places, width)
         visible = self._columns[None, :width] <= places[:, None]
         return self._forward(tokens[:, None], places[:, None], visible[:, None, None, :], shifts)
 
     def keep(self, rows: Int[Tensor, " some"]) -> None:
-        """Go on with some rows only; see `Kept`."""
+        """Go on with some rows only; see `KVCache`."""
         self._rows, self._every = len(rows), self._every[: len(rows)]
         for layer in self._layers:
             layer.keep(rows)
@@ -106,7 +108,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     is_sliding = False
     is_compileable = True
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: SlotKVCache) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._slots = slots
         self._stores: tuple[Tensor, ...] = ()
@@ -151,16 +153,18 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     get_max_cache_shape = get_max_length  # its name in earlier transformers
 
 
-def kept(model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Move] | None = None) -> Kept:
+def make_kv_cache(
+    model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Intervention] | None = None
+) -> KVCache:
     """Return slots for a model that reads texts in them as it reads them alone, else rows that start together.
 
     Raises:
         ModelError: a model that reads on from no cache as it reads a whole text.
     """
     if _sees_all(model, capacity) and slots_agree(model):
-        return Slots(model, rows, capacity, moves)
+        return SlotKVCache(model, rows, capacity, moves)
     check_grown(model)
-    return Grown(model, moves)
+    return GrowingKVCache(model, moves)
 
 
 def _sees_all(model: ResidualModel, capacity: int) -> bool:
@@ -202,7 +206,7 @@ def _agrees(model: ResidualModel) -> bool:
     ids = [model.bos_id or 0, *_PROBE]
     with torch.inference_mode():
         plain = model.hf(torch.tensor([ids], device=model.device), use_cache=False).logits[0].float()
-        slots = Slots(model, 2, len(ids))
+        slots = SlotKVCache(model, 2, len(ids))
         slots.prefill(torch.arange(2, device=model.device), ids[:1], {})
         worst = 0.0
         for step in range(1, 2 * len(ids)):

@@ -15,7 +15,7 @@ MAX_TOKENS = 64
 """Of each of them."""
 
 
-def own_texts(
+def sample_prompt_free(
     model: ResidualModel, n: int, *, seed: int = 0, progress: Callable[[int], None] | None = None
 ) -> list[str]:
     """Return `n` texts that the model writes from its start token alone, at temperature 1; blank ones are left out.

@@ -11,7 +11,7 @@ from torch import Tensor
 from vectors.common.progress import More
 from vectors.decoding.token_sampling import Settings, probabilities
 from vectors.model.hooks import shifted
-from vectors.model.interventions import Move
+from vectors.model.interventions import Intervention
 from vectors.model.positions import on_positions
 from vectors.model.residual_model import ResidualModel
 
@@ -43,7 +43,7 @@ class Cost:
         }
 
 
-def paid(
+def token_logprobs_and_kl(
     steered: Float[Tensor, "rows vocab"], base: Float[Tensor, "rows vocab"] | None, tokens: Int[Tensor, " rows"]
 ) -> Float[Tensor, "rows 3"]:
     """Return, of the logits that one token a row is drawn from, its log-probabilities base and steered, and the KL.
@@ -80,7 +80,7 @@ def costs(
     generated: Sequence[Sequence[int]],
     positions: str = "all",
     drawn: Settings | None = None,
-    moves: Mapping[int, Move] | None = None,
+    moves: Mapping[int, Intervention] | None = None,
     progress: More | None = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
@@ -110,7 +110,7 @@ def _costs(
     generated: Sequence[Sequence[int]],
     positions: str,
     drawn: Settings | None,
-    moves: Mapping[int, Move] | None,
+    moves: Mapping[int, Intervention] | None,
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]

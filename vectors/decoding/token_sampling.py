@@ -53,7 +53,7 @@ class Settings:
         check_positions(self.positions, scopes=True)
 
 
-def draw(
+def sample_tokens(
     logits: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"], settings: Settings
 ) -> Int[Tensor, " batch"]:
     """Return one token a row, by inverse CDF at the row's uniform number, after temperature and truncation.
@@ -63,16 +63,16 @@ def draw(
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
     if logits.device.type == "mps":  # it knows no float64
-        return inverse(probabilities(logits.cpu(), settings), uniforms.cpu()).to(logits.device)
-    return inverse(probabilities(logits, settings), uniforms)
+        return inverse_cdf(probabilities(logits.cpu(), settings), uniforms.cpu()).to(logits.device)
+    return inverse_cdf(probabilities(logits, settings), uniforms)
 
 
-def inverse(masses: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+def inverse_cdf(masses: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"]) -> Int[Tensor, " batch"]:
     """Return where each row's distribution function, of masses of any sum, first exceeds the row's uniform number.
 
     Sums of blocks find the block, those within it the token, both in float64.
 
-    >>> inverse(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0.3], dtype=torch.float64)).tolist()
+    >>> inverse_cdf(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0.3], dtype=torch.float64)).tolist()
     [2]
     """
     blocks = pad(masses, (0, -masses.shape[-1] % _BLOCK)).view(len(masses), -1, _BLOCK)

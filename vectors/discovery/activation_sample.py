@@ -23,7 +23,7 @@ MOST_ROWS = 16_384
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class ActivationSample:
     """What was read of some texts at one layer.
 
     Attributes:
@@ -61,7 +61,7 @@ def gather(
     most_texts: int = MOST_TEXTS,
     most_rows: int = MOST_ROWS,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[int, Gathered]:
+) -> dict[int, ActivationSample]:
     """Read texts once and keep, by layer, what fits: memory is flat however many texts there are.
 
     Which texts and positions are kept hangs on each text and the seed, never on the order of the texts; copies of a
@@ -110,7 +110,9 @@ def gather(
         done += len(places)
         if progress:
             progress(done, len(chosen))
-    return {layer: Gathered(layer, tuple(chosen), means[layer], lengths, kept[layer].rows()) for layer in layers}
+    return {
+        layer: ActivationSample(layer, tuple(chosen), means[layer], lengths, kept[layer].rows()) for layer in layers
+    }
 
 
 def _keys(text: str, seed: int, count: int) -> np.ndarray:

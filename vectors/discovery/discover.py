@@ -15,7 +15,7 @@ from vectors.common.progress import Given, Progress, showing, teller
 from vectors.common.validation import shown, whole
 from vectors.decoding.decode import decode, prefix_ids
 from vectors.decoding.token_sampling import Settings
-from vectors.discovery.activation_sample import Gathered, gather
+from vectors.discovery.activation_sample import ActivationSample, gather
 from vectors.discovery.candidates import Candidate, Discovery
 from vectors.discovery.decomposition import METHODS, Components, components
 from vectors.discovery.snippets import Snippets
@@ -102,7 +102,7 @@ def discover(
     check_texts(model, read)
     found = gather(model, read, [at], seed=seed, progress=lambda done, total: tell("reading texts", done, total))[at]
     tell(f"looking for {method} components", 0, 0)
-    parts = taken_apart(found, k, method=method, seed=seed)
+    parts = decompose(found, k, method=method, seed=seed)
     tell("describing candidates", 0, 0)
     return Discovery(
         model=model.name,
@@ -130,7 +130,7 @@ def check_k(model: ResidualModel, k: int, texts: int) -> None:
         raise InputError(f"{k} candidates are more than {what}: ask for at most {min(texts, model.d_model)}")
 
 
-def taken_apart(found: Gathered, k: int, *, method: str, seed: int) -> Components:
+def decompose(found: ActivationSample, k: int, *, method: str, seed: int) -> Components:
     """Return the components of what was read, at least `k` of them."""
     d_model = found.rows.shape[1]
     width = max(k, min(d_model // 2, len(found.rows) // _ROWS_AN_AXIS))
@@ -176,7 +176,7 @@ def shape_of(scores: Float64[np.ndarray, "texts k"]) -> tuple[np.ndarray, np.nda
 
 
 def _candidates(
-    model: ResidualModel, found: Gathered, parts: Components, k: int, *, ranked: bool
+    model: ResidualModel, found: ActivationSample, parts: Components, k: int, *, ranked: bool
 ) -> tuple[Candidate, ...]:
     scores = found.scores(parts.filters, parts.mean).numpy()
     skewness, kurtosis = shape_of(scores)

@@ -27,7 +27,7 @@ MAX_TOKENS = 64
 _SEED = 0
 
 
-def recognised(
+def match_concepts(
     model: ResidualModel,
     discovery: Discovery,
     concepts: Sequence[ConceptVector],
@@ -94,7 +94,7 @@ def _written(
     jobs += [(layers, positions, places, EACH) for (layers, positions), places in groups.items()]
     for layers, positions, places, each in jobs:
         rows = {
-            layer: torch.stack([concepts[place].at(layer) * concepts[place].scale for place in places])
+            layer: torch.stack([concepts[place].shift_at(layer) * concepts[place].scale for place in places])
             for layer in layers
         }
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from vectors.calibration.calibrate import calibrate as calibrated
-from vectors.calibration.companions import beside
+from vectors.calibration.companions import find_companions
 from vectors.common.errors import InputError, VectorError
 from vectors.common.progress import Given, showing, teller
 from vectors.common.validation import check_name
@@ -22,7 +22,7 @@ HELD_FROM_LEARNING = 0.25
 
 
 @showing
-def kept(
+def promote_candidate(
     model: ResidualModel,
     discovery: Discovery,
     number: int,
@@ -66,7 +66,7 @@ def kept(
     >>> from vectors.model.residual_model import load_model
     >>> model = load_model()
     >>> found = discover(model, [made.text for made in islice(stream(1), 48)], k=2)
-    >>> vector = kept(model, found, 2, "stormy", learn=False, calibrate=False)
+    >>> vector = promote_candidate(model, found, 2, "stormy", learn=False, calibrate=False)
     >>> vector.method, vector.n_positive, vector.gap > 0
     ('discovered-ica', 5, True)
     """
@@ -122,7 +122,7 @@ def kept(
     tell = teller(progress)
     return calibrated(
         model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0),
-        company=beside(model, vector, seed=seed),
+        company=find_companions(model, vector, seed=seed),
     )  # fmt: skip
 
 

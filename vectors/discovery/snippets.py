@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.activations.text_activations import own_tokens
-from vectors.discovery.activation_sample import Gathered
+from vectors.discovery.activation_sample import ActivationSample
 from vectors.model.residual_model import ResidualModel
 
 LONGEST = 70
@@ -23,7 +23,7 @@ class Snippets:
         found: the texts, and the layer.
     """
 
-    def __init__(self, model: ResidualModel, found: Gathered) -> None:
+    def __init__(self, model: ResidualModel, found: ActivationSample) -> None:
         self._model, self._found = model, found
         self._read: dict[int, tuple[list[int], Tensor]] = {}
 

@@ -10,16 +10,16 @@ import torch
 from vectors.activations.contrast_moments import Direction
 from vectors.activations.logit_lens import lens
 from vectors.activations.pooling import Pool
-from vectors.activations.shifted_tokens import moved
+from vectors.activations.shifted_tokens import most_shifted_tokens
 from vectors.activations.text_activations import text_means
 from vectors.activations.text_likelihood import gains
 from vectors.calibration.layer_effect import Effect
 from vectors.common.errors import SteerError
 from vectors.common.option_names import ranks_by_gain
-from vectors.common.statistics import apart, auc, auc_interval
+from vectors.common.statistics import auc, auc_interval, standardised_difference
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet, some_of
-from vectors.extraction.extraction_input import Material
+from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.linear import unit
 from vectors.extraction.methods import Method
 from vectors.model.residual_model import ResidualModel
@@ -53,7 +53,7 @@ class Row:
         return facts if self.effect is None else facts | asdict(self.effect)
 
 
-def tell_apart(
+def held_out_auc(
     model: ResidualModel, held: ContrastSet, directions: Mapping[int, Direction], gaps: Mapping[int, float],
     by_gain: bool, *, positions: str, pool: Pool, seed: int,
 ) -> dict[int, Row]:  # fmt: skip
@@ -67,7 +67,12 @@ def tell_apart(
         positive, background = sides[0][at], sides[1][at]
         low, high = auc_interval(positive, background, seed=seed)
         rows[at] = Row(
-            layer=at, gap=gaps[at], auc=auc(positive, background), low=low, high=high, apart=apart(positive, background)
+            layer=at,
+            gap=gaps[at],
+            auc=auc(positive, background),
+            low=low,
+            high=high,
+            apart=standardised_difference(positive, background),
         )
     return rows
 
@@ -75,13 +80,13 @@ def tell_apart(
 def separation(model: ResidualModel, vector: ConceptVector, texts: ContrastSet) -> float:
     """Return how well a vector ranks texts that it was not found in: the AUC, which is measured as `extract` does."""
     by_gain = ranks_by_gain(vector.method) or vector.positions == "bos"
-    return tell_apart(
+    return held_out_auc(
         model, texts, {vector.layer: vector.direction.double()}, {vector.layer: vector.scale}, by_gain,
         positions=vector.positions, pool="mean", seed=0,
     )[vector.layer].auc  # fmt: skip
 
 
-def stability_of(material: Material, method: Method, direction: Direction, layer: int) -> float | None:
+def stability_of(material: ExtractionInput, method: Method, direction: Direction, layer: int) -> float | None:
     """Return the cosine between the directions that a method finds in either half of the texts; None for too few."""
     if not method.needs_texts:
         return None
@@ -120,7 +125,7 @@ def evidence(
     }
     some = some_of(contrast.background, _READ, 0) if contrast else []
     if some:
-        top, bottom = moved(model, vector, some, TOKENS, shift=vector.gap)
+        top, bottom = most_shifted_tokens(model, vector, some, TOKENS, shift=vector.gap)
         found["moved"] = {"top": top, "bottom": bottom}
     if read:
         found["read"] = [dict(row) for row in read]

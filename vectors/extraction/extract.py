@@ -11,9 +11,9 @@ from vectors.common.progress import Given, Progress, counter, showing, teller
 from vectors.common.validation import check_name, shown
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
-from vectors.decoding.prompt_free_samples import own_texts
-from vectors.extraction.extraction_input import Material
-from vectors.extraction.layer_selection import Sides, chosen_vector, find
+from vectors.decoding.prompt_free_samples import sample_prompt_free
+from vectors.extraction.extraction_input import ExtractionInput
+from vectors.extraction.layer_selection import Sides, find, select_layer
 from vectors.extraction.learned_shift import Learning
 from vectors.extraction.methods import METHODS
 from vectors.model.positions import check_positions
@@ -101,11 +101,11 @@ def extract(
     if contrast is not None:
         fit, held = contrast.split(held_out=held_out, seed=seed)
         sides = Sides(whole=contrast, held=held, share=held_out, seed=seed)
-    material = Material(
+    material = ExtractionInput(
         model=model, fit=_seen(model, method, fit, seed, tell), layers=tuple(layers), positions=added_at, pool=pool,
         seed=seed, words=tuple(words or (name,)), how=how or Learning(), tell=tell,
     )  # fmt: skip
-    return chosen_vector(
+    return select_layer(
         name,
         find(material, method),
         material,
@@ -155,7 +155,7 @@ def _contrast(
 
 def _own(model: ResidualModel, like: int, seed: int, tell: Progress) -> list[str]:
     n = min(max(like, OWN[0]), OWN[1])
-    return own_texts(model, n, seed=seed, progress=counter(tell, "writing texts of the model's own", n))
+    return sample_prompt_free(model, n, seed=seed, progress=counter(tell, "writing texts of the model's own", n))
 
 
 def _seen(model: ResidualModel, method: str, fit: ContrastSet | None, seed: int, tell: Progress) -> ContrastSet:

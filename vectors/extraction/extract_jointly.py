@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from vectors.activations.contrast_moments import readings
+from vectors.activations.contrast_moments import contrast_moments
 from vectors.activations.layer_auc import over_depth, readable_each
 from vectors.activations.text_activations import check_texts
 from vectors.calibration.calibrate import calibrate as calibrated
@@ -16,7 +16,7 @@ from vectors.common.validation import whole
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet, check_share, some_of
 from vectors.data.labels import held_out_texts, label_matrix, sides
-from vectors.extraction.diagnostics import Row, evidence, tell_apart
+from vectors.extraction.diagnostics import Row, evidence, held_out_auc
 from vectors.extraction.learned_shift import learn, steps_for
 from vectors.extraction.linear import unit
 from vectors.extraction.methods import LEARNED_DEPTH
@@ -80,7 +80,7 @@ def extract_together(
     shifts = learn(model, fit, has[~out], at, positions=added_at, seed=seed, steps=total, progress=more)
     kept_out = [text for text, held in zip(texts, out, strict=True) if held]
     layers = sorted({at, *over_depth(model.n_layers)})
-    found = readings(model, fit, has[~out], layers, progress=counter(tell, "reading texts", len(fit)))
+    found = contrast_moments(model, fit, has[~out], layers, progress=counter(tell, "reading texts", len(fit)))
     read = readable_each(model, found, kept_out, has[out], seed=seed)
     made = {}
     for column, name in enumerate(names):
@@ -117,7 +117,7 @@ def _row(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, 
     """How well a shift ranks held-out texts by what it gains them."""
     some = [some_of(side, RANKED, seed) for side in (held.positive, held.background)]
     length = float(shift.norm())
-    return tell_apart(
+    return held_out_auc(
         model, ContrastSet(some[0], some[1]), {layer: shift / length}, {layer: length}, True, positions=positions,
         pool="mean", seed=seed,
     )[layer]  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from vectors.activations.contrast_moments import readings
+from vectors.activations.contrast_moments import contrast_moments
 from vectors.activations.pooling import Pool, check_pool
 from vectors.activations.text_activations import check_texts
 from vectors.common.errors import InputError
@@ -14,8 +14,8 @@ from vectors.data.contrast import check_share
 from vectors.data.labels import held_out_texts, label_matrix, sides
 from vectors.extraction.extract import layers_for
 from vectors.extraction.extract_jointly import extract_together
-from vectors.extraction.extraction_input import Material
-from vectors.extraction.layer_selection import Sides, chosen_vector, find
+from vectors.extraction.extraction_input import ExtractionInput
+from vectors.extraction.layer_selection import Sides, find, select_layer
 from vectors.extraction.methods import METHODS
 from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
@@ -84,18 +84,18 @@ def extract_each(
     tell = teller(progress)
     fit, held = ([text for text, kept in zip(texts, out, strict=True) if kept == wanted] for wanted in (False, True))
     more = counter(tell, "reading texts", len(fit))
-    found = readings(model, fit, has[~out], layers, second=SECOND[method], pool=pool, progress=more)
+    found = contrast_moments(model, fit, has[~out], layers, second=SECOND[method], pool=pool, progress=more)
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
-        material = Material(
+        material = ExtractionInput(
             model=model, fit=sides(fit, has[~out, column]), layers=tuple(layers), positions=added_at, pool=pool,
             seed=seed, tell=tell, given=found[column],
         )  # fmt: skip
         seen = Sides(
             whole=sides(texts, has[:, column]), held=sides(held, has[out, column]), share=share, seed=seed
         )  # fmt: skip
-        made[name] = chosen_vector(
+        made[name] = select_layer(
             name,
             find(material, method),
             material,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vectors.activations.contrast_moments import Reading
+from vectors.activations.contrast_moments import ContrastMoments
 from vectors.activations.moments import Moments, moments
 from vectors.activations.pooling import Pool
 from vectors.activations.text_activations import text_means
@@ -23,7 +23,7 @@ _PAIRS = 256  # that are held at a time
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Material:
+class ExtractionInput:
     """The texts a direction is found in, and how they are read.
 
     Attributes:
@@ -47,11 +47,11 @@ class Material:
     seed: int = 0
     words: tuple[str, ...] = ()
     how: Learning = field(default_factory=Learning)
-    given: Mapping[int, Reading] | None = None
+    given: Mapping[int, ContrastMoments] | None = None
     tell: Progress = lambda what, done, total: None
-    _read: dict[bool, dict[int, Reading]] = field(default_factory=dict, init=False, repr=False)
+    _read: dict[bool, dict[int, ContrastMoments]] = field(default_factory=dict, init=False, repr=False)
 
-    def readings(self, *, second: bool = False) -> dict[int, Reading]:
+    def readings(self, *, second: bool = False) -> dict[int, ContrastMoments]:
         """Return the moments of both sides at each layer, read once; with the `second` ones too if asked for."""
         if self.given is not None:
             return dict(self.given)
@@ -66,7 +66,7 @@ class Material:
                 )
                 for side in (self.fit.positive, self.fit.background)
             ]  # fmt: skip
-            self._read[second] = {layer: Reading(sides[0][layer], sides[1][layer]) for layer in self.layers}
+            self._read[second] = {layer: ContrastMoments(sides[0][layer], sides[1][layer]) for layer in self.layers}
         return self._read[second]
 
     def rows(self) -> dict[int, tuple[Float64[Tensor, "n d_model"], Float64[Tensor, "m d_model"]]]:

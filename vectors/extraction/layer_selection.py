@@ -7,16 +7,16 @@ from typing import Any
 from torch import Tensor, zeros
 
 from vectors.activations.contrast_moments import Direction
-from vectors.activations.layer_auc import readable
+from vectors.activations.layer_auc import auc_by_layer
 from vectors.calibration.calibrate import calibrate
-from vectors.calibration.companions import beside
+from vectors.calibration.companions import find_companions
 from vectors.calibration.layer_effect import Effect, best_of, effects
 from vectors.calibration.word_judge import Judge, MentionJudge, WordJudge
 from vectors.common.errors import VectorError
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
-from vectors.extraction.diagnostics import Row, evidence, stability_of, tell_apart
-from vectors.extraction.extraction_input import Material
+from vectors.extraction.diagnostics import Row, evidence, held_out_auc, stability_of
+from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.linear import unit
 from vectors.extraction.methods import METHODS, Method
 
@@ -36,7 +36,7 @@ class Found:
     background: dict[int, Tensor]
 
 
-def find(material: Material, method: str) -> Found:
+def find(material: ExtractionInput, method: str) -> Found:
     """Return what a method finds in some material.
 
     Raises:
@@ -72,10 +72,10 @@ class Sides:
     seed: int
 
 
-def chosen_vector(
+def select_layer(
     name: str,
     found: Found,
-    material: Material,
+    material: ExtractionInput,
     sides: Sides | None,
     *,
     by_effect: bool,
@@ -101,7 +101,7 @@ def chosen_vector(
     model, positions, method = material.model, material.positions, METHODS[found.method]
     rows: dict[int, Row] = {}
     if sides is not None:
-        rows = tell_apart(
+        rows = held_out_auc(
             model, sides.held, found.directions, found.gaps, method.shift, positions=positions, pool=material.pool,
             seed=material.seed,
         )  # fmt: skip
@@ -131,13 +131,13 @@ def chosen_vector(
         n_positive=len(sides.whole.positive) if sides else 0,
         n_background=len(sides.whole.background) if sides else 0,
         auc=rows[best].auc if rows else None,
-        further=_further(found, best) if several else {},
+        other_layers=_other_layers(found, best) if several else {},
     )
     stable = stability_of(material, method, found.directions[best], best) if stability and sides else None
     read: Sequence[Mapping[str, Any]] = ()
     if method.shift and sides:
         material.tell("reading texts layer by layer", 0, 0)
-        read = readable(model, material.fit, sides.held, pool=material.pool, seed=material.seed)
+        read = auc_by_layer(model, material.fit, sides.held, pool=material.pool, seed=material.seed)
     told = evidence(
         model, vector, sides.whole if sides else None, list(rows.values()), stable, read=read, pool=material.pool
     )
@@ -146,18 +146,18 @@ def chosen_vector(
         return vector
     return calibrate(
         model, vector, sides.held if sides else None, judge=judge, seed=material.seed,
-        progress=lambda what: material.tell(what, 0, 0), company=beside(model, vector, seed=material.seed),
+        progress=lambda what: material.tell(what, 0, 0), company=find_companions(model, vector, seed=material.seed),
     )  # fmt: skip
 
 
-def _judge(material: Material, method: Method, sides: Sides | None) -> Judge | None:
+def _judge(material: ExtractionInput, method: Method, sides: Sides | None) -> Judge | None:
     """Who tells whether samples have the concept: one fit on held-out texts, or whether the words are mentioned."""
     if sides is not None:
         return WordJudge(sides.held.positive, sides.held.background)
     return None if method.needs_texts else MentionJudge(material.words)
 
 
-def _tried(material: Material, judge: Judge, found: Found) -> dict[int, Effect]:
+def _tried(material: ExtractionInput, judge: Judge, found: Found) -> dict[int, Effect]:
     """What samples show at each layer; one layer has nothing to be compared with."""
     usable = {at: direction for at, direction in found.directions.items() if found.gaps[at] > 0}
     if len(usable) < 2:
@@ -172,7 +172,7 @@ def _best(rows: Mapping[int, Row], layers: Sequence[int]) -> int:
     return max(layers, key=lambda at: (rows[at].auc, rows[at].apart)) if rows else layers[0]
 
 
-def _further(found: Found, best: int) -> dict[int, Tensor]:
+def _other_layers(found: Found, best: int) -> dict[int, Tensor]:
     """At every other layer its own natural gap, for each unit of length at the best."""
     away = [at for at, gap in found.gaps.items() if gap <= 0]
     if away:

@@ -86,7 +86,7 @@ def objective(
     return loss + how.kl * changed
 
 
-def raised(
+def background_gain(
     model: ResidualModel, rows: Sequence[Sequence[int]], layer: int, spread: Float[Tensor, "rows pos d_model"]
 ) -> Float[Tensor, ""]:
     """Return by how many nats per predicted token shifts make rows likelier; a row that gets less likely counts 0."""
@@ -255,7 +255,7 @@ def _raised(
         return shifts.sum() * 0.0
     chosen = [_drawn(others[concept], None, spared) for concept in concepts]
     rows = beginnings(model, [texts[place] for place in chosen])
-    return raised(model, rows, layer, on_positions(shifts[concepts], max(map(len, rows)), 1, positions))
+    return background_gain(model, rows, layer, on_positions(shifts[concepts], max(map(len, rows)), 1, positions))
 
 
 def _nats_aside(

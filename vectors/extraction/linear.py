@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vectors.activations.contrast_moments import Direction, Reading
+from vectors.activations.contrast_moments import ContrastMoments, Direction
 from vectors.activations.moments import Moments
 from vectors.common.errors import InputError, VectorError
 
 
-def pca(reading: Reading) -> Direction:
+def pca(reading: ContrastMoments) -> Direction:
     """Return the first principal axis of the positives' differences from the background mean, signed towards them.
 
     The differences are not centred, so that the axis carries both the shift and the spread of the positives.
@@ -25,7 +25,7 @@ def pca(reading: Reading) -> Direction:
     return towards(_first_axis(scatter_of(reading.positive, about=reading.background.mean)), shift)
 
 
-def pca_centred(reading: Reading) -> Direction:
+def pca_centred(reading: ContrastMoments) -> Direction:
     """Return the first principal axis of both sides around the midpoint of their means, signed towards the positives.
 
     Each side counts as much as the other, however many texts it has.
@@ -48,7 +48,7 @@ def pca_of_pairs(differences: Moments) -> Direction:
     return towards(_first_axis(scatter_of(differences, about=0 * differences.mean)), differences.mean)
 
 
-def lda(reading: Reading) -> Direction:
+def lda(reading: ContrastMoments) -> Direction:
     """Return the whitened mean difference: Fisher's discriminant with a covariance that is shrunk.
 
     The covariance is that within the two sides, each by its number of texts, shrunk towards a multiple of the identity
@@ -113,7 +113,7 @@ def unit(direction: Direction, *, what: str) -> Direction:
     return direction / length
 
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+INVERSE_REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """How little the weights are held back, of which the best on folds is taken."""
 
 _FOLDS = 5
@@ -160,5 +160,5 @@ def logistic(
         return float(scores.mean())
 
     counts = None if weights is None else np.concatenate(weights)
-    fit = held_back(max(STRENGTHS, key=likelihood)).fit(seen, known, sample_weight=counts)
+    fit = held_back(max(INVERSE_REGULARISATION, key=likelihood)).fit(seen, known, sample_weight=counts)
     return torch.from_numpy(fit.coef_.reshape(-1) / spread)

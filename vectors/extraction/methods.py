@@ -11,9 +11,9 @@ from vectors.activations.contrast_moments import Direction, mean_difference
 from vectors.activations.text_likelihood import BATCH, gains
 from vectors.common.errors import VectorError
 from vectors.data.contrast import shuffled, some_of
-from vectors.decoding.prompt_free_samples import own_texts
+from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.extraction import gradient, linear, token_direction
-from vectors.extraction.extraction_input import Material
+from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.learned_shift import STEPS, learn, scale
 from vectors.extraction.linear import logistic
 
@@ -44,32 +44,32 @@ class Method:
         needs_texts: whether it looks at the texts that it is given.
     """
 
-    find: Callable[[Material], Found]
+    find: Callable[[ExtractionInput], Found]
     shift: bool = False
     positions: str = "all"
     depths: tuple[float, ...] = ()
     needs_texts: bool = True
 
 
-def _mean_difference(material: Material) -> Found:
+def _mean_difference(material: ExtractionInput) -> Found:
     return {layer: mean_difference(reading) for layer, reading in material.readings().items()}
 
 
-def _pca(material: Material) -> Found:
+def _pca(material: ExtractionInput) -> Found:
     if material.fit.paired:
         return {layer: linear.pca_of_pairs(moments) for layer, moments in material.differences().items()}
     return {layer: linear.pca(reading) for layer, reading in material.readings(second=True).items()}
 
 
-def _pca_centred(material: Material) -> Found:
+def _pca_centred(material: ExtractionInput) -> Found:
     return {layer: linear.pca_centred(reading) for layer, reading in material.readings(second=True).items()}
 
 
-def _lda(material: Material) -> Found:
+def _lda(material: ExtractionInput) -> Found:
     return {layer: linear.lda(reading) for layer, reading in material.readings(second=True).items()}
 
 
-def _probe(material: Material) -> Found:
+def _probe(material: ExtractionInput) -> Found:
     sides = material.chosen()
     weights = None
     if material.fit.weights:
@@ -80,7 +80,7 @@ def _probe(material: Material) -> Found:
     return {layer: logistic(*rows, weights) for layer, rows in material.rows().items()}
 
 
-def _learned(material: Material) -> Found:
+def _learned(material: ExtractionInput) -> Found:
     fit, aside = material.fit, None
     positive: Sequence[str] = fit.positive
     if material.how.patience is not None:
@@ -102,7 +102,7 @@ def _learned(material: Material) -> Found:
     return found
 
 
-def _gradient(material: Material) -> Found:
+def _gradient(material: ExtractionInput) -> Found:
     found: Found = {}
     sides = []
     for side, what in ((material.fit.positive, "positive"), (material.fit.background, "background")):
@@ -123,7 +123,7 @@ def _gradient(material: Material) -> Found:
     return found
 
 
-def _weighted(material: Material) -> Found:
+def _weighted(material: ExtractionInput) -> Found:
     sides = []
     for side, what in ((material.fit.positive, "positive"), (material.fit.background, "background")):
         more = material.counter(f"weighing the positions of {what} texts", len(side))
@@ -133,19 +133,23 @@ def _weighted(material: Material) -> Found:
     return {layer: sides[0][layer] - sides[1][layer] for layer in material.layers}
 
 
-def _token(material: Material) -> Found:
+def _token(material: ExtractionInput) -> Found:
     tokens = token_direction.token_ids(material.model, material.words)
-    texts = own_texts(material.model, OWN, seed=material.seed) if material.model.bos_id is not None else []
+    texts = sample_prompt_free(material.model, OWN, seed=material.seed) if material.model.bos_id is not None else []
     texts = texts or list(material.fit.background[:OWN])
     found = token_direction.towards_tokens(material.model, tokens, texts, material.layers, positions=material.positions)
     for layer in material.layers:
-        share = token_direction.enough(material.model, tokens, texts, layer=layer, positions=material.positions)
+        share = token_direction.token_share(material.model, tokens, texts, layer=layer, positions=material.positions)
         found[layer] = _sized(material, layer, found[layer], texts, share)
     return found
 
 
 def _sized(
-    material: Material, layer: int, direction: Direction, texts: Sequence[str], score: Callable[[Direction], float]
+    material: ExtractionInput,
+    layer: int,
+    direction: Direction,
+    texts: Sequence[str],
+    score: Callable[[Direction], float],
 ) -> Direction:
     """The direction at the shortest of some lengths that scores best."""
     typical = scale(material.model, texts, layer) * material.model.d_model**0.5

@@ -60,7 +60,7 @@ def towards_tokens(
         with torch.enable_grad():
             placed = {layer: (shift * spread).expand(len(rows), -1, -1) for layer, shift in shifts.items()}
             with shifted(model, placed):
-                told = _told(model, rows, tokens)
+                told = token_logprob(model, rows, tokens)
             check_finite(model, max(layers), float(told.detach().sum()))
             found = torch.autograd.grad(told.sum(), list(shifts.values()))
         for layer, grad in zip(shifts, found, strict=True):
@@ -68,7 +68,7 @@ def towards_tokens(
     return sums
 
 
-def enough(
+def token_share(
     model: ResidualModel,
     tokens: Sequence[int],
     texts: Sequence[str],
@@ -83,12 +83,12 @@ def enough(
     def share(shift: Float64[Tensor, " d_model"]) -> float:
         spread = on_positions(shift.float().expand(len(rows), -1), widest, 1, positions)
         with torch.no_grad(), shifted(model, {layer: spread}):
-            return min(1.0, float(_told(model, rows, tokens).exp().mean()) / ENOUGH)
+            return min(1.0, float(token_logprob(model, rows, tokens).exp().mean()) / ENOUGH)
 
     return share
 
 
-def _told(model: ResidualModel, rows: Sequence[Sequence[int]], tokens: Sequence[int]) -> Tensor:
+def token_logprob(model: ResidualModel, rows: Sequence[Sequence[int]], tokens: Sequence[int]) -> Tensor:
     """Log-probability of any of the tokens, mean over each row's own positions."""
     batch = model.batch(rows)
     logits = model.hf(**batch, use_cache=False).logits.float()

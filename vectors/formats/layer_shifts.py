@@ -51,7 +51,7 @@ def concept_of(shifts: Shifts, model: ResidualModel, name: str) -> ConceptVector
         model_hash=model.hash,
         layer=own,
         direction=relative[own],
-        further={layer: row for layer, row in relative.items() if layer != own and bool(row.any())},
+        other_layers={layer: row for layer, row in relative.items() if layer != own and bool(row.any())},
         mean=torch.zeros(model.d_model),
         gap=lengths[own],
         method=shifts.method,

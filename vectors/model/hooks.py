@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vectors.common.errors import InputError, ModelError
-from vectors.model.interventions import Move, added
+from vectors.model.interventions import Intervention, add
 from vectors.model.residual_model import ResidualModel
 from vectors.model.weights import device_of
 
@@ -77,7 +77,7 @@ def read(
 
 @contextmanager
 def shifted(
-    model: ResidualModel, deltas: Mapping[int, Tensor], *, moves: Mapping[int, Move] | None = None
+    model: ResidualModel, deltas: Mapping[int, Tensor], *, moves: Mapping[int, Intervention] | None = None
 ) -> Iterator[None]:
     """Add ``deltas[layer]`` to the output of each such block, for every forward inside the ``with`` block.
 
@@ -99,7 +99,7 @@ def shifted(
 
 @contextmanager
 def adding(
-    model: ResidualModel, placed: Mapping[int, Tensor], moves: Mapping[int, Move] | None = None
+    model: ResidualModel, placed: Mapping[int, Tensor], moves: Mapping[int, Intervention] | None = None
 ) -> Iterator[None]:
     """Do what ``shifted`` does with shifts known to be good: on their block's device, neither checked nor copied.
 
@@ -107,7 +107,7 @@ def adding(
     """
 
     def adder(layer: int) -> Any:
-        move = (moves or {}).get(layer, added)
+        move = (moves or {}).get(layer, add)
 
         def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
             hidden = _stream(model, output)

@@ -9,23 +9,23 @@ from torch import Tensor
 
 from vectors.common.errors import InputError
 
-Move = Callable[[Float[Tensor, "rows pos d_model"], Float[Tensor, "#rows #pos d_model"]], Tensor]
+Intervention = Callable[[Float[Tensor, "rows pos d_model"], Float[Tensor, "#rows #pos d_model"]], Tensor]
 """From the stream and a shift for each row to the stream as it goes on; rows whose shift is zero stay as they are."""
 
 
-def added(
+def add(
     hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "#rows #pos d_model"]
 ) -> Float[Tensor, "rows pos d_model"]:
     """Return the stream with the shift added."""
     return hidden + shift
 
 
-def turned(
+def rotate(
     hidden: Float[Tensor, "rows pos d_model"], shift: Float[Tensor, "#rows #pos d_model"]
 ) -> Float[Tensor, "rows pos d_model"]:
     """Return the stream in the direction that adding the shift gives it, at the length it had.
 
-    >>> round(turned(torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 3.0]]])).norm().item(), 4)
+    >>> round(rotate(torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[0.0, 3.0]]])).norm().item(), 4)
     3.0
     """
     moved = hidden + shift

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vectors.common.errors import InputError, ModelError
-from vectors.common.paths import EMBEDDED, LIBRARY, NAME
+from vectors.common.paths import EMBEDDED, EMBEDDED_NAME, LIBRARY
 from vectors.common.validation import shown, whole
 from vectors.model.loading import brief, choose_device, choose_dtype, find_blocks, load_parts, locate
 from vectors.model.weights import device_of, fingerprint, is_quantised
@@ -213,7 +213,7 @@ def load_model(
     hf, tokenizer, noted = load_parts(folder, wanted, trust_remote_code=trust_remote_code, hub_name=hub_name)
     if wanted is None and hf.dtype == torch.float16 and place.type == "cpu":
         hf = hf.float()  # half precision is slow and coarse there
-    name = hub_name or (NAME if embedded else folder.resolve().name)
+    name = hub_name or (EMBEDDED_NAME if embedded else folder.resolve().name)
     library = LIBRARY if embedded and LIBRARY.is_dir() else None
     try:
         hf = hf.to(place).eval().requires_grad_(False)

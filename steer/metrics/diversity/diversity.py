@@ -13,7 +13,7 @@ from steer.metrics.diversity.ngrams import beginning, compression_ratio, distinc
 from steer.metrics.diversity.self_bleu import Overlap
 from steer.metrics.diversity.vendi import DRAWS, bags, cosines, vendi_of
 from steer.runs.sample_set import SampleSet, texts_of
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import RULE_OF_THREE, Statistic
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
@@ -44,7 +44,7 @@ def diversity(
     real: Sequence[str] | None = None,
     length: int | None = None,
     seed: int = 0,
-) -> tuple[Figure, ...]:
+) -> tuple[Estimate, ...]:
     """Return how different the texts are: all of them or, with a judge, those that it accepts.
 
     Every text is cut to the same number of words, since longer texts repeat themselves more, and at most the first
@@ -71,7 +71,7 @@ def diversity(
             raise InputError(f"{len(kept)} of {len(texts)} texts are successful: diversity needs {FEWEST} or more")
         texts = kept
     found = diversities_of(texts, embedders=embedders, reference=reference, real=real, length=length, seed=seed)
-    return tuple(each.figure(seed=seed) for each in found)
+    return tuple(each.estimate(seed=seed) for each in found)
 
 
 def diversities_of(
@@ -101,7 +101,7 @@ def diversities_of(
 def _usual(real: Statistic, n: int, seed: int) -> float:
     """What `n` of the real texts show, on the average over a few draws of them."""
     random = np.random.default_rng(seed)
-    return float(np.mean([real.of(np.sort(random.choice(real.n, n, replace=False))) for _ in range(DRAWS)]))
+    return float(np.mean([real.compute(np.sort(random.choice(real.n, n, replace=False))) for _ in range(DRAWS)]))
 
 
 def common_length(texts: Sequence[str]) -> int:
@@ -126,7 +126,7 @@ def _measures(
 
     def add(name: str, of: Callable[[np.ndarray], float], empty: float, **more: Any) -> None:
         given = {"n": n, "groups": groups, "empty": empty, "perfect": perfect.get(name)} | more
-        made.append(Statistic(name=name, of=of, **given))
+        made.append(Statistic(name=name, compute=of, **given))
 
     kernels = {"words": cosines(bags(cut)), **{name: cosines(embed(starts)) for name, embed in embedders.items()}}
     for name, kernel in kernels.items():

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.evaluation_set import EvaluationSet
 from steer.metrics.diversity.ngrams import words
 from steer.runs.sample_set import Sample
 
@@ -15,30 +15,30 @@ _FEWEST = 8  # texts that are sorted by likeness
 _SHOWN = 3  # words that a group of texts is called by
 
 
-def kinds_of(samples: Sequence[Sample], yardstick: Yardstick | None) -> list[dict[str, str]]:
+def kinds_of(samples: Sequence[Sample], evaluation_set: EvaluationSet | None) -> list[dict[str, str]]:
     """Return what each text is by each way to tell: what was asked for, every attribute of its world, how it ended."""
     found = []
     for sample in samples:
-        kinds = asked(sample.text, yardstick) | shows(sample.text, yardstick)
+        kinds = asked(sample.text, evaluation_set) | shows(sample.text, evaluation_set)
         found.append(kinds | {ENDING: ENDINGS[sample.finish]})
     return found
 
 
-def asked(text: str, yardstick: Yardstick | None) -> dict[str, str]:
+def asked(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
     """Return how much of what was asked for the judges find."""
-    if yardstick is None or not yardstick.judges:
+    if evaluation_set is None or not evaluation_set.judges:
         return {}
-    missing = [judge.name for judge in yardstick.judges if not judge.accepts(text)]
-    if len(yardstick.judges) == 1:
+    missing = [judge.name for judge in evaluation_set.judges if not judge.accepts(text)]
+    if len(evaluation_set.judges) == 1:
         return {ASKED: "not found" if missing else "found"}
     return {ASKED: f"without {' and '.join(missing)}" if missing else "all of it"}
 
 
-def shows(text: str, yardstick: Yardstick | None) -> dict[str, str]:
+def shows(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
     """Return the attributes that a text shows; those that it has or has not are one kind together."""
-    if yardstick is None or yardstick.reference is None:
+    if evaluation_set is None or evaluation_set.reference is None:
         return {}
-    reading = yardstick.reference.read(text)
+    reading = evaluation_set.reference.read(text)
     details = [name for name, each in reading.items() if each is True]
     kinds = {
         name: "none shown" if each is None else str(each)

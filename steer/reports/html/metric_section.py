@@ -9,7 +9,7 @@ from steer.metrics.fidelity import Fidelity
 from steer.reports.glossary import meaning
 from steer.reports.html.svg_charts import bars, lines, spans
 from steer.runs.sample_set import SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import rate
 from vectors.common.html import number, safe, table, terms
 from vectors.decoding.token_costs import Cost
@@ -29,7 +29,7 @@ def figures(made: Sequence["Report"]) -> str:
     )
 
 
-def _section(section: str, found: Sequence[Mapping[str, Figure]]) -> str:
+def _section(section: str, found: Sequence[Mapping[str, Estimate]]) -> str:
     labels = [str(place) for place in range(1, len(found) + 1)] if len(found) > 1 else []
     rows = []
     for name in dict.fromkeys(name for each in found for name in each):
@@ -78,7 +78,7 @@ def fidelity(found: Fidelity) -> str:
         shown = []
         for name in sorted(each.truth, key=lambda one: -each.truth[one]):
             share, low, high = rate(each.counts.get(name, 0), each.tv.n)
-            seen = Figure(
+            seen = Estimate(
                 name=str(name), value=share, low=low, high=high, n=each.tv.n, perfect=min(1.0, each.truth[name])
             )
             shown.append([safe(name), safe(seen), spans([seen]), number(each.truth[name])])

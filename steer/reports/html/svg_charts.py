@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from vectors.common.html import number, safe, value
 
 WIDTH, HEIGHT = 560, 200
@@ -25,7 +25,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [float(round(each * step, 12)) for each in range(first, last + 1)]
 
 
-def spans(figures: Sequence[Figure | None], *, labels: Sequence[str] = ()) -> str:
+def spans(figures: Sequence[Estimate | None], *, labels: Sequence[str] = ()) -> str:
     """Draw a figure of each run as a dot on its interval, a bar for a perfect sampler, a cross for an empty."""
     there = [each for each in figures if each is not None]
     marks = [mark for each in there for mark in (each.low, each.high, each.perfect, each.empty) if mark is not None]

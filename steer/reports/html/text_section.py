@@ -30,7 +30,7 @@ def arranged(runs: Mapping[str, SampleSet], reports: Sequence["Report"], model: 
     kinds: list[dict[str, str]] = []
     cuts: list[list[Piece] | None] = []
     for (name, run), made in zip(runs.items(), reports, strict=True):
-        kinds += [each | ({RUN: name} if len(runs) > 1 else {}) for each in kinds_of(run, made.yardstick)]
+        kinds += [each | ({RUN: name} if len(runs) > 1 else {}) for each in kinds_of(run, made.evaluation_set)]
         cuts += _cuts(run, made, model)
     alike = likeness([sample.text for run in runs.values() for sample in run])
     if alike is not None:

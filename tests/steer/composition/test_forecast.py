@@ -9,8 +9,8 @@ import torch
 import steer
 from cli.terminal.run_notes import lines
 from steer.composition.forecast import forecast
-from vectors.activations.covariance import Spread
-from vectors.activations.natural_covariance import natural
+from vectors.activations.covariance import LowRankCovariance
+from vectors.activations.natural_covariance import natural_covariance
 from vectors.concepts.vector import ConceptVector
 
 
@@ -96,7 +96,7 @@ def test_rows_that_mean_nothing_promise_nothing(row):
 
 
 def test_how_far_out_is_the_share_of_natural_texts_within():
-    shape = Spread(
+    shape = LowRankCovariance(
         layer=0, mean=torch.zeros(3).double(), basis=torch.eye(3).double()[:1], deviations=torch.tensor([4.0]).double(),
         rest=0.5, distances=np.arange(10.0), count=10,
     )  # fmt: skip
@@ -112,7 +112,7 @@ def test_a_forecast_says_how_natural_texts_vary(llama_model, tmp_path, monkeypat
     there = replace(
         CAT, model=llama_model.name, model_hash=llama_model.hash, direction=row, mean=torch.zeros(len(row)), layer=1
     )
-    found = forecast(steer.compose({there: 1.0}, llama_model), natural(llama_model, [1]))
+    found = forecast(steer.compose({there: 1.0}, llama_model), natural_covariance(llama_model, [1]))
     assert list(found.outlying) == [1] and 0 <= found.outlying[1] <= 1
     assert found.to_dict()["joint"]["value"] == pytest.approx(0.8, abs=0.01)
 

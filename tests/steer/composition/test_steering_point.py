@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steer.composition.forecast import forecast
 from steer.composition.steering_point import compose
 from vectors.common.errors import InputError, VectorError
-from vectors.concepts import library as store
-from vectors.concepts import vector_file
+from vectors.concepts import library, vector_file
 from vectors.concepts.vector import ConceptVector
 
 
@@ -148,7 +148,7 @@ def test_layers_are_composed_apart() -> None:
 
 
 def test_a_vector_of_several_layers_is_dosed_at_each_of_them() -> None:
-    wide = axis("wide", 1.0, unit=3.0, layer=0, further={2: torch.tensor([0.0, 0.5] + [0.0] * 14)})
+    wide = axis("wide", 1.0, unit=3.0, layer=0, other_layers={2: torch.tensor([0.0, 0.5] + [0.0] * 14)})
     other = axis("other", 1.0, 1.0, unit=1.0, layer=2)
     point = compose({wide: 2.0, other: 1.0})
     assert point.layers == (0, 2)
@@ -204,7 +204,7 @@ def test_two_vectors_of_one_name_are_refused_but_one_twice_adds(tmp_path: Path) 
 def test_names_paths_and_vectors_give_the_same_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEER_HOME", str(tmp_path))
     cat, sea = axis("cat", 1.0), axis("sea", 0.5, 1.0)
-    store.keep(cat)
+    library.keep(cat)
     path = vector_file.save(sea, tmp_path / "mine.safetensors")
     mixed: dict[ConceptVector | str, float] = {"cat": 1.0, sea: -0.5}
     points = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import steer
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.reports.comparison import check_comparable, compare
 from steer.reports.report import report
@@ -15,7 +15,7 @@ from steer.runs.sample_set import SampleSet
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
-SEA = Yardstick(judges=(AnyJudge("sea", lambda text: "sea" in text),))
+SEA = EvaluationSet(judges=(AnyJudge("sea", lambda text: "sea" in text),))
 
 
 def run(model: ResidualModel, seed: int, n: int = 24, **options: float) -> SampleSet:
@@ -23,7 +23,7 @@ def run(model: ResidualModel, seed: int, n: int = 24, **options: float) -> Sampl
 
 
 def test_a_report_has_every_section_with_intervals_and_says_what_is_missing(llama_model: ResidualModel) -> None:
-    made = report(run(llama_model, 1), yardstick=SEA, model=llama_model)
+    made = report(run(llama_model, 1), evaluation_set=SEA, model=llama_model)
     assert list(made.sections)[:2] == ["success", "diversity"] and "pressure" in made.sections
     for figure in made.figures:
         assert figure.low <= figure.value <= figure.high and np.isfinite([figure.low, figure.high]).all()
@@ -34,7 +34,7 @@ def test_a_report_has_every_section_with_intervals_and_says_what_is_missing(llam
 
 def test_real_texts_bring_typicality_and_a_frontier(llama_model: ResidualModel) -> None:
     real = tuple(text for text in run(llama_model, 9, n=60).texts if text.strip())
-    made = report(run(llama_model, 1), yardstick=replace(SEA, real=real), model=llama_model)
+    made = report(run(llama_model, 1), evaluation_set=replace(SEA, real=real), model=llama_model)
     assert {"typicality", "frontier"} <= set(made.sections)
     names = [figure.name for figure in made.sections["pressure"]]
     assert {"pressure", "p95 pressure", "branching factor", "broken down"} <= set(names)
@@ -48,10 +48,10 @@ def test_without_the_model_a_report_says_so(llama_model: ResidualModel) -> None:
 
 
 def test_two_runs_of_one_sampler_hardly_differ_and_two_of_two_do(llama_model: ResidualModel) -> None:
-    same = compare(run(llama_model, 1), run(llama_model, 2), yardstick=SEA)
+    same = compare(run(llama_model, 1), run(llama_model, 2), evaluation_set=SEA)
     chances = [row.p for rows in same.values() for row in rows]
     assert np.mean([p < 0.05 for p in chances]) < 0.4
-    cold = compare(run(llama_model, 1), run(llama_model, 2, temperature=0.3), yardstick=SEA)
+    cold = compare(run(llama_model, 1), run(llama_model, 2, temperature=0.3), evaluation_set=SEA)
     found = {row.first.name: row for row in cold["diversity"]}
     row = found["distinct-2"]
     assert row.p <= 0.02 and row.difference.high < 0 and row.second.value < row.first.value

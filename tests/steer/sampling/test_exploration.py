@@ -13,7 +13,7 @@ from steer.runs.sample_file import SampleFile
 from steer.runs.sample_set import SampleSet
 from steer.sampling.exploration import WIDER, Exploration, Place, common
 from steer.sampling.replay import replayed
-from steer.sampling.run_plan import Plan, planned
+from steer.sampling.run_plan import RunPlan, make_plan
 from steer.search.recentring import recentre
 from vectors import keep
 from vectors.common.errors import InputError, ModelError, OutputError
@@ -23,7 +23,7 @@ from vectors.model.residual_model import ResidualModel
 
 
 @pytest.fixture
-def plan(llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def plan(llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPlan:
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "home"))
     for seed, name in enumerate(("cat", "sea")):
         row = torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(seed))
@@ -33,10 +33,10 @@ def plan(llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 mean=torch.zeros(llama_model.d_model), gap=3.0, method="mean", positions="all",
             )
         )  # fmt: skip
-    return planned(llama_model, "cat + 0.5 sea", Settings(max_tokens=8), radius=0.8, seed=5)
+    return make_plan(llama_model, "cat + 0.5 sea", Settings(max_tokens=8), radius=0.8, seed=5)
 
 
-def explored(model: ResidualModel, plan: Plan, path: Path) -> dict[int, str]:
+def explored(model: ResidualModel, plan: RunPlan, path: Path) -> dict[int, str]:
     """Two screens, two nearer ones around two picks, one wider, back, and around one more."""
     with SampleFile(path, "new", common(plan, model)) as file:
         made = Exploration(model, plan, file, n=3)
@@ -52,7 +52,7 @@ def explored(model: ResidualModel, plan: Plan, path: Path) -> dict[int, str]:
         return {index: sample.text for index, sample in made.samples.items()}
 
 
-def test_every_sample_of_the_tree_replays(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+def test_every_sample_of_the_tree_replays(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     explored(llama_model, plan, tmp_path / "tree.jsonl")
     kept = SampleSet.load(tmp_path / "tree.jsonl")
     assert [sample.index for sample in kept] == list(range(15)) and {sample.seed for sample in kept} == {5}
@@ -70,7 +70,7 @@ def test_every_sample_of_the_tree_replays(llama_model: ResidualModel, plan: Plan
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 4, 8])
 def test_a_file_that_was_cut_off_goes_on_to_the_same_tree(
-    llama_model: ResidualModel, plan: Plan, tmp_path: Path, lost: int
+    llama_model: ResidualModel, plan: RunPlan, tmp_path: Path, lost: int
 ) -> None:
     texts = explored(llama_model, plan, tmp_path / "tree.jsonl")
     lines = (tmp_path / "tree.jsonl").read_text().splitlines(keepends=True)
@@ -92,7 +92,7 @@ def test_a_file_that_was_cut_off_goes_on_to_the_same_tree(
     assert len(kept) == len(made.samples)
 
 
-def test_a_screen_that_was_stopped_is_gone_on_with(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+def test_a_screen_that_was_stopped_is_gone_on_with(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=3)
         next(samples := made.more())
@@ -102,7 +102,7 @@ def test_a_screen_that_was_stopped_is_gone_on_with(llama_model: ResidualModel, p
         assert made.wanted == [] and len(SampleSet.load(tmp_path / "tree.jsonl")) == 3
 
 
-def test_places_that_have_no_sample_leave_no_trace(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+def test_places_that_have_no_sample_leave_no_trace(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
         list(made.more())
@@ -128,7 +128,7 @@ def test_places_that_have_no_sample_leave_no_trace(llama_model: ResidualModel, p
         assert again.samples == made.samples
 
 
-def test_a_screen_is_gone_on_with_after_other_places(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+def test_a_screen_is_gone_on_with_after_other_places(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
         samples = made.more()
@@ -142,7 +142,7 @@ def test_a_screen_is_gone_on_with_after_other_places(llama_model: ResidualModel,
 
 
 def test_vectors_of_the_callers_own_can_be_explored(
-    llama_model: ResidualModel, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    llama_model: ResidualModel, plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "nowhere"))
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
@@ -159,7 +159,7 @@ def test_vectors_of_the_callers_own_can_be_explored(
         Exploration.resumed(llama_model, file)
 
 
-def test_a_file_that_was_taken_away_is_noticed(llama_model: ResidualModel, plan: Plan, tmp_path: Path) -> None:
+def test_a_file_that_was_taken_away_is_noticed(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
         list(made.more())
@@ -169,7 +169,7 @@ def test_a_file_that_was_taken_away_is_noticed(llama_model: ResidualModel, plan:
 
 
 def test_what_cannot_be_done_is_refused_and_changes_nothing(
-    llama_model: ResidualModel, plan: Plan, tmp_path: Path
+    llama_model: ResidualModel, plan: RunPlan, tmp_path: Path
 ) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
@@ -200,11 +200,14 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
             pass
     for bad, said in (
         ({"radius": 0.0}, "radius is 0"),
-        ({"point": planned(llama_model, {"cat": 0.0}).point}, "dose is 0"),
+        ({"point": make_plan(llama_model, {"cat": 0.0}).point}, "dose is 0"),
     ):
         with pytest.raises(InputError, match=said):
             Exploration(
-                llama_model, Plan(**({"point": plan.point, "settings": plan.settings, "radius": 1.0} | bad)), file, n=2
+                llama_model,
+                RunPlan(**({"point": plan.point, "settings": plan.settings, "radius": 1.0} | bad)),
+                file,
+                n=2,
             )
 
 
@@ -224,7 +227,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
     ],
 )
 def test_damaged_trees_are_one_line(
-    llama_model: ResidualModel, plan: Plan, tmp_path: Path, change: dict[str, Any], said: str
+    llama_model: ResidualModel, plan: RunPlan, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     explored(llama_model, plan, tmp_path / "tree.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "tree.jsonl").read_text().splitlines()]
@@ -236,7 +239,7 @@ def test_damaged_trees_are_one_line(
 
 
 def test_another_run_or_model_is_no_tree(
-    llama_model: ResidualModel, plan: Plan, tmp_path: Path, model_folder: Any
+    llama_model: ResidualModel, plan: RunPlan, tmp_path: Path, model_folder: Any
 ) -> None:
     steer.sample(llama_model, plan.point, n=1, max_tokens=4, output=tmp_path / "run.jsonl")
     (tmp_path / "empty.jsonl").write_text("")

@@ -13,7 +13,15 @@ from steer.judges.almanac import judges_for
 from steer.judges.judge import AnyJudge
 from steer.runs.sample import Sample
 from steer.runs.sample_set import SampleSet
-from steer.sampling.importance_sampling import FEWEST, PILOT, Draw, calibrated_set, drawn_by_weight, propose, weigh
+from steer.sampling.importance_sampling import (
+    FEWEST,
+    PILOT,
+    Draw,
+    calibrated_set,
+    drawn_by_weight,
+    importance_weights,
+    sample_calibrated,
+)
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
@@ -58,7 +66,7 @@ def test_judges_condition_what_is_drawn() -> None:
 def test_the_effective_sample_size_is_kish_s() -> None:
     run = proposals(500)
     raw = np.array([math.exp(each.logprob_base - each.logprob_steered) for each in run])
-    weights, found = weigh(run, [])
+    weights, found = importance_weights(run, [])
     np.testing.assert_allclose(weights, raw / raw.sum(), rtol=1e-12)
     assert found.ess == pytest.approx(raw.sum() ** 2 / (raw**2).sum())
     assert found.worth == pytest.approx(raw.sum() / raw.max()) and found.worth <= found.ess <= 500
@@ -73,7 +81,7 @@ def test_as_many_texts_as_there_are_may_be_drawn() -> None:
 
 def test_texts_that_were_cut_weigh_nothing() -> None:
     run = [sample(0, 0, finish="length"), sample(1, 1)]
-    weights, found = weigh(run, [])
+    weights, found = importance_weights(run, [])
     assert weights.tolist() == [0.0, 1.0] and found.accepted == 1
 
 
@@ -89,7 +97,7 @@ def test_weights_that_are_worth_too_little_are_refused() -> None:
 @pytest.mark.parametrize("changes", [{"temperature": 0.8}, {"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}])
 def test_other_distributions_than_the_models_own_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(InputError, match="temperature 1, untruncated"):
-        weigh([replace(sample(0, 0), settings=DRAWN | changes)], [])
+        importance_weights([replace(sample(0, 0), settings=DRAWN | changes)], [])
 
 
 def from_run(every: SampleSet, asked: list[int]) -> Draw:
@@ -102,21 +110,21 @@ def from_run(every: SampleSet, asked: list[int]) -> Draw:
 
 def test_a_pilot_says_how_many_proposals_it_takes_and_is_not_among_them() -> None:
     asked: list[int] = []
-    found = propose(from_run(proposals(6400), asked), [], 100, most=6000, seed=0)
+    found = sample_calibrated(from_run(proposals(6400), asked), [], 100, most=6000, seed=0)
     assert len(found) == 100 and all(each.index >= PILOT for each in found)
     assert asked[0] == PILOT and len(asked) == 2 and 2 * 100 < asked[1] - PILOT < 6000
     assert found[0].settings["calibration"]["proposals"] == asked[1] - PILOT
     with pytest.raises(InputError, match="allow more"):
-        propose(from_run(proposals(6400), []), [], 100, most=110, seed=0)
+        sample_calibrated(from_run(proposals(6400), []), [], 100, most=110, seed=0)
 
 
 def test_a_single_text_takes_many_proposals_too() -> None:
     """One accepted text alone would have all the weight that there is."""
     asked: list[int] = []
-    propose(from_run(proposals(6400), asked), [], 1, most=4096, seed=0)
+    sample_calibrated(from_run(proposals(6400), asked), [], 1, most=4096, seed=0)
     assert asked[1] >= PILOT + FEWEST
     with pytest.raises(InputError, match="of 128 proposals 0 are accepted"):
-        propose(from_run(proposals(200), []), [AnyJudge("nobody", lambda text: False)], 1, most=4096, seed=0)
+        sample_calibrated(from_run(proposals(200), []), [AnyJudge("nobody", lambda text: False)], 1, most=4096, seed=0)
 
 
 @pytest.mark.parametrize("n", [1, 64])
@@ -131,7 +139,7 @@ def test_what_the_proposals_seldom_are_is_not_lost(n: int) -> None:
     for repeat in range(60):
         every = SampleSet(both[int(rare)][at] for at, rare in enumerate(random.random(5000) < 0.01))
         try:
-            found = propose(from_run(every, []), [], n, most=4800, seed=repeat)
+            found = sample_calibrated(from_run(every, []), [], n, most=4800, seed=repeat)
         except InputError:
             continue
         shares.append(np.mean([each.text == "kind 1" for each in found]))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import steer
 from steer.composition.steering_point import SteeringPoint
-from steer.sampling.pressure_budget import within
+from steer.sampling.pressure_budget import scale_to_pressure
 from steer.sampling.replay import replayed
 from vectors.common.errors import InputError
 from vectors.concepts.vector import ConceptVector
@@ -29,7 +29,7 @@ def vector(model: ResidualModel, positions: str = "all") -> ConceptVector:
 
 @given(st.floats(0.02, 15.0), st.floats(1.0, 3.0))
 def test_the_scale_is_the_largest_within_the_budget(full: float, power: float) -> None:
-    found = within(plain(), 0.3, lambda point: np.full(9, full * point.scale**power))
+    found = scale_to_pressure(plain(), 0.3, lambda point: np.full(9, full * point.scale**power))
     exact = min(1.0, (0.3 / full) ** (1 / power))
     assert found.point.scale <= exact + 1e-9 and found.point.scale >= exact - 0.01
     assert torch.allclose(found.point.deltas[1], torch.full((4,), found.point.scale))
@@ -40,9 +40,9 @@ def test_the_scale_is_the_largest_within_the_budget(full: float, power: float) -
 def test_budgets_that_cannot_be_met_are_refused() -> None:
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="max_pressure"):
-            within(plain(), wrong, lambda point: np.zeros(3))
+            scale_to_pressure(plain(), wrong, lambda point: np.zeros(3))
     with pytest.raises(InputError, match="already pays 5"):
-        within(plain(), 0.3, lambda point: np.full(3, 5.0))
+        scale_to_pressure(plain(), 0.3, lambda point: np.full(3, 5.0))
 
 
 def test_a_run_within_a_pressure_records_its_scale_and_pays_no_more(llama_model: ResidualModel) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.search.low_rank import low_rank
 from steer.search.perturbation import perturb
-from vectors.activations.covariance import Spread
+from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError
 from vectors.concepts.vector import ConceptVector
 
@@ -165,12 +165,12 @@ def test_unusable_requests_are_refused(change: dict[str, Any], why: str) -> None
     assert len(str(caught.value).splitlines()) == 1
 
 
-def shape_of(width: int, *, seed: int = 0, layer: int = 1) -> Spread:
+def shape_of(width: int, *, seed: int = 0, layer: int = 1) -> LowRankCovariance:
     """A spread with a few wide directions."""
     generator = np.random.default_rng(seed)
     modes = np.linalg.qr(generator.standard_normal((width, width)))[0][: width // 2]
     wide = np.sort(generator.uniform(1, 9, len(modes)))[::-1].copy()
-    return Spread(
+    return LowRankCovariance(
         layer=layer, mean=torch.zeros(width, dtype=torch.float64), basis=torch.from_numpy(modes),
         deviations=torch.from_numpy(wide), rest=0.5, distances=np.arange(5.0), count=99,
     )  # fmt: skip

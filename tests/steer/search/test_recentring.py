@@ -12,7 +12,7 @@ import steer
 from steer.composition.steering_point import SteeringPoint
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import replayed
-from steer.sampling.run_plan import planned
+from steer.sampling.run_plan import make_plan
 from steer.search.recentring import around_of, centre_point, recentre
 from vectors import keep
 from vectors.activations import natural_covariance
@@ -43,13 +43,13 @@ def runs(model: ResidualModel, point: object, **options: object) -> SampleSet:
 
 
 def shift(model: ResidualModel, point: object, index: int, **options: object) -> torch.Tensor:
-    return planned(model, point, **({"seed": 4, "radius": 0.8} | options)).shifts([index])[1][0].double()  # type: ignore[arg-type]
+    return make_plan(model, point, **({"seed": 4, "radius": 0.8} | options)).shifts([index])[1][0].double()  # type: ignore[arg-type]
 
 
 def test_a_search_of_radius_zero_is_the_pick_itself(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
     first = runs(llama_model, "cat + 0.5 sea")
     again = runs(llama_model, recentre(first, [5]), radius=0.0)
-    at = planned(llama_model, recentre(first, [5])).point
+    at = make_plan(llama_model, recentre(first, [5])).point
     assert torch.allclose(at.deltas[1].double(), shift(llama_model, "cat + 0.5 sea", 5), atol=1e-6)
     assert again[5].tokens == first[5].tokens and again[0].doses == first[0].doses
     assert again[0].settings["around"] == {
@@ -61,7 +61,7 @@ def test_doses_stay_and_the_radius_is_still_the_points(llama_model: ResidualMode
     first = runs(llama_model, "cat + 0.5 sea")
     around = recentre(first, [1, 2, 6], shrink=0.5)
     assert around.radius == 0.4
-    plan = planned(llama_model, around, seed=9)
+    plan = make_plan(llama_model, around, seed=9)
     plain = steer.compose("cat + 0.5 sea", llama_model)
     assert plan.radius == 0.4
     rows = plan.shifts(range(50))[1].double()
@@ -127,7 +127,7 @@ def test_caps_stood_on_caps_keep_their_doses(llama_model: ResidualModel, two: li
     plain = steer.compose("cat + 0.5 sea", llama_model)
     for depth in range(3):
         around = recentre(found, [depth])
-        at = planned(llama_model, around).point.deltas[1].double()
+        at = make_plan(llama_model, around).point.deltas[1].double()
         for vector in plain.vectors:
             asked = float(vector.direction.double() @ plain.deltas[1].double())
             assert float(vector.direction.double() @ at) == pytest.approx(asked, rel=1e-5)

@@ -52,7 +52,9 @@ def test_vendi_scores_of_that_many_texts_are_covered(order: int) -> None:
     hits = 0
     for _ in range(REPEATS):
         rows = kernel()
-        found = Statistic(name="", of=lambda kept, k=rows: vendi_of(k[np.ix_(kept, kept)], order=order), n=n).figure()
+        found = Statistic(
+            name="", compute=lambda subset, k=rows: vendi_of(k[np.ix_(subset, subset)], order=order), n=n
+        ).estimate()
         hits += found.low <= true <= found.high
     assert covered(hits, high=1.0)
 
@@ -70,7 +72,7 @@ def test_the_95th_percentile_of_pressure_is_covered() -> None:
         rows = tokens(n)
         samples = [SimpleNamespace(pressure={"total": row.sum()}, tokens=[0] * length) for row in rows]
         statistic = pressures_of(samples, [Cost(row, row, row) for row in rows])[1]
-        found = statistic.figure()
+        found = statistic.estimate()
         hits += found.low <= true <= found.high
     assert covered(hits, low=0.91)
 
@@ -82,7 +84,7 @@ def test_typicality_is_covered_though_real_texts_are_few() -> None:
         samples = [SimpleNamespace(logprob_base=-value, tokens=[0]) for value in random.gamma(9.0, 0.1, size=64)]
         real = RealCosts(tuple(random.gamma(9.0, 0.1, size=(40, 1))))
         for statistic, true in zip(typicalities_of(samples, real)[1:], (CENTRAL, 0.5), strict=True):
-            found = statistic.figure()
+            found = statistic.estimate()
             hits[found.name] += found.low <= true <= found.high
     assert covered(hits["typical"], low=0.93, high=1.0) and covered(hits["typicality"], low=0.93, high=1.0)
 
@@ -91,7 +93,7 @@ def test_typicality_is_covered_though_real_texts_are_few() -> None:
 def test_differences_are_covered(shares: tuple[float, float]) -> None:
     random, hits = np.random.default_rng(5), 0
     for _ in range(REPEATS):
-        one, other = (mean_of("", random.random(64) < share).figure() for share in shares)
+        one, other = (mean_of("", random.random(64) < share).estimate() for share in shares)
         low, high = _interval(one, other)
         hits += low <= shares[1] - shares[0] <= high
     assert covered(hits)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import steer
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.runs.sample_set import SampleSet
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 from steer.sweeps.dose_curve import DoseCurve, DoseRow
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError, OutputError
@@ -37,8 +37,8 @@ def projected(model: ResidualModel, vector: ConceptVector, texts: Sequence[str])
     return sum(found) / len(texts)
 
 
-def near(value: float, half: float = 0.05) -> Figure:
-    return Figure(name="x", value=value, low=value - half, high=value + half, n=50)
+def near(value: float, half: float = 0.05) -> Estimate:
+    return Estimate(name="x", value=value, low=value - half, high=value + half, n=50)
 
 
 def curve(*rows: tuple[float, float, float, float]) -> DoseCurve:
@@ -58,8 +58,8 @@ def test_the_alarm_rings_where_the_direction_finds_more_and_the_reader_less() ->
 def test_a_dose_is_the_run_that_sampling_gives(
     llama_model: ResidualModel, vector: ConceptVector, tmp_path: Path
 ) -> None:
-    yardstick = Yardstick(judges=(AnyJudge("sea", lambda text: "sea" in text),), real=REAL, background=OTHER)
-    options = {"n": 12, "max_tokens": 12, "seed": 3, "yardstick": yardstick, "folder": tmp_path / "doses"}
+    evaluation_set = EvaluationSet(judges=(AnyJudge("sea", lambda text: "sea" in text),), real=REAL, background=OTHER)
+    options = {"n": 12, "max_tokens": 12, "seed": 3, "evaluation_set": evaluation_set, "folder": tmp_path / "doses"}
     seen: list[float] = []
     made = steer.dose_curve(
         llama_model, vector, doses=(2, -1, 0, 2), watcher=lambda row: seen.append(row.cell.dose), **options
@@ -85,9 +85,9 @@ def test_without_texts_there_is_pressure_alone_and_wrong_ones_are_refused(
     assert set(made.rows[0].figures) == {"pressure", "p95"} and made.rows[0].pressure.value == pytest.approx(
         0, abs=1e-9
     )
-    swapped = Yardstick(judges=(AnyJudge("sea", bool),), real=OTHER, background=REAL)
+    swapped = EvaluationSet(judges=(AnyJudge("sea", bool),), real=OTHER, background=REAL)
     with pytest.raises(InputError, match="the right way round"):
-        steer.dose_curve(llama_model, vector, doses=(0, 1), n=8, max_tokens=8, yardstick=swapped)
+        steer.dose_curve(llama_model, vector, doses=(0, 1), n=8, max_tokens=8, evaluation_set=swapped)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -15,7 +15,7 @@ import torch
 
 import steer
 from steer.composition.steering_point import SteeringPoint
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.runs.sample_set import SampleSet
 from steer.sweeps.grid import Grid
@@ -27,7 +27,7 @@ from vectors.common.errors import InputError, OutputError
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
 
-SEA = Yardstick(judges=(AnyJudge("sea", lambda text: "sea" in text),))
+SEA = EvaluationSet(judges=(AnyJudge("sea", lambda text: "sea" in text),))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def point(llama_model: ResidualModel) -> SteeringPoint:
 
 
 def small(model: ResidualModel, point: SteeringPoint, **options: object):
-    given = {"radii": (0.0, 1.0), "n": 10, "max_tokens": 16, "yardstick": SEA}
+    given = {"radii": (0.0, 1.0), "n": 10, "max_tokens": 16, "evaluation_set": SEA}
     return sweep(model, point, **(given | options))
 
 
@@ -83,11 +83,11 @@ def test_a_folder_with_more_samples_is_gone_on_with_as_it_is(
 ) -> None:
     words = ("sea", "storm", "river", "night", "ship", "moon", "king", "song")
     real = tuple(f"the {a} and a {b} in {c}" for a in words for b in words for c in words[:4])
-    yardstick = Yardstick(judges=SEA.judges, real=real[:24])
-    small(llama_model, point, n=20, yardstick=yardstick, folder=tmp_path / "s")
-    again = small(llama_model, point, n=10, yardstick=yardstick, folder=tmp_path / "s")
+    evaluation_set = EvaluationSet(judges=SEA.judges, real=real[:24])
+    small(llama_model, point, n=20, evaluation_set=evaluation_set, folder=tmp_path / "s")
+    again = small(llama_model, point, n=10, evaluation_set=evaluation_set, folder=tmp_path / "s")
     assert again.grid.n == 10 and all(row.success.n == 10 for row in again.rows)
-    alone = small(llama_model, point, n=10, yardstick=yardstick)
+    alone = small(llama_model, point, n=10, evaluation_set=evaluation_set)
     assert [str(row.frontier) for row in again.rows] == [str(row.frontier) for row in alone.rows]
 
 
@@ -132,14 +132,18 @@ def often(text: str) -> bool:
 
 def test_the_suggested_radius_keeps_nine_tenths(llama_model: ResidualModel, point: SteeringPoint) -> None:
     made = small(
-        llama_model, point, radii=(0.0, 0.5, 1.0, 4.0), n=60, yardstick=Yardstick(judges=(AnyJudge("s", often),))
+        llama_model,
+        point,
+        radii=(0.0, 0.5, 1.0, 4.0),
+        n=60,
+        evaluation_set=EvaluationSet(judges=(AnyJudge("s", often),)),
     )
     success = {row.cell.radius: row.success.value for row in made.rows if row.success}
     found = made.suggested_radius()
     assert found is not None
     assert found == suggested(list(success), [round(60 * value) for value in success.values()], [60] * 4)
     assert json.loads(json.dumps(made.to_dict()))["suggested_radius"]["radius"] == found.radius
-    assert small(llama_model, point, yardstick=Yardstick()).suggested_radius() is None
+    assert small(llama_model, point, evaluation_set=EvaluationSet()).suggested_radius() is None
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -147,7 +151,7 @@ def test_plots_are_written_and_bad_ones_refused(
     llama_model: ResidualModel, point: SteeringPoint, tmp_path: Path, theme: str
 ) -> None:
     made = small(
-        llama_model, point, temperatures=(0.9, 1.0), n=16, yardstick=Yardstick(judges=(AnyJudge("all", bool),))
+        llama_model, point, temperatures=(0.9, 1.0), n=16, evaluation_set=EvaluationSet(judges=(AnyJudge("all", bool),))
     )
     for draw, name in ((made.plot, "radius.png"), (made.plot_plane, "plane.svg")):
         axes = draw(tmp_path / name, theme=theme)

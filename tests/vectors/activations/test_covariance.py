@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
 
-from vectors.activations.covariance import Spread, spread_of
+from vectors.activations.covariance import LowRankCovariance, spread_of
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
@@ -57,7 +57,7 @@ def test_white_rows_get_the_covariance_and_the_distance_takes_it_away(llama_mode
 def test_the_digest_is_of_what_directions_are_drawn_from(llama_model: ResidualModel) -> None:
     one, same = (spread_of(llama_model, texts(300), 1, rank=5) for _ in range(2))
     assert one.digest == same.digest != spread_of(llama_model, texts(200), 1, rank=5).digest
-    assert isinstance(one, Spread)
+    assert isinstance(one, LowRankCovariance)
 
 
 def test_texts_that_say_nothing_about_variation_are_refused(llama_model: ResidualModel) -> None:

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import vectors
-from vectors.activations.contrast_moments import readings
-from vectors.activations.layer_auc import LAYERS, over_depth, readable, readable_each
+from vectors.activations.contrast_moments import contrast_moments
+from vectors.activations.layer_auc import LAYERS, auc_by_layer, over_depth, readable_each
 from vectors.activations.moments import moments
 from vectors.data.contrast import ContrastSet
 from vectors.extraction.extract_labelled import extract_each
@@ -25,7 +25,7 @@ def test_layers_are_spread_over_the_depth(n_layers):
 
 def test_each_layers_auc_is_scikit_learns(llama_model):
     fit, held = ContrastSet(CATS, DOGS).split(seed=3)
-    rows = readable(llama_model, fit, held, seed=3)
+    rows = auc_by_layer(llama_model, fit, held, seed=3)
     assert [row["layer"] for row in rows] == [0, 1, 2]
     for row in rows:
         at = row["layer"]
@@ -42,7 +42,7 @@ def test_each_layers_auc_is_scikit_learns(llama_model):
 def test_several_concepts_are_read_as_each_by_itself(llama_model):
     texts, has = [*CATS, *DOGS], np.array([[at < 36, "sea" in text] for at, text in enumerate([*CATS, *DOGS])])
     known, rest = slice(0, 72, 5), slice(1, 72, 5)
-    found = readings(llama_model, texts[known], has[known], [0, 1, 2])
+    found = contrast_moments(llama_model, texts[known], has[known], [0, 1, 2])
     both = readable_each(llama_model, found, texts[rest], has[rest], seed=1)
     for column in (0, 1):
         sides = [
@@ -50,7 +50,7 @@ def test_several_concepts_are_read_as_each_by_itself(llama_model):
              for wanted in (True, False)]
             for part in (known, rest)
         ]  # fmt: skip
-        alone = readable(llama_model, *(ContrastSet(*side) for side in sides), seed=1)
+        alone = auc_by_layer(llama_model, *(ContrastSet(*side) for side in sides), seed=1)
         assert [row["auc"] for row in both[column]] == pytest.approx([row["auc"] for row in alone])
 
 

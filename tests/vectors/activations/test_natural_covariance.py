@@ -8,7 +8,7 @@ import torch
 
 from vectors.activations import natural_covariance as home_of
 from vectors.activations.covariance import spread_of
-from vectors.activations.natural_covariance import TEXTS, known, natural
+from vectors.activations.natural_covariance import TEXTS, cached_covariance, natural_covariance
 from vectors.decoding import prompt_free_samples
 from vectors.decoding.prompt_free_samples import MAX_TOKENS
 from vectors.model.residual_model import load_model
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_the_spread_of_what_plain_sampling_writes(llama_model):
     assert TEXTS == 128 and MAX_TOKENS == 64
-    found = natural(llama_model, [1])[1]
+    found = natural_covariance(llama_model, [1])[1]
     torch.manual_seed(0)
     ids = torch.full((400, 1), llama_model.bos_id)
     made = llama_model.hf.generate(
@@ -41,21 +41,21 @@ def test_it_is_the_spread_of_what_plain_sampling_writes(llama_model):
 
 
 def test_what_was_found_is_kept_and_read_again_bit_for_bit(llama_model, home, monkeypatch):
-    first = natural(llama_model, [0, 1])
+    first = natural_covariance(llama_model, [0, 1])
     monkeypatch.setattr(home_of, "spread_of", lambda *_: pytest.fail("it is known"))
-    again = natural(llama_model, [1, 0])
+    again = natural_covariance(llama_model, [1, 0])
     for layer, spread in first.items():
         assert again[layer].digest == spread.digest and again[layer].count == spread.count
         assert np.array_equal(again[layer].distances, spread.distances)
         assert torch.equal(again[layer].mean, spread.mean)
-    assert sorted(known(llama_model, [0, 1, 2])) == [0, 1]
+    assert sorted(cached_covariance(llama_model, [0, 1, 2])) == [0, 1]
     assert [place.name for place in home.rglob("*.spread")] and not list(home.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 400, "cut", "other", "nan", "narrow"])
 def test_what_is_damaged_or_of_another_model_is_found_anew(llama_model, model_folder, home, damage):
     gpt2_model = load_model(str(model_folder("gpt2")), "cpu")
-    spread = natural(llama_model, [1])[1]
+    spread = natural_covariance(llama_model, [1])[1]
     place = next(home.rglob("*.spread"))
     whole = place.read_bytes()
     if isinstance(damage, bytes):
@@ -68,11 +68,11 @@ def test_what_is_damaged_or_of_another_model_is_found_anew(llama_model, model_fo
         place.write_bytes(whole[:-8] + np.array([np.nan]).tobytes())
     else:
         place.write_bytes(home_of._bytes(spread_of(gpt2_model, ["a", "b c"] * 20, 0), llama_model))
-    assert known(llama_model, [1]) == {}
-    assert natural(llama_model, [1])[1].digest == spread.digest and place.read_bytes() == whole
+    assert cached_covariance(llama_model, [1]) == {}
+    assert natural_covariance(llama_model, [1])[1].digest == spread.digest and place.read_bytes() == whole
 
 
 def test_where_nothing_can_be_kept_it_is_found_all_the_same(llama_model, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "file"))
-    assert natural(llama_model, [1])[1].digest == natural(llama_model, [1])[1].digest
+    assert natural_covariance(llama_model, [1])[1].digest == natural_covariance(llama_model, [1])[1].digest

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import vectors
-from vectors.activations.shifted_tokens import moved
+from vectors.activations.shifted_tokens import most_shifted_tokens
 from vectors.concepts.vector import ConceptVector
 
 TEXTS = ["the cat ran by the sea", "a ship", "the old king saw the moon and the river"]
@@ -43,7 +43,7 @@ def parts(model, vector, length):
 @pytest.mark.parametrize("positions", ["all", "bos"])
 def test_the_tokens_are_those_with_the_greatest_parts_of_either_divergence(tiny_model, positions):
     vector = vector_of(tiny_model, positions)
-    top, bottom = moved(tiny_model, vector, TEXTS, 5, shift=2.0)
+    top, bottom = most_shifted_tokens(tiny_model, vector, TEXTS, 5, shift=2.0)
     for found, part in zip((top, bottom), parts(tiny_model, vector, 2.0), strict=True):
         order = [token for token in part.argsort(descending=True).tolist() if 3 <= token < len(tiny_model.tokenizer)]
         assert found == [tiny_model.decode([token]) for token in order[:5]]
@@ -51,18 +51,24 @@ def test_the_tokens_are_those_with_the_greatest_parts_of_either_divergence(tiny_
 
 def test_the_length_is_the_vectors_own_unless_another_is_given(llama_model):
     vector = vector_of(llama_model)
-    assert moved(llama_model, vector, TEXTS, 9) == moved(llama_model, vector, TEXTS, 9, shift=3.0)
-    assert moved(llama_model, vector, TEXTS, 9) != moved(llama_model, vector, TEXTS, 9, shift=-3.0)
+    assert most_shifted_tokens(llama_model, vector, TEXTS, 9) == most_shifted_tokens(
+        llama_model, vector, TEXTS, 9, shift=3.0
+    )
+    assert most_shifted_tokens(llama_model, vector, TEXTS, 9) != most_shifted_tokens(
+        llama_model, vector, TEXTS, 9, shift=-3.0
+    )
 
 
 def test_several_layers_are_shifted_at_once(llama_model):
     further = {2: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(5))}
-    wide = vector_of(llama_model, further=further)
-    assert moved(llama_model, wide, TEXTS, 9) != moved(llama_model, vector_of(llama_model), TEXTS, 9)
+    wide = vector_of(llama_model, other_layers=further)
+    assert most_shifted_tokens(llama_model, wide, TEXTS, 9) != most_shifted_tokens(
+        llama_model, vector_of(llama_model), TEXTS, 9
+    )
 
 
 def test_nothing_is_moved_by_hardly_anything(llama_model):
-    top, bottom = moved(llama_model, vector_of(llama_model), TEXTS, 9, shift=0.0)
+    top, bottom = most_shifted_tokens(llama_model, vector_of(llama_model), TEXTS, 9, shift=0.0)
     assert top == bottom == []
 
 

@@ -80,7 +80,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     layer = draw(st.integers(0, 200))
     further = {at: draw(st.floats(0.5, 2)) * raw for at in draw(st.sets(st.integers(0, 200), max_size=3)) - {layer}}
     return dict(
-        further=further,
+        other_layers=further,
         evidence=draw(curve),
         name=draw(st.sampled_from(["cat", "slow burn", "猫", "it's"])),
         model=draw(plain),
@@ -109,7 +109,9 @@ def test_every_vector_survives_its_file(tmp_path_factory: pytest.TempPathFactory
     assert back == vector
     assert torch.equal(back.direction, vector.direction)
     assert back.unit_curve == vector.unit_curve and back.evidence == vector.evidence
-    assert back.layers == vector.layers and all(torch.equal(back.at(at), vector.at(at)) for at in back.layers)
+    assert back.layers == vector.layers and all(
+        torch.equal(back.shift_at(at), vector.shift_at(at)) for at in back.layers
+    )
 
 
 def test_the_file_holds_what_readers_expect(file: Path) -> None:

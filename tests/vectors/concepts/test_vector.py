@@ -51,7 +51,7 @@ def test_equal_contents_make_equal_keys() -> None:
         {"auc": 0.5},
         {"direction": torch.tensor([0.8, 0.6, 0.0])},
         {"mean": torch.zeros(3)},
-        {"further": {2: torch.ones(3)}},
+        {"other_layers": {2: torch.ones(3)}},
     ],
 )
 def test_any_other_content_makes_another_key(change: dict[str, Any]) -> None:
@@ -107,13 +107,13 @@ def test_fields_are_frozen() -> None:
         ({"unit_judge": "ab"}, "expected two pairs"),
         ({"unit_curve": ({"kl": {1, 2}},)}, "JSON"),
         ({"unit_curve": ({"kl": (1, 2)},)}, "JSON"),
-        ({"further": {1: torch.ones(3)}}, "its own layer"),
-        ({"further": {2: torch.zeros(3)}}, "a shift of zero"),
-        ({"further": {2: torch.ones(4)}}, "a shift at layer 2 of width 4"),
-        ({"further": {2: torch.full((3,), float("nan"))}}, "shift at layer 2 of vector 'cat' holds NaN"),
-        ({"further": {-1: torch.ones(3)}}, "a layer of vector"),
-        ({"further": {"2": torch.ones(3)}}, "a layer of vector"),
-        ({"further": [torch.ones(3)]}, "a mapping from layers"),
+        ({"other_layers": {1: torch.ones(3)}}, "its own layer"),
+        ({"other_layers": {2: torch.zeros(3)}}, "a shift of zero"),
+        ({"other_layers": {2: torch.ones(4)}}, "a shift at layer 2 of width 4"),
+        ({"other_layers": {2: torch.full((3,), float("nan"))}}, "shift at layer 2 of vector 'cat' holds NaN"),
+        ({"other_layers": {-1: torch.ones(3)}}, "a layer of vector"),
+        ({"other_layers": {"2": torch.ones(3)}}, "a layer of vector"),
+        ({"other_layers": [torch.ones(3)]}, "a mapping from layers"),
         ({"evidence": {"stability": float("nan")}}, "finite"),
         ({"evidence": [1]}, "evidence of vector"),
         ({"name": "../x"}, "cannot name a concept"),
@@ -127,10 +127,10 @@ def test_unusable_fields_are_refused_in_one_line(change: dict[str, Any], why: st
 
 def test_a_vector_may_steer_several_layers() -> None:
     east = torch.tensor([3.0, 0.0, 0.0])
-    several = concept(further={4: -east, 0: east})
+    several = concept(other_layers={4: -east, 0: east})
     assert several.layers == (0, 1, 4) and concept().layers == (1,)
-    assert torch.equal(several.at(1), several.direction) and torch.equal(several.at(4), -east)
-    assert several == concept(further={0: east, 4: -east}) != concept(further={0: -east, 4: east})
+    assert torch.equal(several.shift_at(1), several.direction) and torch.equal(several.shift_at(4), -east)
+    assert several == concept(other_layers={0: east, 4: -east}) != concept(other_layers={0: -east, 4: east})
 
 
 @given(st.floats(0.9, 1.1))

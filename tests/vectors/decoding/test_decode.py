@@ -139,7 +139,7 @@ def test_costs_are_those_of_a_second_reading(tiny_model, positions):
 def test_slots_and_a_grown_cache_write_the_same(tiny_model, monkeypatch):
     deltas = {0: torch.randn(12, tiny_model.d_model, generator=torch.Generator().manual_seed(6))}
     prefix = tiny_model.encode(["the sea was old"])[0]
-    assert isinstance(kv_cache.kept(tiny_model, 2, 20), kv_cache.Slots)
+    assert isinstance(kv_cache.make_kv_cache(tiny_model, 2, 20), kv_cache.SlotKVCache)
     expected = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
     monkeypatch.setattr(kv_cache, "slots_agree", lambda _: False)
     found = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
@@ -153,7 +153,7 @@ def test_a_model_that_looks_back_less_far_than_its_texts_has_no_slots(make_token
     )  # fmt: skip
     torch.manual_seed(0)
     model = ResidualModel(AutoModelForCausalLM.from_config(config).eval(), make_tokenizer())
-    assert isinstance(kv_cache.kept(model, 2, 20), kv_cache.Grown)
+    assert isinstance(kv_cache.make_kv_cache(model, 2, 20), kv_cache.GrowingKVCache)
     found = rows(model, {}, range(6), max_tokens=16, size=3)
     for index in range(6):
         assert found[index].tokens == reference(model, model.start_ids(), index, seed=3, max_tokens=16)
@@ -164,8 +164,8 @@ def test_rotations_that_depend_on_the_longest_text_turn_no_other(make_tokenizer)
     own = {"original_max_position_embeddings": 8, "rope_parameters": rope, "sliding_window": None}
     model = ResidualModel(replace(FAMILIES["Phi-3"], own=own).build(), make_tokenizer())
     model.eos_ids = frozenset(range(1, 9))  # so that texts are at different places
-    assert isinstance(kv_cache.kept(model, 2, 8), kv_cache.Slots) and isinstance(
-        kv_cache.kept(model, 2, 9), kv_cache.Grown
+    assert isinstance(kv_cache.make_kv_cache(model, 2, 8), kv_cache.SlotKVCache) and isinstance(
+        kv_cache.make_kv_cache(model, 2, 9), kv_cache.GrowingKVCache
     )
     together = rows(model, {}, range(8), max_tokens=20, size=3)
     for index in range(8):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from vectors.common.errors import InputError
-from vectors.decoding.token_sampling import Settings, draw, inverse, truncate
+from vectors.decoding.token_sampling import Settings, inverse_cdf, sample_tokens, truncate
 
 
 def uniform(*values: float) -> torch.Tensor:
@@ -17,7 +17,7 @@ def uniform(*values: float) -> torch.Tensor:
 
 def test_draw_follows_the_distribution():
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
-    tokens = draw(logits.expand(20_000, -1), (torch.arange(20_000).double() + 0.5) / 20_000, Settings())
+    tokens = sample_tokens(logits.expand(20_000, -1), (torch.arange(20_000).double() + 0.5) / 20_000, Settings())
     share = torch.bincount(tokens, minlength=4) / 20_000
     assert torch.allclose(share.float(), torch.softmax(logits[0], dim=-1), atol=1e-4)
 
@@ -27,7 +27,7 @@ def test_blocks_find_what_one_long_sum_finds(width, seed, at, empty):
     random = np.random.default_rng(seed)
     masses = random.random(width).astype(np.float32) * (random.random(width) >= empty)
     masses[random.integers(width)] += 0.5
-    token = int(inverse(torch.from_numpy(masses)[None], uniform(at)))
+    token = int(inverse_cdf(torch.from_numpy(masses)[None], uniform(at)))
     cdf = masses.astype(np.float64).cumsum()
     assert masses[token] > 0  # never what has no mass, not even at the ends
     rounding = 1e-5 * cdf[-1]
@@ -38,15 +38,15 @@ def test_nothing_is_drawn_beyond_the_vocabulary_or_without_mass():
     masses = torch.zeros(1, 300)
     masses[0, 130] = 1e-30
     for at in (0.0, 0.5, 1 - 2**-53):
-        assert inverse(masses, uniform(at)).tolist() == [130]
+        assert inverse_cdf(masses, uniform(at)).tolist() == [130]
 
 
 def test_draw_at_temperature_zero_takes_the_likeliest():
-    assert draw(torch.tensor([[0.0, 3.0, 2.0]]), uniform(0.99), Settings(temperature=0)).tolist() == [1]
+    assert sample_tokens(torch.tensor([[0.0, 3.0, 2.0]]), uniform(0.99), Settings(temperature=0)).tolist() == [1]
 
 
 def test_a_tiny_temperature_takes_the_likeliest_too():
-    assert draw(torch.tensor([[-5.0, 3.0, 2.0]]), uniform(0.99), Settings(temperature=1e-308)).tolist() == [1]
+    assert sample_tokens(torch.tensor([[-5.0, 3.0, 2.0]]), uniform(0.99), Settings(temperature=1e-308)).tolist() == [1]
 
 
 @pytest.mark.parametrize(

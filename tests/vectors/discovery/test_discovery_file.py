@@ -14,7 +14,7 @@ from vectors.concepts.library import names
 from vectors.discovery.candidates import Discovery
 from vectors.discovery.discover import discover
 from vectors.discovery.discovery_file import facts, keep_last, load_discovery, load_last, save_discovery
-from vectors.discovery.match_concepts import recognised
+from vectors.discovery.match_concepts import match_concepts
 from vectors.model.residual_model import ResidualModel, load_model
 
 
@@ -66,7 +66,7 @@ def test_the_last_one_takes_the_place_of_the_one_before_and_is_no_concept(model,
 
 
 def test_likenesses_are_kept(model, found, tmp_path):
-    assert recognised(model, found, []) is found
+    assert match_concepts(model, found, []) is found
     place = save_discovery(found, tmp_path / "one.safetensors")
     changed(place, lambda about: about["candidates"][1].update(like={"name": "sea", "auc": 0.93, "cosine": None}))
     like = load_discovery(place).candidates[1].like

@@ -7,7 +7,7 @@ from helpers.planted import rainbows
 from vectors.common.errors import ModelError
 from vectors.concepts.vector import ConceptVector
 from vectors.discovery.discover import discover
-from vectors.discovery.match_concepts import ENOUGH, recognised
+from vectors.discovery.match_concepts import ENOUGH, match_concepts
 from vectors.model.residual_model import ResidualModel, load_model
 
 
@@ -29,10 +29,10 @@ def test_a_concept_that_writes_what_a_candidate_reads_is_named(model):
     known = [concept(model, "none", torch.ones(32), layer=0, unit=0.01), concept(model, "bow", towards, unit=60.0)]
     found = discover(model, rainbows(), k=16, layer=0)
     assert all("rainbow" in snippet for snippet in found.candidates[0].snippets)
-    named = recognised(model, found, known)
+    named = match_concepts(model, found, known)
     like = named.candidates[0].like
     assert like is not None and like.name == "bow" and like.auc >= ENOUGH and like.cosine is None
-    again = recognised(model, found, known)
+    again = match_concepts(model, found, known)
     assert [each.like for each in again.candidates] == [each.like for each in named.candidates]
     assert torch.equal(named.candidates[0].part, found.candidates[0].part)
 
@@ -44,7 +44,7 @@ def test_at_one_layer_the_cosine_is_told_too_and_the_opposite_is_looked_at(model
     found = discover(model, rainbows(), k=16, layer=2)
     told = [
         (sign, each, likeness)
-        for each in recognised(model, found, known).candidates
+        for each in match_concepts(model, found, known).candidates
         for sign, likeness in ((1, each.like), (-1, each.unlike))
         if likeness is not None
     ]
@@ -58,6 +58,6 @@ def test_at_one_layer_the_cosine_is_told_too_and_the_opposite_is_looked_at(model
 def test_no_start_token_no_texts(make_hf, make_tokenizer):
     silent = ResidualModel(make_hf("gpt2"), make_tokenizer(bos=False, eos=False), name="silent")
     found = discover(silent, rainbows(40), k=2)
-    assert recognised(silent, found, []) is found
+    assert match_concepts(silent, found, []) is found
     with pytest.raises(ModelError, match="start"):
-        recognised(silent, found, [concept(silent, "sea", torch.ones(32))])
+        match_concepts(silent, found, [concept(silent, "sea", torch.ones(32))])

@@ -9,7 +9,7 @@ from helpers.planted import rainbows
 from vectors.common.errors import InputError, VectorError
 from vectors.discovery.candidates import Discovery
 from vectors.discovery.discover import discover
-from vectors.discovery.promote import HELD_FROM_LEARNING, HELD_OUT, kept
+from vectors.discovery.promote import HELD_FROM_LEARNING, HELD_OUT, promote_candidate
 from vectors.extraction.extract import extract
 from vectors.model.residual_model import ResidualModel, load_model
 
@@ -26,7 +26,7 @@ def found(model) -> Discovery:
 
 @pytest.mark.parametrize("away", [False, True])
 def test_a_kept_candidate_points_to_its_typical_texts(model, found, away):
-    vector = kept(model, found, 2, "stormy", away=away, learn=False, calibrate=False, seed=3)
+    vector = promote_candidate(model, found, 2, "stormy", away=away, learn=False, calibrate=False, seed=3)
     contrast = found.contrast(2, away=away)
     assert (vector.name, vector.layer, vector.positions, vector.method) == ("stormy", 1, "all", "discovered-ica")
     assert (vector.n_positive, vector.n_background) == (12, 108) and vector.contrast_hash == contrast.hash
@@ -42,13 +42,15 @@ def test_a_kept_candidate_points_to_its_typical_texts(model, found, away):
 
 
 def test_the_other_sign_is_the_opposite_direction(model, found):
-    one, other = (kept(model, found, 1, "one", away=away, learn=False, calibrate=False) for away in (False, True))
+    one, other = (
+        promote_candidate(model, found, 1, "one", away=away, learn=False, calibrate=False) for away in (False, True)
+    )
     assert torch.equal(one.direction, -other.direction) and one.contrast_hash != other.contrast_hash
 
 
 def test_what_is_learned_is_learned_from_the_same_texts(model, found):
     contrast = found.contrast(1)
-    vector = kept(model, found, 1, "one", calibrate=False, seed=2)
+    vector = promote_candidate(model, found, 1, "one", calibrate=False, seed=2)
     alike = extract(
         model, "one", positive=contrast.positive, background=contrast.background, calibrate=False, seed=2
     )  # fmt: skip
@@ -58,23 +60,23 @@ def test_what_is_learned_is_learned_from_the_same_texts(model, found):
 
 
 def test_a_pilot_gives_it_a_curve_or_says_that_it_has_no_effect(model, found):
-    vector = kept(model, found, 1, "one", learn=False, seed=1)
+    vector = promote_candidate(model, found, 1, "one", learn=False, seed=1)
     assert vector.unit_curve and vector.unit_judge is not None
     assert vector.calibrated == (vector.unit is not None)
 
 
 def test_what_cannot_be_kept_is_refused(model, found, model_folder, make_hf, make_tokenizer):
     with pytest.raises(InputError, match="from 1 to 6"):
-        kept(model, found, 7, "one", calibrate=False)
+        promote_candidate(model, found, 7, "one", calibrate=False)
     with pytest.raises(InputError, match="cannot name"):
-        kept(model, found, 1, "a/b", calibrate=False)
+        promote_candidate(model, found, 1, "a/b", calibrate=False)
     with pytest.raises(VectorError, match="was made in model"):
-        kept(load_model(model_folder("gpt2"), "cpu"), found, 1, "one", learn=False, calibrate=False)
+        promote_candidate(load_model(model_folder("gpt2"), "cpu"), found, 1, "one", learn=False, calibrate=False)
     for wrong in ({"layer": 3}, {"means": found.means[:, :5]}):
         with pytest.raises(VectorError, match="layers 0 to 2 and width 32"):
-            kept(model, replace(found, **wrong), 1, "one", learn=False, calibrate=False)
+            promote_candidate(model, replace(found, **wrong), 1, "one", learn=False, calibrate=False)
     silent = ResidualModel(make_hf("gpt2"), make_tokenizer(bos=False, eos=False), name="silent")
     here = discover(silent, rainbows(40), k=2)
     with pytest.raises(InputError, match="--no-calibrate"):
-        kept(silent, here, 1, "one")
-    assert kept(silent, here, 1, "one", learn=False, calibrate=False).positions == "all"
+        promote_candidate(silent, here, 1, "one")
+    assert promote_candidate(silent, here, 1, "one", learn=False, calibrate=False).positions == "all"

@@ -14,7 +14,7 @@ from vectors.common import option_names
 from vectors.common.errors import InputError, ModelError, VectorError
 from vectors.common.statistics import auc, auc_interval
 from vectors.data.contrast import ContrastSet
-from vectors.decoding.prompt_free_samples import own_texts
+from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.extraction.extract import layers_for
 from vectors.extraction.methods import METHODS
 from vectors.model.hooks import shifted
@@ -191,7 +191,7 @@ def test_likelihoods_that_are_not_finite_are_refused(make_hf, make_tokenizer):
 
 def test_without_a_background_the_models_own_texts_are_it(llama_model):
     found = vectors.extract(llama_model, "cat", positive=CATS, method="mean-difference", layer=1, calibrate=False)
-    own = own_texts(llama_model, 64)
+    own = sample_prompt_free(llama_model, 64)
     assert found.n_background == len(own)
     given = vectors.extract(
         llama_model, "cat", positive=CATS, background=own, method="mean-difference", layer=1, calibrate=False
@@ -202,7 +202,7 @@ def test_without_a_background_the_models_own_texts_are_it(llama_model):
 def test_mean_centred_takes_its_texts_from_the_model_and_its_judge_from_the_background(llama_model):
     found = find(llama_model, method="mean-centred", layer=1)
     fit, _ = ContrastSet(tuple(CATS), tuple(SHIPS)).split()
-    own = own_texts(llama_model, 64, seed=1)
+    own = sample_prompt_free(llama_model, 64, seed=1)
     means = [moments(llama_model, side, [1])[1].mean for side in (fit.positive, own)]
     assert torch.allclose(found.direction, ((means[0] - means[1]) / (means[0] - means[1]).norm()).float(), atol=1e-5)
     assert found.n_background == len(SHIPS) and found.contrast_hash == ContrastSet(CATS, SHIPS).hash
@@ -229,7 +229,7 @@ def test_several_layers_are_steered_each_by_its_own_gap(llama_model):
     alone = {at: find(llama_model, method="mean-difference", layer=at) for at in (0, 2)}
     assert found.layers == (0, 2)
     for at, vector in alone.items():
-        assert torch.allclose(found.at(at) * found.gap, vector.direction * vector.gap, atol=1e-4)
+        assert torch.allclose(found.shift_at(at) * found.gap, vector.direction * vector.gap, atol=1e-4)
 
 
 def test_pairs_are_told_apart_within_themselves(llama_model):

@@ -7,7 +7,7 @@ import torch
 from vectors.activations import text_likelihood
 from vectors.common.errors import InputError
 from vectors.extraction.gradient import mean_gradient, text_gradients, weighted_means
-from vectors.extraction.token_direction import enough, token_ids, towards_tokens
+from vectors.extraction.token_direction import token_ids, token_share, towards_tokens
 from vectors.model.hooks import shifted
 from vectors.model.positions import on_positions
 
@@ -104,7 +104,7 @@ def test_a_direction_towards_words_is_that_of_finite_differences(double):
 
 def test_enough_is_reached_where_the_words_have_a_tenth(llama_model):
     tokens = token_ids(llama_model, ["cat"])
-    share = enough(llama_model, tokens, TEXTS, layer=1, positions="all")
+    share = token_share(llama_model, tokens, TEXTS, layer=1, positions="all")
     direction = towards_tokens(llama_model, tokens, TEXTS, [1], positions="all")[1]
     shares = [share(direction / direction.norm() * length) for length in (0.0, 1.0, 50.0)]
     assert shares[0] < shares[1] < shares[2] <= 1.0

@@ -9,19 +9,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vectors.activations.contrast_moments import Reading, mean_difference
+from vectors.activations.contrast_moments import ContrastMoments, mean_difference
 from vectors.activations.moments import Moments
 from vectors.common.errors import InputError, VectorError
-from vectors.extraction.linear import STRENGTHS, lda, logistic, pca, pca_centred, pca_of_pairs, unit
+from vectors.extraction.linear import INVERSE_REGULARISATION, lda, logistic, pca, pca_centred, pca_of_pairs, unit
 
 
-def reading(positive: np.ndarray, background: np.ndarray) -> Reading:
+def reading(positive: np.ndarray, background: np.ndarray) -> ContrastMoments:
     sides = []
     for rows in (positive, background):
         side = Moments.empty(rows.shape[1], second=True)
         side.add(torch.from_numpy(rows))
         sides.append(side)
-    return Reading(*sides)
+    return ContrastMoments(*sides)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_probe_is_scikit_learns_at_the_best_of_its_strengths(weighed):
     scaled = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
     counts = None if weights is None else np.concatenate(weights)
     cosines = []
-    for strength in STRENGTHS:
+    for strength in INVERSE_REGULARISATION:
         scaled.set_params(logisticregression__C=strength).fit(rows, known, logisticregression__sample_weight=counts)
         other = scaled[-1].coef_[0] / scaled[0].scale_
         cosines.append(found @ other / np.linalg.norm(found) / np.linalg.norm(other))
@@ -129,4 +129,4 @@ def test_what_needs_second_moments_says_so(method):
     side = Moments.empty(2)
     side.add(torch.ones(3, 2))
     with pytest.raises(VectorError, match="second"):
-        method(Reading(side, side))
+        method(ContrastMoments(side, side))

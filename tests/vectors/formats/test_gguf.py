@@ -88,7 +88,7 @@ def test_every_layer_is_loaded_as_it_is(llama_model: ResidualModel, tmp_path: Pa
     assert vector.layer == 1 and vector.layers == (0, 1, 2) and not bool(vector.mean.any())
     assert vector.gap == pytest.approx(float(drawn[1].norm()))
     for at in range(3):
-        assert torch.allclose(vector.at(at) * vector.scale, drawn[at], rtol=1e-6)
+        assert torch.allclose(vector.shift_at(at) * vector.scale, drawn[at], rtol=1e-6)
     place = vectors.keep(vector)
     assert vectors.load(place, llama_model) == vector == vectors.load("gay", llama_model)
 

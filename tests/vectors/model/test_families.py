@@ -13,7 +13,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 import steer
 from vectors.common.rng import Stream, rng
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding.kv_cache import Grown, Slots, kept
+from vectors.decoding.kv_cache import Grown, SlotKVCache, make_kv_cache
 from vectors.model.hooks import capture, shifted
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import prove_steering
@@ -223,12 +223,13 @@ def test_steered_texts_are_those_of_plain_forwards(subject: Subject) -> None:
 def test_families_keep_texts_in_slots_or_as_they_grow(make_tokenizer: Callable) -> None:
     """Both ways are among those above: slots for whoever sees all of a text and is told where it is."""
     for name, length, way in (
-        ("Llama", 40, Slots), ("Qwen2-MoE", 40, Slots), ("DeepSeek V3", 40, Slots), ("Gemma 4", WINDOW, Slots),
-        ("GPT-Neo", WINDOW, Slots), ("GPT-Neo", WINDOW + 1, Grown), ("Mistral", WINDOW + 1, Grown),
+        ("Llama", 40, SlotKVCache), ("Qwen2-MoE", 40, SlotKVCache), ("DeepSeek V3", 40, SlotKVCache),
+        ("Gemma 4", WINDOW, SlotKVCache),
+        ("GPT-Neo", WINDOW, SlotKVCache), ("GPT-Neo", WINDOW + 1, Grown), ("Mistral", WINDOW + 1, Grown),
         ("BLOOM", 8, Grown), ("Falcon with ALiBi", 8, Grown), ("Jamba", 8, Grown), ("LFM2", 8, Grown),
     ):  # fmt: skip
         subject = made(name, FAMILIES[name], make_tokenizer())
-        assert isinstance(kept(subject.model, 2, length), way), name
+        assert isinstance(make_kv_cache(subject.model, 2, length), way), name
 
 
 # That the checks above can fail

@@ -8,7 +8,7 @@ from vectors.common.errors import InputError
 from vectors.decoding.decode import decode
 from vectors.decoding.token_costs import costs
 from vectors.decoding.token_sampling import Settings
-from vectors.model.interventions import Gate, added, turned
+from vectors.model.interventions import Gate, add, rotate
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -20,7 +20,7 @@ def gate_of(*rows: torch.Tensor) -> Gate:
     return Gate(directions, torch.linspace(-1, 1, len(rows)))
 
 
-@pytest.mark.parametrize("move", [added, turned, gate_of(drawn(8, seed=1), drawn(8, seed=2))])
+@pytest.mark.parametrize("move", [add, rotate, gate_of(drawn(8, seed=1), drawn(8, seed=2))])
 def test_a_row_without_a_shift_is_left_as_it_is(move):
     hidden, shift = drawn(3, 5, 8), drawn(3, 1, 8, seed=3)
     shift[1] = 0
@@ -31,7 +31,7 @@ def test_a_row_without_a_shift_is_left_as_it_is(move):
 
 def test_turning_keeps_lengths_and_points_where_adding_does():
     hidden, shift = drawn(3, 5, 8), 4 * drawn(3, 1, 8, seed=3)
-    moved = turned(hidden, shift)
+    moved = rotate(hidden, shift)
     assert torch.allclose(moved.norm(dim=-1), hidden.norm(dim=-1), rtol=1e-5)
     assert torch.allclose(torch.cosine_similarity(moved, hidden + shift, dim=-1), torch.ones(3, 5), atol=1e-5)
 
@@ -69,7 +69,7 @@ def test_what_belongs_to_no_concept_goes_with_the_one_that_wants_most():
 @pytest.mark.parametrize("kind", ["turned", "gate"])
 def test_texts_written_under_a_move_cost_what_a_second_reading_says(tiny_model, kind):
     vector = drawn(tiny_model.d_model, seed=5)
-    moves = {1: turned if kind == "turned" else gate_of(vector)}
+    moves = {1: rotate if kind == "turned" else gate_of(vector)}
     deltas = 3 * vector.expand(6, -1)
     found = sorted(
         decode(

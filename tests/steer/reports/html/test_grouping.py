@@ -1,6 +1,6 @@
 import pytest
 
-from steer.judges.evaluation_set import Yardstick
+from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.judges.success import accepted
 from steer.reports.html.grouping import ASKED, ENDING, asked, keys_of, kinds_of, likeness
@@ -9,8 +9,8 @@ from steer.runs.sample_set import SampleSet
 
 
 def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Report):
-    kinds = kinds_of(run, measured.yardstick)
-    hits = accepted(run, measured.yardstick.judges)
+    kinds = kinds_of(run, measured.evaluation_set)
+    hits = accepted(run, measured.evaluation_set.judges)
     assert [each[ASKED] == "all of it" for each in kinds] == hits.tolist()
     for each, hit in zip(kinds, hits, strict=True):
         assert hit == (each["form"] == "sonnet" and each["voice"] == "cat")
@@ -19,12 +19,12 @@ def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Rep
 
 
 def test_one_judge_finds_it_or_does_not():
-    yardstick = Yardstick(judges=(AnyJudge("texts", lambda text: "cat" in text),))
-    assert [asked(text, yardstick)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
+    evaluation_set = EvaluationSet(judges=(AnyJudge("texts", lambda text: "cat" in text),))
+    assert [asked(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
 
 
 def test_without_a_yardstick_only_the_ending_is_known(run: SampleSet):
-    assert kinds_of(run, Yardstick())[0] == {ENDING: "ended"}
+    assert kinds_of(run, EvaluationSet())[0] == {ENDING: "ended"}
     assert keys_of([{"a": "x", "b": "y"}, {"a": "x", "b": "z"}]) == ["b"]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steer.reports.html.svg_charts import WIDTH, bars, lines, spans, ticks
-from steer.statistics.estimate import Figure
+from steer.statistics.estimate import Estimate
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
@@ -18,7 +18,7 @@ def test_ticks_are_few_and_inside(low: float, size: float):
 
 
 def test_an_interval_lies_where_its_numbers_are_and_says_them():
-    whole = Figure(name="a", value=0.5, low=0.25, high=0.75, n=9, perfect=1.0, empty=0.0)
+    whole = Estimate(name="a", value=0.5, low=0.25, high=0.75, n=9, perfect=1.0, empty=0.0)
     drawn = spans([whole, None], labels=["1", "2"])
     assert "1 0.50 (0.25 to 0.75), perfect 1, empty 0; 2 not measured" in drawn
     dot = float(re.search(r'circle class="dot" cx="([\d.]+)"', drawn)[1])
