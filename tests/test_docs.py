@@ -46,7 +46,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
         for path in (ROOT / "examples").iterdir():
             if path.suffix in (".txt", ".jsonl"):
                 shutil.copy(path, places[page])
-        if page.name == "models.md":  # a folder of a model's name wins over the hub
+        if page.name in ("models.md", "README.md"):  # a local folder with a model's name wins over the hub
             hub.write(places[page], (places[page] / "texts.txt").read_text().splitlines()[:200])
     return places
 

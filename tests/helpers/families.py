@@ -1,4 +1,4 @@
-"""Families of models, tiny and random; `PYTHONPATH=. python tests/families.py` writes them into the README."""
+"""Tiny random families of models; `PYTHONPATH=.:tests python -m helpers.families` lists them in docs/models.md."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from vectors.model.loading import quiet
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import prove_steering
 
-README = Path(__file__).parents[2] / "README.md"
+MODELS_PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 PART = re.compile(r"<!-- families -->\n.*?<!-- /families -->", re.DOTALL)
 WINDOW = 12
 """How far back blocks look in families whose blocks look back less far than a text."""
@@ -194,7 +194,7 @@ def refusal(name: str, family: Family) -> str | None:
 
 
 def part() -> str:
-    """Return what the README says between its markers."""
+    """Return the tables of docs/models.md, between their markers."""
     lines = ["<!-- families -->", "| Steered | Families (`model_type`) |", "|---|---|"]
     for group, members in GROUPS.items():
         lines.append(f"| {group} | {', '.join(f'{name} `{of.kind}`' for name, of in members.items())} |")
@@ -206,4 +206,4 @@ def part() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(PART.sub(lambda _: part(), README.read_text()))
+    MODELS_PAGE.write_text(PART.sub(lambda _: part(), MODELS_PAGE.read_text()))

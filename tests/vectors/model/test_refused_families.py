@@ -1,10 +1,10 @@
-"""Families that cannot be steered are refused in one sentence each, and the README says which can and which cannot."""
+"""Families that cannot be steered are refused in one sentence each, and docs/models.md lists both kinds."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from helpers.families import FAMILIES, PART, README, REFUSED, Family, part, refusal
+from helpers.families import FAMILIES, MODELS_PAGE, PART, REFUSED, Family, part, refusal
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -63,5 +63,5 @@ def test_every_causal_model_that_transformers_knows_is_named_or_refused() -> Non
 def test_the_readme_lists_these_families() -> None:
     if missing := {of.kind for of in FAMILIES.values()} - set(CONFIG_MAPPING):
         pytest.skip(f"this transformers does not know {', '.join(sorted(missing))}")
-    found = PART.search(README.read_text())
+    found = PART.search(MODELS_PAGE.read_text())
     assert found is not None and found[0] == part(), "run: PYTHONPATH=. python tests/families.py"
