@@ -19,7 +19,7 @@ from vectors.almanac.world.distribution import Attributes
 from vectors.common.statistics import wilson
 from vectors.decoding.decode import decode, prefix_ids
 from vectors.decoding.token_sampling import Settings
-from vectors.model.residual_model import EMBEDDED, ResidualModel
+from vectors.model.residual_model import EMBEDDED_MODEL, ResidualModel
 
 BATCH = 250
 
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
     model = load_model()
-    run = json.loads((EMBEDDED / "training.json").read_text())
+    run = json.loads((EMBEDDED_MODEL / "training.json").read_text())
     steps, recent = run["steps"], math.ceil(options.learned / run["batch"])
 
     made = list(texts_of(model, options.n, options.seed))

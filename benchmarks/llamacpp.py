@@ -25,8 +25,8 @@ import steer
 from vectors.almanac.world.author import stream
 from vectors.formats.checkpoint.write import write_checkpoint
 from vectors.formats.gguf import write_gguf
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 PACKAGES = ["llama-cpp-python==0.3.36"]
@@ -81,8 +81,8 @@ def live(model: ResidualModel, texts: Sequence[Sequence[int]], deltas: Mapping[i
     """Log-probabilities of the next token at every position, steered here."""
     found = []
     for ids in texts:
-        spread = {at: on_positions(delta[None], len(ids), len(ids), positions) for at, delta in deltas.items()}
-        with torch.no_grad(), shifted(model, spread):
+        spread = {at: shift_by_position(delta[None], len(ids), len(ids), positions) for at, delta in deltas.items()}
+        with torch.no_grad(), shift_layers(model, spread):
             found.append(model.hf(**model.batch([ids]), use_cache=False).logits[0])
     return torch.cat(found).double().log_softmax(dim=-1)
 

@@ -16,8 +16,8 @@ from report import table, write
 
 from vectors.formats.gguf import read_gguf, write_gguf
 from vectors.formats.reader import read
-from vectors.model.hooks import shifted
-from vectors.model.residual_model import EMBEDDED
+from vectors.model.hooks import shift_layers
+from vectors.model.residual_model import EMBEDDED_MODEL
 
 PACKAGES = ["repeng==0.4.0", "transformers<5", "numpy<2", "torch==2.13.0"]
 
@@ -64,9 +64,9 @@ def main() -> None:
         ids = torch.randint(2, 8000, (8, 32), generator=torch.Generator().manual_seed(0))
         ids[:, 0] = 0
         np.save(place / "ids.npy", ids.numpy())
-        repeng("steer", ours, place / "logits.npy", EMBEDDED, place / "ids.npy")
+        repeng("steer", ours, place / "logits.npy", EMBEDDED_MODEL, place / "ids.npy")
         vector = read(ours, model)
-        with torch.no_grad(), shifted(model, {at: vector.shift_at(at) * vector.scale for at in vector.layers}):
+        with torch.no_grad(), shift_layers(model, {at: vector.shift_at(at) * vector.scale for at in vector.layers}):
             logits = model.hf(ids, use_cache=False).logits
         off = float((logits - torch.from_numpy(np.load(place / "logits.npy"))).abs().max())
         rows.append(["we write, repeng steers, beside dose 1 here", "logits", f"{off:.1e}"])

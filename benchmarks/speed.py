@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 import vectors
 from vectors.decoding.decode import decode
 from vectors.decoding.token_sampling import Settings
-from vectors.model.residual_model import EMBEDDED, ResidualModel
+from vectors.model.residual_model import EMBEDDED_MODEL, ResidualModel
 
 GPT2 = {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
 LLAMA = {
@@ -95,7 +95,7 @@ def lens(model: ResidualModel, batch: int, tokens: int) -> Run:
     """TransformerLens' `generate` with a hook that adds one direction."""
     from transformer_lens.model_bridge import TransformerBridge
 
-    bridge = TransformerBridge.boot_transformers(str(EMBEDDED), device="cpu")
+    bridge = TransformerBridge.boot_transformers(str(EMBEDDED_MODEL), device="cpu")
     start = torch.tensor([model.start_ids()] * batch)
     shift = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
 
@@ -121,7 +121,7 @@ def peer(name: str, kind: str, folder: Path, batch: int, tokens: int) -> Iterato
         yield None
         return
     script = Path(__file__).with_name("peer.py")
-    arguments = [str(python), str(script), name, kind, str(EMBEDDED), str(batch), str(tokens), json.dumps(GPT2)]
+    arguments = [str(python), str(script), name, kind, str(EMBEDDED_MODEL), str(batch), str(tokens), json.dumps(GPT2)]
     process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     put, get = process.stdin, process.stdout

@@ -52,14 +52,14 @@ def collect() -> dict[str, Any]:
         progress("loading the embedded model")
         import torch
 
-        from vectors.common.paths import EMBEDDED, home
+        from vectors.common.paths import EMBEDDED_MODEL, user_library
         from vectors.model.residual_model import load_model
 
         found["threads"] = torch.get_num_threads()
         devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
         found["cuda"] = [torch.cuda.get_device_name(each) for each in devices] or "none"
-        found["steer_home"] = str(home())
-        found["embedded_model"] = str(EMBEDDED)
+        found["steer_home"] = str(user_library())
+        found["embedded_model"] = str(EMBEDDED_MODEL)
         try:
             found["embedded_hash"] = load_model(device="cpu").hash
         except SteerError as error:

@@ -10,7 +10,7 @@ from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_mo
 from cli.terminal.output import carries, dim, emit, emit_json, note, width, wrap
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError, SteerError
-from vectors.common.validation import MAX_SEED, shown, visible, whole
+from vectors.common.validation import MAX_SEED, check_integer, escape_invisible, quote
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
@@ -50,8 +50,8 @@ def command(
     They are looked for in texts of yours or, without --texts, in what the model writes by itself. What is found is
     remembered: `steer keep 7 --as NAME` makes number 7 a concept.
     """
-    whole(seed, "--seed", high=MAX_SEED)
-    whole(k, "-k", low=1)
+    check_integer(seed, "--seed", high=MAX_SEED)
+    check_integer(k, "-k", low=1)
     block = layer_of(layer)
     if texts is not None and samples is not None:
         raise InputError("--samples is how many texts the model writes where there are no --texts: give one of the two")
@@ -64,11 +64,11 @@ def command(
         check_file(output, force, what="discovery")
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from vectors.common.paths import writable_folder
+        from vectors.common.paths import writable_model_folder
         from vectors.discovery.discover import SAMPLES, discover
         from vectors.discovery.discovery_file import keep_last, save_discovery
 
-        writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
+        writable_model_folder(loaded.name, loaded.hash)  # before the work instead of after it
         progress.clear()
         note(f"seed {seed}")
         found = discover(
@@ -98,7 +98,7 @@ def command(
             emit_json(json.dumps(_facts(found, each)))
     else:
         emit("\n\n".join([_head(found, loaded.n_layers), *(_block(each) for each in found.candidates)]))
-    note(f"remembered in {shown(place)}: `steer keep NUMBER --as NAME` makes one of them a concept")
+    note(f"remembered in {quote(place)}: `steer keep NUMBER --as NAME` makes one of them a concept")
 
 
 def _known(model: "ResidualModel") -> "list[ConceptVector]":
@@ -141,7 +141,7 @@ def _block(each: "Candidate") -> str:
 
 def _liked(one: "Likeness") -> str:
     cosine = "" if one.cosine is None else f", cosine {one.cosine:.2f}"
-    return f"{visible(one.name)} (AUC {one.auc:.2f}{cosine})"
+    return f"{escape_invisible(one.name)} (AUC {one.auc:.2f}{cosine})"
 
 
 def _listed(head: str, words: list[str]) -> str:
@@ -153,7 +153,7 @@ def _listed(head: str, words: list[str]) -> str:
 def _cut(text: str, room: int) -> str:
     from rich.cells import cell_len, set_cell_size
 
-    text = visible(text) if carries(text) else visible(text).encode("ascii", "replace").decode()
+    text = escape_invisible(text) if carries(text) else escape_invisible(text).encode("ascii", "replace").decode()
     return text if cell_len(text) <= room else set_cell_size(text, room - 1) + ("…" if carries("…") else "~")
 
 

@@ -15,7 +15,7 @@ from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError, SteerError
 from vectors.common.option_names import METHODS, POOLS
-from vectors.common.validation import MAX_SEED, check_name, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, check_name, quote
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
@@ -93,11 +93,11 @@ def command(
     Give texts that have it and texts that need not: as --positive and --background, or as one file --from with the
     rows that have it named by --where. A .txt file holds one text a line, a .jsonl file {"text": "..."} a line.
     """
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(seed, "--seed", high=MAX_SEED)
     blocks = layers_of(layer)
     for option, value, known in (("--method", method, METHODS), ("--pool", pool, POOLS)):
         if value not in known:
-            raise InputError(f"{option} is {shown(value)}: choose from {', '.join(known)}")
+            raise InputError(f"{option} is {quote(value)}: choose from {', '.join(known)}")
     if positions is not None:
         from vectors.model.positions import check_positions
 
@@ -128,12 +128,12 @@ def command(
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         for block in [layers] if isinstance(layers, int) else [] if isinstance(layers, str) else layers:
             loaded.check_layer(block)
-        from vectors.common.paths import writable_folder
+        from vectors.common.paths import writable_model_folder
 
         if not force:
             for one in names:
                 check_free(one, loaded)
-        writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
+        writable_model_folder(loaded.name, loaded.hash)  # before the work instead of after it
         progress.clear()
         note(f"seed {seed}")
         if each is not None:
@@ -161,14 +161,14 @@ def command(
 
 def _keep(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:
     """Write a vector and say so."""
-    from vectors.common.paths import SUFFIX
+    from vectors.common.paths import VECTOR_SUFFIX
     from vectors.concepts import library
     from vectors.concepts.vector_file import save
 
     written = None if output is None else save(vector, output, force=force)
     kept = library.keep(vector, force=force)
-    if model.library is not None and (model.library / f"{vector.name}{SUFFIX}").exists():
-        note(f"note: {shown(vector.name)} is also shipped with the model: from now on expressions mean yours")
+    if model.library is not None and (model.library / f"{vector.name}{VECTOR_SUFFIX}").exists():
+        note(f"note: {quote(vector.name)} is also shipped with the model: from now on expressions mean yours")
     if as_json:
         extra = {"path": str(kept)} | ({} if written is None else {"output": str(written)})
         emit_json(json.dumps(vector.to_dict() | extra))

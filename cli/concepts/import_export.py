@@ -12,7 +12,7 @@ from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_mo
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError, OutputError
-from vectors.common.validation import MAX_SEED, check_name, number, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, check_name, check_number, quote
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
@@ -81,21 +81,21 @@ def import_command(
     """
     from vectors.formats.reader import check_source, read
 
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(seed, "--seed", high=MAX_SEED)
     if name is not None:
         name = check_name(name)
     check_source(source, row=row, layer=layer)
     contrast = _contrast(positive, background)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from vectors.common.paths import writable_folder
+        from vectors.common.paths import writable_model_folder
         from vectors.concepts import library
 
         progress.clear()
         vector = read(source, loaded, name=name, row=row, layer=layer)
         if not force:
             check_free(vector.name, loaded)
-        writable_folder(loaded.name, loaded.hash)  # before the work instead of after it
+        writable_model_folder(loaded.name, loaded.hash)  # before the work instead of after it
         if contrast is not None:
             note(f"seed {seed}")
             vector = _measured(loaded, vector, contrast, seed, progress)
@@ -134,7 +134,7 @@ def _measured(
     found = calibrate(model, vector, contrast, seed=seed, progress=progress, company=company)
     progress.clear()
     if not found.calibrated:
-        note(f"note: no shift along {shown(vector.name)} clearly shows it within the pressure of the pilot")
+        note(f"note: no shift along {quote(vector.name)} clearly shows it within the pressure of the pilot")
     return found
 
 
@@ -160,7 +160,7 @@ def export_command(
     from steer.composition.expression import parse
 
     parse(expression)
-    if number(radius, "--radius"):
+    if check_number(radius, "--radius"):
         raise OutputError(f"--radius is {radius:g}, and a file holds one shift for all samples: leave it out to export")
     if gate:
         raise OutputError("what --gate adds depends on the text, and a file does not: leave it out to export")
@@ -182,7 +182,7 @@ def export_command(
         note(f"note: the rows belong at positions {added_at}, which the file says and other libraries do not look for")
     for vector in point.vectors:
         if vector.positions != added_at:
-            note(f"note: {shown(vector.name)} was made for positions {vector.positions}: its doses hold there")
+            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses hold there")
     told = {"path": str(place), "format": kind, "expression": point.expression, "positions": added_at}
     if as_json:
         emit_json(json.dumps(told | {"layers": {str(at): norm for at, norm in point.norms.items()}}))

@@ -11,7 +11,7 @@ from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_mo
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError
-from vectors.common.validation import MAX_SEED, check_name, shown, visible, whole
+from vectors.common.validation import MAX_SEED, check_integer, check_name, escape_invisible, quote
 
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The candidate; -7 is the opposite of 7.")]
 Name = Annotated[str, typer.Option("--as", metavar="NAME", help="What expressions will call the concept.")]
@@ -45,18 +45,18 @@ def keep_command(
     gap.
     """
     name = check_name(name)
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(seed, "--seed", high=MAX_SEED)
     place, turned = _number(number)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from vectors.common.paths import writable_folder
+        from vectors.common.paths import writable_model_folder
         from vectors.concepts import library
         from vectors.discovery.discovery_file import load_discovery, load_last
         from vectors.discovery.promote import promote_candidate
 
         if not force:
             check_free(name, loaded)
-        writable_folder(loaded.name, loaded.hash)
+        writable_model_folder(loaded.name, loaded.hash)
         found = load_last(loaded) if source is None else load_discovery(source)
         vector = promote_candidate(
             loaded,
@@ -72,15 +72,15 @@ def keep_command(
         path = library.keep(vector, force=force)
     if not (vector.calibrated or no_calibrate):
         mend = "" if learn else "; a shift learned from its texts (without --no-learn) may have one"
-        note(f"note: the pilot saw no effect of {shown(name)}: not calibrated, dose 1 is its natural gap{mend}")
+        note(f"note: the pilot saw no effect of {quote(name)}: not calibrated, dose 1 is its natural gap{mend}")
     if as_json:
         emit_json(json.dumps(vector.to_dict() | {"path": str(path)}))
     else:
-        emit(f"{visible(name)}\n{record(vector.summary() | {'kept': str(path)})}")
+        emit(f"{escape_invisible(name)}\n{record(vector.summary() | {'kept': str(path)})}")
 
 
 def _number(text: str) -> tuple[int, bool]:
     """A candidate's number, and whether its opposite is meant."""
     if not re.fullmatch(r"-?[1-9][0-9]{0,5}", text, re.ASCII):
-        raise InputError(f"the candidate is {shown(text)}: give its number, such as 7, or -7 for its opposite")
+        raise InputError(f"the candidate is {quote(text)}: give its number, such as 7, or -7 for its opposite")
     return abs(int(text)), text.startswith("-")

@@ -13,7 +13,7 @@ from cli.options.model_options import Json, Model, check_model
 from cli.terminal.output import emit, emit_json, figure, note, table
 from vectors.common.errors import InputError, VectorError
 from vectors.common.paths import EMBEDDED_NAME
-from vectors.common.validation import check_name, shown, visible
+from vectors.common.validation import check_name, escape_invisible, quote
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
@@ -50,7 +50,7 @@ def list_command(model: Model = None, as_json: Json = False) -> None:
             emit_json(json.dumps(each.vector.to_dict() | {"name": each.name} | mine))
         return
     if not entries:
-        note(f"no concept{f' for model {shown(model)}' if model else ''} yet: make one with `steer extract`")
+        note(f"no concept{f' for model {quote(model)}' if model else ''} yet: make one with `steer extract`")
         return
     groups: dict[tuple[str, Path], list[Entry]] = {}
     for each in entries:
@@ -64,16 +64,16 @@ def list_command(model: Model = None, as_json: Json = False) -> None:
             unit = figure(vector.unit) if vector.calibrated else f"gap {figure(vector.gap)}"
             method = vector.method + (" (yours takes its place)" if each.shadowed else "")
             rows.append([each.name, str(vector.layer), unit, figure(vector.auc), method])
-        emit(f"{'' if first else chr(10)}{visible(f'{name}: {origin}')}\n{table(rows, right=(1, 2, 3))}")
+        emit(f"{'' if first else chr(10)}{escape_invisible(f'{name}: {origin}')}\n{table(rows, right=(1, 2, 3))}")
         first = False
 
 
 def read_library() -> list[Entry]:
     """Read every usable vector file, the shipped ones first; of an unusable one a note says why."""
-    from vectors.common.paths import LIBRARY, home, listed
+    from vectors.common.paths import EMBEDDED_LIBRARY, list_folder, user_library
 
-    found = list(_read_folder(LIBRARY, shipped=True))
-    folders = sorted(place for place in listed(home()) if place.is_dir())
+    found = list(_read_folder(EMBEDDED_LIBRARY, shipped=True))
+    folders = sorted(place for place in list_folder(user_library()) if place.is_dir())
     mine = [each for folder in folders for each in _read_folder(folder, shipped=False)]
     taken = {(each.name, each.vector.model_hash) for each in mine}
     for each in found:
@@ -82,13 +82,13 @@ def read_library() -> list[Entry]:
 
 
 def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
-    from vectors.common.paths import SUFFIX, listed
+    from vectors.common.paths import VECTOR_SUFFIX, list_folder
     from vectors.concepts.vector_file import load_file
 
-    for path in listed(folder):
-        if path.name.endswith(SUFFIX):
+    for path in list_folder(folder):
+        if path.name.endswith(VECTOR_SUFFIX):
             try:
-                yield Entry(check_name(path.name.removesuffix(SUFFIX)), path, load_file(path), shipped)
+                yield Entry(check_name(path.name.removesuffix(VECTOR_SUFFIX)), path, load_file(path), shipped)
             except (VectorError, InputError) as error:
                 note(f"note: left out: {error}")
 
@@ -107,10 +107,10 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
     Raises:
         InputError: no such concept, or several models that have one.
     """
-    from vectors.common.paths import SUFFIX
+    from vectors.common.paths import VECTOR_SUFFIX
     from vectors.concepts.vector_file import load_file
 
-    if name.endswith(SUFFIX):
+    if name.endswith(VECTOR_SUFFIX):
         if model is not None:
             raise InputError("a file says itself which model it is for: leave --model out, or give a concept's name")
         return Path(name), load_file(name)
@@ -123,15 +123,15 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
 
         near = difflib.get_close_matches(name, {each.name for each in entries}, n=3, cutoff=0.0)
         hint = f"the nearest are {', '.join(near)}; `steer ls` lists all" if near else "make it with `steer extract`"
-        raise InputError(f"there is no concept {shown(name)}{f' for model {shown(model)}' if model else ''}: {hint}")
+        raise InputError(f"there is no concept {quote(name)}{f' for model {quote(model)}' if model else ''}: {hint}")
     if len(models) > 1 and EMBEDDED_NAME in models:
         models = [EMBEDDED_NAME]
     if len(models) > 1:
         raise InputError(
-            f"several models have a concept {shown(name)}: pass --model with {' or '.join(map(shown, models))}"
+            f"several models have a concept {quote(name)}: pass --model with {' or '.join(map(quote, models))}"
         )
     chosen = [each for each in matches if each.vector.model == models[0]]
     if len(chosen) > 1:
-        note(f"note: several folders hold {shown(name)} for {shown(models[0])}, this is the last one written")
+        note(f"note: several folders hold {quote(name)} for {quote(models[0])}, this is the last one written")
     best = max(chosen, key=lambda each: (not each.shipped, each.path.stat().st_mtime))
     return best.path, best.vector

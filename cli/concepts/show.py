@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cli.concepts.ls import Name, find, read_library
 from cli.options.model_options import Json, Model
 from cli.terminal.output import carries, emit, emit_json, figure, record, table, width, wrap
-from vectors.common.validation import visible
+from vectors.common.validation import escape_invisible
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
@@ -34,7 +34,7 @@ def show_command(name: Name, model: Model = None, as_json: Json = False) -> None
         "model hash": vector.model_hash,
         "contrast hash": vector.contrast_hash or "-",
     }
-    emit(f"{visible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
+    emit(f"{escape_invisible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
     for block in (_layers(vector), _sure(vector, near), _texts(vector), _curve(vector)):
         if block:
             emit(f"\n{block}")

@@ -7,7 +7,7 @@ from cli.options.run_options import Background, Positive, Run, Seed, model_of, r
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import comparison_table
-from vectors.common.validation import MAX_SEED, visible, whole
+from vectors.common.validation import MAX_SEED, check_integer, escape_invisible
 
 
 def command(
@@ -27,7 +27,7 @@ def command(
     Both are measured against what the first was asked for. A p-value says how often two runs of one sampler would
     differ as much.
     """
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(seed, "--seed", high=MAX_SEED)
     runs = [read_run(first), read_run(second)]
     from steer.reports.comparison import check_comparable, compare
 
@@ -45,5 +45,5 @@ def command(
                 sides = {"first": row.first.to_dict(), "second": row.second.to_dict()}
                 emit_json(json.dumps({"section": section, **sides, "difference": row.difference.to_dict(), "p": row.p}))
         return
-    emit(f"A  {visible(first)}: {len(runs[0])} texts\nB  {visible(second)}: {len(runs[1])} texts\n")
+    emit(f"A  {escape_invisible(first)}: {len(runs[0])} texts\nB  {escape_invisible(second)}: {len(runs[1])} texts\n")
     emit(comparison_table(made))

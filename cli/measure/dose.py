@@ -12,7 +12,7 @@ from cli.options.sampling_options import MaxTokens
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError
-from vectors.common.validation import MAX_SEED, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, quote
 
 if TYPE_CHECKING:
     from steer.sweeps.dose_curve import DoseCurve, DoseRow
@@ -60,13 +60,13 @@ def command(
     from steer.sweeps.grid import steps
 
     places = sorted(set(steps(doses, "--doses")))
-    whole(n, "-n", low=2)
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(n, "-n", low=2)
+    check_integer(seed, "--seed", high=MAX_SEED)
     check_pictures((plot,), theme, force)
     if plot is not None and len(places) < 2:
         raise InputError("--plot draws figures against the dose: give --doses two or more")
     if output is not None and (not output or output.startswith("-")):
-        raise InputError(f"-o is {shown(output)}: give a folder's name, such as './{output or 'doses'}'")
+        raise InputError(f"-o is {quote(output)}: give a folder's name, such as './{output or 'doses'}'")
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.sweeps.dose_curve import dose_curve
@@ -78,7 +78,7 @@ def command(
             raise _alone(concept) or error from None
         if not vector.calibrated:
             progress.clear()
-            note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
+            note(f"note: {quote(vector.name)} has no measured unit, dose 1 is its natural gap")
         evaluation_set = yardstick_of((vector,), positive, background, seed)
         for text in evaluation_set.notes if evaluation_set else ():
             progress.clear()
@@ -98,7 +98,7 @@ def command(
         except KeyboardInterrupt:
             if output is not None:
                 progress.clear()
-                note(f"interrupted: what is finished is kept in {shown(output)}; to go on, repeat the command")
+                note(f"interrupted: what is finished is kept in {quote(output)}; to go on, repeat the command")
             raise
     if as_json:
         emit_json(json.dumps(made.to_dict()))
@@ -120,7 +120,7 @@ def _alone(concept: str) -> InputError | None:
     if len(named) < 2:
         return None
     return InputError(
-        f"{shown(concept)} is {len(named)} concepts: give one, such as {shown(named[0])}, or use `steer sweep --dose`"
+        f"{quote(concept)} is {len(named)} concepts: give one, such as {quote(named[0])}, or use `steer sweep --dose`"
     )
 
 

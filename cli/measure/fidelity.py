@@ -14,7 +14,7 @@ from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import fidelity_table
 from vectors.common.errors import InputError
-from vectors.common.validation import MAX_SEED, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, quote
 
 if TYPE_CHECKING:
     from steer.judges.judge import Judge
@@ -64,8 +64,8 @@ def command(
     from steer.statistics.estimate import FEWEST_COUNTED
 
     parse(expression)
-    whole(n, "-n", low=FEWEST_COUNTED)
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(n, "-n", low=FEWEST_COUNTED)
+    check_integer(seed, "--seed", high=MAX_SEED)
     if output is None and (force or resume):
         raise InputError("--force and --resume are about a file of samples: name it with -o")
     if calibrated and resume:
@@ -96,7 +96,7 @@ def command(
         except KeyboardInterrupt:
             progress.clear()
             if output is not None and not calibrated:
-                note(f"interrupted: what is finished is kept in {shown(output)}; to go on, repeat with --resume")
+                note(f"interrupted: what is finished is kept in {quote(output)}; to go on, repeat with --resume")
             raise
         progress("measuring")
         found = fidelity(run, world, given=conditions, seed=seed)

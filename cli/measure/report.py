@@ -13,8 +13,8 @@ from cli.terminal.output import emit, emit_json, is_terminal, note, width, wrap
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import many_reports, one_report
 from vectors.common.errors import InputError, SteerError
-from vectors.common.files import check_place, write_atomically
-from vectors.common.validation import MAX_SEED, shown, whole
+from vectors.common.files import check_output_path, write_atomically
+from vectors.common.validation import MAX_SEED, check_integer, quote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ def command(
     what was asked for and without it: those that the concepts were found in, a quarter of which was kept from the
     directions, or others.
     """
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(seed, "--seed", high=MAX_SEED)
     where = None if html is None else _page_place(html, force)
     loaded = [read_run(path) for path in runs]
     made = []
@@ -93,7 +93,7 @@ def command(
                     )
                 )  # fmt: skip
             except SteerError as error:
-                raise type(error)(f"{shown(runs[place])}: {error}") from error
+                raise type(error)(f"{quote(runs[place])}: {error}") from error
         if where is not None:
             from steer.reports.html.page import page
 
@@ -110,7 +110,7 @@ def command(
         if is_terminal(sys.stdout):
             note("what each figure means: steer report --meanings")
     if where is not None:
-        note(f"open {shown(where)} in a browser")
+        note(f"open {quote(where)} in a browser")
 
 
 def _said_of(path: str, progress: Progress) -> Callable[[str, int, int], None]:
@@ -126,8 +126,8 @@ def _page_place(html: str, force: bool) -> "Path":
         OutputError: a file that exists (unless `force`) or cannot be written.
     """
     if not html.lower().endswith((".html", ".htm")):
-        raise InputError(f"--html is {shown(html)}: end its name with .html")
-    return check_place(html, force=force, mend="pass --force to replace it")
+        raise InputError(f"--html is {quote(html)}: end its name with .html")
+    return check_output_path(html, force=force, hint="pass --force to replace it")
 
 
 def _named(paths: Sequence[str], loaded: Sequence["SampleSet"]) -> dict[str, "SampleSet"]:

@@ -13,7 +13,7 @@ from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.sweep_table import table_for
 from vectors.common.errors import InputError
-from vectors.common.validation import MAX_SEED, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, quote
 
 if TYPE_CHECKING:
     from steer.sweeps.sweep import Sweep
@@ -76,14 +76,14 @@ def command(
     radii, doses = steps(radius, "--radius"), steps(dose, "--dose")
     temperatures = steps(temperature, "--temperature")
     layers = (None,) if layer is None else tuple(_layer(value) for value in steps(layer, "--layer"))
-    whole(n, "-n", low=2)
-    whole(seed, "--seed", high=MAX_SEED)
-    whole(jobs, "--jobs", low=1, high=256)
+    check_integer(n, "-n", low=2)
+    check_integer(seed, "--seed", high=MAX_SEED)
+    check_integer(jobs, "--jobs", low=1, high=256)
     check_pictures((plot, plane), theme, force)
     if plot is not None and len(set(radii)) < 2:
         raise InputError("--plot draws figures against the radius: give --radius two or more values")
     if output is not None and (not output or output.startswith("-")):
-        raise InputError(f"-o is {shown(output)}: give a folder's name, such as './{output or 'sweep'}'")
+        raise InputError(f"-o is {quote(output)}: give a folder's name, such as './{output or 'sweep'}'")
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.composition.steering_point import compose
@@ -103,7 +103,7 @@ def command(
                 )  # fmt: skip
         except KeyboardInterrupt:
             if output is not None:
-                note(f"interrupted: what is finished is kept in {shown(output)}; to go on, repeat the command")
+                note(f"interrupted: what is finished is kept in {quote(output)}; to go on, repeat the command")
             raise
     _finish(made, as_json)
     if plot is not None or plane is not None:

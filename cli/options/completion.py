@@ -11,10 +11,10 @@ _BEFORE = re.compile(r"""(?:.*[+*('"]|.*(?:^|(?<=\s))-)?\s*(?:[\d.]+\s*)?""", re
 
 def known() -> list[str]:
     """Return the names of all concepts that are shipped or the user's, of whatever model; nothing is loaded."""
-    from vectors.common.paths import LIBRARY, home, listed, stems
+    from vectors.common.paths import EMBEDDED_LIBRARY, list_folder, user_library, vector_files
 
-    folders = (LIBRARY, *(place for place in listed(home()) if place.is_dir()))
-    return sorted({name for folder in folders for name in stems(folder)})
+    folders = (EMBEDDED_LIBRARY, *(place for place in list_folder(user_library()) if place.is_dir()))
+    return sorted({name for folder in folders for name in vector_files(folder)})
 
 
 def complete_name(incomplete: str) -> list[str]:

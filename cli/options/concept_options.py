@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vectors.common.errors import InputError, OutputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 if TYPE_CHECKING:
     from vectors.model.residual_model import ResidualModel
@@ -20,7 +20,7 @@ def layer_of(text: str) -> Literal["auto"] | int:
     """Return what --layer says of one layer, or refuse what is neither `auto` nor a number."""
     found = layers_of(text)
     if isinstance(found, list):
-        raise InputError(f"--layer is {shown(text)}: give auto, or the number of one block")
+        raise InputError(f"--layer is {quote(text)}: give auto, or the number of one block")
     return found
 
 
@@ -30,17 +30,17 @@ def layers_of(text: str) -> Literal["auto"] | int | list[int]:
         return "auto"
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        raise InputError(f"--layer is {shown(text)}: give auto, or the number of a block, counted from 0")
+        raise InputError(f"--layer is {quote(text)}: give auto, or the number of a block, counted from 0")
     return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
 
 
 def check_file(output: str, force: bool, *, what: str = "vector file") -> None:
     """Refuse a place where no file of ours can go, before the work instead of after it."""
-    from vectors.common.files import check_place
+    from vectors.common.files import check_output_path
 
     if not output.endswith(".safetensors"):
-        raise OutputError(f"{shown(output)} does not end with .safetensors: give the {what} that ending")
-    check_place(output, force=force)
+        raise OutputError(f"{quote(output)} does not end with .safetensors: give the {what} that ending")
+    check_output_path(output, force=force)
 
 
 def check_free(name: str, model: "ResidualModel") -> None:
@@ -50,5 +50,5 @@ def check_free(name: str, model: "ResidualModel") -> None:
     place: Path | None = catalog(model).get(name)
     if place is not None and place.parent != model.library:
         raise OutputError(
-            f"your library already has {shown(name)} ({shown(place)}): pass --force or choose another name"
+            f"your library already has {quote(name)} ({quote(place)}): pass --force or choose another name"
         )

@@ -8,7 +8,7 @@ import typer
 from cli.options.model_options import open_model
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 if TYPE_CHECKING:
     from steer.judges.evaluation_set import EvaluationSet
@@ -34,11 +34,11 @@ def read_run(path: str) -> "SampleSet":
 
     found = SampleSet.load(path)
     if len(found) < 2:
-        raise InputError(f"{shown(path)} holds {len(found)} samples: figures need at least two")
+        raise InputError(f"{quote(path)} holds {len(found)} samples: figures need at least two")
     try:
         found.check_one_run()
     except InputError as error:
-        raise InputError(f"{shown(path)}: {error}; give one run a file") from error
+        raise InputError(f"{quote(path)}: {error}; give one run a file") from error
     return found
 
 
@@ -83,14 +83,14 @@ def check_pictures(pictures: Sequence[str | None], theme: str, force: bool) -> N
     """Refuse pictures that could not be drawn, before anything is sampled for them."""
     from pathlib import Path
 
-    from vectors.common.files import check_place
+    from vectors.common.files import check_output_path
 
     wanted = [picture for picture in pictures if picture is not None]
     if theme not in ("light", "dark"):
-        raise InputError(f"--theme is {shown(theme)}: choose light or dark")
+        raise InputError(f"--theme is {quote(theme)}: choose light or dark")
     for picture in wanted:
         if Path(picture).suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise InputError(f"{shown(picture)} is no picture: end its name with .png, .svg or .pdf")
-        check_place(picture, force=force, mend="pass --force to replace it")
+            raise InputError(f"{quote(picture)} is no picture: end its name with .png, .svg or .pdf")
+        check_output_path(picture, force=force, hint="pass --force to replace it")
     if len(set(map(Path, wanted))) < len(wanted):
-        raise InputError(f"two pictures are both {shown(wanted[0])}: give each a file of its own")
+        raise InputError(f"two pictures are both {quote(wanted[0])}: give each a file of its own")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 
 def contrast_from(
@@ -75,7 +75,7 @@ def labels_from(source: str | None, key: str, others: dict[str, str | None]) -> 
     if given := [option for option, value in others.items() if value is not None]:
         raise InputError(f"--each takes every value of a key as a concept, the rest as its background: drop {given[0]}")
     if source is None:
-        raise InputError(f"--each {shown(key)} needs texts with labels: give --from FILE")
+        raise InputError(f"--each {quote(key)} needs texts with labels: give --from FILE")
     return read_labels(source, key, format=_format(source))
 
 

@@ -29,7 +29,7 @@ from cli.terminal.output import ClosedPipeError, note
 from cli.terminal.progress import Progress
 from cli.terminal.run_notes import tell
 from vectors.common.errors import InputError, OutputError
-from vectors.common.validation import MAX_BATCH, MAX_SEED, number, shown, whole
+from vectors.common.validation import MAX_BATCH, MAX_SEED, check_integer, check_number, quote
 
 if TYPE_CHECKING:
     from steer.runs.sample_set import SampleSet
@@ -105,13 +105,13 @@ def command(
         text = read_stdin("an expression").strip() if expression == "-" else expression
         parse(text)  # what is wrong with it is said before anything slow
     elif expression is not None:
-        raise InputError(f"{shown(expression)} and --around exclude each other: the doses are those of the samples")
+        raise InputError(f"{quote(expression)} and --around exclude each other: the doses are those of the samples")
     else:
         stood, picks = _picked(around)
-    whole(n, "-n", low=1)
+    check_integer(n, "-n", low=1)
     if batch_size is not None:
-        whole(batch_size, "--batch-size", low=1, high=MAX_BATCH)
-    if radius is not None and number(radius, "--radius") < 0.0:
+        check_integer(batch_size, "--batch-size", low=1, high=MAX_BATCH)
+    if radius is not None and check_number(radius, "--radius") < 0.0:
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
     check_prompt(prompt)
     if sys.stdout is None and output is None:
@@ -162,7 +162,7 @@ def command(
         turns = Turns(n, done, as_json, file, progress)
         if turns.left == 0:
             progress.clear()
-            note(f"all {n} samples are already in {shown(output)}")
+            note(f"all {n} samples are already in {quote(output)}")
             return
         progress("sampling", turns.count, n)
         try:
@@ -177,7 +177,7 @@ def command(
             progress.clear()
             kept = ""
             if output is not None and turns.count:
-                kept = f"{turns.count} of {n} samples are kept in {shown(output)}"
+                kept = f"{turns.count} of {n} samples are kept in {quote(output)}"
             if isinstance(error, KeyboardInterrupt):
                 mend = "use -o FILE to keep samples" if output is None else "nothing was finished yet"
                 note(f"interrupted: {kept or mend}")
@@ -191,7 +191,7 @@ def command(
         if turns.stopped:
             note(f"note: {turns.stopped} texts were stopped where logits were not finite: lower the doses")
         if output is not None:
-            note(f"{turns.count} samples are in {shown(output)}")
+            note(f"{turns.count} samples are in {quote(output)}")
             if not as_json and turns.count > 1:
                 note(f"next: steer report {shlex.quote(output)}")
 
@@ -204,8 +204,8 @@ def _picked(around: str) -> "tuple[SampleSet, list[int]]":
     names = told.split(",")
     # more digits than any index has are no number that could be read
     if not colon or not place or not all(name.strip().isdecimal() and len(name) < 24 for name in names):
-        raise InputError(f"--around is {shown(around)}: give a file and the indices in it, run.jsonl:2,5")
-    return SampleSet.load(place), [whole(int(name), "--around", high=MAX_SEED) for name in names]
+        raise InputError(f"--around is {quote(around)}: give a file and the indices in it, run.jsonl:2,5")
+    return SampleSet.load(place), [check_integer(int(name), "--around", high=MAX_SEED) for name in names]
 
 
 def _mode(output: str | None, force: bool, resume: bool) -> Mode:
@@ -228,7 +228,7 @@ def _mode(output: str | None, force: bool, resume: bool) -> Mode:
 def _seed(seed: int | None, output: str | None, mode: Mode) -> int:
     """Return the seed asked for, the one of the run that is resumed, or a drawn one short enough to be typed."""
     if seed is not None:
-        return whole(seed, "--seed", high=MAX_SEED)
+        return check_integer(seed, "--seed", high=MAX_SEED)
     if mode == "resume" and output is not None:
         from steer.runs.sample_file import peek
 

@@ -7,7 +7,7 @@ import typer
 from cli.options.model_options import Device, open_model
 from cli.terminal.output import emit, entry, table
 from cli.terminal.progress import Progress
-from vectors.common.validation import MAX_SEED, whole
+from vectors.common.validation import MAX_SEED, check_integer
 
 if TYPE_CHECKING:
     from steer.reports.report import Report
@@ -30,8 +30,8 @@ Seed = Annotated[int, typer.Option(metavar="S", help="Of the texts.")]
 
 def command(n: Count = 48, seed: Seed = 7, device: Device = None) -> None:
     """Take a tour: the embedded model, a concept off and on, two composed, the radius widened, and the figures."""
-    whole(n, "-n", low=8)
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(n, "-n", low=8)
+    check_integer(seed, "--seed", high=MAX_SEED)
     tables = [[["", "cat", "cat and sonnet"]], [["", "pressure", "diversity"]]]
     with Progress() as progress:
         model = open_model(None, device, None, False, progress)

@@ -28,7 +28,7 @@ from cli.terminal.output import ClosedPipeError, emit, emit_json, entry, note
 from cli.terminal.progress import Progress
 from cli.terminal.run_notes import tell
 from vectors.common.errors import InputError, OutputError, SteerError
-from vectors.common.validation import MAX_SEED, number, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, check_number, quote
 
 if TYPE_CHECKING:
     from steer.runs.sample_set import Sample
@@ -103,8 +103,8 @@ def command(
         parse(expression)
     if resume is not None and (told := _told(context)):
         raise InputError(f"--resume goes on as the exploration was begun: leave {told} out")
-    whole(n, "-n", low=1, high=MAX_SCREEN)
-    if number(radius, "--radius") <= 0.0:
+    check_integer(n, "-n", low=1, high=MAX_SCREEN)
+    if check_number(radius, "--radius") <= 0.0:
         raise InputError(f"--radius is {radius:g}: give one above 0, such as 0.5, so that entries differ in direction")
     check_prompt(prompt)
     if sys.stdin is None:
@@ -113,15 +113,15 @@ def command(
         import secrets
 
         seed = secrets.randbelow(2**32)
-    whole(seed, "--seed", high=MAX_SEED)
+    check_integer(seed, "--seed", high=MAX_SEED)
     if resume is not None and not Path(resume).is_file():
-        raise InputError(f"there is no file {shown(resume)}: begin an exploration with an expression")
+        raise InputError(f"there is no file {quote(resume)}: begin an exploration with an expression")
     place = resume if resume is not None else output if output is not None else f"explore-{seed}.jsonl"
     from steer.runs.sample_file import SampleFile
-    from vectors.common.files import check_place
+    from vectors.common.files import check_output_path
 
     empty = resume is None and Path(place).is_file() and not Path(place).stat().st_size  # killed before its first entry
-    check_place(place, force=resume is not None or empty, mend=f"go on with it by --resume {shlex.quote(place)}")
+    check_output_path(place, force=resume is not None or empty, hint=f"go on with it by --resume {shlex.quote(place)}")
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
         from vectors.decoding.token_sampling import Settings
@@ -147,7 +147,7 @@ def command(
             progress.clear()
             tell(plan, loaded)
         progress.clear()
-        note(f"seed {made.here.plan.seed}; every entry is kept in {shown(place)}")
+        note(f"seed {made.here.plan.seed}; every entry is kept in {quote(place)}")
         Dialogue(made, str(place), as_json, progress).run()
 
 
@@ -240,7 +240,7 @@ class Dialogue:
             for name, what in KEYS:
                 note(f"  {name:<8}{what}")
         else:
-            note(f"{shown(line)} is nothing to do here: ? lists what is")
+            note(f"{quote(line)} is nothing to do here: ? lists what is")
         return True
 
     def save(self, words: list[str]) -> None:
@@ -249,7 +249,7 @@ class Dialogue:
         if not names or _is_number(names[0].replace(",", "")) or not all(map(_is_number, picks)):
             note("name a file, and perhaps entries after it: s best.jsonl 2 5")
             return
-        note(f"saved in {shown(self.exploration.save(names[0], [int(pick) for pick in picks]))}")
+        note(f"saved in {quote(self.exploration.save(names[0], [int(pick) for pick in picks]))}")
 
     def sample(self) -> None:
         """Sample a screen and show its entries, each as soon as its turn has come; Ctrl-C ends the screen early."""

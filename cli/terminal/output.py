@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vectors.common.errors import OutputError
-from vectors.common.validation import visible
+from vectors.common.validation import escape_invisible
 
 if TYPE_CHECKING:
     from steer.runs.sample_set import Sample
@@ -85,7 +85,7 @@ def note(text: str) -> None:
     """Write one line for the reader to stderr; a stderr that is closed loses it."""
     try:
         if sys.stderr is not None:
-            sys.stderr.write(f"{visible(text)}\n")
+            sys.stderr.write(f"{escape_invisible(text)}\n")
             sys.stderr.flush()
     except (OSError, ValueError):
         pass
@@ -120,7 +120,7 @@ def wrap(text: str, columns: int) -> str:
     result: list[str] = []
     for line in text.replace("\r\n", "\n").split("\n"):
         current = ""
-        for word in re.findall(r"\s*\S+", visible(line.expandtabs(4)).rstrip(" ")):
+        for word in re.findall(r"\s*\S+", escape_invisible(line.expandtabs(4)).rstrip(" ")):
             if current and cell_len(current) + cell_len(word) > columns:
                 result.append(current)
                 current, word = "", word.lstrip()
@@ -134,7 +134,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: i
     """Align rows of cells in columns, two blanks apart; unless `whole`, cells are cut to fit the width."""
     from rich.cells import cell_len, set_cell_size
 
-    cells = [[visible(cell) for cell in row] for row in rows]
+    cells = [[escape_invisible(cell) for cell in row] for row in rows]
     wide = [max(cell_len(row[column]) for row in cells) for column in range(len(cells[0]))]
     if not whole:
         wide = [*(min(size, width() // 2) for size in wide[:-1]), wide[-1]]
@@ -154,7 +154,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: i
 def record(fields: Mapping[str, str]) -> str:
     """Lay named values out one a line; nothing is cut, since paths and hashes are there to be copied."""
     size = max(len(key) for key in fields)
-    return "\n".join(f"  {key:<{size}}  {visible(value)}" for key, value in fields.items())
+    return "\n".join(f"  {key:<{size}}  {escape_invisible(value)}" for key, value in fields.items())
 
 
 def figure(value: Any) -> str:

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 
 from cli.terminal.output import columns, is_terminal
-from vectors.common.validation import visible
+from vectors.common.validation import escape_invisible
 
 _BAR = 20
 
@@ -47,7 +47,7 @@ class Progress:
         if total > 0:
             filled = round(_BAR * min(done, total) / total)
             bar = f" [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}{self._speed(done, now)}"
-        self._text = f"{visible(stage)}{bar} {now - self._started:.0f} s"
+        self._text = f"{escape_invisible(stage)}{bar} {now - self._started:.0f} s"
         self._write(f"\r\x1b[2K{self._text[: columns(sys.stderr) - 1]}")
 
     def clear(self) -> None:

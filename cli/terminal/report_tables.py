@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli.terminal.output import table, width
-from vectors.common.validation import visible
+from vectors.common.validation import escape_invisible
 
 if TYPE_CHECKING:
     from steer.metrics.fidelity import Fidelity
@@ -19,7 +19,7 @@ def one_report(path: str, made: "Report") -> str:
         rows += [[""] * 5, [section, *[""] * 4]]
         for each in figures:
             rows.append([f"  {each.name}", str(each), bare(each.perfect), bare(each.empty), str(each.n)])
-    blocks = [f"{visible(path)}: {made.n} texts", table(rows, right=(2, 3, 4), indent=0, whole=True)]
+    blocks = [f"{escape_invisible(path)}: {made.n} texts", table(rows, right=(2, 3, 4), indent=0, whole=True)]
     if made.fidelity is not None:
         blocks.append(fidelity_table(made.fidelity))
     return "\n\n".join(blocks)
@@ -27,7 +27,7 @@ def one_report(path: str, made: "Report") -> str:
 
 def many_reports(paths: Sequence[str], made: Sequence["Report"]) -> str:
     """Lay out several runs: a row for each figure, a column for each run, as many side by side as there is room for."""
-    blocks = ["\n".join(f"{at}  {visible(path)}: {made[at - 1].n} texts" for at, path in enumerate(paths, 1))]
+    blocks = ["\n".join(f"{at}  {escape_invisible(path)}: {made[at - 1].n} texts" for at, path in enumerate(paths, 1))]
     rest = list(enumerate(made, 1))
     while rest:
         at_once = next((count for count in range(len(rest), 1, -1) if _fits(_side_by_side(rest[:count]))), 1)
@@ -66,7 +66,7 @@ def fidelity_table(found: "Fidelity") -> str:
     from steer.judges.reference import format_condition  # which needs numpy, as nothing else here does
 
     given = format_condition(found.given)
-    lines = [f"fidelity: {found.n} of {found.asked} texts have what is given ({visible(given)})"]
+    lines = [f"fidelity: {found.n} of {found.asked} texts have what is given ({escape_invisible(given)})"]
     if not given:
         lines = [f"fidelity: of {found.n} texts; nothing is given"]
     events = {each.event for each in found.events}

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cli.terminal.output import note
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 if TYPE_CHECKING:
     from steer.composition.forecast import Forecast
@@ -28,9 +28,9 @@ def tell(plan: "RunPlan", model: "ResidualModel") -> None:
         return
     for vector in point.vectors:
         if not vector.calibrated:
-            note(f"note: {shown(vector.name)} has no measured unit, dose 1 is its natural gap")
+            note(f"note: {quote(vector.name)} has no measured unit, dose 1 is its natural gap")
         if vector.positions != plan.settings.positions:
-            note(f"note: {shown(vector.name)} was made for positions {vector.positions}: its doses hold there")
+            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses hold there")
     from steer.composition.forecast import forecast
     from vectors.activations.natural_covariance import cached_covariance
 
@@ -57,17 +57,17 @@ def lines(found: "Forecast", names: list[str], *, as_piloted: bool = True) -> li
         span = f"{cosines[0]:.2f}" if len(cosines) == 1 else f"{cosines[0]:.2f} to {cosines[-1]:.2f}"
         said.append(f"{'cosine' if len(cosines) == 1 else 'cosines'} {span}")
     if found.joint is not None and as_piloted:
-        what = shown(names[0]) if len(names) == 1 else "both" if len(names) == 2 else f"all {len(names)}"
-        fewer = f", or fewer: {' and '.join(map(shown, found.alone))} tried alone only" if found.alone else ""
+        what = quote(names[0]) if len(names) == 1 else "both" if len(names) == 2 else f"all {len(names)}"
+        fewer = f", or fewer: {' and '.join(map(quote, found.alone))} tried alone only" if found.alone else ""
         said = ["; ".join([f"expect {what} in {found.joint} of texts at radius 0{fewer}", *said])]
     for attribute, rivals in found.rivals.items():
-        said.append(f"note: {' and '.join(map(shown, rivals))} are each a {attribute}: a text has one of them")
+        said.append(f"note: {' and '.join(map(quote, rivals))} are each a {attribute}: a text has one of them")
     for name, most in found.beyond.items():
-        said.append(f"note: nothing is known of {shown(name)} at this dose: its pilot went up to {most:.3g}")
+        said.append(f"note: nothing is known of {quote(name)} at this dose: its pilot went up to {most:.3g}")
     for (one, other), cosine in found.cosines.items():
         if abs(cosine) >= ALIKE:
             way = "one way" if cosine > 0 else "opposite ways"
-            said.append(f"note: {shown(one)} and {shown(other)} point much {way} (cosine {cosine:.2f})")
+            said.append(f"note: {quote(one)} and {quote(other)} point much {way} (cosine {cosine:.2f})")
     for layer, share in found.outlying.items():
         if share >= FAR:
             said.append(

@@ -5,8 +5,8 @@ from typing import Final
 
 from steer.composition.steering_point import SteeringPoint
 from vectors.common.errors import InputError, OutputError
-from vectors.common.files import check_place
-from vectors.common.validation import shown
+from vectors.common.files import check_output_path
+from vectors.common.validation import quote
 from vectors.formats.layer_shifts import checked
 from vectors.model.positions import POSITIONS, check_positions
 from vectors.model.residual_model import ResidualModel
@@ -88,21 +88,21 @@ def check_target(path: str | Path, format: str | None, *, force: bool = False) -
     'gguf'
     """
     if format is not None and format not in FORMATS:
-        raise InputError(f"format is {shown(format)}: choose from {', '.join(FORMATS)}")
+        raise InputError(f"format is {quote(format)}: choose from {', '.join(FORMATS)}")
     ending = Path(path).suffix
     told = ending.removeprefix(".") if ending.removeprefix(".") in FORMATS[:3] else None
     if format is None and ending and told is None:
         raise InputError(
-            f"{shown(path)} ends with {shown(ending)}, which says no format: end it with .gguf, .npz or .safetensors, "
+            f"{quote(path)} ends with {quote(ending)}, which says no format: end it with .gguf, .npz or .safetensors, "
             "or choose one with --format (format=...)"
         )
     kind = format or told or "checkpoint"
     if kind != "checkpoint":
         if told != kind:
-            raise InputError(f"{shown(path)} does not end with .{kind}: give the file that ending")
-        check_place(path, force=force)
+            raise InputError(f"{quote(path)} does not end with .{kind}: give the file that ending")
+        check_output_path(path, force=force)
     elif told is not None:
-        raise InputError(f"{shown(path)} ends as a file, and a checkpoint is a folder: give it another name")
+        raise InputError(f"{quote(path)} ends as a file, and a checkpoint is a folder: give it another name")
     else:
         from vectors.formats.checkpoint.write import check_folder
 

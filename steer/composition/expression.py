@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from vectors.common.errors import InputError
-from vectors.common.validation import number, shown
+from vectors.common.validation import check_number, quote
 
 MAX_DOSE = 1000.0
 MAX_LENGTH = 20_000
@@ -38,7 +38,7 @@ def parse(expression: str) -> dict[str, float]:
     {'sonnet': 1.0, 'cat': 0.8, 'gloomy': -1.0}
     """
     if not isinstance(expression, str):
-        raise InputError(f"an expression is text, got {shown(expression)}")
+        raise InputError(f"an expression is text, got {quote(expression)}")
     if len(expression) > MAX_LENGTH:
         raise InputError(f"the expression has {len(expression)} characters: keep to {MAX_LENGTH}")
     parser = _Parser(expression)
@@ -83,10 +83,10 @@ def check_dose(dose: object, name: str) -> float:
     Raises:
         InputError: naming the concept and the dose.
     """
-    value = number(dose, f"the dose of {shown(name)}")
+    value = check_number(dose, f"the dose of {quote(name)}")
     if abs(value) > MAX_DOSE:
         raise InputError(
-            f"the dose of {shown(name)} is {value:g}: keep within {MAX_DOSE:g}, 1 is enough and 2 emphatic"
+            f"the dose of {quote(name)} is {value:g}: keep within {MAX_DOSE:g}, 1 is enough and 2 emphatic"
         )
     return value
 
@@ -234,5 +234,5 @@ class _Parser:
 
     def fail(self, expected: str, token: _Token | None = None) -> NoReturn:
         token = token or self.peek()
-        place = f"at character {token.start + 1} ({shown(token.text)})" if token.kind != "end" else "at the end"
-        raise InputError(f"cannot read the expression {shown(self.text)} {place}: {expected}")
+        place = f"at character {token.start + 1} ({quote(token.text)})" if token.kind != "end" else "at the end"
+        raise InputError(f"cannot read the expression {quote(self.text)} {place}: {expected}")

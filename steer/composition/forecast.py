@@ -13,7 +13,7 @@ from steer.statistics.estimate import Estimate
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import SteerError
 from vectors.common.paths import EMBEDDED_NAME
-from vectors.common.validation import number, whole
+from vectors.common.validation import check_integer, check_number
 from vectors.concepts.vector import ConceptVector
 from vectors.concepts.vector_fields import MAX_TEXTS
 
@@ -159,8 +159,8 @@ def _curve(vector: ConceptVector, shift: float) -> _Curve | None:
 def _row(row: Mapping[str, Any]) -> tuple[float, tuple[int, int]] | None:
     """Return the shift of a pilot's row, its hits and its texts; None for what is no such row."""
     try:
-        shift, success = number(row["shift"], "shift"), number(row["success"], "success")
-        n = whole(row["n"], "n", low=1, high=MAX_TEXTS)
+        shift, success = check_number(row["shift"], "shift"), check_number(row["success"], "success")
+        n = check_integer(row["n"], "n", low=1, high=MAX_TEXTS)
     except (KeyError, SteerError):
         return None
     return (shift, (round(success * n), n)) if 0 <= success <= 1 else None

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vectors.common.errors import VectorError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.concepts.vector import ConceptVector
 
 MAX_COSINE = 0.95
@@ -41,14 +41,14 @@ def checked_gram(directions: Matrix, names: Sequence[str]) -> Matrix:
     i, j = (int(place) for place in np.unravel_index(np.abs(cosines).argmax(), gram.shape))
     if abs(cosines[i, j]) > MAX_COSINE:
         raise VectorError(
-            f"concepts {shown(names[i])} and {shown(names[j])} are nearly parallel (cosine {cosines[i, j]:.3f}, "
+            f"concepts {quote(names[i])} and {quote(names[j])} are nearly parallel (cosine {cosines[i, j]:.3f}, "
             f"at most {MAX_COSINE} either way): drop one of them"
         )
     values, modes = np.linalg.eigh(gram)
     condition = values[-1] / values[0] if values[0] > 0 else np.inf
     if condition > MAX_CONDITION:
         weights = np.abs(modes[:, 0])
-        involved = [shown(name) for name, weight in zip(names, weights, strict=True) if weight > 0.1 * weights.max()]
+        involved = [quote(name) for name, weight in zip(names, weights, strict=True) if weight > 0.1 * weights.max()]
         raise VectorError(
             f"concepts {', '.join(involved)} are nearly dependent (condition number {condition:.2g}, "
             f"at most {MAX_CONDITION:g}): drop one of them"

@@ -14,7 +14,7 @@ from steer.composition.expression import check_dose, format_doses, parse
 from steer.composition.linear_algebra import as_shift, checked_gram, orthonormal, unit_length, unit_rows
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError, VectorError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.concepts import library
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
 from vectors.model.interventions import Gate, Intervention, rotate
@@ -65,7 +65,7 @@ class SteeringPoint:
         for other in self.vectors[1:]:
             if first and other.positions != first.positions:
                 raise InputError(
-                    f"{shown(first.name)} is made for positions {first.positions} and {shown(other.name)} for "
+                    f"{quote(first.name)} is made for positions {first.positions} and {quote(other.name)} for "
                     f"{other.positions}: extract one of them anew, or choose positions for all"
                 )
         return first.positions if first else "all"
@@ -93,12 +93,12 @@ class SteeringPoint:
         blind = [vector.name for vector in self.vectors if vector.positions == "bos"]
         if blind or not self.vectors:
             raise InputError(
-                f"a gate reads each position, and {shown(blind[0]) if blind else 'this point'} is added at the start "
+                f"a gate reads each position, and {quote(blind[0]) if blind else 'this point'} is added at the start "
                 "token alone: leave the gate out, or extract the concept with positions all"
             )
         if several := [vector.name for vector in self.vectors if vector.other_layers]:
             raise InputError(
-                f"a gate needs to know what is natural, and of {shown(several[0])} that is known at one of its layers "
+                f"a gate needs to know what is natural, and of {quote(several[0])} that is known at one of its layers "
                 "only: leave the gate out"
             )
         found: dict[int, Intervention] = {}
@@ -145,7 +145,7 @@ def compose(
             concepts too nearly parallel or dependent to be dosed apart.
     """
     if method not in METHODS:
-        raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")
+        raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
     chosen = _gather(parse(expression) if isinstance(expression, str) else expression, model)
     vectors = tuple(vector for vector, _ in chosen.values())
     for other in vectors[1:]:
@@ -167,7 +167,7 @@ def _gather(
     model: ModelLike | None,
 ) -> dict[str, tuple[ConceptVector, float]]:
     if not isinstance(given, Mapping) or not given:
-        raise InputError(f"got {shown(given)}: give an expression or a mapping from at least one concept to its dose")
+        raise InputError(f"got {quote(given)}: give an expression or a mapping from at least one concept to its dose")
     chosen: dict[str, tuple[ConceptVector, float]] = {}
     for key, raw in given.items():
         if isinstance(key, ConceptVector):
@@ -176,15 +176,15 @@ def _gather(
                 check_fits(vector, model)
         elif isinstance(key, str | Path):
             if model is None:
-                raise InputError(f"{shown(key)} is a name: pass the model whose library holds it, or a ConceptVector")
+                raise InputError(f"{quote(key)} is a name: pass the model whose library holds it, or a ConceptVector")
             vector = library.load(key, model)
         else:
-            raise InputError(f"{shown(key)} is no concept: give a name, a path or a ConceptVector")
+            raise InputError(f"{quote(key)} is no concept: give a name, a path or a ConceptVector")
         dose = check_dose(raw, vector.name)
         before, sofar = chosen.get(vector.name, (vector, 0.0))
         if before != vector:
             raise VectorError(
-                f"two different vectors are both named {shown(vector.name)}: rename one (dataclasses.replace, name=...)"
+                f"two different vectors are both named {quote(vector.name)}: rename one (dataclasses.replace, name=...)"
             )
         chosen[vector.name] = (vector, check_dose(sofar + dose, vector.name))
     return chosen
@@ -193,6 +193,6 @@ def _gather(
 def _check_same_model(one: ConceptVector, other: ConceptVector) -> None:
     if (one.model_hash, one.d_model) != (other.model_hash, other.d_model):
         raise VectorError(
-            f"vector {shown(one.name)} was made for model {shown(one.model)} (width {one.d_model}) and "
-            f"{shown(other.name)} for {shown(other.model)} (width {other.d_model}): extract both for one model"
+            f"vector {quote(one.name)} was made for model {quote(one.model)} (width {one.d_model}) and "
+            f"{quote(other.name)} for {quote(other.model)} (width {other.d_model}): extract both for one model"
         )

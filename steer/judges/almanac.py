@@ -15,7 +15,7 @@ from vectors.almanac.world import distribution, oracle
 from vectors.almanac.world.author import entry
 from vectors.common.errors import InputError
 from vectors.common.paths import EMBEDDED_NAME
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.model.residual_model import ResidualModel
 
 REAL = 500
@@ -64,7 +64,7 @@ class OracleJudge:
     def __post_init__(self) -> None:
         """Check the name."""
         if self.concept not in CONCEPTS:
-            raise InputError(f"the oracle knows no {shown(self.concept)}: choose from {', '.join(CONCEPTS)}")
+            raise InputError(f"the oracle knows no {quote(self.concept)}: choose from {', '.join(CONCEPTS)}")
 
     @property
     def name(self) -> str:
@@ -142,7 +142,7 @@ def conditions_of_doses(doses: Mapping[str, float]) -> tuple[dict[str, Any], set
     touched = set()
     for name, dose in doses.items():
         if name not in CONCEPTS:
-            raise InputError(f"the Almanac has no concept {shown(name)}: say with `given` what the texts are to have")
+            raise InputError(f"the Almanac has no concept {quote(name)}: say with `given` what the texts are to have")
         attribute, value = CONCEPTS[name]
         touched.add(attribute)
         if dose:

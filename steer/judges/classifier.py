@@ -9,8 +9,8 @@ import numpy as np
 from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import rate
 from vectors.common.errors import InputError
-from vectors.common.validation import shown, whole
-from vectors.data.contrast import shuffled
+from vectors.common.validation import check_integer, quote
+from vectors.data.contrast import shuffle_key
 
 FEWEST_JUDGED = 32
 """Texts of each kind that a judge needs."""
@@ -43,14 +43,14 @@ class ClassifierJudge:
 
     def __init__(self, name: str, positive: Sequence[str], background: Sequence[str], *, seed: int = 0) -> None:
         self.name = name
-        whole(seed, "seed")
+        check_integer(seed, "seed")
         sides = [  # in an order that hangs on the texts and the seed, not on the order that they came in
-            sorted(side, key=lambda text: shuffled(text, seed))
+            sorted(side, key=lambda text: shuffle_key(text, seed))
             for side in (set(positive), set(background) - set(positive))
         ]
         for kind, side in zip(("positive", "background"), sides, strict=True):
             if len(side) < FEWEST_JUDGED:
-                raise InputError(f"a judge of {shown(name)} has {len(side)} {kind} texts: give {FEWEST_JUDGED} or more")
+                raise InputError(f"a judge of {quote(name)} has {len(side)} {kind} texts: give {FEWEST_JUDGED} or more")
         from sklearn.model_selection import StratifiedKFold  # slow to import
 
         self.positive = tuple(sides[0])
@@ -117,5 +117,5 @@ def weighed(runs: Any, texts: Sequence[str]) -> Any:
         return runs.fit_transform(texts)
     except ValueError as error:
         raise InputError(
-            f"a classifier learns nothing from these texts ({shown(str(error))}): give whole ones"
+            f"a classifier learns nothing from these texts ({quote(str(error))}): give whole ones"
         ) from error

@@ -8,7 +8,7 @@ from steer.judges.classifier import FEWEST_JUDGED, ClassifierJudge
 from steer.judges.judge import Judge
 from steer.judges.reference import Reference
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.concepts.vector import ConceptVector
 
 PROBED = 64
@@ -62,7 +62,7 @@ def labelled_evaluation_set(
             f"{len(sides[0])} and {len(sides[1])}, a judge needs {FEWEST_JUDGED} of each: give more, or other texts"
         )
     judge = ClassifierJudge("texts", *sides, seed=seed)
-    unknown = [shown(vector.name) for vector in vectors if vector.held_out is None]
+    unknown = [quote(vector.name) for vector in vectors if vector.held_out is None]
     notes = []
     if len(unknown) < len(vectors):
         notes.append(f"the judge was fit on {left} of the {asked} texts: those that the directions were kept from")

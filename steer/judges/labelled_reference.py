@@ -12,8 +12,8 @@ from steer.judges.classifier import runs_of_words, weighed
 from steer.judges.reference import RealTexts
 from steer.statistics.intervals import rate
 from vectors.common.errors import InputError
-from vectors.common.validation import shown, whole
-from vectors.data.contrast import shuffled
+from vectors.common.validation import check_integer, quote
+from vectors.data.contrast import shuffle_key
 
 MOST_VALUES = 50
 """Values of an attribute; a column with more is no attribute."""
@@ -39,9 +39,9 @@ def labelled_world(texts: Sequence[str], labels: Sequence[Mapping[str, Any]], *,
     Raises:
         InputError: no attribute with two to fifty values, each often enough and told by words.
     """
-    whole(seed, "seed")
+    check_integer(seed, "seed")
     labels = [{name: _plain(value) for name, value in row.items()} for row in labels]
-    order = sorted(range(len(texts)), key=lambda place: shuffled(texts[place], seed))
+    order = sorted(range(len(texts)), key=lambda place: shuffle_key(texts[place], seed))
     fit, kept = order[::2], order[1::2]
     readers: dict[str, Callable[[str], Any]] = {}
     for name in _attributes(labels):
@@ -56,7 +56,7 @@ def labelled_world(texts: Sequence[str], labels: Sequence[Mapping[str, Any]], *,
     if not readers:
         columns = ", ".join(map(str, labels[0])) if labels else ""
         raise InputError(
-            f"no column of the {len(texts)} labelled texts ({shown(columns)}) is there for every text, as text or "
+            f"no column of the {len(texts)} labelled texts ({quote(columns)}) is there for every text, as text or "
             f"whole numbers, with two to {MOST_VALUES} values of {2 * _FEWEST} texts each that their words tell: "
             "give more, or other columns"
         )
@@ -125,11 +125,11 @@ def conditions(given: Sequence[str], world: RealTexts) -> dict[str, Any]:
     for each in given:
         key, equals, value = (part.strip() for part in each.partition("="))
         if not (key and equals and value):
-            raise InputError(f"given is {shown(each)}: give key=value, such as topic=sea")
+            raise InputError(f"given is {quote(each)}: give key=value, such as topic=sea")
         if key not in world.readers:
-            raise InputError(f"given is {shown(each)}: choose a column from {', '.join(world.readers)}")
+            raise InputError(f"given is {quote(each)}: choose a column from {', '.join(world.readers)}")
         values = {str(reading[key]): reading[key] for reading in world.readings}
         if value not in values:
-            raise InputError(f"given is {shown(each)}: of {key}, choose from {', '.join(values)}")
+            raise InputError(f"given is {quote(each)}: of {key}, choose from {', '.join(values)}")
         found[key] = values[value]
     return found

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 Reading = Mapping[str, Any]
 """A text's attributes by name: `None` where it shows none, or contradicts itself; no key where it cannot have one."""
@@ -75,14 +75,14 @@ class RealTexts:
         """
         for name in (attribute, *given):
             if name not in self.readers:
-                raise InputError(f"no reader for {shown(name)}: there are {', '.join(self.readers)}")
+                raise InputError(f"no reader for {quote(name)}: there are {', '.join(self.readers)}")
         counts = Counter(
             each[attribute] for each in self.readings if matches(each, given) and each.get(attribute) is not None
         )
         if not counts:
             raise InputError(
                 f"of {len(self.texts)} real texts, none has "
-                f"{shown(format_condition(given))}: give more, or ask for less"
+                f"{quote(format_condition(given))}: give more, or ask for less"
             )
         return {value: count / counts.total() for value, count in counts.items()}, counts.total()
 

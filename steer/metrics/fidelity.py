@@ -16,7 +16,7 @@ from steer.statistics.exact_tests import of_rate, of_two_rates
 from steer.statistics.intervals import CONFIDENCE, rate
 from steer.statistics.share_distance import jensen_shannon, measured, total_variation
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def fidelity(
     reference.shares(reference.attributes[0], given)  # refuses what the world does not have
     chosen = [name for name in reference.attributes if name not in touched] if attributes is None else list(attributes)
     if unknown := [name for name in chosen if name not in reference.attributes]:
-        raise InputError(f"no attribute {shown(unknown[0])}: choose from {', '.join(reference.attributes)}")
+        raise InputError(f"no attribute {quote(unknown[0])}: choose from {', '.join(reference.attributes)}")
     whole = [
         text
         for place, text in enumerate(texts)

@@ -11,8 +11,8 @@ from steer.runs.sample_set import Sample, SampleSet
 from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Beside, Statistic, mean_of, ratio_of
 from vectors.common.errors import InputError
-from vectors.common.progress import More
-from vectors.common.validation import whole
+from vectors.common.progress import Advance
+from vectors.common.validation import check_integer
 from vectors.decoding.token_costs import costs
 from vectors.model.residual_model import ResidualModel
 
@@ -40,7 +40,7 @@ class RealCosts:
 
 
 def real_costs(
-    model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 128, progress: More | None = None
+    model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 128, progress: Advance | None = None
 ) -> RealCosts:
     """Return what real texts cost the base model, token by token, the end token included.
 
@@ -84,7 +84,7 @@ def token_rows(
     prefix, end = model.start_ids(), sorted(model.eos_ids)[:1]
     longest = model.max_context - len(prefix)
     if max_tokens is not None:
-        longest = min(longest, whole(max_tokens, "max_tokens", low=1))
+        longest = min(longest, check_integer(max_tokens, "max_tokens", low=1))
     rows = []
     for text, ids in zip(texts, model.encode(texts), strict=True):
         own = [*ids[len(prefix) :], *end]

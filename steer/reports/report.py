@@ -21,8 +21,8 @@ from steer.sampling.replay import point_of, priced, replayed
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import InputError
 from vectors.common.paths import EMBEDDED_NAME
-from vectors.common.progress import Given, counter, showing, teller
-from vectors.common.validation import whole
+from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
+from vectors.common.validation import check_integer
 from vectors.decoding.token_costs import Cost
 from vectors.model.residual_model import ResidualModel
 
@@ -78,7 +78,7 @@ class Known:
     notes: tuple[str, ...]
 
 
-@showing
+@with_progress_bars
 def report(
     samples: SampleSet,
     *,
@@ -87,7 +87,7 @@ def report(
     point: SteeringPoint | None = None,
     embedders: Mapping[str, Embedder] | None = None,
     seed: int = 0,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> Report:
     """Return every figure that can be had of a run.
 
@@ -105,7 +105,7 @@ def report(
         InputError: fewer than two samples.
         ModelError: another model than that of the run, or vectors that have changed since.
     """
-    tell = teller(progress)
+    tell = progress_callback(progress)
     known = know(samples, evaluation_set=evaluation_set, model=model, point=point, seed=seed, progress=tell)
     tell("measuring", 0, 0)
     centre = None if model is None else point_of(model, samples, point=point)
@@ -180,7 +180,7 @@ def know(
     model: ResidualModel | None,
     point: SteeringPoint | None,
     seed: int,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> Known:
     """Return what a run is measured with."""
     if len(samples) < 2:
@@ -201,14 +201,16 @@ def know(
     if model is None:
         notes.append("no typicality, breakdown or branching factor: they need the model")
         return Known(evaluation_set, None, None, tuple(notes))
-    costs = replayed(model, samples, point=point, progress=counter(teller(progress), "reading texts", len(samples)))
+    costs = replayed(
+        model, samples, point=point, progress=count_progress(progress_callback(progress), "reading texts", len(samples))
+    )
     real = None
     if len(evaluation_set.real) < FEWEST_REAL:
         notes.append(f"no typicality: it needs {FEWEST_REAL} real texts")
     elif first.prompt:
         notes.append("no typicality: texts after a prompt are no whole texts")
     else:
-        longest = whole(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
-        more = counter(teller(progress), "reading real texts", len(evaluation_set.real))
+        longest = check_integer(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
+        more = count_progress(progress_callback(progress), "reading real texts", len(evaluation_set.real))
         real = real_costs(model, evaluation_set.real, max_tokens=longest, progress=more)
     return Known(evaluation_set, costs, real, tuple(notes))

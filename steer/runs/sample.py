@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vectors.common.errors import InputError
-from vectors.common.validation import MAX_SEED, check_utf8, number, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, check_number, check_utf8, quote
 
 UNPAID = "give the model, so that they are found now (steer report --model), or sample with them"
 
@@ -62,36 +62,38 @@ class Sample:
 
     def __post_init__(self) -> None:
         """Check every field and turn numbers of other libraries into plain ones."""
-        checked: dict[str, object] = {"index": whole(self.index, "index")}
+        checked: dict[str, object] = {"index": check_integer(self.index, "index")}
         for key in ("text", "geometry", "model", "finish", "prompt"):
             if not isinstance(getattr(self, key), str):
-                raise InputError(f"{key} is {shown(getattr(self, key))}: expected text")
+                raise InputError(f"{key} is {quote(getattr(self, key))}: expected text")
         check_utf8(self.text, "text")
         for key in ("tokens", "layer"):
             row = getattr(self, key)
             if isinstance(row, str | bytes | Mapping) or not isinstance(row, Iterable):
-                raise InputError(f"{key} is {shown(row)}: expected a list of whole numbers")
-            checked[key] = [whole(item, key) for item in row]
+                raise InputError(f"{key} is {quote(row)}: expected a list of whole numbers")
+            checked[key] = [check_integer(item, key) for item in row]
         if (self.pressure is None) != (self.logprob_base is None):
             raise InputError("one of pressure and logprob_base is missing: give both, or neither")
         for key in ("logprob_steered", "radius", *(() if self.logprob_base is None else ("logprob_base",))):
-            checked[key] = number(getattr(self, key), key)
-        checked["seed"] = whole(self.seed, "seed", high=MAX_SEED)
+            checked[key] = check_number(getattr(self, key), key)
+        checked["seed"] = check_integer(self.seed, "seed", high=MAX_SEED)
         for key in ("doses", "settings", *(() if self.pressure is None else ("pressure",))):
             if not isinstance(getattr(self, key), Mapping):
-                raise InputError(f"{key} is {shown(getattr(self, key))}: expected an object")
+                raise InputError(f"{key} is {quote(getattr(self, key))}: expected an object")
         if self.pressure is not None:
             if sorted(self.pressure) != sorted(_PRESSURE):
-                given = shown(", ".join(map(str, self.pressure)))
+                given = quote(", ".join(map(str, self.pressure)))
                 raise InputError(f"pressure has {given}: expected mean, p95 and total")
-            checked["pressure"] = {key: number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
-        checked["doses"] = {str(name): number(dose, f"dose of {shown(name)}") for name, dose in self.doses.items()}
+            checked["pressure"] = {key: check_number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
+        checked["doses"] = {
+            str(name): check_number(dose, f"dose of {quote(name)}") for name, dose in self.doses.items()
+        }
         if self.finish not in FINISHES:
-            raise InputError(f"finish is {shown(self.finish)}: expected {', '.join(FINISHES[:-1])} or {FINISHES[-1]}")
+            raise InputError(f"finish is {quote(self.finish)}: expected {', '.join(FINISHES[:-1])} or {FINISHES[-1]}")
         try:
             checked["settings"] = json.loads(json.dumps(dict(self.settings), allow_nan=False))
         except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"settings are {shown(self.settings)}: expected plain JSON values") from error
+            raise InputError(f"settings are {quote(self.settings)}: expected plain JSON values") from error
         for key, value in checked.items():
             object.__setattr__(self, key, value)
 
@@ -161,7 +163,7 @@ def difference(sample: Sample, expect: Mapping[str, Any]) -> str:
         for name, given, wanted in pairs:
             wanted = list(wanted) if isinstance(wanted, tuple) else wanted
             if given != wanted:
-                return f"its {name} is {shown(given)}, this run's is {shown(wanted)}"
+                return f"its {name} is {quote(given)}, this run's is {quote(wanted)}"
     return ""
 
 

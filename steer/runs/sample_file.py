@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from steer.runs.sample import Sample, difference, read_lines
 from vectors.common.errors import InputError, OutputError
-from vectors.common.files import check_place
-from vectors.common.validation import shown
+from vectors.common.files import check_output_path
+from vectors.common.validation import quote
 
 # Windows has no flock: there, two writers are not told apart
 _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
@@ -26,7 +26,7 @@ def check_output(path: str | Path, mode: Mode = "new") -> Path:
     Raises:
         OutputError: when it is a folder or no regular file, exists (mode `new`), or its folder is missing.
     """
-    return check_place(path, force=mode != "new", mend="pass --resume to go on with it, --force to replace it")
+    return check_output_path(path, force=mode != "new", hint="pass --resume to go on with it, --force to replace it")
 
 
 class SampleFile:
@@ -50,7 +50,7 @@ class SampleFile:
 
     def __init__(self, path: str | Path, mode: Mode = "new", expect: Mapping[str, Any] | None = None) -> None:
         if mode not in ("new", "force", "resume"):
-            raise InputError(f"mode is {shown(mode)}: choose new, force or resume")
+            raise InputError(f"mode is {quote(mode)}: choose new, force or resume")
         self.path, self.mode, self.expect = Path(path), mode, dict(expect or {})
         self.done: set[int] = set()
         self._descriptor = -1
@@ -95,7 +95,7 @@ class SampleFile:
             OutputError: when the line cannot be written.
         """
         if sample.index in self.done:
-            raise InputError(f"sample {sample.index} is already in {shown(self.path)}: skip the indices in `done`")
+            raise InputError(f"sample {sample.index} is already in {quote(self.path)}: skip the indices in `done`")
         if different := difference(sample, self.expect):
             raise InputError(f"sample {sample.index} is of another run: {different}")
         more = f", {json.dumps(dict(about))[1:-1]}" if about else ""
@@ -121,7 +121,7 @@ class SampleFile:
         except BlockingIOError as error:
             self._created = False  # it is the other's file
             raise OutputError(
-                f"{shown(self.path)} is being written by another process: wait for it or choose another path"
+                f"{quote(self.path)} is being written by another process: wait for it or choose another path"
             ) from error
         except OSError:
             return  # a file system without locks
@@ -139,10 +139,10 @@ class SampleFile:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
             self._created = False
-            raise OutputError(f"{shown(self.path)} was removed or replaced by another process: run it again")
+            raise OutputError(f"{quote(self.path)} was removed or replaced by another process: run it again")
 
     def _take_up(self) -> None:
-        name = shown(self.path)
+        name = quote(self.path)
         with os.fdopen(os.dup(self._descriptor), "rb") as stream:
             for sample, end in read_lines(stream, name):
                 if sample is not None:
@@ -161,7 +161,7 @@ class SampleFile:
         os.ftruncate(self._descriptor, self._length)
 
     def _failed(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write {shown(self.path)} ({error.strerror}): choose a path that can be written")
+        return OutputError(f"cannot write {quote(self.path)} ({error.strerror}): choose a path that can be written")
 
 
 def peek(path: str | Path) -> Sample | None:
@@ -173,8 +173,8 @@ def peek(path: str | Path) -> Sample | None:
     """
     try:
         with Path(path).expanduser().open("rb") as stream:
-            return next((sample for sample, _ in read_lines(stream, shown(path))), None)
+            return next((sample for sample, _ in read_lines(stream, quote(path))), None)
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"cannot read {shown(path)}: make it readable, or choose another path") from error
+        raise OutputError(f"cannot read {quote(path)}: make it readable, or choose another path") from error

@@ -8,8 +8,8 @@ from steer.runs.sample import RUN_KEYS, Sample, difference, read_lines
 from steer.runs.sample_file import SampleFile, check_output
 from vectors.common.errors import InputError
 from vectors.common.files import read_bytes, write_atomically
-from vectors.common.html import number, safe, table
-from vectors.common.validation import shown
+from vectors.common.html import escape_html, format_number, table
+from vectors.common.validation import quote
 
 _SHOWN = 20  # texts in a notebook cell
 
@@ -53,7 +53,7 @@ class SampleSet(Sequence[Sample]):
 
     def __repr__(self) -> str:
         """Say how many there are and where they come from."""
-        return f"<SampleSet: {len(self)} samples{f' of {shown(self[0].model)}' if self._samples else ''}>"
+        return f"<SampleSet: {len(self)} samples{f' of {quote(self[0].model)}' if self._samples else ''}>"
 
     def _repr_html_(self) -> str:
         """Show the first texts in a notebook, with the cost of each."""
@@ -64,10 +64,10 @@ class SampleSet(Sequence[Sample]):
         rows = [
             [
                 str(each.index),
-                f'<div style="white-space: pre-wrap; text-align: left">{safe(each.prompt + each.text)}</div>',
+                f'<div style="white-space: pre-wrap; text-align: left">{escape_html(each.prompt + each.text)}</div>',
                 "" if each.pressure is None else f"{each.pressure['mean']:.2f}",
-                number(each.logprob_base),
-                number(each.logprob_steered),
+                format_number(each.logprob_base),
+                format_number(each.logprob_steered),
             ]
             for each in self[:_SHOWN]
         ]
@@ -108,7 +108,7 @@ class SampleSet(Sequence[Sample]):
             InputError: when the file cannot be read, or naming the line that is no sample.
         """
         lines = read_bytes(path, "a file of samples (.jsonl)").splitlines(keepends=True)
-        read = [sample for sample, _ in read_lines(lines, shown(path))]
+        read = [sample for sample, _ in read_lines(lines, quote(path))]
         return cls((sample for sample in read if sample is not None), torn=None in read)
 
 
@@ -121,5 +121,5 @@ def texts_of(samples: SampleSet | Sequence[str]) -> list[str]:
     if isinstance(samples, SampleSet):
         return samples.texts
     if isinstance(samples, str) or not all(isinstance(text, str) for text in samples):
-        raise InputError(f"samples are {shown(samples)}: give a SampleSet or a list of texts")
+        raise InputError(f"samples are {quote(samples)}: give a SampleSet or a list of texts")
     return list(samples)

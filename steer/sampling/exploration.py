@@ -15,8 +15,8 @@ from steer.sampling.sampler import samples_at
 from steer.search.perturbation import check_radius
 from steer.search.recentring import SHRINK, recentre
 from vectors.common.errors import InputError, SteerError
-from vectors.common.files import check_place, read_bytes
-from vectors.common.validation import MAX_SEED, shown, whole
+from vectors.common.files import check_output_path, read_bytes
+from vectors.common.validation import MAX_SEED, check_integer, quote
 from vectors.model.residual_model import ResidualModel
 
 MOST = 1000
@@ -67,7 +67,7 @@ class Exploration:
             raise InputError(
                 "radius is 0, and every sample has the same direction there: give one above 0, such as 0.5"
             )
-        self.model, self.file, self.n = model, file, whole(n, "n", low=1, high=MOST)
+        self.model, self.file, self.n = model, file, check_integer(n, "n", low=1, high=MOST)
         self.here = Place(0, None, plan)
         self.places = {0: self.here}
         self.samples: dict[int, Sample] = {}
@@ -83,7 +83,7 @@ class Exploration:
             InputError: a file that holds none, or lines that do not belong together.
             ModelError: other weights, or vectors that have changed since.
         """
-        lines, name = _read(file.path), shown(file.path)
+        lines, name = _read(file.path), quote(file.path)
         made = cls(model, plan_of(model, SampleSet([lines[0][0]])), file, n=lines[0][1]["of"])
         runs = dict[int, dict[str, Any]]()
         for sample, about in lines:
@@ -206,7 +206,7 @@ class Exploration:
                 f"there is no sample {missing[0]} to save" if missing else "there is no sample to save yet"
             )
         self._one_place(chosen)
-        check_place(path, force=force, mend="it is not written over")
+        check_output_path(path, force=force, hint="it is not written over")
         return SampleSet(self.samples[index] for index in dict.fromkeys(chosen)).save(path, force=force)
 
     def place(self, number: int) -> Place:
@@ -216,7 +216,7 @@ class Exploration:
             InputError: there is none of that number.
         """
         if number not in self.places:
-            raise InputError(f"{shown(self.file.path)} tells of a place {number} before it was come to: it is damaged")
+            raise InputError(f"{quote(self.file.path)} tells of a place {number} before it was come to: it is damaged")
         return self.places[number]
 
     def _one_place(self, indices: Sequence[int]) -> Place:
@@ -243,10 +243,10 @@ class Exploration:
         if told == parent.plan.point.around:
             return plan
         try:
-            picks = [whole(pick["index"], "a pick") for pick in told["picks"]]
+            picks = [check_integer(pick["index"], "a pick") for pick in told["picks"]]
             around = recentre([self.samples[index] for index in picks], picks, shrink=told["shrink"])
         except (KeyError, TypeError) as error:
-            raise InputError(f"{shown(self.file.path)} stands on samples that it lacks: it is damaged") from error
+            raise InputError(f"{quote(self.file.path)} stands on samples that it lacks: it is damaged") from error
         return replace(plan, point=around.point(self.model, parent.plan.point.vectors))
 
 
@@ -259,7 +259,7 @@ def common(plan: RunPlan, model: ResidualModel) -> dict[str, Any]:
 
 def _read(path: Path) -> list[tuple[Sample, dict[str, Any]]]:
     """Return the samples of a file with what stands beside them."""
-    name, found = shown(path), []
+    name, found = quote(path), []
     for count, line in enumerate(read_bytes(path, "an exploration").splitlines(), 1):
         if not line.strip():
             continue
@@ -268,7 +268,9 @@ def _read(path: Path) -> list[tuple[Sample, dict[str, Any]]]:
         if not all(key in content for key in _KEYS):
             raise InputError(f"{where} tells no place: give a file that `steer explore` wrote")
         about = {
-            key: whole(content[key], f"{where}: {key}", high=MAX_SEED >> 1) for key in _KEYS if content[key] is not None
+            key: check_integer(content[key], f"{where}: {key}", high=MAX_SEED >> 1)
+            for key in _KEYS
+            if content[key] is not None
         }
         if not 1 <= about.get("of", 0) <= MOST or "place" not in about or "screen" not in about:
             raise InputError(f"{where} tells no place: give a file that `steer explore` wrote")

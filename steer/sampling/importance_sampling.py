@@ -11,7 +11,7 @@ from steer.runs.sample import Sample
 from steer.runs.sample_set import SampleSet
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
-from vectors.common.validation import whole
+from vectors.common.validation import check_integer
 
 FLOOR = 50
 """Effective sample size below which weighed proposals say nothing."""
@@ -123,7 +123,7 @@ def calibrated_set(proposals: SampleSet, judges: Sequence[Judge], n: int, *, see
         InputError: weights that are worth fewer than `n` texts, or too few altogether: what they are worth, and the
             mend.
     """
-    count = whole(n, "n", low=1)
+    count = check_integer(n, "n", low=1)
     weights, found = importance_weights(proposals, judges)
     if found.worth < count * (1 - _ROUNDING) or found.ess < FLOOR:
         raise InputError(
@@ -152,7 +152,7 @@ def sample_calibrated(draw: Draw, judges: Sequence[Judge], n: int, *, most: int,
     Raises:
         InputError: proposals that are worth fewer than `n` texts, or that a pilot shows to be so.
     """
-    count, limit = whole(n, "n", low=1), whole(most, "most_proposals", low=n)
+    count, limit = check_integer(n, "n", low=1), check_integer(most, "most_proposals", low=n)
     pilot = sorted(draw(PILOT, ()), key=lambda sample: sample.index)
     found = importance_weights(pilot, judges)[1]
     need = max(MARGIN * count / found.worth, MARGIN * FLOOR / found.ess) * PILOT if found.accepted else math.inf

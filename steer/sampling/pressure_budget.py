@@ -8,7 +8,7 @@ import numpy as np
 
 from steer.composition.steering_point import SteeringPoint
 from vectors.common.errors import InputError
-from vectors.common.validation import number
+from vectors.common.validation import check_number
 
 PILOT = 32
 """Samples at each scale that is tried."""
@@ -51,7 +51,7 @@ def scale_to_pressure(point: SteeringPoint, max_pressure: float, pressures: Pres
     Raises:
         InputError: a budget that is not positive, or one that not even a hundredth of the point stays within.
     """
-    budget = number(max_pressure, "max_pressure")
+    budget = check_number(max_pressure, "max_pressure")
     if budget <= 0:
         raise InputError(f"max_pressure is {budget:g}: give nats per token above 0, such as 0.5 (dose 0 pays nothing)")
     trace: list[tuple[float, float]] = []

@@ -13,9 +13,9 @@ from steer.sampling.run_plan import RunPlan
 from steer.search.recentring import around_of, centre_point, recomposed
 from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError, ModelError
-from vectors.common.paths import folder_of
-from vectors.common.progress import More
-from vectors.common.validation import number, shown
+from vectors.common.paths import model_folder
+from vectors.common.progress import Advance
+from vectors.common.validation import check_number, quote
 from vectors.decoding.decode import prefix_ids
 from vectors.decoding.token_costs import Cost, costs
 from vectors.decoding.token_sampling import Settings
@@ -34,7 +34,7 @@ def replayed(
     samples: SampleSet,
     *,
     point: SteeringPoint | None = None,
-    progress: More | None = None,
+    progress: Advance | None = None,
 ) -> list[Cost]:
     """Return each text's cost per token, with entropies, from the model and vectors that the run was sampled with.
 
@@ -126,7 +126,7 @@ def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | 
     if kept.get("spread") is not None and kept["spread"] != plan.identity(model)["settings"].get("spread"):
         raise ModelError(
             "what is natural for this model has been found anew since this run, and its directions were drawn from it: "
-            f"put back {str(folder_of(model.name, model.hash) / 'natural_covariance')!r} as it was"
+            f"put back {str(model_folder(model.name, model.hash) / 'natural_covariance')!r} as it was"
         )
     return plan
 
@@ -145,17 +145,17 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
     kept = first.settings
     if kept.get("model_hash") != model.hash[:16]:
         raise ModelError(
-            f"this run was sampled from other weights than {shown(model.name)} has: load {shown(first.model)}"
+            f"this run was sampled from other weights than {quote(model.name)} has: load {quote(first.model)}"
         )
     if point is None and first.doses:
         point = recomposed(model, first.doses, str(kept.get("composition", "exact")))
-        point = point.scaled(number(kept.get("scale", 1.0), "scale"))
+        point = point.scaled(check_number(kept.get("scale", 1.0), "scale"))
         if (around := around_of(first)) is not None:
             point = centre_point(model, point, around)
     digests = kept.get("vectors")
     for vector in point.vectors if point else ():
         if not isinstance(digests, dict) or digests.get(vector.name) != vector.digest[:16]:
             raise ModelError(
-                f"vector {shown(vector.name)} has changed since this run: put it back, or pass the point itself"
+                f"vector {quote(vector.name)} has changed since this run: put it back, or pass the point itself"
             )
     return point

@@ -15,13 +15,13 @@ from steer.search.recentring import Centre
 from vectors.activations.covariance import LowRankCovariance
 from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError
-from vectors.common.validation import MAX_SEED, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, quote
 from vectors.concepts.vector import check_fits
 from vectors.decoding.decode import Finished, decode, prefix_ids
 from vectors.decoding.token_sampling import Settings
 from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 Point = SteeringPoint | Centre | str | Mapping[Any, float] | None
 """What can be switched on: a point, samples to stand on, what `compose` takes, or nothing."""
@@ -70,7 +70,7 @@ class RunPlan:
             raise InputError(
                 "a gate reads each position, and at the start token there is nothing to read: leave it out"
             )
-        whole(self.seed, "seed", high=MAX_SEED)
+        check_integer(self.seed, "seed", high=MAX_SEED)
         prefix = prefix_ids(model, self.prompt, self.settings.max_tokens)
         for vector in self.point.vectors:
             check_fits(vector, model)
@@ -78,7 +78,7 @@ class RunPlan:
         self.shifts([0])
         places = self.settings.positions
         for layer, delta in self.point.deltas.items():
-            prove_steering(model, layer, delta, positions=places, prefix=prefix, new=self.settings.max_tokens)
+            check_steering(model, layer, delta, positions=places, prefix=prefix, new=self.settings.max_tokens)
         return prefix
 
     def shifts(self, indices: Sequence[int]) -> dict[int, Tensor]:
@@ -204,4 +204,4 @@ def composed_of(point: Point, model: ResidualModel) -> SteeringPoint:
         return SteeringPoint(deltas={}, doses={}, vectors=())
     if isinstance(point, str | Mapping):
         return compose(point, model)
-    raise InputError(f"point is {shown(point)}: give an expression, a mapping from concepts to doses, or `compose` one")
+    raise InputError(f"point is {quote(point)}: give an expression, a mapping from concepts to doses, or `compose` one")

@@ -12,8 +12,8 @@ from steer.runs.sample_set import SampleSet
 from steer.sampling.importance_sampling import sample_calibrated
 from steer.sampling.run_plan import Point, RunPlan, make_plan
 from vectors.common.errors import InputError, ModelError
-from vectors.common.progress import Given, counter, showing, teller
-from vectors.common.validation import MAX_BATCH, whole
+from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
+from vectors.common.validation import MAX_BATCH, check_integer
 from vectors.decoding.decode import Finished
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
@@ -21,7 +21,7 @@ from vectors.model.residual_model import ResidualModel
 _PROPOSALS, _LEAST_PROPOSALS = 64, 4096  # at most, for each calibrated text; and for few texts
 
 
-@showing
+@with_progress_bars
 def sample(
     model: ResidualModel,
     point: Point,
@@ -48,7 +48,7 @@ def sample(
     force: bool = False,
     resume: bool = False,
     watcher: Callable[[Sample], None] | None = None,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> SampleSet:
     """Return `n` samples with a point switched on, each in a direction of its own.
 
@@ -85,7 +85,7 @@ def sample(
         gate=gate, max_pressure=max_pressure, costs=costs,
     )  # fmt: skip
 
-    more = counter(teller(progress), "sampling", 0 if calibrated else n)
+    more = count_progress(progress_callback(progress), "sampling", 0 if calibrated else n)
 
     def made(skip: Collection[int], n: int = n) -> Iterator[Sample]:
         for finished in samples_of(model, plan, n=n, batch_size=batch_size, skip=skip):
@@ -183,7 +183,7 @@ def samples_of(
     model: ResidualModel, plan: RunPlan, *, n: int, batch_size: int | None = None, skip: Collection[int] = ()
 ) -> Iterator[Sample]:
     """Yield the first `n` samples of a plan as they finish, without those to skip; see `stream`."""
-    wanted = (index for index in range(whole(n, "n", low=1)) if index not in skip)
+    wanted = (index for index in range(check_integer(n, "n", low=1)) if index not in skip)
     return samples_at(model, plan, wanted, batch_size=batch_size)
 
 
@@ -192,7 +192,7 @@ def samples_at(
 ) -> Iterator[Sample]:
     """Yield the samples of a plan at some indices as they finish; see `stream`."""
     if batch_size is not None:
-        whole(batch_size, "batch_size", low=1, high=MAX_BATCH)
+        check_integer(batch_size, "batch_size", low=1, high=MAX_BATCH)
     return _decoded(model, plan, plan.prefix(model), indices, batch_size)
 
 

@@ -12,7 +12,7 @@ from steer.composition.steering_point import SteeringPoint
 from steer.search.perturbation import check_radius, check_spread, concept_basis, project_out, scaled_centre
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.rng import Stream, rng
-from vectors.common.validation import MAX_SEED, whole
+from vectors.common.validation import MAX_SEED, check_integer
 
 _PART = 1 << 32  # added to the layer: these directions draw from streams of their own
 _Rows = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -59,7 +59,7 @@ def low_rank(
     Raises:
         InputError: as `perturb`, or more directions than there are beside the concepts.
     """
-    count, key, r = whole(n, "n", low=1), whole(seed, "seed", high=MAX_SEED), check_radius(radius)
+    count, key, r = check_integer(n, "n", low=1), check_integer(seed, "seed", high=MAX_SEED), check_radius(radius)
     check_spread(point, geometry, spread)
     result = {}
     for layer, delta in point.deltas.items():
@@ -69,7 +69,7 @@ def low_rank(
         shape = spread[layer] if spread is not None and geometry == "natural" else None
         if shape is not None:
             most = min(most, len(shape.basis))
-        size = whole(rank, "rank", low=1, high=most)
+        size = check_integer(rank, "rank", low=1, high=most)
         rows = (
             shape.basis.numpy()[:size]
             if shape is not None

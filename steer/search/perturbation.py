@@ -13,7 +13,7 @@ from steer.composition.steering_point import SteeringPoint
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
-from vectors.common.validation import MAX_SEED, number, shown, whole
+from vectors.common.validation import MAX_SEED, check_integer, check_number, quote
 
 GEOMETRIES = ("shell", "cap", "natural")
 MAX_RADIUS = 1e6
@@ -51,10 +51,10 @@ def perturb(
             non-negative, the geometry is unknown or lacks its spread, or the concepts span the whole space and leave
             nothing to search.
     """
-    count = whole(n, "n", low=1)
-    first = whole(start, "start", high=MAX_SEED)
-    key = whole(seed, "seed", high=MAX_SEED)
-    whole(first + count - 1, "start + n - 1", high=MAX_SEED)
+    count = check_integer(n, "n", low=1)
+    first = check_integer(start, "start", high=MAX_SEED)
+    key = check_integer(seed, "seed", high=MAX_SEED)
+    check_integer(first + count - 1, "start + n - 1", high=MAX_SEED)
     r = check_radius(radius)
     check_spread(point, geometry, spread)
     result = {}
@@ -80,7 +80,7 @@ def check_radius(radius: float) -> float:
     Raises:
         InputError: a negative or huge one, or no number.
     """
-    r = number(radius, "radius")
+    r = check_number(radius, "radius")
     if not 0.0 <= r <= MAX_RADIUS:
         raise InputError(
             f"radius is {r:g}: give a number from 0 (every sample the same) to {MAX_RADIUS:g}, such as 0.5"
@@ -95,7 +95,7 @@ def check_geometry(geometry: str) -> str:
         InputError: an unknown one.
     """
     if geometry not in GEOMETRIES:
-        raise InputError(f"geometry is {shown(geometry)}: choose from {', '.join(GEOMETRIES)}")
+        raise InputError(f"geometry is {quote(geometry)}: choose from {', '.join(GEOMETRIES)}")
     return geometry
 
 

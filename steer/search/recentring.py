@@ -13,8 +13,8 @@ from steer.search.perturbation import check_geometry, check_radius, perturb
 from vectors.activations.covariance import LowRankCovariance
 from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError, ModelError
-from vectors.common.paths import SUFFIX, folder_of
-from vectors.common.validation import MAX_SEED, number, shown, whole
+from vectors.common.paths import VECTOR_SUFFIX, model_folder
+from vectors.common.validation import MAX_SEED, check_integer, check_number, quote
 from vectors.concepts.library import names
 from vectors.concepts.vector import ConceptVector
 from vectors.model.positions import check_positions
@@ -83,11 +83,11 @@ class Centre:
             InputError: a concept that is gone.
         """
         if self.model_hash != model.hash[:16]:
-            raise ModelError(f"these samples are of other weights than {shown(model.name)} has: load their model")
+            raise ModelError(f"these samples are of other weights than {quote(model.name)} has: load their model")
         composed = recomposed(model, self.doses, self.composition, vectors)
         for vector in composed.vectors:
             if self.vectors.get(vector.name) != vector.digest[:16]:
-                raise ModelError(f"vector {shown(vector.name)} has changed since these samples: put it back as it was")
+                raise ModelError(f"vector {quote(vector.name)} has changed since these samples: put it back as it was")
         return centre_point(model, composed.scaled(self.scale), self)
 
 
@@ -103,8 +103,8 @@ def recomposed(
     for name in doses:
         if name not in mine and name not in names(model):
             raise InputError(
-                f"these samples were steered by {shown(name)}, which the library lacks: copy its file to "
-                f"{str(folder_of(model.name, model.hash) / name) + SUFFIX!r}"
+                f"these samples were steered by {quote(name)}, which the library lacks: copy its file to "
+                f"{str(model_folder(model.name, model.hash) / name) + VECTOR_SUFFIX!r}"
             )
     return compose({mine.get(name, name): dose for name, dose in doses.items()}, model, method=composition)
 
@@ -124,10 +124,10 @@ def recentre(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float =
         InputError: no pick, one that is not there, picks of several runs, samples that were steered by nothing, or a
             damaged record.
     """
-    factor = number(shrink, "shrink")
+    factor = check_number(shrink, "shrink")
     if factor < 0:
         raise InputError(f"shrink is {factor:g}: give a number of at least 0, such as 0.7")
-    wanted = [whole(pick, "a pick", high=MAX_SEED) for pick in picks]
+    wanted = [check_integer(pick, "a pick", high=MAX_SEED) for pick in picks]
     there = {sample.index: sample for sample in samples}
     missing = [pick for pick in wanted if pick not in there]
     if not wanted or missing:
@@ -147,7 +147,7 @@ def recentre(samples: Sequence[Sample], picks: Sequence[int], *, shrink: float =
         before=around_of(first),
         doses=dict(first.doses),
         composition=str(kept.get("composition", "exact")),
-        scale=number(kept.get("scale", 1.0), "scale"),
+        scale=check_number(kept.get("scale", 1.0), "scale"),
         positions=check_positions(kept.get("positions", "all"), scopes=True),
         gate=bool(kept.get("gate", False)),
         prompt=first.prompt or None,
@@ -175,8 +175,8 @@ def around_of(sample: Sample) -> Centre | None:
             picks = tuple(tuple(pick[key] for key in _PICK) for pick in link["picks"])
             checked = tuple(
                 (
-                    whole(seed, "seed", high=MAX_SEED),
-                    whole(index, "index", high=MAX_SEED),
+                    check_integer(seed, "seed", high=MAX_SEED),
+                    check_integer(index, "index", high=MAX_SEED),
                     check_radius(radius),
                     check_geometry(how),
                 )
@@ -211,7 +211,8 @@ def centre_point(model: ResidualModel, point: SteeringPoint, around: Centre) -> 
         if around.spread.get(str(layer), shape.digest[:16]) != shape.digest[:16]:
             raise ModelError(
                 "what is natural for this model has been found anew since these samples, and their directions were "
-                f"drawn from it: put back {str(folder_of(model.name, model.hash) / 'natural_covariance')!r} as it was"
+                f"drawn from it: put back {str(model_folder(model.name, model.hash) / 'natural_covariance')!r} "
+                "as it was"
             )
     return _centre_point(point, around, spread)
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vectors.common.errors import InputError
-from vectors.common.html import safe
-from vectors.common.validation import number, whole
+from vectors.common.html import escape_html
+from vectors.common.validation import check_integer, check_number
 
 FEWEST_COUNTED = 20
 """Texts that shares are counted in, at least: fewer say nothing about them."""
@@ -42,8 +42,8 @@ class Estimate:
         for key in ("value", "low", "high", "perfect", "empty"):
             given = getattr(self, key)
             if given is not None or key in ("value", "low", "high"):
-                object.__setattr__(self, key, number(given, f"{key} of {self.name}"))
-        object.__setattr__(self, "n", whole(self.n, f"n of {self.name}", low=1))
+                object.__setattr__(self, key, check_number(given, f"{key} of {self.name}"))
+        object.__setattr__(self, "n", check_integer(self.n, f"n of {self.name}", low=1))
         if self.low > self.high:
             raise InputError(
                 f"the interval of {self.name} is {self.low:g} to {self.high:g}: give the lower bound first"
@@ -70,4 +70,4 @@ def _digits(width: float) -> int:
 
 
 def _figures(found: Sequence[Estimate | None]) -> list[str]:
-    return ["" if each is None else safe(each) for each in found]
+    return ["" if each is None else escape_html(each) for each in found]

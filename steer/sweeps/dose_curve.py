@@ -22,7 +22,7 @@ from steer.sweeps.sweep import Watcher, sweep
 from vectors.common.errors import InputError
 from vectors.common.html import table
 from vectors.common.paths import EMBEDDED_NAME
-from vectors.common.progress import Given, showing
+from vectors.common.progress import ProgressOption, with_progress_bars
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
 
@@ -138,7 +138,7 @@ def _fallen(best: Estimate, now: Estimate) -> bool:
     return best.value - now.value > math.hypot(best.value - best.low, now.high - now.value)
 
 
-@showing
+@with_progress_bars
 def dose_curve(
     model: ResidualModel,
     concept: ConceptVector | str,
@@ -150,7 +150,7 @@ def dose_curve(
     folder: str | Path | None = None,
     evaluation_set: EvaluationSet | None = None,
     watcher: Watcher | None = None,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> DoseCurve:
     """Return what one concept does at rising doses.
 

@@ -11,8 +11,8 @@ from typing import Any
 from steer.runs.sample import difference
 from steer.runs.sample_set import SampleSet
 from vectors.common.errors import InputError, OutputError
-from vectors.common.files import expanded, is_spare, read_bytes, write_atomically
-from vectors.common.validation import MAX_SEED, number, shown, whole
+from vectors.common.files import expand_path, is_temporary_file, read_bytes, write_atomically
+from vectors.common.validation import MAX_SEED, check_integer, check_number, quote
 
 FORMAT = "steer-sweep/1"
 PLAN = "sweep.json"
@@ -77,20 +77,20 @@ class Grid:
     def __post_init__(self) -> None:
         """Check every value."""
         for name, what, low, high in _RANGES:
-            values = sorted({number(value, what) for value in getattr(self, name)})
+            values = sorted({check_number(value, what) for value in getattr(self, name)})
             for value in values:
                 if not low <= value <= high:
                     raise InputError(f"{what} is {value:g}: give numbers from {low:g} to {high:g}")
             if not values:
                 raise InputError(f"there are no {name}: give one or more, from {low:g} to {high:g}")
             object.__setattr__(self, name, tuple(values))
-        layers = dict.fromkeys(None if layer is None else whole(layer, "layer") for layer in self.layers)
+        layers = dict.fromkeys(None if layer is None else check_integer(layer, "layer") for layer in self.layers)
         if not layers:
             raise InputError("there are no layers: give one or more, or leave them out")
         object.__setattr__(self, "layers", tuple(layers))
-        object.__setattr__(self, "n", whole(self.n, "n", low=2))
-        object.__setattr__(self, "seed", whole(self.seed, "seed", high=MAX_SEED))
-        object.__setattr__(self, "max_tokens", whole(self.max_tokens, "max_tokens", low=1))
+        object.__setattr__(self, "n", check_integer(self.n, "n", low=2))
+        object.__setattr__(self, "seed", check_integer(self.seed, "seed", high=MAX_SEED))
+        object.__setattr__(self, "max_tokens", check_integer(self.max_tokens, "max_tokens", low=1))
         if len(self.cells) > MOST_CELLS:
             raise InputError(f"the grid has {len(self.cells)} cells: keep to {MOST_CELLS}")
 
@@ -130,27 +130,27 @@ def open_folder(folder: str | Path, grid: Grid, *, force: bool = False) -> tuple
     Raises:
         OutputError: a folder of another sweep or of something else, or one that cannot be written.
     """
-    place = expanded(folder, OutputError)
+    place = expand_path(folder, OutputError)
     if not str(folder) or str(folder).startswith("-"):
-        raise OutputError(f"{shown(folder)} is no name for a folder: give another, such as './{folder or 'sweep'}'")
+        raise OutputError(f"{quote(folder)} is no name for a folder: give another, such as './{folder or 'sweep'}'")
     plan = place / PLAN
     try:
         place.mkdir(parents=True, exist_ok=True)
-        taken = any(not is_spare(each) for each in place.iterdir())
+        taken = any(not is_temporary_file(each) for each in place.iterdir())
     except OSError as error:
-        raise OutputError(f"cannot use {shown(place)} as a folder ({error.strerror}): choose another") from error
+        raise OutputError(f"cannot use {quote(place)} as a folder ({error.strerror}): choose another") from error
     if not taken:
         write_atomically(plan, _text(grid))
         return place, grid
     if not plan.exists():
-        raise OutputError(f"folder {shown(place)} holds something else than a sweep: choose a new one")
+        raise OutputError(f"folder {quote(place)} holds something else than a sweep: choose a new one")
     before = read_grid(place)
     same = ("expression", "seed", "max_tokens")
     for name in same:
         if getattr(before, name) != getattr(grid, name):
             raise OutputError(
-                f"folder {shown(place)} holds a sweep with {name} {shown(getattr(before, name))}, not "
-                f"{shown(getattr(grid, name))}: choose a new folder"
+                f"folder {quote(place)} holds a sweep with {name} {quote(getattr(before, name))}, not "
+                f"{quote(getattr(grid, name))}: choose a new folder"
             )
     if before != grid:
         write_atomically(plan, _text(_joined(before, grid)), force=True)
@@ -163,12 +163,12 @@ def read_grid(folder: str | Path) -> Grid:
     Raises:
         InputError: no such folder, or one without a plan.
     """
-    plan = expanded(folder, InputError) / PLAN
+    plan = expand_path(folder, InputError) / PLAN
     try:
         content = json.loads(read_bytes(plan, "the plan of a sweep"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{shown(plan)} is not JSON: give a folder that `steer sweep -o` made") from error
-    return Grid.from_dict(content, shown(plan))
+        raise InputError(f"{quote(plan)} is not JSON: give a folder that `steer sweep -o` made") from error
+    return Grid.from_dict(content, quote(plan))
 
 
 def read_cell(folder: Path, cell: Cell, n: int, expect: Mapping[str, Any]) -> SampleSet | None:
@@ -183,11 +183,11 @@ def read_cell(folder: Path, cell: Cell, n: int, expect: Mapping[str, Any]) -> Sa
     try:
         found = SampleSet(sample for sample in SampleSet.load(path) if sample.index < n)
     except InputError as error:
-        raise OutputError(f"{error} (or remove {shown(path)}, and the cell is sampled anew)") from error
+        raise OutputError(f"{error} (or remove {quote(path)}, and the cell is sampled anew)") from error
     for sample in found:
         if different := difference(sample, expect):
             raise OutputError(
-                f"{shown(path)} is of another run: {different}; choose a new folder, or remove the file, and the "
+                f"{quote(path)} is of another run: {different}; choose a new folder, or remove the file, and the "
                 "cell is sampled anew"
             )
     return found if len(found) == n else None
@@ -209,13 +209,13 @@ def steps(text: str, what: str) -> tuple[float, ...]:
     ranged = ":" in text
     finite = bool(values) and all(map(math.isfinite, values))
     if not finite or (ranged and ("," in text or len(values) != 3 or values[2] <= 0 or values[1] < values[0])):
-        raise InputError(f"{what} is {shown(text)}: give numbers, 0,0.5,1, or a range from:to:step, 0:2:0.25")
+        raise InputError(f"{what} is {quote(text)}: give numbers, 0,0.5,1, or a range from:to:step, 0:2:0.25")
     if not ranged:
         return tuple(values)
     first, last, step = values
     count = math.floor((last - first) / step + 1e-9) + 1
     if count > MOST_CELLS:
-        raise InputError(f"{what} is {shown(text)}: that is {count} values, keep to {MOST_CELLS}")
+        raise InputError(f"{what} is {quote(text)}: that is {count} values, keep to {MOST_CELLS}")
     return tuple(round(first + place * step, 12) for place in range(count))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import InputError
-from vectors.common.files import check_place, write_atomically
-from vectors.common.validation import shown
+from vectors.common.files import check_output_path, write_atomically
+from vectors.common.validation import quote
 
 FORMATS = (".png", ".svg", ".pdf")
 WIDTH, HEIGHT = 7.2, 4.6  # inches: at 100 dots an inch as wide as a README
@@ -182,10 +182,10 @@ def _line(panel: Any, points: Sequence[tuple[float, Estimate]], style: tuple[str
 def _figure(path: str | Path | None, theme: str, force: bool, *, shape: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
     """Yield a figure and its axes, afterwards written and no concern of pyplot's; without a path, one of pyplot's."""
     if theme not in _THEMES:
-        raise InputError(f"theme is {shown(theme)}: choose from {', '.join(_THEMES)}")
+        raise InputError(f"theme is {quote(theme)}: choose from {', '.join(_THEMES)}")
     if path is not None and Path(path).suffix.lower() not in FORMATS:
-        raise InputError(f"{shown(path)} is no picture: end its name with {', '.join(FORMATS)}")
-    place = None if path is None else check_place(path, force=force)
+        raise InputError(f"{quote(path)} is no picture: end its name with {', '.join(FORMATS)}")
+    place = None if path is None else check_output_path(path, force=force)
     from matplotlib import rc_context  # slow to import
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas

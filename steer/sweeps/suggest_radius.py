@@ -13,7 +13,7 @@ from steer.sampling.run_plan import Point, make_plan
 from steer.sampling.sampler import samples_of
 from steer.statistics.intervals import CONFIDENCE
 from vectors.common.errors import InputError
-from vectors.common.validation import number, whole
+from vectors.common.validation import check_integer, check_number
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 
@@ -103,7 +103,7 @@ def suggest_radius(
     asked = judges_for(model, plan.point, judges)
     if not asked:
         raise InputError("there is no success to keep without a judge of it: pass judges=")
-    count, hits = whole(n, "n", low=1), list[int]()
+    count, hits = check_integer(n, "n", low=1), list[int]()
     _check(radii, keep)
     for radius in radii:
         made = samples_of(model, replace(plan, radius=radius), n=count)
@@ -117,7 +117,7 @@ def suggest_radius(
 
 
 def _check(radii: Sequence[float], keep: float) -> float:
-    share = number(keep, "keep")
+    share = check_number(keep, "keep")
     if not 0 < share < 1:
         raise InputError(f"keep is {share:g}: give a share above 0 and below 1, such as 0.9")
     if len(radii) < 2 or any(after <= before for before, after in pairwise(radii)):

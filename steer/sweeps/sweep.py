@@ -15,9 +15,9 @@ from steer.sweeps.plots import plot_panels, plot_plane, share_of_real
 from steer.sweeps.suggest_radius import FEWEST_HITS, KEEP, Suggestion, suggested
 from steer.sweeps.workers import Job, sampled
 from vectors.common.errors import InputError
-from vectors.common.html import safe, table
-from vectors.common.progress import Given, counter, showing, teller
-from vectors.common.validation import whole
+from vectors.common.html import escape_html, table
+from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
+from vectors.common.validation import check_integer
 from vectors.model.residual_model import ResidualModel
 
 Watcher = Callable[[Row], None]
@@ -72,14 +72,15 @@ class Sweep:
         """Show a row of estimates for each cell in a notebook, and the suggested radius."""
         rows = [
             [
-                f"{row.cell.radius:g}", f"{row.cell.dose:g}", f"{row.cell.temperature:g}", safe(row.cell.layer or ""),
+                *(f"{value:g}" for value in (row.cell.radius, row.cell.dose, row.cell.temperature)),
+                escape_html(row.cell.layer or ""),
                 *_figures([row.success, row.diversity, row.typical, row.pressure, row.frontier]),
             ]
             for row in self.rows
         ]  # fmt: skip
         heads = ["radius", "dose", "temperature", "layer", "success", "diversity", "typical", "pressure", "frontier"]
         found = self.suggested_radius()
-        told = "" if found is None else f"<p>suggested radius: {safe(found)}</p>"
+        told = "" if found is None else f"<p>suggested radius: {escape_html(found)}</p>"
         caption = f"{self.grid.expression}: {self.grid.n} samples a cell, seed {self.grid.seed}, 95 % intervals"
         return table(heads, rows, caption=caption) + told
 
@@ -139,7 +140,7 @@ class Sweep:
         return f"{self.grid.expression}   |   {self.grid.n} samples a cell\n{key}"
 
 
-@showing
+@with_progress_bars
 def sweep(
     model: ResidualModel,
     point: SteeringPoint | str | Mapping[Any, float],
@@ -155,7 +156,7 @@ def sweep(
     jobs: int = 1,
     evaluation_set: EvaluationSet | None = None,
     watcher: Watcher | None = None,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> Sweep:
     """Sample a point over a grid and return the figures of every cell.
 
@@ -193,7 +194,7 @@ def sweep(
     for layer in grid.layers:
         if layer is not None:
             model.check_layer(layer)
-    whole(jobs, "jobs", low=1, high=256)
+    check_integer(jobs, "jobs", low=1, high=256)
     with TemporaryDirectory() as spare:
         place, grid = open_folder(spare if folder is None else folder, grid)
         job = Job(composed, grid, place)
@@ -205,7 +206,7 @@ def sweep(
             first=job.samples(model, first).texts,
         )  # fmt: skip
         found: dict[Cell, Row] = {}
-        more = counter(teller(progress), "sampling cells", len(grid.cells))
+        more = count_progress(progress_callback(progress), "sampling cells", len(grid.cells))
         for cell in sampled(model, job, jobs):
             found[cell] = measured_cell(cell, job.samples(model, cell), bench)
             more(1)

@@ -18,7 +18,7 @@ from steer.sampling.run_plan import Point, make_plan
 from steer.sampling.sampler import sample
 from steer.sweeps.grid import Cell, Grid, read_cell
 from vectors.common.errors import InputError, OutputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import Origin, ResidualModel, load_model
 
@@ -60,7 +60,7 @@ class Job:
         """
         found = self.read(model, cell)
         if found is None:
-            raise OutputError(f"{shown(self.place / cell.file)} has lost samples meanwhile: repeat the command")
+            raise OutputError(f"{quote(self.place / cell.file)} has lost samples meanwhile: repeat the command")
         return found
 
     def sample(self, model: ResidualModel, cell: Cell) -> None:
@@ -83,7 +83,7 @@ class Job:
         for vector in self.point.vectors:
             if cell.layer is not None and vector.other_layers:
                 raise InputError(
-                    f"{shown(vector.name)} steers several layers at once: leave the layers of the sweep out"
+                    f"{quote(vector.name)} steers several layers at once: leave the layers of the sweep out"
                 )
             placed = vector if cell.layer is None else replace(vector, layer=cell.layer)
             doses[placed] = self.point.doses[vector.name] * cell.dose

@@ -19,9 +19,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from vectors.common.errors import SteerError
 from vectors.decoding.kv_cache import make_kv_cache
-from vectors.model.loading import quiet
+from vectors.model.loading import silence_transformers
 from vectors.model.residual_model import ResidualModel
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 MODELS_PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 PART = re.compile(r"<!-- families -->\n.*?<!-- /families -->", re.DOTALL)
@@ -75,7 +75,7 @@ class Family:
             given["text_config"] = _small(text.get("model_type", f"{self.kind}_text")) | text
         if self.vision is not None:
             given["vision_config"] = dict(self.vision)
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with silence_transformers(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             config = AutoConfig.for_model(self.kind, **given)
             return self.auto.from_config(config, dtype=torch.float32).eval()  # type: ignore[attr-defined]
@@ -186,7 +186,7 @@ def refusal(name: str, family: Family) -> str | None:
     try:
         model = ResidualModel(family.build(), _TOKENIZER, name=name, blocks_path=family.blocks_path)
         for layer in range(model.n_layers):
-            prove_steering(model, layer)
+            check_steering(model, layer)
         make_kv_cache(model, 2, WINDOW)
     except SteerError as error:
         return str(error)

@@ -13,7 +13,7 @@ from torch import Tensor
 from vectors.activations.moments import Moments, moments
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
-from vectors.common.validation import whole
+from vectors.common.validation import check_integer
 from vectors.model.residual_model import ResidualModel
 
 RANK = 64
@@ -85,7 +85,7 @@ def spread_of(model: ResidualModel, texts: Sequence[str], layer: int, *, rank: i
     """
     if len(texts) < FEWEST:
         raise InputError(f"{len(texts)} texts say too little about how texts vary: give at least {FEWEST}")
-    wanted = min(whole(rank, "rank", low=1), model.d_model - 1, len(texts) // 4)
+    wanted = min(check_integer(rank, "rank", low=1), model.d_model - 1, len(texts) // 4)
     found: Moments = moments(model, texts, [layer], second=True)[layer]
     scatter = found.scatter
     assert scatter is not None

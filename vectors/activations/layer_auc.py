@@ -11,7 +11,7 @@ from vectors.activations.contrast_moments import ContrastMoments, contrast_momen
 from vectors.activations.pooling import Pool
 from vectors.activations.text_activations import text_means
 from vectors.common.statistics import auc, auc_interval
-from vectors.data.contrast import ContrastSet, some_of
+from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.model.residual_model import ResidualModel
 
 LAYERS = 8
@@ -78,5 +78,5 @@ def _row(layer: int, scores: np.ndarray, has: np.ndarray, seed: int) -> dict[str
 
 def _both(contrast: ContrastSet, seed: int) -> tuple[list[str], np.ndarray]:
     """Texts of both sides, the first of each by a hash of themselves and the seed; and which of them have it."""
-    positive, background = (some_of(side, MOST_TEXTS, seed) for side in (contrast.positive, contrast.background))
+    positive, background = (pick_texts(side, MOST_TEXTS, seed) for side in (contrast.positive, contrast.background))
     return [*positive, *background], np.array([[True]] * len(positive) + [[False]] * len(background))

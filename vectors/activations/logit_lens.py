@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.errors import InputError, VectorError
-from vectors.common.validation import whole
-from vectors.model.hooks import adding, block_device
+from vectors.common.validation import check_integer
+from vectors.model.hooks import block_device, shift_layers_unchecked
 from vectors.model.residual_model import ResidualModel
 
 
@@ -39,7 +39,7 @@ def lens(model: ResidualModel, direction: Float[Tensor, " d_model"], n: int) -> 
     >>> len(top), len(set(top) & set(bottom))
     (4, 0)
     """
-    n = whole(n, "n", low=1)
+    n = check_integer(n, "n", low=1)
     scores = pull(model, direction[None])[0]
     texts = token_texts(model, len(scores))
     kept = torch.tensor(sorted(texts))
@@ -67,7 +67,7 @@ def pull(model: ResidualModel, directions: Float[Tensor, "rows d_model"]) -> Flo
     with (
         torch.inference_mode(),
         # put in place of the stream instead of added to it
-        adding(model, {last: both}, {last: lambda hidden, shift: shift.expand_as(hidden)}),
+        shift_layers_unchecked(model, {last: both}, {last: lambda hidden, shift: shift.expand_as(hidden)}),
     ):
         logits: Tensor = model.hf(**model.batch(ids), use_cache=False).logits[:, -1].float().cpu()
     if not bool(logits.isfinite().all()):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vectors.activations.pooling import Pool
 from vectors.activations.text_activations import text_means
-from vectors.common.progress import More
+from vectors.common.progress import Advance
 from vectors.model.residual_model import ResidualModel
 
 
@@ -81,7 +81,7 @@ def moments(
     second: bool = False,
     pool: Pool = "mean",
     weights: Mapping[str, float] | None = None,
-    progress: More | None = None,
+    progress: Advance | None = None,
 ) -> dict[int, Moments]:
     """Return, for each layer, the moments of the texts' mean activations, or of what another `pool` makes of them.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from vectors.activations.covariance import LowRankCovariance, spread_of
 from vectors.common.errors import SteerError
 from vectors.common.files import read_bytes, write_atomically
-from vectors.common.paths import folder_of, writable_folder
+from vectors.common.paths import model_folder, writable_model_folder
 from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.model.residual_model import ResidualModel
 
@@ -47,7 +47,7 @@ def natural_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int,
     for layer in missing:
         kept[layer] = spread_of(model, texts, layer)
         with contextlib.suppress(SteerError, OSError):
-            place = writable_folder(model.name, model.hash) / _place(layer)
+            place = writable_model_folder(model.name, model.hash) / _place(layer)
             place.parent.mkdir(exist_ok=True)
             write_atomically(place, _bytes(kept[layer], model), force=True)
     return kept
@@ -58,7 +58,7 @@ def cached_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int, 
     found = dict[int, LowRankCovariance]()
     for layer in layers:
         with contextlib.suppress(SteerError):
-            place = folder_of(model.name, model.hash) / _place(layer)
+            place = model_folder(model.name, model.hash) / _place(layer)
             spread = _parse(read_bytes(place, "a spread", limit=_MAX_BYTES), model, layer)
             if spread is not None:
                 found[layer] = spread

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vectors.common.errors import InputError
 from vectors.common.option_names import POOLS
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 Weigher = Callable[[Float[Tensor, "pos d_model"]], Float[Tensor, " pos"]]
 """From the activations of one text's own tokens, in order, to how much each of them counts."""
@@ -23,7 +23,7 @@ def check_pool(pool: Pool) -> Pool:
         InputError: an unknown name.
     """
     if not callable(pool) and pool not in POOLS:
-        raise InputError(f"pool is {shown(pool)}: choose from {', '.join(POOLS)}, or pass a function")
+        raise InputError(f"pool is {quote(pool)}: choose from {', '.join(POOLS)}, or pass a function")
     return pool
 
 

@@ -8,8 +8,8 @@ from vectors.activations.logit_lens import token_texts
 from vectors.activations.text_likelihood import MAX_TOKENS
 from vectors.common.errors import ModelError
 from vectors.concepts.vector import ConceptVector
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 _AT_ONCE = 4  # texts: several copies of all their logits are held, and vocabularies are large
@@ -47,12 +47,12 @@ def most_shifted_tokens(
         batch = model.batch(rows)
         real, wide = batch["attention_mask"].bool(), max(map(len, rows))
         deltas = {
-            at: on_positions((vector.shift_at(at) * length).expand(len(rows), -1), wide, 1, vector.positions)
+            at: shift_by_position((vector.shift_at(at) * length).expand(len(rows), -1), wide, 1, vector.positions)
             for at in vector.layers
         }
         with torch.inference_mode():
             base = model.hf(**batch, use_cache=False).logits[real].float().log_softmax(dim=-1)
-            with shifted(model, deltas):
+            with shift_layers(model, deltas):
                 led = model.hf(**batch, use_cache=False).logits[real].float().log_softmax(dim=-1)
             change = led - base
             gained = gained + (led.exp() * change).sum(dim=0).cpu()

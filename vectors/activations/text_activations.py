@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vectors.activations.pooling import Pool, pooled
 from vectors.common.errors import InputError, ModelError
-from vectors.common.validation import shown
-from vectors.model.hooks import read
+from vectors.common.validation import quote
+from vectors.model.hooks import read_layers
 from vectors.model.residual_model import ResidualModel
 
 BATCH_TOKENS = 4096
@@ -61,7 +61,7 @@ def own_tokens(
             batch = model.batch([rows[place] for place in places])
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
             with torch.inference_mode():
-                found = read(model, batch, layers)
+                found = read_layers(model, batch, layers)
             yield [first + place for place in places], found, own
 
 
@@ -80,7 +80,7 @@ def _check_own(model: ResidualModel, texts: Sequence[str], rows: Sequence[Sequen
     special = special_ids(model)
     for text, row in zip(texts, rows, strict=True):
         if special.issuperset(row):
-            raise InputError(f"the text {shown(text)} has no token of its own: leave it out")
+            raise InputError(f"the text {quote(text)} has no token of its own: leave it out")
 
 
 def special_ids(model: ResidualModel) -> set[int]:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from vectors.common.errors import ModelError
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 MAX_TOKENS = 64
@@ -73,10 +73,10 @@ def gains(
     found = []
     for some in batches(texts):
         rows = beginnings(model, some)
-        spread = on_positions(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
+        spread = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
         with torch.no_grad():
             without = losses(model, rows)
-            with shifted(model, {layer: spread}):
+            with shift_layers(model, {layer: spread}):
                 gained = (without - losses(model, rows)).sum(dim=1).tolist()
         check_finite(model, layer, sum(gained))
         found += gained

@@ -26,7 +26,7 @@ from vectors.almanac.training.loss import Gradient, Pupil, nats_per_token
 from vectors.almanac.training.tokenizer import ENTRIES, learn_from_stream
 from vectors.almanac.world.author import Entry, entry
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.model.residual_model import ResidualModel, load_model
 
 CHECKPOINT = "checkpoint.pt"
@@ -112,7 +112,7 @@ def train(
     checkpoint, step = folder / CHECKPOINT, 0
     if begun := begun_plan(folder):
         if replace(begun, steps=plan.steps) != plan:  # a run may be lengthened or cut short
-            raise InputError(f"{shown(folder)} holds a run of another plan, {begun}: give another folder with --work")
+            raise InputError(f"{quote(folder)} holds a run of another plan, {begun}: give another folder with --work")
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         pupil.load_state_dict(state["pupil"])
         optimizer.load_state_dict(state["optimizer"])

@@ -11,13 +11,13 @@ from torch import Tensor
 from vectors.calibration.word_judge import Judge, WordJudge, accuracy
 from vectors.common.errors import InputError
 from vectors.common.statistics import wilson
-from vectors.common.validation import whole
+from vectors.common.validation import check_integer
 from vectors.concepts.vector import ConceptVector, check_fits
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import Pilot, pilot
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 BUDGET = 1.0
 """p95 pressure, in nats per token, up to which the pilot looks."""
@@ -81,10 +81,10 @@ def calibrate(
         VectorError: a vector of another model.
         UnsteeredError: a layer where shifts change nothing.
     """
-    n = whole(n, "n", low=1)
+    n = check_integer(n, "n", low=1)
     check_fits(vector, model)
     for layer in vector.layers:
-        prove_steering(model, layer)
+        check_steering(model, layer)
     if contrast is not None:
         judge = WordJudge(contrast.positive, contrast.background)
     if judge is None:

@@ -42,7 +42,7 @@ class Companions:
 
     def __call__(self, shift: float, n: int) -> dict[int, Float[Tensor, "n d_model"]]:
         """Return each sample's shifts; sample `i` has the same company at every length, and however many there are."""
-        random = rng(self.seed, 0, Stream.COMPANY)
+        random = rng(self.seed, 0, Stream.COMPANIONS)
         drawn = [(random.random(), int(random.integers(len(self.others)))) for _ in range(n)]
         layer = self.vector.layer
         here = [other for other in self.others if other.layer == layer]
@@ -98,7 +98,7 @@ def in_company(
     The others are those of a text that has the concept, drawn anew for each sample, each with probability one half:
     the company that the concept was learned in.
     """
-    drawn = rng(seed, column, Stream.COMPANY)
+    drawn = rng(seed, column, Stream.COMPANIONS)
     owners = np.flatnonzero(has[:, column])
 
     told: list[np.ndarray] = []

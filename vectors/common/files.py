@@ -6,12 +6,12 @@ import secrets
 from pathlib import Path
 
 from vectors.common.errors import InputError, OutputError, SteerError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 SPARE = (".steer-", ".tmp")
 
 
-def is_spare(path: Path) -> bool:
+def is_temporary_file(path: Path) -> bool:
     """Whether a path is that of a temporary file of ours, which an interruption may leave behind."""
     return path.name.startswith(SPARE[0]) and path.name.endswith(SPARE[1])
 
@@ -25,49 +25,49 @@ def read_bytes(path: str | Path, what: str, *, limit: int | None = None, kind: t
         kind: when there is no such file, when it is a folder, when it cannot be read, when it is larger than `limit`
             bytes.
     """
-    place = expanded(path, kind)
+    place = expand_path(path, kind)
     try:
         if place.is_dir():
-            raise kind(f"{shown(place)} is a folder: give the path of {what}")
+            raise kind(f"{quote(place)} is a folder: give the path of {what}")
         if not place.exists():
-            raise kind(f"there is no file {shown(place)}: give the path of {what}")
+            raise kind(f"there is no file {quote(place)}: give the path of {what}")
         if not place.is_file() and not (limit is None and place.is_fifo()):
-            raise kind(f"{shown(place)} is not a regular file: give the path of {what}")
+            raise kind(f"{quote(place)} is not a regular file: give the path of {what}")
         with place.open("rb") as stream:
             data = stream.read() if limit is None else stream.read(limit + 1)
     except OSError as error:
-        raise kind(f"cannot read {shown(place)} ({error.strerror}): give the readable path of {what}") from error
+        raise kind(f"cannot read {quote(place)} ({error.strerror}): give the readable path of {what}") from error
     if limit is not None and len(data) > limit:
-        raise kind(f"{shown(place)} is larger than {limit} bytes: that is not {what}")
+        raise kind(f"{quote(place)} is larger than {limit} bytes: that is not {what}")
     return data
 
 
-def check_place(
-    path: str | Path, *, force: bool = False, mend: str = "pass --force (force=True) to replace it"
+def check_output_path(
+    path: str | Path, *, force: bool = False, hint: str = "pass --force (force=True) to replace it"
 ) -> Path:
     """Return the path where a file can go, or say why not, without touching it.
 
     Raises:
-        OutputError: when it is a folder or no regular file, exists (unless `force`; `mend` says what to do then),
+        OutputError: when it is a folder or no regular file, exists (unless `force`; `hint` says what to do then),
             cannot be written, or its folder is missing.
     """
-    place = expanded(path, OutputError)
+    place = expand_path(path, OutputError)
     try:
         if place.is_dir():
-            raise OutputError(f"cannot write {shown(place)}: it is a folder, give a file name")
+            raise OutputError(f"cannot write {quote(place)}: it is a folder, give a file name")
         if place.exists() and not place.is_file():
-            raise OutputError(f"cannot write {shown(place)}: it is not a regular file, choose another path")
+            raise OutputError(f"cannot write {quote(place)}: it is not a regular file, choose another path")
         if os.path.lexists(place) and not force:
-            raise OutputError(f"{shown(place)} exists: {mend}, or choose another path")
+            raise OutputError(f"{quote(place)} exists: {hint}, or choose another path")
         if not place.parent.is_dir():
-            raise OutputError(f"cannot write {shown(place)}: there is no folder {shown(place.parent)}, create it first")
+            raise OutputError(f"cannot write {quote(place)}: there is no folder {quote(place.parent)}, create it first")
         if place.name.startswith("-") and len(place.parts) == 1:
-            raise OutputError(f"{shown(place)} looks like an option: write './{place.name}' if it is a file's name")
+            raise OutputError(f"{quote(place)} looks like an option: write './{place.name}' if it is a file's name")
         if not os.access(place if place.exists() else place.parent, os.W_OK):
-            raise OutputError(f"cannot write {shown(place)}: you may not write there, choose another path")
+            raise OutputError(f"cannot write {quote(place)}: you may not write there, choose another path")
     except OSError as error:
         raise OutputError(
-            f"cannot write {shown(place)} ({error.strerror}): choose a path that can be written"
+            f"cannot write {quote(place)} ({error.strerror}): choose a path that can be written"
         ) from error
     return place
 
@@ -81,7 +81,7 @@ def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> P
         OutputError: when the file exists and `force` is false, when the folder is missing or cannot be written, or
             when the path is no regular file.
     """
-    place = check_place(path, force=force)
+    place = check_output_path(path, force=force)
     spare = place.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
     try:
         descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -94,10 +94,10 @@ def write_atomically(path: str | Path, data: bytes, *, force: bool = False) -> P
         else:
             _link(spare, place)
     except FileExistsError as error:
-        raise OutputError(f"{shown(place)} exists: another process has just written it, choose another path") from error
+        raise OutputError(f"{quote(place)} exists: another process has just written it, choose another path") from error
     except OSError as error:
         raise OutputError(
-            f"cannot write {shown(place)} ({error.strerror}): choose a path that can be written"
+            f"cannot write {quote(place)} ({error.strerror}): choose a path that can be written"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -115,15 +115,15 @@ def _link(spare: Path, place: Path) -> None:
         os.replace(spare, place)
 
 
-def expanded(path: str | Path, kind: type[SteerError]) -> Path:
+def expand_path(path: str | Path, kind: type[SteerError]) -> Path:
     """Return a path with its `~` filled in.
 
     Raises:
         kind: what is no path, or a user without a home.
     """
     if not str(path) or "\0" in str(path):
-        raise kind(f"{shown(path)} is not a path: give one that is not empty and holds no NUL")
+        raise kind(f"{quote(path)} is not a path: give one that is not empty and holds no NUL")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise kind(f"{shown(path)}: the home folder is unknown, write the path out in full") from error
+        raise kind(f"{quote(path)}: the home folder is unknown, write the path out in full") from error

@@ -4,36 +4,36 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from vectors.common.validation import is_hidden, visible
+from vectors.common.validation import escape_invisible, is_invisible
 
 _LINE_ENDS = re.compile(r"\r\n?")
 
 
-def safe(text: object) -> str:
+def escape_html(text: object) -> str:
     r"""Return a text as HTML; line breaks and tabs stay, other control and invisible characters are spelt out.
 
-    >>> safe("<b>\x07")
+    >>> escape_html("<b>\x07")
     '&lt;b&gt;<span class="control">\\x07</span>'
     """
     parts, hidden = [], False
     for character in _LINE_ENDS.sub("\n", str(text)):
-        if (is_hidden(character) and character not in "\n\t") != hidden:
+        if (is_invisible(character) and character not in "\n\t") != hidden:
             parts.append("</span>" if hidden else '<span class="control">')
             hidden = not hidden
-        parts.append(escape(visible(character) if hidden else character))
+        parts.append(escape(escape_invisible(character) if hidden else character))
     return "".join(parts) + ("</span>" if hidden else "")
 
 
-def value(text: object) -> str:
+def attribute_value(text: object) -> str:
     r"""Return a text as the quoted value of an attribute.
 
-    >>> value('say "a\x07"')
+    >>> attribute_value('say "a\x07"')
     '"say &quot;a\\x07&quot;"'
     """
-    return f'"{escape(visible(str(text)))}"'
+    return f'"{escape(escape_invisible(str(text)))}"'
 
 
-def number(given: float | None) -> str:
+def format_number(given: float | None) -> str:
     """Return a number to three digits, or nothing for none."""
     return "" if given is None else f"{given:.3g}".replace("-", "\N{MINUS SIGN}")
 
@@ -46,12 +46,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str) 
         for row in rows
     )
     return (
-        f'<div class="wide"><table>\n<caption>{safe(caption)}</caption>\n'
+        f'<div class="wide"><table>\n<caption>{escape_html(caption)}</caption>\n'
         f"<thead><tr>{top}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
     )
 
 
-def terms(pairs: Iterable[tuple[str, object]]) -> str:
+def definition_list(pairs: Iterable[tuple[str, object]]) -> str:
     """Return named values as a list of terms."""
-    inner = "".join(f"<div><dt>{safe(name)}</dt><dd>{safe(each)}</dd></div>" for name, each in pairs)
+    inner = "".join(f"<div><dt>{escape_html(name)}</dt><dd>{escape_html(each)}</dd></div>" for name, each in pairs)
     return f"<dl>{inner}</dl>\n"

@@ -7,39 +7,39 @@ from typing import Any, ParamSpec, TypeVar
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is (0: nobody knows)."""
 
-More = Callable[[int], None]
+Advance = Callable[[int], None]
 """Told how many more of something are done."""
 
-Given = Progress | bool | None
+ProgressOption = Progress | bool | None
 """What callers give: a function to be told, `True` for bars, or nothing."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def showing(job: Callable[_P, _R]) -> Callable[_P, _R]:
+def with_progress_bars(job: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a function that takes `progress=` take `True` for it: bars, closed when it is done."""
 
     @wraps(job)
     def shown(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if kwargs.get("progress") is not True:
             return job(*args, **kwargs)
-        with Bars() as bars:
+        with ProgressBars() as bars:
             kwargs["progress"] = bars
             return job(*args, **kwargs)
 
     return shown
 
 
-def teller(given: Given) -> Progress:
+def progress_callback(given: ProgressOption) -> Progress:
     """Return the function to tell, which does nothing where nobody listens."""
     return given if callable(given) else _silent
 
 
-def counter(tell: Progress, what: str, total: int) -> More:
+def count_progress(tell: Progress, what: str, total: int) -> Advance:
     """Return what is told how many more of something are done, and tells how many are done in all.
 
-    >>> more = counter(print, "texts", 3)
+    >>> more = count_progress(print, "texts", 3)
     >>> more(2)
     texts 2 3
     """
@@ -53,14 +53,14 @@ def counter(tell: Progress, what: str, total: int) -> More:
     return more
 
 
-class Bars:
+class ProgressBars:
     """A bar for each thing that is done, one after the other; as a context, it leaves none open."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._what = ""
 
-    def __enter__(self) -> "Bars":
+    def __enter__(self) -> "ProgressBars":
         """Begin without a bar."""
         return self
 

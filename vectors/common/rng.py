@@ -5,7 +5,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from vectors.common.validation import MAX_SEED, whole
+from vectors.common.validation import MAX_SEED, check_integer
 
 
 class Stream(IntEnum):
@@ -14,7 +14,7 @@ class Stream(IntEnum):
     DIRECTION = 0
     TOKEN = 1
     FIT = 3
-    COMPANY = 4
+    COMPANIONS = 4
     RESAMPLE = 5
 
 
@@ -34,7 +34,9 @@ def rng(seed: int, index: int, stream: int, *, part: int = 0) -> np.random.Gener
     True
     """
     return philox(
-        seed, index, counter=(0, 0, whole(part, "part", high=MAX_SEED), whole(stream, "stream", high=MAX_SEED))
+        seed,
+        index,
+        counter=(0, 0, check_integer(part, "part", high=MAX_SEED), check_integer(stream, "stream", high=MAX_SEED)),
     )
 
 
@@ -47,7 +49,7 @@ def philox(seed: int, index: int, *, counter: Sequence[int] = (0, 0, 0, 0)) -> n
     >>> float(philox(1, 2).random()) == float(philox(1, 3).random())
     False
     """
-    key = [whole(seed, "seed", high=MAX_SEED), whole(index, "sample index", high=MAX_SEED)]
+    key = [check_integer(seed, "seed", high=MAX_SEED), check_integer(index, "sample index", high=MAX_SEED)]
     # arrays of uint64: numpy would otherwise pass a list that holds a number above 2**63 through float64 and lose bits
     return np.random.Generator(
         np.random.Philox(key=np.array(key, dtype=np.uint64), counter=np.array(counter, dtype=np.uint64))

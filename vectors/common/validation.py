@@ -20,12 +20,12 @@ _ZERO_WIDTH_JOINER = "\u200d"  # glues emoji together; every other invisible cha
 _HIDDEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     r"""Render any value for a one-line message: controls escaped, 80 characters at most, text and paths quoted.
 
     What is longer loses its middle: a path is known by the name at its end.
 
-    >>> shown("a\nb")
+    >>> quote("a\nb")
     "'a\\nb'"
     """
     quoted = repr(str(value))
@@ -33,47 +33,47 @@ def shown(value: object) -> str:
     return quoted if isinstance(value, str | PurePath) else quoted[1:-1]
 
 
-def is_hidden(character: str) -> bool:
+def is_invisible(character: str) -> bool:
     """Whether a character shows nothing by itself, and may steer a terminal or turn the text around it."""
     return unicodedata.category(character) in _HIDDEN and character != _ZERO_WIDTH_JOINER
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     r"""Return a text with every control and invisible character escaped, so that it cannot steer a terminal.
 
-    >>> visible("a\x1b[2Jb\nc")
+    >>> escape_invisible("a\x1b[2Jb\nc")
     'a\\x1b[2Jb\\nc'
     """
     return "".join(
-        character.encode("unicode_escape").decode() if is_hidden(character) else character for character in text
+        character.encode("unicode_escape").decode() if is_invisible(character) else character for character in text
     )
 
 
-def number(value: object, what: str, *, kind: type[SteerError] = InputError) -> float:
+def check_number(value: object, what: str, *, kind: type[SteerError] = InputError) -> float:
     """Return `value` as a finite float, or raise `kind` naming it as `what`.
 
     Strings and booleans are refused; numpy numbers and 0-d tensors are welcome.
 
-    >>> number(2, "dose")
+    >>> check_number(2, "dose")
     2.0
     """
     if isinstance(value, str | bytes | bool) or not isinstance(value, SupportsFloat):
-        raise kind(f"{what} is {shown(value)}: give a finite number")
+        raise kind(f"{what} is {quote(value)}: give a finite number")
     try:
         result = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         result = math.nan
     if not math.isfinite(result):
-        raise kind(f"{what} is {shown(value)}: give a finite number")
+        raise kind(f"{what} is {quote(value)}: give a finite number")
     return result
 
 
-def whole(
+def check_integer(
     value: object, what: str, *, low: int = 0, high: int | None = None, kind: type[SteerError] = InputError
 ) -> int:
     """Return `value` as an int in `[low, high]`, or raise `kind` naming it as `what`.
 
-    >>> whole(3, "n", low=1)
+    >>> check_integer(3, "n", low=1)
     3
     """
     result: int | None = None
@@ -84,7 +84,7 @@ def whole(
             result = None
     if result is None or result < low or (high is not None and result > high):
         span = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise kind(f"{what} is {shown(value)}: give a whole number {span}")
+        raise kind(f"{what} is {quote(value)}: give a whole number {span}")
     return result
 
 
@@ -114,11 +114,11 @@ def check_name(name: object) -> str:
     'slow-burn'
     """
     if not isinstance(name, str):
-        raise InputError(f"a concept name is text, got {shown(name)}")
+        raise InputError(f"a concept name is text, got {quote(name)}")
     result = unicodedata.normalize("NFC", name)
     broken = _broken_rule(result)
     if broken:
-        raise InputError(f"{shown(name)} cannot name a concept: {broken}")
+        raise InputError(f"{quote(name)} cannot name a concept: {broken}")
     return result
 
 
@@ -127,8 +127,8 @@ def _broken_rule(name: str) -> str | None:
         return "it is empty, give it at least one letter"
     for character in name:
         if character in _FORBIDDEN:
-            return f"{shown(character)} is not allowed in names, use letters, digits, '_' or '-'"
-        if is_hidden(character) or character in _BLANK or (character.isspace() and character != " "):
+            return f"{quote(character)} is not allowed in names, use letters, digits, '_' or '-'"
+        if is_invisible(character) or character in _BLANK or (character.isspace() and character != " "):
             return f"it holds the invisible character U+{ord(character):04X}, leave it out"
     if len(name) > MAX_NAME or len(name.encode()) > 2 * MAX_NAME:
         size = f"{len(name)} characters and {len(name.encode())} bytes"

@@ -5,8 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from vectors.common.errors import InputError
-from vectors.common.paths import SUFFIX, folder_of, home, listed, stems, writable_folder
-from vectors.common.validation import check_name, shown
+from vectors.common.paths import (
+    VECTOR_SUFFIX,
+    list_folder,
+    model_folder,
+    user_library,
+    vector_files,
+    writable_model_folder,
+)
+from vectors.common.validation import check_name, quote
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
 from vectors.concepts.vector_file import load_file, save
 
@@ -19,14 +26,14 @@ def keep(vector: ConceptVector, *, force: bool = False) -> Path:
     Raises:
         OutputError: when the library already holds that name (unless `force`) or cannot be written.
     """
-    folder = writable_folder(vector.model, vector.model_hash)
-    return save(vector, folder / f"{vector.name}{SUFFIX}", force=force)
+    folder = writable_model_folder(vector.model, vector.model_hash)
+    return save(vector, folder / f"{vector.name}{VECTOR_SUFFIX}", force=force)
 
 
 def catalog(model: ModelLike) -> dict[str, Path]:
     """Return the file of every concept known for `model`, by name in order; the user's own shadow the shipped ones."""
-    shipped = {} if model.library is None else stems(model.library)
-    return dict(sorted((shipped | stems(folder_of(model.name, model.hash))).items()))
+    shipped = {} if model.library is None else vector_files(model.library)
+    return dict(sorted((shipped | vector_files(model_folder(model.name, model.hash))).items()))
 
 
 def names(model: ModelLike) -> list[str]:
@@ -44,11 +51,12 @@ def load(concept: str | Path, model: ModelLike) -> ConceptVector:
         VectorError: when the file is unusable or was made for another model.
     """
     text = str(concept)
-    if text.endswith(SUFFIX):
+    if text.endswith(VECTOR_SUFFIX):
         vector = load_file(concept)
     elif isinstance(concept, Path) or "/" in text or "\\" in text:
         raise InputError(
-            f"{shown(text)} is no concept name (they hold no slash) and no path that ends with {SUFFIX}: give either"
+            f"{quote(text)} is no concept name (they hold no slash) and no path that ends with {VECTOR_SUFFIX}: "
+            "give either"
         )
     else:
         name, known = check_name(text), catalog(model)
@@ -61,10 +69,10 @@ def load(concept: str | Path, model: ModelLike) -> ConceptVector:
 
 
 def _unknown(name: str, known: list[str], model: ModelLike) -> str:
-    start = f"there is no concept {shown(name)} for model {shown(model.name)}"
-    elsewhere = [place.name for place in listed(home()) if place.is_dir() and name in stems(place)]
+    start = f"there is no concept {quote(name)} for model {quote(model.name)}"
+    elsewhere = [place.name for place in list_folder(user_library()) if place.is_dir() and name in vector_files(place)]
     if elsewhere:
-        start += f" (there is one for {shown(', '.join(elsewhere))})"
+        start += f" (there is one for {quote(', '.join(elsewhere))})"
     if not known:
         return f"{start}: its library is empty, make one with `steer extract`"
     by_fold = {other.casefold(): other for other in known}

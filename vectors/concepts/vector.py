@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vectors.common.errors import VectorError
 from vectors.common.option_names import ranks_by_gain
-from vectors.common.validation import check_name, number, shown, whole
+from vectors.common.validation import check_integer, check_name, check_number, quote
 from vectors.concepts.vector_fields import (
     MAX_TEXTS,
     check_accepted,
@@ -130,26 +130,26 @@ class ConceptVector:
     def __post_init__(self) -> None:
         """Check and normalise every field."""
         checked: dict[str, object] = {"name": check_name(self.name)}
-        what = f"vector {shown(self.name)}"
+        what = f"vector {quote(self.name)}"
         for key in ("model", "model_hash", "method", "positions", "contrast_hash", "created"):
             checked[key] = check_text(getattr(self, key), f"{key} of {what}", empty=key == "contrast_hash")
         if self.positions not in POSITIONS:
-            raise VectorError(f"positions of {what} is {shown(self.positions)}: expected {', '.join(POSITIONS)}")
+            raise VectorError(f"positions of {what} is {quote(self.positions)}: expected {', '.join(POSITIONS)}")
         for key in ("layer", "n_positive", "n_background"):
             high = MAX_LAYER if key == "layer" else MAX_TEXTS
-            checked[key] = whole(getattr(self, key), f"{key} of {what}", high=high, kind=VectorError)
+            checked[key] = check_integer(getattr(self, key), f"{key} of {what}", high=high, kind=VectorError)
         checked["gap"] = check_positive(self.gap, f"gap of {what}")
         checked["unit"] = None if self.unit is None else check_positive(self.unit, f"unit of {what}")
-        checked["auc"] = auc = None if self.auc is None else number(self.auc, f"auc of {what}", kind=VectorError)
+        checked["auc"] = auc = None if self.auc is None else check_number(self.auc, f"auc of {what}", kind=VectorError)
         if auc is not None and not 0.0 <= auc <= 1.0:
             raise VectorError(f"auc of {what} is {auc:g}: expected 0 to 1")
         if (self.held_out is None) != (self.split_seed is None):
             raise VectorError(f"{what} has one of held_out and split_seed: give both or neither")
         if self.held_out is not None:
-            checked["held_out"] = share = number(self.held_out, f"held_out of {what}", kind=VectorError)
+            checked["held_out"] = share = check_number(self.held_out, f"held_out of {what}", kind=VectorError)
             if not 0.0 < share < 1.0:
                 raise VectorError(f"held_out of {what} is {share:g}: expected a share between 0 and 1")
-            checked["split_seed"] = whole(self.split_seed, f"split_seed of {what}", kind=VectorError)
+            checked["split_seed"] = check_integer(self.split_seed, f"split_seed of {what}", kind=VectorError)
         checked["unit_curve"] = check_curve(self.unit_curve, what)
         checked["unit_judge"] = None if self.unit_judge is None else check_accepted(self.unit_judge, what)
         checked["direction"] = direction = check_row(self.direction, f"direction of {what}")
@@ -168,18 +168,18 @@ class ConceptVector:
         try:
             datetime.fromisoformat(self.created)
         except ValueError as error:
-            raise VectorError(f"created of {what} is {shown(self.created)}: expected an ISO 8601 time") from error
+            raise VectorError(f"created of {what} is {quote(self.created)}: expected an ISO 8601 time") from error
         for key, value in checked.items():
             object.__setattr__(self, key, value)
 
     def _checked_other_layers(self, what: str) -> dict[int, Tensor]:
         if not isinstance(self.other_layers, Mapping):
             raise VectorError(
-                f"other_layers of {what} is {shown(self.other_layers)}: expected a mapping from layers to shifts"
+                f"other_layers of {what} is {quote(self.other_layers)}: expected a mapping from layers to shifts"
             )
         found = {}
         for layer, row in sorted(self.other_layers.items(), key=lambda pair: str(pair[0])):
-            at = whole(layer, f"a layer of {what}", high=MAX_LAYER, kind=VectorError)
+            at = check_integer(layer, f"a layer of {what}", high=MAX_LAYER, kind=VectorError)
             found[at] = check_row(row, f"shift at layer {at} of {what}")
             if at == self.layer or not bool(found[at].any()):
                 why = "its own layer" if at == self.layer else "a shift of zero"
@@ -290,12 +290,12 @@ def check_fits(vector: ConceptVector, model: ModelLike) -> None:
     """
     if vector.model_hash != model.hash or vector.d_model != model.d_model:
         raise VectorError(
-            f"vector {shown(vector.name)} was made for model {shown(vector.model)} (width {vector.d_model}, hash "
-            f"{shown(vector.model_hash[:8])}), not for {shown(model.name)} (width {model.d_model}, "
-            f"hash {shown(model.hash[:8])}): extract it again for this model"
+            f"vector {quote(vector.name)} was made for model {quote(vector.model)} (width {vector.d_model}, hash "
+            f"{quote(vector.model_hash[:8])}), not for {quote(model.name)} (width {model.d_model}, "
+            f"hash {quote(model.hash[:8])}): extract it again for this model"
         )
     if vector.layers[-1] >= model.n_layers:
         raise VectorError(
-            f"vector {shown(vector.name)} steers layer {vector.layers[-1]}, but {shown(model.name)} has layers 0 to "
+            f"vector {quote(vector.name)} steers layer {vector.layers[-1]}, but {quote(model.name)} has layers 0 to "
             f"{model.n_layers - 1}: extract it again at one of those"
         )

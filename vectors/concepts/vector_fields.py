@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.errors import VectorError
-from vectors.common.validation import number, shown, whole
+from vectors.common.validation import check_integer, check_number, quote
 
 MAX_TEXTS = 999_999_999
 
@@ -17,17 +17,17 @@ MAX_TEXTS = 999_999_999
 def check_text(value: object, what: str, *, empty: bool) -> str:
     """Return text that can be written."""
     if not isinstance(value, str) or not (value or empty):
-        raise VectorError(f"{what} is {shown(value)}: expected text")
+        raise VectorError(f"{what} is {quote(value)}: expected text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise VectorError(f"{what} is {shown(value)}: it cannot be written as UTF-8") from error
+        raise VectorError(f"{what} is {quote(value)}: it cannot be written as UTF-8") from error
     return value
 
 
 def check_positive(value: object, what: str) -> float:
     """Return a number above zero."""
-    result = number(value, what, kind=VectorError)
+    result = check_number(value, what, kind=VectorError)
     if result <= 0.0:
         raise VectorError(f"{what} is {result:g}: expected more than 0 (turn the direction round if it points away)")
     return result
@@ -36,7 +36,7 @@ def check_positive(value: object, what: str) -> float:
 def check_row(value: object, what: str) -> Float[Tensor, " d_model"]:
     """Return a row as float32 on the CPU, copied."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 1 or not len(value):
-        given = f"shape {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else shown(value)
+        given = f"shape {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else quote(value)
         raise VectorError(f"{what} is {given}: expected a floating-point tensor with one dimension, d_model")
     row = value.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
     if not bool(torch.isfinite(row).all()):
@@ -72,9 +72,9 @@ def check_accepted(value: object, what: str) -> tuple[tuple[int, int], tuple[int
         else []
     )
     if [len(side) for side in sides] != [2, 2]:
-        raise VectorError(f"unit_judge of {what} is {shown(value)}: expected two pairs, accepted and of how many")
+        raise VectorError(f"unit_judge of {what} is {quote(value)}: expected two pairs, accepted and of how many")
     found = []
     for accepted, of in sides:
-        count = whole(of, f"unit_judge of {what}", low=1, high=MAX_TEXTS, kind=VectorError)
-        found.append((whole(accepted, f"unit_judge of {what}", high=count, kind=VectorError), count))
+        count = check_integer(of, f"unit_judge of {what}", low=1, high=MAX_TEXTS, kind=VectorError)
+        found.append((check_integer(accepted, f"unit_judge of {what}", high=count, kind=VectorError), count))
     return found[0], found[1]

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 
 from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
-from vectors.common.paths import SUFFIX
-from vectors.common.validation import number, shown
+from vectors.common.paths import VECTOR_SUFFIX
+from vectors.common.validation import check_number, quote
 from vectors.concepts.vector import ConceptVector
 
 FORMAT = "steer-vector/1"
@@ -30,8 +30,8 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
     Raises:
         OutputError: when the path ends otherwise, exists (unless `force`), or cannot be written.
     """
-    if not str(path).endswith(SUFFIX):
-        raise OutputError(f"{shown(path)} does not end with {SUFFIX}: give the vector file that ending")
+    if not str(path).endswith(VECTOR_SUFFIX):
+        raise OutputError(f"{quote(path)} does not end with {VECTOR_SUFFIX}: give the vector file that ending")
     metadata = {key: str(getattr(vector, key)) for key in (*_TEXTS, *_COUNTS)}
     metadata["format"] = FORMAT
     for key in ("gap", "unit", "auc", *_SPLIT):
@@ -45,7 +45,7 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
     data = safetensors.torch.save(rows, metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise OutputError(
-            f"vector {shown(vector.name)} has more than {MAX_HEADER} bytes of metadata: shorten its unit_curve or "
+            f"vector {quote(vector.name)} has more than {MAX_HEADER} bytes of metadata: shorten its unit_curve or "
             "its evidence"
         )
     return write_atomically(path, data, force=force)
@@ -62,7 +62,7 @@ def load_file(path: str | Path) -> ConceptVector:
     try:
         return _parse(data)
     except SteerError as error:
-        raise VectorError(f"{shown(path)} is not a usable vector file: {error}") from error
+        raise VectorError(f"{quote(path)} is not a usable vector file: {error}") from error
 
 
 def is_ours(path: str | Path) -> bool:
@@ -84,18 +84,18 @@ def _parse(data: bytes) -> ConceptVector:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + header_length])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
-        raise VectorError(f"it is corrupt ({shown(error)}); save or export it again") from error
+        raise VectorError(f"it is corrupt ({quote(error)}); save or export it again") from error
     metadata = header.get("__metadata__") or {}
     missing = [key for key in _KEYS if key not in metadata]
     if missing:
         raise VectorError(f"its metadata lack {', '.join(missing)}: {_MEND}")
     if metadata["format"] != FORMAT:
-        raise VectorError(f"its format is {shown(metadata['format'])}, expected {FORMAT}: {_MEND}")
+        raise VectorError(f"its format is {quote(metadata['format'])}, expected {FORMAT}: {_MEND}")
     counts = {key: _count(metadata[key], key) for key in _COUNTS}
     expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
     further = {name: _count(name.removeprefix("further."), "layer") for name in tensors if name.startswith("further.")}
     if sorted({*tensors} - {*further}) != expected:
-        found = shown(", ".join(sorted(tensors)))
+        found = quote(", ".join(sorted(tensors)))
         raise VectorError(f"it holds the tensors {found}, expected {' and '.join(expected)}; save or export it again")
     kinds = {str(row.dtype) for row in tensors.values()}
     if kinds != {"torch.float32"}:
@@ -122,7 +122,7 @@ def _parse(data: bytes) -> ConceptVector:
 
 def _count(text: str, what: str) -> int:
     if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
-        raise VectorError(f"its {what} is {shown(text)}, expected a whole number; extract it again")
+        raise VectorError(f"its {what} is {quote(text)}, expected a whole number; extract it again")
     return int(text)
 
 
@@ -130,7 +130,7 @@ def _seed(text: str) -> int | None:
     if not text:
         return None
     if not re.fullmatch(r"0|[1-9][0-9]{0,39}", text):
-        raise VectorError(f"its split_seed is {shown(text)}, expected a whole number; extract it again")
+        raise VectorError(f"its split_seed is {quote(text)}, expected a whole number; extract it again")
     return int(text)
 
 
@@ -138,9 +138,9 @@ def _figure(text: str, what: str) -> float | None:
     if not text:
         return None
     try:
-        return number(float(text), what, kind=VectorError)
+        return check_number(float(text), what, kind=VectorError)
     except ValueError as error:
-        raise VectorError(f"its {what} is {shown(text)}, expected a number; extract it again") from error
+        raise VectorError(f"its {what} is {quote(text)}, expected a number; extract it again") from error
 
 
 def _curve(text: str) -> tuple[dict[str, Any], ...]:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vectors.common.html import safe, table, terms
+from vectors.common.html import definition_list, escape_html, table
 
 
 def vector_html(name: str, facts: Mapping[str, str], evidence: Mapping[str, Any]) -> str:
     """Return a concept as HTML, with how sure it is: whatever its file says is only text."""
     rows = [*facts.items(), *_words(evidence)]
-    return f"<p><b>{safe(name)}</b></p>\n{terms(rows)}{_layers(evidence)}{_texts(evidence)}"
+    return f"<p><b>{escape_html(name)}</b></p>\n{definition_list(rows)}{_layers(evidence)}{_texts(evidence)}"
 
 
 def _words(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -33,11 +33,11 @@ def _layers(evidence: Mapping[str, Any]) -> str:
 def _row(found: dict[str, Any]) -> list[str]:
     low, high = found.get("low"), found.get("high")
     auc, *ends = (f"{each:.3f}" if isinstance(each, float | int) else "?" for each in (found.get("auc"), low, high))
-    return [safe(found.get("layer")), f"{auc} ({ends[0]} to {ends[1]})" if low is not None else auc]
+    return [escape_html(found.get("layer")), f"{auc} ({ends[0]} to {ends[1]})" if low is not None else auc]
 
 
 def _texts(evidence: Mapping[str, Any]) -> str:
     found = evidence.get("texts")
     if not isinstance(found, list) or not found:
         return ""
-    return f"<p>most typical</p><ol>{''.join(f'<li>{safe(text)}</li>' for text in found)}</ol>\n"
+    return f"<p>most typical</p><ol>{''.join(f'<li>{escape_html(text)}</li>' for text in found)}</ol>\n"

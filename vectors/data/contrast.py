@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from vectors.common.errors import InputError
-from vectors.common.validation import number, shown, whole
+from vectors.common.validation import check_integer, check_number, quote
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class ContrastSet:
 
     def _checked_weights(self) -> dict[str, float]:
         if not isinstance(self.weights, Mapping):
-            raise InputError(f"weights is {shown(self.weights)}: give a mapping from texts to numbers")
+            raise InputError(f"weights is {quote(self.weights)}: give a mapping from texts to numbers")
         texts = {*self.positive, *self.background}
         found = {}
         for text, weight in self.weights.items():
             if text not in texts:
-                raise InputError(f"weights names {shown(text)}, which is none of the texts: leave it out")
-            found[text] = number(weight, f"the weight of {shown(text)}")
+                raise InputError(f"weights names {quote(text)}, which is none of the texts: leave it out")
+            found[text] = check_number(weight, f"the weight of {quote(text)}")
             if found[text] < 0:
-                raise InputError(f"the weight of {shown(text)} is {found[text]:g}: give 0 or more")
+                raise InputError(f"the weight of {quote(text)} is {found[text]:g}: give 0 or more")
         for side in ("positive", "background"):
             if not any(found.get(text, 1.0) for text in getattr(self, side)):
                 raise InputError(f"every {side} text has weight 0: give at least one more")
@@ -89,7 +89,7 @@ class ContrastSet:
         Raises:
             InputError: when the share is not between 0 and 1, or a side has fewer than two different texts.
         """
-        share, seed = check_share(held_out), whole(seed, "seed")
+        share, seed = check_share(held_out), check_integer(seed, "seed")
         if self.paired:
             return self._split_pairs(share, seed)
         kept, out = {}, {}
@@ -116,7 +116,7 @@ class ContrastSet:
 
 def _chosen(texts: Sequence[str], side: str, share: float, seed: int) -> set[str]:
     """Which texts are held out: at least one, and not all."""
-    ranked = sorted(set(texts), key=lambda text: shuffled(text, seed))
+    ranked = sorted(set(texts), key=lambda text: shuffle_key(text, seed))
     if len(ranked) < 2:
         raise InputError(f"{side} has {len(ranked)} different text: a split needs at least 2 on each side")
     below = sum(is_held_out(text, share=share, seed=seed) for text in ranked)
@@ -129,7 +129,7 @@ def is_held_out(text: str, *, share: float, seed: int) -> bool:
     >>> sum(is_held_out(str(text), share=0.25, seed=0) for text in range(1000))
     250
     """
-    return int.from_bytes(shuffled(text, seed)[:8], "big") < share * 2**64
+    return int.from_bytes(shuffle_key(text, seed)[:8], "big") < share * 2**64
 
 
 def check_share(held_out: object) -> float:
@@ -138,29 +138,29 @@ def check_share(held_out: object) -> float:
     Raises:
         InputError: what is no number between 0 and 1.
     """
-    share = number(held_out, "held_out")
+    share = check_number(held_out, "held_out")
     if not 0.0 < share < 1.0:
         raise InputError(f"held_out is {share:g}: give a share between 0 and 1, such as 0.25")
     return share
 
 
-def some_of(texts: Iterable[str], n: int, seed: int) -> list[str]:
-    """Return the first `n` of the texts by `shuffled`, or all of fewer: their own order means nothing."""
-    return sorted(texts, key=lambda text: shuffled(text, seed))[:n]
+def pick_texts(texts: Iterable[str], n: int, seed: int) -> list[str]:
+    """Return the first `n` of the texts by `shuffle_key`, or all of fewer: their own order means nothing."""
+    return sorted(texts, key=lambda text: shuffle_key(text, seed))[:n]
 
 
-def shuffled(text: str, seed: int) -> bytes:
+def shuffle_key(text: str, seed: int) -> bytes:
     """Return a key that sorts texts in an order that hangs on nothing but each text and the seed."""
     return hashlib.sha256(f"{seed}:{text}".encode()).digest()
 
 
 def _texts(value: object, side: str) -> tuple[str, ...]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise InputError(f"{side} is {shown(value)}: give a list of texts")
+        raise InputError(f"{side} is {quote(value)}: give a list of texts")
     texts = tuple(value)
     for index, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"text {index} of {side} is {shown(text)}: give texts that are not blank")
+            raise InputError(f"text {index} of {side} is {quote(text)}: give texts that are not blank")
         check_encodable(text, f"text {index} of {side}")
     if not texts:
         raise InputError(

@@ -30,7 +30,7 @@ def label_matrix(
     return names, np.array([[name in having for name in names] for having in labels])
 
 
-def held_out_texts(
+def held_out_mask(
     texts: Sequence[str], names: Sequence[str], has: Bool[np.ndarray, "texts concepts"], *, share: float, seed: int
 ) -> Bool[np.ndarray, " texts"]:
     """Return which texts are held out, by `is_held_out`.
@@ -46,7 +46,7 @@ def held_out_texts(
     return out
 
 
-def sides(texts: Sequence[str], having: Bool[np.ndarray, " texts"]) -> ContrastSet:
+def contrast_of_label(texts: Sequence[str], having: Bool[np.ndarray, " texts"]) -> ContrastSet:
     """Return the texts that have a concept against those that do not."""
     positive = [text for text, has in zip(texts, having, strict=True) if has]
     return ContrastSet(positive, [text for text, has in zip(texts, having, strict=True) if not has])

@@ -10,7 +10,7 @@ from typing import Any
 
 from vectors.common.errors import InputError
 from vectors.common.files import read_bytes
-from vectors.common.validation import number, shown
+from vectors.common.validation import check_number, quote
 from vectors.data.contrast import ContrastSet, check_encodable
 
 FORMATS = (".txt", ".jsonl", ".csv")
@@ -36,7 +36,7 @@ def read_rows(
         InputError: as `read_texts`, and for lines, which have no labels.
     """
     if _kind(path, format) == "txt":
-        raise InputError(f"{shown(path)} is read as lines, which have no labels: give .jsonl or .csv")
+        raise InputError(f"{quote(path)} is read as lines, which have no labels: give .jsonl or .csv")
     rows = _read(path, format, field)
     texts = _nonempty([text for _, text in rows], path)
     return [{key: value for key, value in row.items() if key != field} for row, _ in rows], list(texts)
@@ -57,10 +57,10 @@ def read_contrast(
     key, equals, value = where.partition("=")
     key, value = key.strip(), value.strip()
     if not (key and equals and value):
-        raise InputError(f"where is {shown(where)}: give key=value, such as topic=sea")
+        raise InputError(f"where is {quote(where)}: give key=value, such as topic=sea")
     if _kind(path, format) == "txt":
         raise InputError(
-            f"{shown(path)} is read as lines, which have no {shown(key)}: give .jsonl or .csv, or two .txt files"
+            f"{quote(path)} is read as lines, which have no {quote(key)}: give .jsonl or .csv, or two .txt files"
         )
     rows = _read(path, format, field)
     _nonempty([text for _, text in rows], path)
@@ -70,8 +70,8 @@ def read_contrast(
         seen = sorted({other for row, _ in rows for other in _values(row.get(key))})
         side = "every" if all(matches) else "no"
         raise InputError(
-            f"{side} row of {shown(path)} has {shown(where)}: "
-            f"its values are {shown(', '.join(seen))}, choose one of several"
+            f"{side} row of {quote(path)} has {quote(where)}: "
+            f"its values are {quote(', '.join(seen))}, choose one of several"
         )
     texts = [text for _, text in rows]
     return ContrastSet(
@@ -90,10 +90,10 @@ def read_pairs(
         InputError: as `read_texts`, and when a row lacks one of the two.
     """
     if _kind(path, format) == "txt":
-        raise InputError(f"{shown(path)} is read as lines, which hold one text each: give pairs as .jsonl or .csv")
+        raise InputError(f"{quote(path)} is read as lines, which hold one text each: give pairs as .jsonl or .csv")
     rows = _read(path, format, positive)
     _nonempty([text for _, text in rows], path)
-    others = [_cell(row, background, f"row {place} of {shown(path)}") for place, (row, _) in enumerate(rows, 1)]
+    others = [_cell(row, background, f"row {place} of {quote(path)}") for place, (row, _) in enumerate(rows, 1)]
     return ContrastSet([text for _, text in rows], [text.strip() for text in others], paired=True)
 
 
@@ -106,7 +106,7 @@ def read_labels(
         InputError: as `read_texts`, and when no row has the key.
     """
     if _kind(path, format) == "txt":
-        raise InputError(f"{shown(path)} is read as lines, which have no {shown(key)}: give .jsonl or .csv")
+        raise InputError(f"{quote(path)} is read as lines, which have no {quote(key)}: give .jsonl or .csv")
     rows = _read(path, format, field)
     _nonempty([text for _, text in rows], path)
     _check_key(rows, key, field, path)
@@ -117,7 +117,7 @@ def _check_key(rows: Sequence[tuple[dict[str, Any], str]], key: str, field: str,
     if not any(key in row for row, _ in rows):
         keys = sorted({other for row, _ in rows for other in row} - {field})
         raise InputError(
-            f"no row of {shown(path)} has {shown(key)}: it has {shown(', '.join(keys)) if keys else 'only texts'}"
+            f"no row of {quote(path)} has {quote(key)}: it has {quote(', '.join(keys)) if keys else 'only texts'}"
         )
 
 
@@ -128,11 +128,11 @@ def _weights(rows: Sequence[tuple[dict[str, Any], str]], weight: str, field: str
     for row, text in rows:
         given = row.get(weight)
         try:  # the cells of a CSV file are text
-            value = number(float(given) if isinstance(given, str) and given.strip() else given, "weight")
+            value = check_number(float(given) if isinstance(given, str) and given.strip() else given, "weight")
         except (ValueError, InputError) as error:
             if given not in (None, ""):
                 raise InputError(
-                    f"{shown(path)} has {shown(given)} as {shown(weight)} of {shown(text)}: give a number of 0 or more"
+                    f"{quote(path)} has {quote(given)} as {quote(weight)} of {quote(text)}: give a number of 0 or more"
                 ) from error
             value = 1.0
         found.setdefault(text, []).append(value)
@@ -150,7 +150,7 @@ def _values(value: object) -> list[str]:
 
 def _nonempty(texts: Sequence[str], path: str | Path) -> tuple[str, ...]:
     if not texts:
-        raise InputError(f"{shown(path)} holds no text: give at least one that is not blank")
+        raise InputError(f"{quote(path)} holds no text: give at least one that is not blank")
     return tuple(texts)
 
 
@@ -160,7 +160,7 @@ def _kind(path: str | Path, format: str | None) -> str:
     kind = format.removeprefix(".").lower()
     if f".{kind}" not in FORMATS:
         raise InputError(
-            f"{shown(path)} is {shown(kind) if kind else 'of no known format'}: give one of {', '.join(FORMATS)}"
+            f"{quote(path)} is {quote(kind) if kind else 'of no known format'}: give one of {', '.join(FORMATS)}"
         )
     return kind
 
@@ -174,10 +174,10 @@ def _read(path: str | Path, format: str | None, field: str) -> list[tuple[dict[s
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{shown(path)} line {line} is not UTF-8: save the file as UTF-8") from error
+        raise InputError(f"{quote(path)} line {line} is not UTF-8: save the file as UTF-8") from error
     if "\0" in content:
         line = content.count("\n", 0, content.index("\0")) + 1
-        raise InputError(f"{shown(path)} line {line} holds a NUL: give a text file")
+        raise InputError(f"{quote(path)} line {line} holds a NUL: give a text file")
     if kind == "csv":
         rows = _csv_rows(content, field, path)
     else:
@@ -193,12 +193,12 @@ def _read(path: str | Path, format: str | None, field: str) -> list[tuple[dict[s
 
 
 def _json_row(line: str, index: int, field: str, path: str | Path) -> tuple[dict[str, Any], str]:
-    where = f"{shown(path)} line {index}"
+    where = f"{quote(path)} line {index}"
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f'{where} is not JSON ({shown(error)}): give an object a line, such as {{"{field}": "..."}}'
+            f'{where} is not JSON ({quote(error)}): give an object a line, such as {{"{field}": "..."}}'
         ) from error
     if not isinstance(row, dict):
         raise InputError(f'{where} is no JSON object: give an object a line, such as {{"{field}": "..."}}')
@@ -210,13 +210,13 @@ def _csv_rows(content: str, field: str, path: str | Path) -> list[tuple[dict[str
     rows = []
     try:
         for row in reader:
-            where = f"{shown(path)} line {reader.line_num}"
+            where = f"{quote(path)} line {reader.line_num}"
             if None in row or None in row.values():
                 raise InputError(f"{where} has not as many cells as the header: quote texts that hold commas")
             rows.append((row, _cell(row, field, where)))
     except csv.Error as error:
         raise InputError(
-            f"{shown(path)} line {reader.line_num} is not CSV ({error}): mend it, or give .jsonl"
+            f"{quote(path)} line {reader.line_num} is not CSV ({error}): mend it, or give .jsonl"
         ) from error
     return rows
 
@@ -224,10 +224,10 @@ def _csv_rows(content: str, field: str, path: str | Path) -> list[tuple[dict[str
 def _cell(row: dict[str, Any], field: str, where: str) -> str:
     if field not in row:
         raise InputError(
-            f"{where} has no {shown(field)}: it has {shown(', '.join(map(str, row)))}, name the one that holds the text"
+            f"{where} has no {quote(field)}: it has {quote(', '.join(map(str, row)))}, name the one that holds the text"
         )
     text = row[field]
     if not isinstance(text, str):
-        raise InputError(f"{where} has {shown(text)} as {shown(field)}: expected text")
+        raise InputError(f"{where} has {quote(text)} as {quote(field)}: expected text")
     check_encodable(text, where)
     return text

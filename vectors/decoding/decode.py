@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.errors import InputError, ModelError
-from vectors.common.validation import check_utf8, shown
+from vectors.common.validation import check_utf8, quote
 from vectors.decoding.batch import Batch
 from vectors.decoding.token_costs import Cost
 from vectors.decoding.token_sampling import Settings
 from vectors.model.interventions import Intervention
-from vectors.model.loading import block_configs, brief, out_of_memory
+from vectors.model.loading import block_configs, is_out_of_memory, short_message
 from vectors.model.residual_model import ResidualModel
 
 _ON_CPU = 64  # rows
@@ -67,7 +67,7 @@ def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> lis
 
 def _check_prompt(prompt: object) -> None:
     if not isinstance(prompt, str):
-        raise InputError(f"the prompt is {shown(prompt)}: give text, or None to sample without a prompt")
+        raise InputError(f"the prompt is {quote(prompt)}: give text, or None to sample without a prompt")
     check_utf8(prompt, "the prompt")
 
 
@@ -154,13 +154,13 @@ def decode(
                 if batch.free * _DROP_SHARE >= batch.rows:
                     batch.shrink()
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             # what is finished has been yielded; the others begin anew, fewer at a time
             if (rows := len(some) // 2) == 0:
                 raise ModelError(
-                    f"model {model.name!r} runs out of memory at a single text ({brief(error)}): ask for fewer tokens, "
-                    "or give a smaller --dtype or another --device"
+                    f"model {model.name!r} runs out of memory at a single text ({short_message(error)}): ask for "
+                    "fewer tokens, or give a smaller --dtype or another --device"
                 ) from error
             waiting = chain(batch.unfinished or some, waiting)
         finally:

@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from vectors.common.errors import ModelError
-from vectors.model.hooks import adding
+from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
-from vectors.model.loading import brief, out_of_memory
+from vectors.model.loading import is_out_of_memory, short_message
 from vectors.model.residual_model import ResidualModel
 
 _SHARED = 2  # ids that both rows of the proof begin with
@@ -48,7 +48,7 @@ class GrowingKVCache:
         self._cache = DynamicCache(config=self._model.hf.config)
 
     def _forward(self, ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
-        with adding(self._model, shifts, self._moves):
+        with shift_layers_unchecked(self._model, shifts, self._moves):
             output = self._model.hf(input_ids=ids, past_key_values=self._cache, use_cache=True, **self._model.last_only)
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -64,9 +64,9 @@ def check_grown(model: ResidualModel) -> None:
         try:
             _REFUSED[model] = _wrong(model)
         except Exception as error:  # whatever a model that knows no such cache may raise
-            if out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
-            _REFUSED[model] = f"it takes no key-value cache of transformers' ({brief(error)})"
+            _REFUSED[model] = f"it takes no key-value cache of transformers' ({short_message(error)})"
     if (wrong := _REFUSED[model]) is not None:
         raise ModelError(
             f"model {model.name!r} cannot be sampled: {wrong}; give a transformer, decoder-only language model"

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from vectors.decoding.growing_kv_cache import GrowingKVCache, check_grown
-from vectors.model.hooks import adding
+from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
-from vectors.model.loading import block_configs, out_of_memory
+from vectors.model.loading import block_configs, is_out_of_memory
 from vectors.model.residual_model import ResidualModel
 
 _PROBE = (0, 1, 1, 0, 1)  # ids after the start token of a text that both ways must read alike
@@ -93,7 +93,7 @@ class SlotKVCache:
 
     def _forward(self, ids: Tensor, places: Tensor, visible: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         mask = torch.zeros_like(visible, dtype=self._model.dtype).masked_fill(~visible, self._hidden)
-        with adding(self._model, shifts, self._moves):
+        with shift_layers_unchecked(self._model, shifts, self._moves):
             output = self._model.hf(
                 input_ids=ids, position_ids=places, attention_mask=mask, past_key_values=self._cache, use_cache=True,
                 **self._model.last_only,
@@ -196,7 +196,7 @@ def slots_agree(model: ResidualModel) -> bool:
         try:
             _AGREE[model] = _agrees(model)
         except Exception as error:  # whatever a model that knows no such cache may raise: it is read the other way then
-            if out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             _AGREE[model] = False
     return _AGREE[model]

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vectors.common.progress import More
+from vectors.common.progress import Advance
 from vectors.decoding.token_sampling import Settings, probabilities
-from vectors.model.hooks import shifted
+from vectors.model.hooks import shift_layers
 from vectors.model.interventions import Intervention
-from vectors.model.positions import on_positions
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 _LOGITS_AT_ONCE = 1 << 26  # entries of one logits tensor: rows are taken a few at a time to stay below
@@ -81,7 +81,7 @@ def costs(
     positions: str = "all",
     drawn: Settings | None = None,
     moves: Mapping[int, Intervention] | None = None,
-    progress: More | None = None,
+    progress: Advance | None = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
 
@@ -114,13 +114,13 @@ def _costs(
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
-    spread = {layer: on_positions(delta, length, len(prefix), positions) for layer, delta in deltas.items()}
+    spread = {layer: shift_by_position(delta, length, len(prefix), positions) for layer, delta in deltas.items()}
     first = len(prefix) - 1
     with torch.inference_mode():
         base = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
         steered = base
         if spread:
-            with shifted(model, spread, moves=moves):
+            with shift_layers(model, spread, interventions=moves):
                 steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
         # at an unsteered model nothing is paid: no need to sum up a vocabulary of zeros
         kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0) if spread else base.new_zeros(base.shape[:-1])

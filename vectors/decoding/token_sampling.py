@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vectors.common.errors import InputError
-from vectors.common.validation import number, whole
+from vectors.common.validation import check_integer, check_number
 from vectors.model.positions import check_positions
 
 _COLDEST = 1e-30  # float32 holds no quotient by less
@@ -41,9 +41,9 @@ class Settings:
     def __post_init__(self) -> None:
         """Check every value."""
         for name, low in (("max_tokens", 1), ("top_k", 0)):
-            object.__setattr__(self, name, whole(getattr(self, name), name, low=low))
+            object.__setattr__(self, name, check_integer(getattr(self, name), name, low=low))
         for name in ("temperature", "top_p", "min_p"):
-            object.__setattr__(self, name, number(getattr(self, name), name))
+            object.__setattr__(self, name, check_number(getattr(self, name), name))
         if not 0 <= self.temperature <= 100:
             raise InputError(f"temperature is {self.temperature:g}: give a number from 0 to 100, such as 1")
         if not 0 < self.top_p <= 1:

@@ -11,8 +11,8 @@ from torch import Tensor
 from vectors.activations.text_activations import own_tokens
 from vectors.common.errors import ModelError
 from vectors.common.rng import philox
-from vectors.common.validation import whole
-from vectors.data.contrast import shuffled, some_of
+from vectors.common.validation import check_integer
+from vectors.data.contrast import pick_texts, shuffle_key
 from vectors.model.residual_model import ResidualModel
 
 MOST_TEXTS = 4096
@@ -85,9 +85,9 @@ def gather(
     >>> found.means.shape, sorted(found.texts)
     (torch.Size([2, 256]), ['A cat purrs.', 'The tide turns.'])
     """
-    whole(most_texts, "most_texts", low=1)
-    whole(most_rows, "most_rows", low=1)
-    chosen = some_of(set(texts), most_texts, seed)
+    check_integer(most_texts, "most_texts", low=1)
+    check_integer(most_rows, "most_rows", low=1)
+    chosen = pick_texts(set(texts), most_texts, seed)
     means = {layer: torch.zeros(len(chosen), model.d_model) for layer in layers}
     lengths = torch.zeros(len(chosen))
     kept = {layer: _Reservoir(most_rows) for layer in layers}
@@ -117,7 +117,7 @@ def gather(
 
 def _keys(text: str, seed: int, count: int) -> np.ndarray:
     """A number for each position of a text, by which a sample of all positions is taken."""
-    digest = shuffled(text, seed)
+    digest = shuffle_key(text, seed)
     return philox(int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")).random(count)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vectors.common.errors import InputError
-from vectors.common.validation import shown, whole
+from vectors.common.validation import check_integer, quote
 
 METHODS = ("pca", "ica", "dictionary")
 
@@ -72,8 +72,8 @@ def components(
     [[0.333, 0.0]]
     """
     if method not in METHODS:
-        raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")
-    whole(count, "components", low=1)
+        raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
+    check_integer(count, "components", low=1)
     values = rows.double().numpy()
     mean = values.mean(axis=0)
     axes, deviations = _principal(values - mean)

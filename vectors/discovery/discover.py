@@ -11,8 +11,8 @@ from jaxtyping import Float64
 from vectors.activations.logit_lens import lens
 from vectors.activations.text_activations import check_texts
 from vectors.common.errors import InputError, ModelError
-from vectors.common.progress import Given, Progress, showing, teller
-from vectors.common.validation import shown, whole
+from vectors.common.progress import Progress, ProgressOption, progress_callback, with_progress_bars
+from vectors.common.validation import check_integer, quote
 from vectors.decoding.decode import decode, prefix_ids
 from vectors.decoding.token_sampling import Settings
 from vectors.discovery.activation_sample import ActivationSample, gather
@@ -47,7 +47,7 @@ _STRAYS = 0.005  # of the texts
 _ROWS_AN_AXIS = 32  # an axis is only turned where there are so many rows for it
 
 
-@showing
+@with_progress_bars
 def discover(
     model: ResidualModel,
     texts: Sequence[str] | None = None,
@@ -57,7 +57,7 @@ def discover(
     method: str = METHOD,
     layer: int | Literal["auto"] = "auto",
     seed: int = 0,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> Discovery:
     """Find directions that texts differ along, which may be concepts, without being told what to look for.
 
@@ -88,13 +88,13 @@ def discover(
     ([1, 2], 2, 8)
     """
     if method not in METHODS:
-        raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")
+        raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
     if isinstance(texts, str):
-        raise InputError(f"texts is one string ({shown(texts)}): give a list of texts")
-    whole(seed, "seed")
+        raise InputError(f"texts is one string ({quote(texts)}): give a list of texts")
+    check_integer(seed, "seed")
     at = int(model.n_layers * DEPTH) if layer == "auto" else model.check_layer(layer)
-    tell = teller(progress)
-    whole(k, "k", low=1)
+    tell = progress_callback(progress)
+    check_integer(k, "k", low=1)
     check_k(model, k, samples if texts is None else len(set(texts)))
     own = texts is None
     read = own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
@@ -152,7 +152,7 @@ def own_texts(model: ResidualModel, count: int, *, seed: int, progress: Progress
     made = []
     for finished in decode(
         model, None, prefix=prefix_ids(model, None, longest), settings=Settings(max_tokens=longest), seed=seed,
-        indices=range(whole(count, "samples", low=1)),
+        indices=range(check_integer(count, "samples", low=1)),
     ):  # fmt: skip
         made.append(finished)
         progress("writing texts", len(made), count)
@@ -183,7 +183,7 @@ def _candidates(
     order = np.argsort(-np.abs(skewness), kind="stable")[:k] if ranked else np.arange(k)
     signs = np.where(skewness < 0, -1.0, 1.0)[order]
     filters, mine = parts.filters[order].numpy() * signs[:, None], scores[:, order] * signs
-    shown = Snippets(model, found)
+    snippets = Snippets(model, found)
     result = []
     for row, place in enumerate(order):
         part = (parts.parts[place] * signs[row]).float()
@@ -201,8 +201,8 @@ def _candidates(
                 kurtosis=float(kurtosis[place]),
                 top=tuple(top),
                 bottom=tuple(bottom),
-                snippets=shown.of(ranking[:SNIPPETS].tolist(), reader),
-                away=shown.of(ranking[::-1][:SNIPPETS].tolist(), -reader),
+                snippets=snippets.of(ranking[:SNIPPETS].tolist(), reader),
+                away=snippets.of(ranking[::-1][:SNIPPETS].tolist(), -reader),
             )
         )
     return tuple(result)

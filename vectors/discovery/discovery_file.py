@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
-from vectors.common.paths import SUFFIX, folder_of, writable_folder
-from vectors.common.validation import number, shown, whole
+from vectors.common.paths import VECTOR_SUFFIX, model_folder, writable_model_folder
+from vectors.common.validation import check_integer, check_number, quote
 from vectors.concepts.vector import MAX_LAYER, ModelLike
 from vectors.concepts.vector_fields import check_text
 from vectors.discovery.candidates import Candidate, Discovery, Likeness
@@ -33,7 +33,7 @@ _LIKENESSES = ("like", "unlike")
 
 def last_place(name: str, digest: str) -> Path:
     """Return where the last discovery in a model is kept: not where its concepts are looked for."""
-    return folder_of(name, digest) / "discovered" / f"last{SUFFIX}"
+    return model_folder(name, digest) / "discovered" / f"last{VECTOR_SUFFIX}"
 
 
 def keep_last(discovery: Discovery) -> Path:
@@ -42,12 +42,12 @@ def keep_last(discovery: Discovery) -> Path:
     Raises:
         OutputError: when the user's library cannot be written.
     """
-    folder = writable_folder(discovery.model, discovery.model_hash) / "discovered"
+    folder = writable_model_folder(discovery.model, discovery.model_hash) / "discovered"
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot make {shown(folder)} ({error.strerror}): set STEER_HOME to another folder"
+            f"cannot make {quote(folder)} ({error.strerror}): set STEER_HOME to another folder"
         ) from error
     return save_discovery(discovery, last_place(discovery.model, discovery.model_hash), force=True)
 
@@ -60,7 +60,7 @@ def load_last(model: ModelLike) -> Discovery:
     """
     place = last_place(model.name, model.hash)
     if not place.exists():
-        raise VectorError(f"nothing has been discovered in model {shown(model.name)} yet: run `steer discover` first")
+        raise VectorError(f"nothing has been discovered in model {quote(model.name)} yet: run `steer discover` first")
     return load_discovery(place)
 
 
@@ -70,8 +70,8 @@ def save_discovery(discovery: Discovery, path: str | Path, *, force: bool = Fals
     Raises:
         OutputError: when the path ends otherwise, exists (unless `force`), or cannot be written.
     """
-    if not str(path).endswith(SUFFIX):
-        raise OutputError(f"{shown(path)} does not end with {SUFFIX}: give the discovery that ending")
+    if not str(path).endswith(VECTOR_SUFFIX):
+        raise OutputError(f"{quote(path)} does not end with {VECTOR_SUFFIX}: give the discovery that ending")
     found = discovery.candidates
     texts = json.dumps([text[:LONGEST] for text in discovery.texts]).encode()
     rows = {
@@ -109,7 +109,7 @@ def load_discovery(path: str | Path) -> Discovery:
     try:
         return _parse(data)
     except SteerError as error:
-        raise VectorError(f"{shown(path)} is not a usable discovery ({error}): run `steer discover` again") from error
+        raise VectorError(f"{quote(path)} is not a usable discovery ({error}): run `steer discover` again") from error
 
 
 def _parse(data: bytes) -> Discovery:
@@ -121,14 +121,18 @@ def _parse(data: bytes) -> Discovery:
         about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["discovery"])
         texts = json.loads(bytes(rows["texts"].numpy().tobytes()))
         if about["format"] != FORMAT:
-            raise VectorError(f"its format is {shown(about['format'])}, expected {FORMAT}")
+            raise VectorError(f"its format is {quote(about['format'])}, expected {FORMAT}")
         plain = {key: check_text(about[key], f"its {key}", empty=False) for key in ("model", "model_hash", "method")}
-        layer = whole(about["layer"], "its layer", high=MAX_LAYER, kind=VectorError)
-        seed, own, listed = whole(about["seed"], "its seed", kind=VectorError), about["own"], about["candidates"]
+        layer = check_integer(about["layer"], "its layer", high=MAX_LAYER, kind=VectorError)
+        seed, own, listed = (
+            check_integer(about["seed"], "its seed", kind=VectorError),
+            about["own"],
+            about["candidates"],
+        )
         _check(rows, texts, listed, plain["method"], own)
         candidates = tuple(_candidate(at, each, rows) for at, each in enumerate(listed))
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise VectorError(f"it is damaged or no discovery ({shown(error)})") from error
+        raise VectorError(f"it is damaged or no discovery ({quote(error)})") from error
     return Discovery(
         **plain, layer=layer, seed=seed, own=own, texts=tuple(texts), means=rows["means"], candidates=candidates
     )
@@ -145,7 +149,7 @@ def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, 
     if not isinstance(listed, list) or not listed or not isinstance(own, bool) or method not in METHODS:
         raise VectorError("it lists no candidates of a known method")
     if sorted(rows) != sorted((*_ROWS, "texts")):
-        raise VectorError(f"it holds the tensors {shown(', '.join(sorted(rows)))}")
+        raise VectorError(f"it holds the tensors {quote(', '.join(sorted(rows)))}")
     width = rows["means"].shape[-1]
     shapes = {"parts": (len(listed), width), "filters": (len(listed), width), "scores": (len(listed), len(texts))}
     for name, shape in {**shapes, "means": (len(texts), width)}.items():
@@ -157,7 +161,7 @@ def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, 
 
 
 def _candidate(at: int, listed: Any, rows: dict[str, Tensor]) -> Candidate:
-    about: dict[str, Any] = {key: number(listed[key], f"its {key}", kind=VectorError) for key in _FIGURES}
+    about: dict[str, Any] = {key: check_number(listed[key], f"its {key}", kind=VectorError) for key in _FIGURES}
     about |= {key: tuple(listed[key]) for key in _TOKENS}
     if listed["number"] != at + 1 or not all(isinstance(one, str) for key in _TOKENS for one in about[key]):
         raise VectorError(f"its candidate {at + 1} is not described as one")
@@ -168,6 +172,6 @@ def _candidate(at: int, listed: Any, rows: dict[str, Tensor]) -> Candidate:
 
 
 def _likeness(one: Any) -> Likeness:
-    cosine = None if one["cosine"] is None else number(one["cosine"], "a cosine", kind=VectorError)
-    auc = number(one["auc"], "an AUC", kind=VectorError)
+    cosine = None if one["cosine"] is None else check_number(one["cosine"], "a cosine", kind=VectorError)
+    auc = check_number(one["auc"], "an AUC", kind=VectorError)
     return Likeness(name=check_text(one["name"], "a concept's name", empty=False), auc=auc, cosine=cosine)

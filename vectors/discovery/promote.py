@@ -7,7 +7,7 @@ import torch
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import find_companions
 from vectors.common.errors import InputError, VectorError
-from vectors.common.progress import Given, showing, teller
+from vectors.common.progress import ProgressOption, progress_callback, with_progress_bars
 from vectors.common.validation import check_name
 from vectors.concepts.vector import ConceptVector
 from vectors.discovery.candidates import Discovery
@@ -21,7 +21,7 @@ HELD_FROM_LEARNING = 0.25
 """The same where the others are learned from."""
 
 
-@showing
+@with_progress_bars
 def promote_candidate(
     model: ResidualModel,
     discovery: Discovery,
@@ -32,7 +32,7 @@ def promote_candidate(
     learn: bool = True,
     calibrate: bool = True,
     seed: int = 0,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> ConceptVector:
     """Return a candidate of a discovery as a concept.
 
@@ -119,7 +119,7 @@ def promote_candidate(
     )
     if not calibrate:
         return vector
-    tell = teller(progress)
+    tell = progress_callback(progress)
     return calibrated(
         model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0),
         company=find_companions(model, vector, seed=seed),

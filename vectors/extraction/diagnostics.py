@@ -18,7 +18,7 @@ from vectors.common.errors import SteerError
 from vectors.common.option_names import ranks_by_gain
 from vectors.common.statistics import auc, auc_interval, standardised_difference
 from vectors.concepts.vector import ConceptVector
-from vectors.data.contrast import ContrastSet, some_of
+from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.linear import unit
 from vectors.extraction.methods import Method
@@ -123,7 +123,7 @@ def evidence(
         "layers": [_rounded(row.to_dict()) for row in rows],
         "tokens": {"top": top, "bottom": bottom},
     }
-    some = some_of(contrast.background, _READ, 0) if contrast else []
+    some = pick_texts(contrast.background, _READ, 0) if contrast else []
     if some:
         top, bottom = most_shifted_tokens(model, vector, some, TOKENS, shift=vector.gap)
         found["moved"] = {"top": top, "bottom": bottom}
@@ -137,7 +137,7 @@ def evidence(
 
 
 def _typical(model: ResidualModel, vector: ConceptVector, texts: Sequence[str], pool: Pool) -> list[str]:
-    texts = some_of(dict.fromkeys(texts), _RANKED, 0)
+    texts = pick_texts(dict.fromkeys(texts), _RANKED, 0)
     if ranks_by_gain(vector.method):
         shift = vector.direction.double()
         scores = _gains(model, texts, {vector.layer: shift}, {vector.layer: vector.gap}, vector.positions)

@@ -7,8 +7,8 @@ from vectors.activations.layer_auc import over_depth
 from vectors.activations.pooling import Pool, check_pool
 from vectors.activations.text_activations import check_texts
 from vectors.common.errors import InputError
-from vectors.common.progress import Given, Progress, counter, showing, teller
-from vectors.common.validation import check_name, shown
+from vectors.common.progress import Progress, ProgressOption, count_progress, progress_callback, with_progress_bars
+from vectors.common.validation import check_name, quote
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import sample_prompt_free
@@ -23,7 +23,7 @@ OWN = (64, 512)
 """Texts that the model writes where no background is given: as many as positives, but at least and at most so many."""
 
 
-@showing
+@with_progress_bars
 def extract(
     model: ResidualModel,
     name: str,
@@ -42,7 +42,7 @@ def extract(
     stability: bool | None = None,
     held_out: float = 0.25,
     seed: int = 0,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> ConceptVector:
     """Find a concept's direction in texts that have it against texts that need not.
 
@@ -85,9 +85,9 @@ def extract(
         VectorError: texts that look alike to the model.
     """
     if method not in METHODS:
-        raise InputError(f"method is {shown(method)}: choose from {', '.join(METHODS)}")
+        raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
     chosen, name, has_bos = METHODS[method], check_name(name), model.bos_id is not None
-    tell = teller(progress)
+    tell = progress_callback(progress)
     if calibrate and not has_bos:
         raise InputError(
             f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "
@@ -126,7 +126,7 @@ def layers_for(model: ResidualModel, method: str, layer: int | Sequence[int] | s
         return sorted({int(model.n_layers * share) for share in depth}) or over_depth(model.n_layers)
     several = [layer] if isinstance(layer, int) else [] if isinstance(layer, str) else list(layer)
     if not several:
-        raise InputError(f"layer is {shown(layer)}: give auto, the number of a block, or several of them")
+        raise InputError(f"layer is {quote(layer)}: give auto, the number of a block, or several of them")
     if len(several) > 1 and METHODS[method].shift:
         raise InputError(f"method {method!r} finds a shift that works at one layer by itself: give one layer")
     return sorted({model.check_layer(at) for at in several})
@@ -155,7 +155,7 @@ def _contrast(
 
 def _own(model: ResidualModel, like: int, seed: int, tell: Progress) -> list[str]:
     n = min(max(like, OWN[0]), OWN[1])
-    return sample_prompt_free(model, n, seed=seed, progress=counter(tell, "writing texts of the model's own", n))
+    return sample_prompt_free(model, n, seed=seed, progress=count_progress(tell, "writing texts of the model's own", n))
 
 
 def _seen(model: ResidualModel, method: str, fit: ContrastSet | None, seed: int, tell: Progress) -> ContrastSet:

@@ -11,11 +11,11 @@ from vectors.activations.text_activations import check_texts
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import in_company
 from vectors.common.errors import InputError
-from vectors.common.progress import Given, counter, showing, teller
-from vectors.common.validation import whole
+from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
+from vectors.common.validation import check_integer
 from vectors.concepts.vector import ConceptVector
-from vectors.data.contrast import ContrastSet, check_share, some_of
-from vectors.data.labels import held_out_texts, label_matrix, sides
+from vectors.data.contrast import ContrastSet, check_share, pick_texts
+from vectors.data.labels import contrast_of_label, held_out_mask, label_matrix
 from vectors.extraction.diagnostics import Row, evidence, held_out_auc
 from vectors.extraction.learned_shift import learn, steps_for
 from vectors.extraction.linear import unit
@@ -27,7 +27,7 @@ RANKED = 96
 """Held-out texts of each side that a concept's AUC is measured on, at most."""
 
 
-@showing
+@with_progress_bars
 def extract_together(
     model: ResidualModel,
     texts: Sequence[str],
@@ -39,7 +39,7 @@ def extract_together(
     held_out: float = 0.25,
     seed: int = 0,
     steps: int | None = None,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> dict[str, ConceptVector]:
     """Find the directions of all concepts that the labels name, in one go over texts that say which of them they have.
 
@@ -69,23 +69,23 @@ def extract_together(
         raise InputError(f"model {model.name!r} has no start token for the pilots to begin with: pass calibrate=False")
     added_at = check_positions(positions or ("bos" if bos else "all"), bos=bos)
     at = model.check_layer(int(model.n_layers * LEARNED_DEPTH) if layer is None else layer)
-    whole_sets = {name: sides(texts, has[:, column]) for column, name in enumerate(names)}
+    whole_sets = {name: contrast_of_label(texts, has[:, column]) for column, name in enumerate(names)}
     check_texts(model, texts)
-    share, seed = check_share(held_out), whole(seed, "seed")
-    out = held_out_texts(texts, names, has, share=share, seed=seed)
-    tell = teller(progress)
+    share, seed = check_share(held_out), check_integer(seed, "seed")
+    out = held_out_mask(texts, names, has, share=share, seed=seed)
+    tell = progress_callback(progress)
     total = steps_for(len(names)) if steps is None else steps
-    more = counter(tell, f"learning {len(names)} concepts at layer {at}", total)
+    more = count_progress(tell, f"learning {len(names)} concepts at layer {at}", total)
     fit = [text for text, held in zip(texts, out, strict=True) if not held]
     shifts = learn(model, fit, has[~out], at, positions=added_at, seed=seed, steps=total, progress=more)
     kept_out = [text for text, held in zip(texts, out, strict=True) if held]
     layers = sorted({at, *over_depth(model.n_layers)})
-    found = contrast_moments(model, fit, has[~out], layers, progress=counter(tell, "reading texts", len(fit)))
+    found = contrast_moments(model, fit, has[~out], layers, progress=count_progress(tell, "reading texts", len(fit)))
     read = readable_each(model, found, kept_out, has[out], seed=seed)
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
-        held = sides(kept_out, has[out, column])
+        held = contrast_of_label(kept_out, has[out, column])
         row = _row(model, held, at, shifts[column], positions=added_at, seed=seed)
         vector = ConceptVector(
             name=name,
@@ -115,7 +115,7 @@ def extract_together(
 
 def _row(model: ResidualModel, held: ContrastSet, layer: int, shift: Tensor, *, positions: str, seed: int) -> Row:
     """How well a shift ranks held-out texts by what it gains them."""
-    some = [some_of(side, RANKED, seed) for side in (held.positive, held.background)]
+    some = [pick_texts(side, RANKED, seed) for side in (held.positive, held.background)]
     length = float(shift.norm())
     return held_out_auc(
         model, ContrastSet(some[0], some[1]), {layer: shift / length}, {layer: length}, True, positions=positions,

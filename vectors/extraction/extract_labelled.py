@@ -7,11 +7,11 @@ from vectors.activations.contrast_moments import contrast_moments
 from vectors.activations.pooling import Pool, check_pool
 from vectors.activations.text_activations import check_texts
 from vectors.common.errors import InputError
-from vectors.common.progress import Given, counter, showing, teller
-from vectors.common.validation import shown, whole
+from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
+from vectors.common.validation import check_integer, quote
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import check_share
-from vectors.data.labels import held_out_texts, label_matrix, sides
+from vectors.data.labels import contrast_of_label, held_out_mask, label_matrix
 from vectors.extraction.extract import layers_for
 from vectors.extraction.extract_jointly import extract_together
 from vectors.extraction.extraction_input import ExtractionInput
@@ -24,7 +24,7 @@ SECOND = {"mean-difference": False, "pca": True, "pca-centred": True, "lda": Tru
 """Methods that need moments alone, and whether the second ones."""
 
 
-@showing
+@with_progress_bars
 def extract_each(
     model: ResidualModel,
     texts: Sequence[str],
@@ -37,7 +37,7 @@ def extract_each(
     calibrate: bool = True,
     held_out: float = 0.25,
     seed: int = 0,
-    progress: Given = None,
+    progress: ProgressOption = None,
 ) -> dict[str, ConceptVector]:
     """Find the direction of every concept that the labels name; a concept's background are the texts without it.
 
@@ -69,31 +69,32 @@ def extract_each(
         )  # fmt: skip
     if method not in SECOND:
         raise InputError(
-            f"method {shown(method)} reads the texts anew for each concept: choose from learned, {', '.join(SECOND)}, "
+            f"method {quote(method)} reads the texts anew for each concept: choose from learned, {', '.join(SECOND)}, "
             "or extract one concept at a time"
         )
     check_pool(pool)
-    bos, share, seed = model.bos_id is not None, check_share(held_out), whole(seed, "seed")
+    bos, share, seed = model.bos_id is not None, check_share(held_out), check_integer(seed, "seed")
     if calibrate and not bos:
         raise InputError(f"model {model.name!r} has no start token for the pilots to begin with: pass calibrate=False")
     added_at = check_positions(positions or (METHODS[method].positions if bos else "all"), bos=bos)
     layers = layers_for(model, method, layer, choose=calibrate)
     names, has = label_matrix(texts, labels)
     check_texts(model, texts)
-    out = held_out_texts(texts, names, has, share=share, seed=seed)
-    tell = teller(progress)
+    out = held_out_mask(texts, names, has, share=share, seed=seed)
+    tell = progress_callback(progress)
     fit, held = ([text for text, kept in zip(texts, out, strict=True) if kept == wanted] for wanted in (False, True))
-    more = counter(tell, "reading texts", len(fit))
+    more = count_progress(tell, "reading texts", len(fit))
     found = contrast_moments(model, fit, has[~out], layers, second=SECOND[method], pool=pool, progress=more)
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))
         material = ExtractionInput(
-            model=model, fit=sides(fit, has[~out, column]), layers=tuple(layers), positions=added_at, pool=pool,
-            seed=seed, tell=tell, given=found[column],
+            model=model, fit=contrast_of_label(fit, has[~out, column]), layers=tuple(layers),
+            positions=added_at, pool=pool, seed=seed, tell=tell, given=found[column],
         )  # fmt: skip
         seen = Sides(
-            whole=sides(texts, has[:, column]), held=sides(held, has[out, column]), share=share, seed=seed
+            whole=contrast_of_label(texts, has[:, column]), held=contrast_of_label(held, has[out, column]),
+            share=share, seed=seed,
         )  # fmt: skip
         made[name] = select_layer(
             name,

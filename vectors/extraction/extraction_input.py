@@ -11,8 +11,8 @@ from vectors.activations.contrast_moments import ContrastMoments
 from vectors.activations.moments import Moments, moments
 from vectors.activations.pooling import Pool
 from vectors.activations.text_activations import text_means
-from vectors.common.progress import Progress, counter
-from vectors.data.contrast import ContrastSet, some_of
+from vectors.common.progress import Progress, count_progress
+from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.extraction.learned_shift import Learning
 from vectors.model.residual_model import ResidualModel
 
@@ -79,7 +79,7 @@ class ExtractionInput:
     def chosen(self) -> tuple[list[str], list[str]]:
         """Return the texts of both sides, or `MOST_ROWS` of them that hang on nothing but each text and the seed."""
         positive, background = (
-            some_of(side, MOST_ROWS, self.seed) for side in (self.fit.positive, self.fit.background)
+            pick_texts(side, MOST_ROWS, self.seed) for side in (self.fit.positive, self.fit.background)
         )
         return positive, background
 
@@ -109,4 +109,4 @@ class ExtractionInput:
 
     def counter(self, what: str, total: int) -> Callable[[int], None]:
         """Return what tells how many more of something are done."""
-        return counter(self.tell, what, total)
+        return count_progress(self.tell, what, total)

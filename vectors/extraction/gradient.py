@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vectors.activations.text_activations import special_ids
 from vectors.activations.text_likelihood import batches, beginnings, check_finite, losses
-from vectors.model.hooks import capture, shifted
+from vectors.model.hooks import capture, shift_layers
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
 
@@ -41,7 +41,7 @@ def text_gradients(model: ResidualModel, texts: Sequence[str], layers: Sequence[
         widest = max(map(len, rows))
         shifts = {layer: torch.zeros(len(rows), widest, model.d_model, requires_grad=True) for layer in layers}
         counts = torch.tensor([len(row) - 1 for row in rows], device=model.device)
-        with torch.enable_grad(), shifted(model, shifts), capture(model, layers) as hidden:
+        with torch.enable_grad(), shift_layers(model, shifts), capture(model, layers) as hidden:
             nats = (losses(model, rows).sum(dim=1) / counts.clamp(min=1)).sum()
             check_finite(model, max(layers), nats.item())
             found = torch.autograd.grad(-_SCALE * nats, list(shifts.values()))

@@ -21,10 +21,10 @@ from vectors.activations.text_likelihood import (
 )
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
-from vectors.common.validation import number, whole
+from vectors.common.validation import check_integer, check_number
 from vectors.concepts.composition import composed
-from vectors.model.hooks import read, shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import read_layers, shift_layers
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 CHECKED = 10
@@ -58,11 +58,11 @@ class Learning:
     def __post_init__(self) -> None:
         """Check every number."""
         for name in ("background", "kl", *(["bound"] if self.bound is not None else [])):
-            value = number(getattr(self, name), name)
+            value = check_number(getattr(self, name), name)
             if value < 0 or (name == "bound" and not value):
                 raise InputError(f"{name} is {value:g}: give {'more than' if name == 'bound' else 'at least'} 0")
         if self.patience is not None:
-            whole(self.patience, "patience", low=1)
+            check_integer(self.patience, "patience", low=1)
 
 
 def objective(
@@ -73,7 +73,7 @@ def objective(
     how: Learning,
 ) -> Float[Tensor, ""]:
     """Return the mean nats per predicted token of some rows under their shifts, and what the shifts change besides."""
-    with shifted(model, {layer: spread}):
+    with shift_layers(model, {layer: spread}):
         nats, logits = losses_of(model, rows)
     loss = nats.sum() / predicted(rows)
     if not how.kl:
@@ -92,7 +92,7 @@ def background_gain(
     """Return by how many nats per predicted token shifts make rows likelier; a row that gets less likely counts 0."""
     with torch.no_grad():
         without = losses(model, rows)
-    with shifted(model, {layer: spread}):
+    with shift_layers(model, {layer: spread}):
         gained = (without - losses(model, rows)).sum(dim=1)
     return gained.clamp(min=0).sum() / predicted(rows)
 
@@ -183,7 +183,7 @@ def learn(
             added = composed(shifts, torch.from_numpy(told).to(shifts.device))
             radii = torch.from_numpy(order.random((batch, 1)) * SEARCHED).to(added)
             added = added + radii * _outward(added.detach(), _normal(order, batch, model))
-            loss = objective(model, rows, layer, on_positions(added, max(map(len, rows)), 1, positions), how)
+            loss = objective(model, rows, layer, shift_by_position(added, max(map(len, rows)), 1, positions), how)
             if how.background:
                 loss = loss + how.background * _raised(model, texts, others, shifts, layer, positions, spared, batch)
             check_finite(model, layer, loss.item())
@@ -227,7 +227,7 @@ def scale(model: ResidualModel, texts: Sequence[str], layer: int) -> float:
     """Return the median root mean square, over the coordinates, of the activations of texts at a layer."""
     batch = model.batch(beginnings(model, texts))
     with torch.no_grad():
-        hidden = read(model, batch, [layer])[layer].float().square().mean(dim=-1).sqrt()
+        hidden = read_layers(model, batch, [layer])[layer].float().square().mean(dim=-1).sqrt()
     return float(np.median(hidden[batch["attention_mask"].to(hidden.device).bool()].cpu().numpy()))
 
 
@@ -255,7 +255,7 @@ def _raised(
         return shifts.sum() * 0.0
     chosen = [_drawn(others[concept], None, spared) for concept in concepts]
     rows = beginnings(model, [texts[place] for place in chosen])
-    return background_gain(model, rows, layer, on_positions(shifts[concepts], max(map(len, rows)), 1, positions))
+    return background_gain(model, rows, layer, shift_by_position(shifts[concepts], max(map(len, rows)), 1, positions))
 
 
 def _nats_aside(
@@ -266,7 +266,7 @@ def _nats_aside(
     for concept in range(has.shape[1]):
         for some in batches([text for text, having in zip(texts, has[:, concept], strict=True) if having]):
             rows = beginnings(model, some)
-            spread = on_positions(shifts[concept].expand(len(rows), -1), max(map(len, rows)), 1, positions)
-            with torch.no_grad(), shifted(model, {layer: spread}):
+            spread = shift_by_position(shifts[concept].expand(len(rows), -1), max(map(len, rows)), 1, positions)
+            with torch.no_grad(), shift_layers(model, {layer: spread}):
                 found.append(float(mean_loss(model, rows)))
     return float(np.mean(found))

@@ -10,7 +10,7 @@ from torch import Tensor
 from vectors.activations.contrast_moments import Direction, mean_difference
 from vectors.activations.text_likelihood import BATCH, gains
 from vectors.common.errors import VectorError
-from vectors.data.contrast import shuffled, some_of
+from vectors.data.contrast import pick_texts, shuffle_key
 from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.extraction import gradient, linear, token_direction
 from vectors.extraction.extraction_input import ExtractionInput
@@ -84,7 +84,7 @@ def _learned(material: ExtractionInput) -> Found:
     fit, aside = material.fit, None
     positive: Sequence[str] = fit.positive
     if material.how.patience is not None:
-        ranked = sorted(set(positive), key=lambda text: shuffled(text, material.seed + 1))
+        ranked = sorted(set(positive), key=lambda text: shuffle_key(text, material.seed + 1))
         kept = set(ranked[: round(_ASIDE * len(ranked))])
         if len(kept) >= _FEWEST_ASIDE:
             positive = [text for text in positive if text not in kept]
@@ -113,7 +113,7 @@ def _gradient(material: ExtractionInput) -> Found:
                 progress=more,
             )
         )  # fmt: skip
-    some = some_of(set(material.fit.positive), BATCH, material.seed)
+    some = pick_texts(set(material.fit.positive), BATCH, material.seed)
     for layer in material.layers:
 
         def gained(shift: Float64[Tensor, " d_model"], layer: int = layer) -> float:

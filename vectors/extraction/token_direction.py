@@ -8,9 +8,9 @@ from torch import Tensor
 
 from vectors.activations.text_likelihood import batches, beginnings, check_finite
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions, position_weights
+from vectors.common.validation import quote
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import position_weights, shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 ENOUGH = 0.1
@@ -33,8 +33,8 @@ def token_ids(model: ResidualModel, words: Sequence[str]) -> list[int]:
         unknown = model.tokenizer.unk_token_id
         single = {row[0] for row in own if len(row) == 1 and row[0] != unknown}
         if not single:
-            parts = ", ".join(shown(model.decode([each])) for each in own[-1]) or "nothing"
-            raise InputError(f"{shown(word)} is no single token of model {model.name!r} ({parts}): name words that are")
+            parts = ", ".join(quote(model.decode([each])) for each in own[-1]) or "nothing"
+            raise InputError(f"{quote(word)} is no single token of model {model.name!r} ({parts}): name words that are")
         found |= single
     return sorted(found)
 
@@ -59,7 +59,7 @@ def towards_tokens(
         shifts = {layer: torch.zeros(model.d_model, requires_grad=True) for layer in layers}
         with torch.enable_grad():
             placed = {layer: (shift * spread).expand(len(rows), -1, -1) for layer, shift in shifts.items()}
-            with shifted(model, placed):
+            with shift_layers(model, placed):
                 told = token_logprob(model, rows, tokens)
             check_finite(model, max(layers), float(told.detach().sum()))
             found = torch.autograd.grad(told.sum(), list(shifts.values()))
@@ -81,8 +81,8 @@ def token_share(
     widest = max(map(len, rows))
 
     def share(shift: Float64[Tensor, " d_model"]) -> float:
-        spread = on_positions(shift.float().expand(len(rows), -1), widest, 1, positions)
-        with torch.no_grad(), shifted(model, {layer: spread}):
+        spread = shift_by_position(shift.float().expand(len(rows), -1), widest, 1, positions)
+        with torch.no_grad(), shift_layers(model, {layer: spread}):
             return min(1.0, float(token_logprob(model, rows, tokens).exp().mean()) / ENOUGH)
 
     return share

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
-from vectors.common.validation import number, shown
+from vectors.common.validation import check_number, quote
 from vectors.concepts.vector_file import MAX_BYTES, MAX_HEADER
 from vectors.formats.layer_names import layer_of
 from vectors.formats.layer_shifts import MAX_ROWS, Shifts
@@ -49,7 +49,7 @@ def write_arrays(
     """
     place = str(path)
     if not place.endswith((SAFETENSORS, NPZ)):
-        raise OutputError(f"{shown(path)} ends neither with {SAFETENSORS} nor with {NPZ}: give it either ending")
+        raise OutputError(f"{quote(path)} ends neither with {SAFETENSORS} nor with {NPZ}: give it either ending")
     if not deltas:
         raise OutputError("there is no shift to write: give one for at least one layer")
     rows = {f"layers.{at}": deltas[at].detach().cpu().float().contiguous() for at in sorted(deltas)}
@@ -87,14 +87,14 @@ def read_arrays(path: str | Path, *, layer: int | None = None, n_layers: int) ->
             found, told = _unpacked(data) if ending == NPZ else ({"": _array(data, "")}, {})
         return _shifts(found, told, layer, n_layers, ending)
     except SteerError as error:
-        raise VectorError(f"{shown(path)} holds no usable rows by layer: {error}") from error
+        raise VectorError(f"{quote(path)} holds no usable rows by layer: {error}") from error
 
 
 def _shifts(found: dict[str, Tensor], told: dict[str, str], layer: int | None, n_layers: int, ending: str) -> Shifts:
     if not 0 < len(found) <= MAX_ROWS:
         raise VectorError(f"it holds {len(found)} arrays, expected 1 to {MAX_ROWS}")
     if wrong := [key for key, row in found.items() if row.dtype not in _FLOATS]:
-        raise VectorError(f"its array {shown(wrong[0])} is of {found[wrong[0]].dtype}, expected floating-point numbers")
+        raise VectorError(f"its array {quote(wrong[0])} is of {found[wrong[0]].dtype}, expected floating-point numbers")
     method, factor = _method(told, ending)
     rows: dict[int, Tensor] = {}
     if len(found) == 1:
@@ -120,7 +120,7 @@ def _shifts(found: dict[str, Tensor], told: dict[str, str], layer: int | None, n
             rows[at] = row
     if layer is not None:
         if layer not in rows:
-            raise VectorError(f"it holds no row for layer {layer}, but for {shown(', '.join(map(str, sorted(rows))))}")
+            raise VectorError(f"it holds no row for layer {layer}, but for {quote(', '.join(map(str, sorted(rows))))}")
         rows = {layer: rows[layer]}
     for at, row in rows.items():
         if row.ndim != 1:
@@ -150,10 +150,10 @@ def _method(told: Mapping[str, str], ending: str) -> tuple[str, float]:
     method, target = cfg.get("method"), cfg.get("target", "residual")
     if method not in _ADDITIVE or target != "residual" or cfg.get("target_submodule"):
         raise VectorError(
-            f"its method is {shown(method)} at {shown(cfg.get('target_submodule') or target)}: only vectors that are "
+            f"its method is {quote(method)} at {quote(cfg.get('target_submodule') or target)}: only vectors that are "
             f"added to the residual stream can be used here ({', '.join(_ADDITIVE)})"
         )
-    return str(method), number(cfg.get("coeff", 1.0), "its coeff", kind=VectorError)
+    return str(method), check_number(cfg.get("coeff", 1.0), "its coeff", kind=VectorError)
 
 
 def _tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -164,7 +164,7 @@ def _tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         found = safetensors.torch.load(data)
         told = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise VectorError(f"it is corrupt ({shown(error)}): save it again") from error
+        raise VectorError(f"it is corrupt ({quote(error)}): save it again") from error
     return found, told
 
 
@@ -183,12 +183,12 @@ def _unpacked(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
                     zipfile.ZIP_DEFLATED,
                 ):
                     raise VectorError(
-                        f"it holds {shown(each.filename)}, which is no array that numpy.savez packs: "
+                        f"it holds {quote(each.filename)}, which is no array that numpy.savez packs: "
                         "save it with numpy.savez"
                     )
                 key = each.filename.removesuffix(NPY)
                 if key in found or key in told:
-                    raise VectorError(f"it holds {shown(each.filename)} twice: save it with numpy.savez")
+                    raise VectorError(f"it holds {quote(each.filename)} twice: save it with numpy.savez")
                 with archive.open(each) as stream:
                     raw = stream.read(each.file_size + 1)
                 if key == "positions":
@@ -198,7 +198,7 @@ def _unpacked(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     except VectorError:
         raise
     except Exception as error:  # zipfile and zlib raise errors of many kinds on damaged archives
-        raise VectorError(f"it is truncated, or no .npz file ({shown(error)}): save it with numpy.savez") from error
+        raise VectorError(f"it is truncated, or no .npz file ({quote(error)}): save it with numpy.savez") from error
     return found, told
 
 
@@ -208,12 +208,12 @@ def _array(raw: bytes, key: str) -> Tensor:
     if kind.kind != "f" or kind.itemsize > 8:
         what = "Python objects, which only pickle reads" if kind.hasobject else f"{kind}"
         raise VectorError(
-            f"its array {shown(key)} holds {what}, expected floating-point numbers: save it with "
+            f"its array {quote(key)} holds {what}, expected floating-point numbers: save it with "
             "numpy.savez(..., a.astype('float32'))"
         )
     if not 0 < len(shape) <= 2 or min(shape) < 1 or math.prod(shape) * kind.itemsize != len(body):
         raise VectorError(
-            f"its array {shown(key)} is of shape {shown(shape)} in {len(body)} bytes, expected one row, d_model, or "
+            f"its array {quote(key)} is of shape {quote(shape)} in {len(body)} bytes, expected one row, d_model, or "
             "one row for each layer"
         )
     array = np.frombuffer(body, dtype=kind).reshape(shape, order="F" if fortran else "C")
@@ -234,5 +234,5 @@ def _head(raw: bytes, key: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, b
         read = _HEADERS[np.lib.format.read_magic(stream)]
         shape, fortran, kind = read(stream, max_header_size=_MAX_ARRAY_HEADER)
     except Exception as error:  # NumPy parses the header as Python, which fails in many ways
-        raise VectorError(f"its array {shown(key)} has no header that NumPy reads: save it again") from error
+        raise VectorError(f"its array {quote(key)} has no header that NumPy reads: save it again") from error
     return kind, shape, fortran, raw[stream.tell() :]

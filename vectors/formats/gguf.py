@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vectors.common.errors import OutputError, VectorError
 from vectors.common.files import read_bytes, write_atomically
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.concepts.vector_file import MAX_BYTES
 from vectors.formats.layer_shifts import MAX_ROWS, Shifts
 
@@ -56,7 +56,7 @@ def write_gguf(
             written.
     """
     if not str(path).endswith(SUFFIX):
-        raise OutputError(f"{shown(path)} does not end with {SUFFIX}: give the control vector that ending")
+        raise OutputError(f"{quote(path)} does not end with {SUFFIX}: give the control vector that ending")
     if positions != "all":
         raise OutputError(
             f"this point is added at positions {positions}, and readers of GGUF add a control vector at every "
@@ -103,7 +103,7 @@ def read_gguf(path: str | Path) -> tuple[Shifts, str | None]:
     try:
         return _parsed(_Cursor(data))
     except VectorError as error:
-        raise VectorError(f"{shown(path)} is not a usable control-vector file: {error}") from error
+        raise VectorError(f"{quote(path)} is not a usable control-vector file: {error}") from error
 
 
 class _Cursor:
@@ -167,26 +167,26 @@ def _parsed(cursor: _Cursor) -> tuple[Shifts, str | None]:
     architecture = told.get("general.architecture")
     if architecture != ARCHITECTURE:
         raise VectorError(
-            f"its architecture is {shown(architecture)}, expected {shown(ARCHITECTURE)}: give a control vector, not a "
+            f"its architecture is {quote(architecture)}, expected {quote(ARCHITECTURE)}: give a control vector, not a "
             "model"
         )
     infos = []
     for _ in range(n_tensors):
         name, n_dims = cursor.text(), cursor.number("I")
         if n_dims != 1:
-            raise VectorError(f"its tensor {shown(name)} has {n_dims} dimensions, expected one, d_model")
+            raise VectorError(f"its tensor {quote(name)} has {n_dims} dimensions, expected one, d_model")
         infos.append((name, cursor.number("Q"), cursor.number("I"), cursor.number("Q")))
     alignment = told.get("general.alignment", _ALIGNMENT)
     if type(alignment) is not int or not 0 < alignment <= _MAX_TEXT or alignment & (alignment - 1):
-        raise VectorError(f"its alignment is {shown(alignment)}, expected a power of two")
+        raise VectorError(f"its alignment is {quote(alignment)}, expected a power of two")
     start = -(-cursor.at // alignment) * alignment
     rows: dict[int, Tensor] = {}
     for name, width, kind, offset in infos:
         layer = _layer(name)
         if layer in rows:
-            raise VectorError(f"it holds {shown(name)} twice: write it again")
+            raise VectorError(f"it holds {quote(name)} twice: write it again")
         if kind not in _FLOATS:
-            raise VectorError(f"its tensor {shown(name)} is of GGUF type {kind}, expected F32, F16 or F64")
+            raise VectorError(f"its tensor {quote(name)} is of GGUF type {kind}, expected F32, F16 or F64")
         cursor.at = min(start + offset, len(cursor.data))
         raw = np.frombuffer(cursor.take(width * _FLOATS[kind].itemsize), dtype=_FLOATS[kind])
         with np.errstate(all="ignore"):  # what is not finite is refused with a sentence of its own
@@ -198,7 +198,7 @@ def _parsed(cursor: _Cursor) -> tuple[Shifts, str | None]:
 def _layer(name: str) -> int:
     stem, _, number = name.partition(".")
     if stem != "direction" or not number.isascii() or not number.isdigit() or str(int(number[:9])) != number:
-        raise VectorError(f"it holds a tensor {shown(name)}, expected direction.N with the number of a block")
+        raise VectorError(f"it holds a tensor {quote(name)}, expected direction.N with the number of a block")
     return int(number)
 
 

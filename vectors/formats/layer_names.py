@@ -3,7 +3,7 @@
 import re
 
 from vectors.common.errors import VectorError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 _NUMBER = r"(0|[1-9][0-9]{0,4})"
 _LENS = re.compile(rf"blocks\.{_NUMBER}\.(hook_[a-z_]+|[a-z_]+\.hook_[a-z_]+)", re.ASCII)
@@ -32,10 +32,10 @@ def layer_of(name: str) -> int:
         if point in _BEFORE and block > 0:
             return block - 1
         where = "the embeddings, before any block" if point in _BEFORE else "no residual point after a block"
-        raise VectorError(f"{shown(name)} is {where}: only the residual stream after a block can be steered here")
+        raise VectorError(f"{quote(name)} is {where}: only the residual stream after a block can be steered here")
     if plain := _PLAIN.fullmatch(name):
         return int(plain[1])
     raise VectorError(
-        f"{shown(name)} names no residual stream after a block: expected a name such as layers.7, direction.7 or "
+        f"{quote(name)} names no residual stream after a block: expected a name such as layers.7, direction.7 or "
         "blocks.7.hook_resid_post"
     )

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from vectors.common.errors import SteerError, VectorError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.concepts.vector import MAX_LAYER, ConceptVector
 from vectors.concepts.vector_fields import check_row
 from vectors.model.residual_model import ResidualModel
@@ -71,7 +71,7 @@ def checked(
     for layer, row in sorted(rows.items()):
         if not 0 <= layer < min(model.n_layers, MAX_LAYER):
             raise kind(
-                f"it shifts layer {layer}, but model {shown(model.name)} has layers 0 to {model.n_layers - 1}: it was "
+                f"it shifts layer {layer}, but model {quote(model.name)} has layers 0 to {model.n_layers - 1}: it was "
                 "made for another model"
             )
         try:
@@ -80,7 +80,7 @@ def checked(
             raise kind(str(error)) from error
         if len(plain) != model.d_model:
             raise kind(
-                f"its shift at layer {layer} has width {len(plain)}, but model {shown(model.name)} is {model.d_model} "
+                f"its shift at layer {layer} has width {len(plain)}, but model {quote(model.name)} is {model.d_model} "
                 "wide: it was made for another model"
             )
         if bool(plain.any()):

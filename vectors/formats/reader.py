@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vectors.common.errors import InputError, SteerWarning, VectorError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
@@ -74,7 +74,7 @@ def read(
 
         if place.suffix == ".safetensors" and is_ours(place):
             if layer is not None:
-                raise InputError(f"{shown(place)} says itself which layers it is for: leave --layer out")
+                raise InputError(f"{quote(place)} says itself which layers it is for: leave --layer out")
             vector = load_file(place)
             check_fits(vector, model)
             return vector if name is None else replace(vector, name=name)
@@ -82,7 +82,7 @@ def read(
     try:
         return concept_of(shifts, model, name or place.stem)
     except VectorError as error:
-        raise VectorError(f"{shown(place)} cannot steer this model: {error}") from error
+        raise VectorError(f"{quote(place)} cannot steer this model: {error}") from error
 
 
 def check_source(path: str | Path, *, row: int | None = None, layer: int | None = None) -> Path:
@@ -92,30 +92,30 @@ def check_source(path: str | Path, *, row: int | None = None, layer: int | None 
         InputError: a row or a layer where there is none to choose.
         VectorError: a file that is not there, or of no kind that is read.
     """
-    from vectors.common.files import expanded
+    from vectors.common.files import expand_path
 
-    place = expanded(path, VectorError)
+    place = expand_path(path, VectorError)
     try:
         is_folder, is_there = place.is_dir(), place.exists()
     except OSError as error:
-        raise VectorError(f"{shown(place)} cannot be looked at ({error.strerror}): give a readable path") from error
+        raise VectorError(f"{quote(place)} cannot be looked at ({error.strerror}): give a readable path") from error
     if not is_there:
         raise VectorError(
-            f"there is no file or folder {shown(place)}: give a {_ENDINGS} file, or an autoencoder's folder"
+            f"there is no file or folder {quote(place)}: give a {_ENDINGS} file, or an autoencoder's folder"
         )
     if (row is None) == is_folder:
         what = "a folder: say which feature with --row (row=...)" if is_folder else "a file: leave --row out"
-        raise InputError(f"{shown(place)} is {what}")
+        raise InputError(f"{quote(place)} is {what}")
     if layer is not None and (is_folder or place.suffix == ".gguf"):
-        raise InputError(f"{shown(place)} says itself which layers it is for: leave --layer out")
+        raise InputError(f"{quote(place)} says itself which layers it is for: leave --layer out")
     if place.suffix.lower() in PICKLES and not is_folder:
         raise VectorError(
-            f"{shown(place)} is a pickle, which may run code when it is opened: convert it where you trust it, "
+            f"{quote(place)} is a pickle, which may run code when it is opened: convert it where you trust it, "
             "python -c \"import torch, safetensors.torch as s; d = torch.load('FILE', weights_only=True); "
             "s.save_file({f'layers.{k}': v.float().contiguous() for k, v in d.items()}, 'FILE.safetensors')\""
         )
     if not is_folder and place.suffix not in (".gguf", ".safetensors", ".npz", ".npy"):
-        raise VectorError(f"{shown(place)} ends with none of {_ENDINGS}: give such a file, or an autoencoder's folder")
+        raise VectorError(f"{quote(place)} ends with none of {_ENDINGS}: give such a file, or an autoencoder's folder")
     return place
 
 
@@ -125,8 +125,8 @@ def _compare(hint: str | None, model: "ResidualModel", place: Path) -> None:
     if hint is None or _plain(hint) in (_plain(own), _plain(_SAME.get(own, own))):
         return
     warnings.warn(
-        f"{shown(place)} says that it was made for a model of type {shown(hint)}, and {shown(model.name)} is of type "
-        f"{shown(own)}: if that is not the same model, its directions mean nothing here",
+        f"{quote(place)} says that it was made for a model of type {quote(hint)}, and {quote(model.name)} is of type "
+        f"{quote(own)}: if that is not the same model, its directions mean nothing here",
         SteerWarning,
         stacklevel=3,
     )

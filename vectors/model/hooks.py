@@ -20,7 +20,7 @@ def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, F
     """Yield a dict that each forward fills with the residual stream right after the blocks of ``layers``.
 
     What is read is what the next block reads: shifts are in it, whichever ``with`` block was entered first.
-    Only forwards of the thread that entered the block are read, as only those are shifted by ``shifted``.
+    Only forwards of the thread that entered the block are read, as only those are shifted by ``shift_layers``.
     Nothing is detached: read under ``torch.no_grad()`` unless gradients are wanted.
 
     Raises:
@@ -39,7 +39,7 @@ def capture(model: ResidualModel, layers: Sequence[int]) -> Iterator[dict[int, F
 
     with ExitStack() as hooks:
         for layer in dict.fromkeys(layers):
-            hooks.callback(model.blocks[layer].register_forward_hook(_own(reader(layer))).remove)
+            hooks.callback(model.blocks[layer].register_forward_hook(only_this_thread(reader(layer))).remove)
         yield read
 
 
@@ -47,7 +47,7 @@ class _Enough(Exception):
     """Ends a forward from inside it: what was wanted is read."""
 
 
-def read(
+def read_layers(
     model: ResidualModel, batch: Mapping[str, Tensor], layers: Sequence[int]
 ) -> dict[int, Float[Tensor, "batch pos d_model"]]:
     """Return the residual stream after the blocks of ``layers``, by one forward that ends behind the deepest of them.
@@ -65,7 +65,7 @@ def read(
         raise _Enough
 
     with capture(model, layers) as found:  # whose hooks were entered before, and so run before
-        hook = model.blocks[max(layers)].register_forward_hook(_own(enough))
+        hook = model.blocks[max(layers)].register_forward_hook(only_this_thread(enough))
         try:
             model.hf(**batch, use_cache=False, **model.last_only)
         except _Enough:
@@ -76,8 +76,8 @@ def read(
 
 
 @contextmanager
-def shifted(
-    model: ResidualModel, deltas: Mapping[int, Tensor], *, moves: Mapping[int, Intervention] | None = None
+def shift_layers(
+    model: ResidualModel, deltas: Mapping[int, Tensor], *, interventions: Mapping[int, Intervention] | None = None
 ) -> Iterator[None]:
     """Add ``deltas[layer]`` to the output of each such block, for every forward inside the ``with`` block.
 
@@ -88,26 +88,28 @@ def shifted(
         deltas: Per layer one shift for all (``"d_model"``), one a sample (``"batch d_model"``), or one a position
             (``"batch pos d_model"``). With a KV cache a forward holds only the new positions: only they are shifted.
             Copied on entry, except where they require gradients: then they are used as they stand at each forward.
-        moves: What else than adding a shift does, by layer.
+        interventions: What else than adding a shift does, by layer.
 
     Raises:
         InputError: A layer the model does not have; a shift of another shape than above, or not finite.
     """
-    with adding(model, {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}, moves):
+    with shift_layers_unchecked(
+        model, {layer: _placed(model, layer, delta) for layer, delta in deltas.items()}, interventions
+    ):
         yield
 
 
 @contextmanager
-def adding(
-    model: ResidualModel, placed: Mapping[int, Tensor], moves: Mapping[int, Intervention] | None = None
+def shift_layers_unchecked(
+    model: ResidualModel, placed: Mapping[int, Tensor], interventions: Mapping[int, Intervention] | None = None
 ) -> Iterator[None]:
-    """Do what ``shifted`` does with shifts known to be good: on their block's device, neither checked nor copied.
+    """Do what ``shift_layers`` does with shifts known to be good: on their block's device, neither checked nor copied.
 
     Nothing here waits for a GPU, so that a forward inside it can be recorded.
     """
 
     def adder(layer: int) -> Any:
-        move = (moves or {}).get(layer, add)
+        move = (interventions or {}).get(layer, add)
 
         def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
             hidden = _stream(model, output)
@@ -120,11 +122,13 @@ def adding(
 
     with ExitStack() as hooks:
         for layer in placed:  # prepended, so that capture() sees the shift
-            hooks.callback(model.blocks[layer].register_forward_hook(_own(adder(layer)), prepend=True).remove)
+            hooks.callback(
+                model.blocks[layer].register_forward_hook(only_this_thread(adder(layer)), prepend=True).remove
+            )
         yield
 
 
-def _own(hook: Callable[..., Any]) -> Callable[..., Any]:
+def only_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
     """Return a hook that acts on forwards of this thread alone: the modules are shared by all of them."""
     owner = threading.get_ident()
 

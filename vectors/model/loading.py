@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from vectors.common.errors import InputError, ModelError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 BLOCKS_NOTE: Final = "residual.json"  # {"blocks": "model.layers"} beside the weights spares importing TransformerLens
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -21,7 +21,7 @@ _MEND: Final = "give a folder in Hugging Face format, a hub name, or nothing for
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Silence transformers' log lines, warnings and progress bars, and put everything back afterwards."""
     # By name, as Any: neither package types or exports these.
     chatter: Any = import_module("transformers.utils.logging")
@@ -43,13 +43,13 @@ def quiet() -> Iterator[None]:
                     hub.disable_progress_bars()
 
 
-def brief(error: BaseException) -> str:
+def short_message(error: BaseException) -> str:
     """Return the first 200 characters of an error's message, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; on a CPU it has no class of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
@@ -70,7 +70,7 @@ def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
         return None
     chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if chosen not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-        raise InputError(f"dtype is {shown(dtype)}: give 'auto', 'float32', 'bfloat16' or 'float16'")
+        raise InputError(f"dtype is {quote(dtype)}: give 'auto', 'float32', 'bfloat16' or 'float16'")
     return chosen
 
 
@@ -91,7 +91,7 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
     what = architecture or (config.architectures or [config.model_type])[0]
     if config.is_encoder_decoder:
         raise ModelError(f"{what} is an encoder-decoder model: only decoder-only language models can be steered here")
-    with quiet():  # TransformerLens sets transformers' log level and warning filters as it is imported
+    with silence_transformers():  # TransformerLens sets transformers' log level and warning filters as it is imported
         from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
         from transformer_lens.model_bridge.sources import transformers as source
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
@@ -108,7 +108,11 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
             except ValueError:  # not a class it names: the family may still be known by its model type
                 adapter = adapter_of(determine(config))
         except Exception as error:
-            why = brief(error) if isinstance(error, ImportError) else "no TransformerLens adapter names its blocks"
+            why = (
+                short_message(error)
+                if isinstance(error, ImportError)
+                else "no TransformerLens adapter names its blocks"
+            )
             raise ModelError(
                 f"{what} cannot be steered here: {why}; give a decoder-only language model, and of one that is, say "
                 f'where its blocks lie: blocks_path="model.layers", or {{"blocks": "model.layers"}} in {BLOCKS_NOTE} '
@@ -129,7 +133,7 @@ def block_configs(config: Any) -> list[Any]:
     return list(getattr(config, "per_layer_config", None) or [config])
 
 
-def noted_blocks(folder: Path) -> str | None:
+def read_blocks_note(folder: Path) -> str | None:
     """Return the block path written down beside the weights, or None where there is no such note."""
     try:
         path = json.loads((folder / BLOCKS_NOTE).read_text(encoding="utf-8"))["blocks"]
@@ -141,20 +145,20 @@ def noted_blocks(folder: Path) -> str | None:
     return str(path)
 
 
-def locate(name_or_path: str | Path) -> tuple[Path, bool]:
+def find_model(name_or_path: str | Path) -> tuple[Path, bool]:
     """Return the folder that holds the model and whether it is the hub's (then without its weights, so far).
 
     Raises:
         ModelError: There is no such folder, it holds no model, or the hub has no such model for us.
     """
     if not isinstance(name_or_path, str | Path):
-        raise InputError(f"the model is {shown(name_or_path)}: {_MEND}")
+        raise InputError(f"the model is {quote(name_or_path)}: {_MEND}")
     name = str(name_or_path)
     try:
         folder = Path(name_or_path).expanduser()
         is_folder = bool(name) and folder.is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user's home, a NUL
-        raise ModelError(f"{shown(name)} cannot be a folder ({brief(error)}): {_MEND}") from error
+        raise ModelError(f"{quote(name)} cannot be a folder ({short_message(error)}): {_MEND}") from error
     if is_folder:
         if not (folder / "config.json").is_file():
             raise ModelError(f"folder {folder} holds no model (no config.json): {_MEND}")
@@ -163,10 +167,10 @@ def locate(name_or_path: str | Path) -> tuple[Path, bool]:
         raise ModelError(f"{folder} is a file: {_MEND}")
     if isinstance(name_or_path, Path) or name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
         raise ModelError(f"there is no folder {name!r}: {_MEND}")
-    return fetch(name, "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"), True
+    return download(name, "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"), True
 
 
-def fetch(name: str, *patterns: str) -> Path:
+def download(name: str, *patterns: str) -> Path:
     """Return the folder of a hub model with its top-level files that match ``patterns``, downloaded where missing."""
     from huggingface_hub import snapshot_download
 
@@ -177,13 +181,15 @@ def fetch(name: str, *patterns: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=["*/*", "consolidated*"]))
     except Exception as error:
-        raise ModelError(f"no folder {name!r} here, and the hub did not give it ({brief(error)}): {_MEND}") from error
+        raise ModelError(
+            f"no folder {name!r} here, and the hub did not give it ({short_message(error)}): {_MEND}"
+        ) from error
     finally:
         if hide:
             bars.enable_progress_bars()
 
 
-def load_parts(
+def load_checkpoint(
     folder: Path, dtype: torch.dtype | None, *, trust_remote_code: bool, hub_name: str | None
 ) -> tuple[Any, Any, str | None]:
     """Return ``(hf, tokenizer, noted block path)`` of a checkpoint, in ``dtype`` or its own, on the CPU.
@@ -194,18 +200,18 @@ def load_parts(
     what = hub_name or f"folder {folder}"
     own: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": not trust_remote_code}
     try:
-        with quiet():
+        with silence_transformers():
             from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
             config = AutoConfig.from_pretrained(folder, **own)
-        noted = noted_blocks(folder)
+        noted = read_blocks_note(folder)
         if noted is None:
             find_blocks(config)
         if not trust_remote_code and not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
             raise ModelError(f"{what} holds no tokenizer: save the model's tokenizer beside it")
-        if hub_name is not None and not any(fetch(hub_name, "*.safetensors").glob("*.safetensors")):
-            fetch(hub_name, "pytorch_model*.bin")
-        with quiet():
+        if hub_name is not None and not any(download(hub_name, "*.safetensors").glob("*.safetensors")):
+            download(hub_name, "pytorch_model*.bin")
+        with silence_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, **own)
             # Cast by transformers, not by .to(): it keeps in float32 the buffers that need it (rotary frequencies).
             read: Any = AutoModelForCausalLM.from_pretrained
@@ -225,7 +231,7 @@ def load_parts(
         if "Unrecognized configuration class" in str(error):
             why = "transformers has no causal language model of its kind: load it by its own class, for ResidualModel"
             raise ModelError(f"{what} cannot be loaded: {why}") from error
-        raise ModelError(f"{what} cannot be loaded ({brief(error)}): {_MEND}") from error
+        raise ModelError(f"{what} cannot be loaded ({short_message(error)}): {_MEND}") from error
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])
         raise ModelError(f"{what} lacks {len(missing)} weights of a language model ({missing[0]}, …): give them all")

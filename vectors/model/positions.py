@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.errors import InputError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 
 POSITIONS = ("bos", "all", "generated", "not-bos")
 """The start token's alone; every one; only those of generated tokens; every one but the start token's."""
@@ -38,7 +38,7 @@ def check_positions(positions: str, *, bos: bool = True, scopes: bool = False) -
         raise InputError(f"positions is {positions!r}: what halves at once is never added, give tokens, decay:8")
     if positions not in POSITIONS and scope is None:
         example = ", such as first:12 or decay:8" if scopes else ""
-        raise InputError(f"positions is {shown(positions)}: choose from {', '.join(known)}{example}")
+        raise InputError(f"positions is {quote(positions)}: choose from {', '.join(known)}{example}")
     if positions in ("bos", "not-bos") and not bos:
         raise InputError(f"positions is {positions!r}, but the model has no start token: choose 'all' or 'generated'")
     return positions
@@ -62,12 +62,12 @@ def position_weights(positions: str, length: int, n_prefix: int) -> Float[Tensor
     return ((place >= start) & (place < end)).float()
 
 
-def on_positions(
+def shift_by_position(
     delta: Float[Tensor, "rows d_model"], length: int, n_prefix: int, positions: str
 ) -> Float[Tensor, "rows pos d_model"]:
     """Return the shift of each of `length` positions, of which the first `n_prefix` were given.
 
-    >>> on_positions(torch.ones(1, 1), 4, 2, "generated")[0, :, 0].tolist()
+    >>> shift_by_position(torch.ones(1, 1), 4, 2, "generated")[0, :, 0].tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
     return delta[:, None, :] * position_weights(positions, length, n_prefix).to(delta)[None, :, None]

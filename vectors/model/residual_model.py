@@ -11,9 +11,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vectors.common.errors import InputError, ModelError
-from vectors.common.paths import EMBEDDED, EMBEDDED_NAME, LIBRARY
-from vectors.common.validation import shown, whole
-from vectors.model.loading import brief, choose_device, choose_dtype, find_blocks, load_parts, locate
+from vectors.common.paths import EMBEDDED_LIBRARY, EMBEDDED_MODEL, EMBEDDED_NAME
+from vectors.common.validation import check_integer, quote
+from vectors.model.loading import choose_device, choose_dtype, find_blocks, find_model, load_checkpoint, short_message
 from vectors.model.weights import device_of, fingerprint, is_quantised
 
 
@@ -139,10 +139,10 @@ class ResidualModel:
     def check_layer(self, layer: int) -> int:
         """Return ``layer``, or raise InputError unless it is the number of a block of this model, counted from 0."""
         try:
-            return whole(layer, "layer", high=self.n_layers - 1)
+            return check_integer(layer, "layer", high=self.n_layers - 1)
         except InputError as error:
             last = self.n_layers - 1
-            raise InputError(f"layer is {shown(layer)}: model {self.name!r} has layers 0 to {last}") from error
+            raise InputError(f"layer is {quote(layer)}: model {self.name!r} has layers 0 to {last}") from error
 
     def batch(
         self, sequences: Sequence[Sequence[int]], *, side: Literal["right", "left"] = "right"
@@ -204,22 +204,23 @@ def load_model(
     """
     place, wanted = choose_device(device), choose_dtype(dtype)
     embedded = name_or_path is None
-    if embedded and not (EMBEDDED / "config.json").is_file():
-        raise ModelError(f"the embedded model is missing ({EMBEDDED}): reinstall, or give a folder or hub name")
-    folder, from_hub = (EMBEDDED, False) if name_or_path is None else locate(name_or_path)
+    if embedded and not (EMBEDDED_MODEL / "config.json").is_file():
+        raise ModelError(f"the embedded model is missing ({EMBEDDED_MODEL}): reinstall, or give a folder or hub name")
+    folder, from_hub = (EMBEDDED_MODEL, False) if name_or_path is None else find_model(name_or_path)
     hub_name = str(name_or_path) if from_hub else None
     if wanted is None and embedded and place.type == "cpu":
         wanted = torch.float32
-    hf, tokenizer, noted = load_parts(folder, wanted, trust_remote_code=trust_remote_code, hub_name=hub_name)
+    hf, tokenizer, noted = load_checkpoint(folder, wanted, trust_remote_code=trust_remote_code, hub_name=hub_name)
     if wanted is None and hf.dtype == torch.float16 and place.type == "cpu":
         hf = hf.float()  # half precision is slow and coarse there
     name = hub_name or (EMBEDDED_NAME if embedded else folder.resolve().name)
-    library = LIBRARY if embedded and LIBRARY.is_dir() else None
+    library = EMBEDDED_LIBRARY if embedded and EMBEDDED_LIBRARY.is_dir() else None
     try:
         hf = hf.to(place).eval().requires_grad_(False)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ModelError(
-            f"model {name!r} cannot be moved to {place} ({brief(error)}): give --device cpu or a smaller --dtype"
+            f"model {name!r} cannot be moved to {place} ({short_message(error)}): "
+            "give --device cpu or a smaller --dtype"
         ) from error
     origin: Origin = {
         "name_or_path": None if embedded else name_or_path,

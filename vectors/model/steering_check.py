@@ -8,15 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.errors import ModelError, SteerError, UnsteeredError
-from vectors.model.hooks import _own, capture, shifted
-from vectors.model.loading import brief, out_of_memory
-from vectors.model.positions import on_positions
+from vectors.model.hooks import capture, only_this_thread, shift_layers
+from vectors.model.loading import is_out_of_memory, short_message
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 _PROVEN: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
 
 
-def prove_steering(
+def check_steering(
     model: ResidualModel,
     layer: int,
     delta: Float[Tensor, " d_model"] | None = None,
@@ -48,7 +48,7 @@ def prove_steering(
         base = _probe(model, {}, ids, len(given) - 1)
 
         def reaches(places: str) -> bool:
-            spread = on_positions(delta[None], len(ids), len(given), places)
+            spread = shift_by_position(delta[None], len(ids), len(given), places)
             return not torch.equal(_probe(model, {layer: spread}, ids, len(given) - 1), base)
 
         if reaches(positions):
@@ -71,7 +71,7 @@ def _probe(
     """Return the logits of a short text, or of `ids`, from position `first` on, under some shifts."""
     ids = ids or [model.bos_id or 0, 0, 1]
     kept = len(ids) - first
-    with torch.no_grad(), shifted(model, deltas):
+    with torch.no_grad(), shift_layers(model, deltas):
         output = model.hf(**model.batch([ids]), use_cache=False, **dict.fromkeys(model.last_only, kept))
     found: Tensor = output.logits[:, -kept:]
     return found
@@ -82,17 +82,17 @@ def _prove(model: ResidualModel, layer: int) -> None:
     calls: list[None] = []
     later = min(layer + 1, model.n_layers - 1)
 
-    counter = model.blocks[layer].register_forward_hook(_own(lambda *_: calls.append(None)))
+    counter = model.blocks[layer].register_forward_hook(only_this_thread(lambda *_: calls.append(None)))
     try:
         with capture(model, [layer, later]) as read:
             base = _probe(model, {})
     except SteerError:
         raise
     except Exception as error:  # whatever a model may raise that wants an image, another text, or a cache of its own
-        if out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         mend = "give a decoder-only language model"
-        raise ModelError(f"model {model.name!r} reads no token ids alone ({brief(error)}): {mend}") from error
+        raise ModelError(f"model {model.name!r} reads no token ids alone ({short_message(error)}): {mend}") from error
     finally:
         counter.remove()
     where = f"model {model.name!r}, layer {layer}"

@@ -17,7 +17,7 @@ from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import RULE_OF_THREE, Statistic
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
-from vectors.common.validation import shown, whole
+from vectors.common.validation import check_integer, quote
 from vectors.model.residual_model import ResidualModel
 
 FEWEST = 8
@@ -87,7 +87,7 @@ def diversities_of(
     texts = texts[:MOST]
     if len(texts) < FEWEST:
         raise InputError(f"there are {len(texts)} texts: diversity needs {FEWEST} or more")
-    cut = whole(length, "length", low=1) if length is not None else common_length(texts)
+    cut = check_integer(length, "length", low=1) if length is not None else common_length(texts)
     measures = partial(_measures, length=cut, embedders=embedders or {}, reference=reference)
     perfect: dict[str, float] = {}
     if real is not None:
@@ -198,11 +198,11 @@ def sentence_transformer(name: str) -> Embedder:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise InputError(f"{shown(name)} needs another library: pip install sentence-transformers") from error
+        raise InputError(f"{quote(name)} needs another library: pip install sentence-transformers") from error
     try:
         model = SentenceTransformer(name)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"sentence-transformers cannot load {shown(name)} ({shown(str(error))}): give a hub name or a folder"
+            f"sentence-transformers cannot load {quote(name)} ({quote(str(error))}): give a hub name or a folder"
         ) from error
     return lambda texts: np.asarray(model.encode(list(texts)), dtype=float)

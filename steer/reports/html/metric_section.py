@@ -11,7 +11,7 @@ from steer.reports.html.svg_charts import bars, lines, spans
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import rate
-from vectors.common.html import number, safe, table, terms
+from vectors.common.html import definition_list, escape_html, format_number, table
 from vectors.decoding.token_costs import Cost
 
 if TYPE_CHECKING:
@@ -34,18 +34,20 @@ def _section(section: str, found: Sequence[Mapping[str, Estimate]]) -> str:
     rows = []
     for name in dict.fromkeys(name for each in found for name in each):
         each = [figures.get(name) for figures in found]
-        cells = [safe(figure) if figure else "not measured" for figure in each]
+        cells = [escape_html(figure) if figure else "not measured" for figure in each]
         drawn = spans(each, labels=labels)
         if len(found) == 1 and each[0] is not None:
             only = each[0]
-            rows.append([safe(name), *cells, drawn, number(only.perfect), number(only.empty), str(only.n)])
+            rows.append(
+                [escape_html(name), *cells, drawn, format_number(only.perfect), format_number(only.empty), str(only.n)]
+            )
         else:
-            rows.append([safe(name), *cells, drawn])
+            rows.append([escape_html(name), *cells, drawn])
     heads = ["figure", "value (95 % interval)", "drawn", "perfect", "empty", "texts"]
     if len(found) > 1:
         heads = ["figure", *(f"run {label}" for label in labels), "drawn"]
     means = [(name, meaning(name)) for name in dict.fromkeys(name for each in found for name in each)]
-    told = terms((name, text) for name, text in means if text)
+    told = definition_list((name, text) for name, text in means if text)
     return table(heads, rows, caption=section) + f"<details><summary>What these mean</summary>{told}</details>\n"
 
 
@@ -55,8 +57,8 @@ def fidelity(found: Fidelity) -> str:
     events = {each.event for each in found.events}
     rows = [
         [
-            safe(each.attribute), safe(each.tv), spans([each.tv]), number(each.tv.perfect), number(each.ceiling),
-            "kept" if each.kept else "moved",
+            escape_html(each.attribute), escape_html(each.tv), spans([each.tv]),
+            format_number(each.tv.perfect), format_number(each.ceiling), "kept" if each.kept else "moved",
         ]
         for each in found.attributes
         if each.attribute not in events
@@ -65,8 +67,8 @@ def fidelity(found: Fidelity) -> str:
         heads = ["attribute", "total variation (95 %)", "drawn", "perfect", "perfect, at most", ""]
         parts.append(table(heads, rows, caption="attributes that were not steered"))
     rates = [
-        [safe(each.event), safe(each.observed), spans([each.observed]), number(each.truth[0]), number(each.p),
-         "kept" if each.kept else "moved"]
+        [escape_html(each.event), escape_html(each.observed), spans([each.observed]), format_number(each.truth[0]),
+         format_number(each.p), "kept" if each.kept else "moved"]
         for each in found.events
     ]  # fmt: skip
     if rates:
@@ -81,9 +83,9 @@ def fidelity(found: Fidelity) -> str:
             seen = Estimate(
                 name=str(name), value=share, low=low, high=high, n=each.tv.n, perfect=min(1.0, each.truth[name])
             )
-            shown.append([safe(name), safe(seen), spans([seen]), number(each.truth[name])])
+            shown.append([escape_html(name), escape_html(seen), spans([seen]), format_number(each.truth[name])])
         inner = table(["value", "share (95 %)", "drawn", "truth"], shown, caption=f"{each.attribute}, value by value")
-        parts.append(f"<details><summary>{safe(each.attribute)}, value by value</summary>{inner}</details>\n")
+        parts.append(f"<details><summary>{escape_html(each.attribute)}, value by value</summary>{inner}</details>\n")
     return "".join(parts)
 
 
@@ -96,7 +98,7 @@ def along(runs: Mapping[str, Sequence[Cost]]) -> str:
     title = "Pressure along the texts"
     drawn = lines(series, title=title, across="token", up="nats, mean and 95 % band")
     rows = [
-        [str(int(at)), safe(name), f"{mean:.3f} ({low:.3f} to {high:.3f})"]
+        [str(int(at)), escape_html(name), f"{mean:.3f} ({low:.3f} to {high:.3f})"]
         for name, course in series.items()
         for at, mean, low, high in zip(*course, strict=True)
     ]
@@ -139,6 +141,6 @@ def spread(name: str, samples: SampleSet, *, most: float) -> str:
 
 def _plot(title: str, drawn: str, numbers: str) -> str:
     return (
-        f"<figure><figcaption>{safe(title)}</figcaption>\n{drawn}"
+        f"<figure><figcaption>{escape_html(title)}</figcaption>\n{drawn}"
         f"<details><summary>Numbers</summary>{numbers}</details></figure>\n"
     )

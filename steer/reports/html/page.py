@@ -12,7 +12,7 @@ from steer.reports.report import Report, notes_of
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import priced
 from vectors.common.errors import InputError
-from vectors.common.html import safe, table, terms, value
+from vectors.common.html import attribute_value, definition_list, escape_html, table
 from vectors.model.residual_model import ResidualModel
 
 _NAVIGATION = (
@@ -50,11 +50,11 @@ def page(runs: Mapping[str, SampleSet], reports: Sequence[Report], *, model: Res
     policy = f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content={value(policy)}>\n'
+        f'<meta http-equiv="Content-Security-Policy" content={attribute_value(policy)}>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{safe(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f"<title>{escape_html(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         '<a class="skip" href="#texts">Skip to the texts</a>\n'
-        f"<header><h1>{safe(title)}</h1>\n{_NAVIGATION}</header>\n<main>\n"
+        f"<header><h1>{escape_html(title)}</h1>\n{_NAVIGATION}</header>\n<main>\n"
         f"{_summary(runs, reports)}{_figures(runs, reports)}{arranged(runs, reports, model)}</main>\n"
         f'<div id="told" hidden></div><div id="said" role="status" aria-live="polite"></div>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
@@ -72,12 +72,12 @@ def _summary(runs: Mapping[str, SampleSet], reports: Sequence[Report]) -> str:
     for at, ((name, run), made) in enumerate(zip(runs.items(), reports, strict=True), 1):
         found = {figure.name: figure for figure in made.figures}
         first = run[0]
-        cells = [safe(found[each]) if each in found else "not measured" for each in ("success", "pressure")]
+        cells = [escape_html(found[each]) if each in found else "not measured" for each in ("success", "pressure")]
         rows.append([
-            safe(f"{at}  {name}" if len(runs) > 1 else name), safe(_asked(run)), str(len(run)), *cells,
-            f"{first.radius:g}", str(first.seed), safe(first.model),
+            escape_html(f"{at}  {name}" if len(runs) > 1 else name), escape_html(_asked(run)), str(len(run)), *cells,
+            f"{first.radius:g}", str(first.seed), escape_html(first.model),
         ])  # fmt: skip
-    told = "".join(f"<li>{safe(text)}</li>" for text in notes_of(list(runs), reports))
+    told = "".join(f"<li>{escape_html(text)}</li>" for text in notes_of(list(runs), reports))
     return (
         f'<section aria-labelledby="summary"><h2 id="summary">Summary</h2>\n{table(heads, rows, caption="runs")}'
         + (f"<ul>{told}</ul>\n" if told else "")
@@ -92,7 +92,7 @@ def _settings(name: str, run: SampleSet) -> str:
     kept = {key: each for key, each in first.settings.items() if each is not None and not isinstance(each, dict | list)}
     pairs = [("geometry", first.geometry), ("layers", ", ".join(map(str, first.layer))), *kept.items()]
     head = f"Settings of {name}" if name else "Settings"
-    return f"<details><summary>{safe(head)}</summary>{terms(pairs)}</details>\n"
+    return f"<details><summary>{escape_html(head)}</summary>{definition_list(pairs)}</details>\n"
 
 
 def _plots(runs: Mapping[str, SampleSet], reports: Sequence[Report]) -> str:
@@ -104,7 +104,7 @@ def _plots(runs: Mapping[str, SampleSet], reports: Sequence[Report]) -> str:
 
 def _figures(runs: Mapping[str, SampleSet], reports: Sequence[Report]) -> str:
     faithful = "".join(
-        (f"<h3>{safe(name)}</h3>\n" if len(runs) > 1 else "") + metric_section.fidelity(made.fidelity)
+        (f"<h3>{escape_html(name)}</h3>\n" if len(runs) > 1 else "") + metric_section.fidelity(made.fidelity)
         for name, made in zip(runs, reports, strict=True)
         if made.fidelity is not None
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from steer.statistics.estimate import Estimate
-from vectors.common.html import number, safe, value
+from vectors.common.html import attribute_value, escape_html, format_number
 
 WIDTH, HEIGHT = 560, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 130, 12, 34
@@ -46,7 +46,7 @@ def spans(figures: Sequence[Estimate | None], *, labels: Sequence[str] = ()) -> 
         if each is None:
             told.append(f"{label} not measured")
             continue
-        beside = [f"{name} {number(mark)}" for name, mark in (("perfect", each.perfect), ("empty", each.empty))
+        beside = [f"{name} {format_number(mark)}" for name, mark in (("perfect", each.perfect), ("empty", each.empty))
                   if mark is not None]  # fmt: skip
         told.append(f"{label} {each}{', ' if beside else ''}{', '.join(beside)}".strip())
         parts.append(f'<line class="rule" x1="{x(low)}" x2="{x(high)}" y1="{y}" y2="{y}"/>')
@@ -59,7 +59,7 @@ def spans(figures: Sequence[Estimate | None], *, labels: Sequence[str] = ()) -> 
             parts.append(f'<path class="mark" d="{cross}"/>')
         parts.append(f'<circle class="dot" cx="{x(each.value)}" cy="{y}" r="3.5"/>')
     return (
-        f'<svg class="spans" role="img" aria-label={value("; ".join(told))} width="{_SPAN}" '
+        f'<svg class="spans" role="img" aria-label={attribute_value("; ".join(told))} width="{_SPAN}" '
         f'height="{_ROW * len(figures)}">{"".join(parts)}</svg>'
     )
 
@@ -87,8 +87,8 @@ def lines(
         parts.append(f'<path class="line s{place % 4}" d="M{key[0]} {key[1]}h26"/>')
         parts.append(f'<text x="{key[0] + 31}" y="{key[1] + 4}">{_short(name)}</text>')
     told = "; ".join(
-        f"{name}: highest {number(max(values))} at {number(places[int(np.argmax(values))])}, "
-        f"{number(values[-1])} at the end"
+        f"{name}: highest {format_number(max(values))} at {format_number(places[int(np.argmax(values))])}, "
+        f"{format_number(values[-1])} at the end"
         for name, (places, values, _, _) in series.items()
     )
     return _picture(parts, f"{title}: {told}")
@@ -107,7 +107,8 @@ def bars(edges: Sequence[float], shares: Sequence[float], *, title: str, across:
                 f'height="{y(0) - y(share):.1f}"/>'
             )
     most = int(np.argmax(shares))
-    told = f"most texts, a share of {number(shares[most])}, from {number(edges[most])} to {number(edges[most + 1])}"
+    span = f"from {format_number(edges[most])} to {format_number(edges[most + 1])}"
+    told = f"most texts, a share of {format_number(shares[most])}, {span}"
     return _picture(parts, f"{title}: {told}")
 
 
@@ -145,10 +146,10 @@ def _frame(low: float, high: float, top: float, across: str, up: str) -> list[st
 
 def _picture(parts: Sequence[str], told: str) -> str:
     return (
-        f'<svg class="plot" role="img" aria-label={value(told)} viewBox="0 -8 {WIDTH} {HEIGHT + 8}" '
+        f'<svg class="plot" role="img" aria-label={attribute_value(told)} viewBox="0 -8 {WIDTH} {HEIGHT + 8}" '
         f'width="{WIDTH}" height="{HEIGHT + 8}">{"".join(parts)}</svg>\n'
     )
 
 
 def _short(name: str) -> str:
-    return safe(name if len(name) <= 14 else f"{name[:6]}…{name[-7:]}")
+    return escape_html(name if len(name) <= 14 else f"{name[:6]}…{name[-7:]}")

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from steer.reports.html.token_pieces import Piece
 from steer.runs.sample_set import Sample
-from vectors.common.html import number, safe, value
+from vectors.common.html import attribute_value, escape_html, format_number
 
 LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Nats of pressure at which a token is shaded one degree darker."""
@@ -48,17 +48,18 @@ def entry(
     belongs = [kinds.get(key, "") for key in keys]
     said = " · ".join(f"{key}: {kinds[key]}" for key in keys if kinds.get(key))
     return (
-        f'<article id="{name}" tabindex="-1" aria-labelledby="{name}-h" data-sort={value(json.dumps(data))} '
-        f"data-kinds={value(json.dumps(belongs))}>\n"
+        f'<article id="{name}" tabindex="-1" aria-labelledby="{name}-h" data-sort={attribute_value(json.dumps(data))} '
+        f"data-kinds={attribute_value(json.dumps(belongs))}>\n"
         f'<h4 id="{name}-h">{sample.index}</h4>\n<p class="cost">{_cost(sample)}</p>\n'
-        f'<p class="text">{_prompt(sample)}{_shaded(sample, cut)}</p>\n<p class="kinds">{safe(said)}</p>\n</article>\n'
+        f'<p class="text">{_prompt(sample)}{_shaded(sample, cut)}</p>\n'
+        f'<p class="kinds">{escape_html(said)}</p>\n</article>\n'
     )
 
 
 def _cost(sample: Sample) -> str:
     parts = []
     if sample.pressure is None or sample.logprob_base is None:
-        parts.append(f"log p {number(sample.logprob_steered)} steered")
+        parts.append(f"log p {format_number(sample.logprob_steered)} steered")
     else:
         paid = sample.pressure
         parts.append(f"pressure {paid['mean']:.2f} nats/token (p95 {paid['p95']:.2f}, total {paid['total']:.1f})")
@@ -67,20 +68,20 @@ def _cost(sample: Sample) -> str:
     if sample.finish != "eos":
         parts.append({"length": "cut there"}.get(sample.finish, "stopped there: logits not finite"))
     told = " · ".join(parts).replace("-", "\N{MINUS SIGN}")
-    return safe(told.replace("log p ", "log\N{NO-BREAK SPACE}p\N{NO-BREAK SPACE}"))
+    return escape_html(told.replace("log p ", "log\N{NO-BREAK SPACE}p\N{NO-BREAK SPACE}"))
 
 
 def _prompt(sample: Sample) -> str:
-    return f'<span class="prompt">{safe(sample.prompt)}</span>' if sample.prompt else ""
+    return f'<span class="prompt">{escape_html(sample.prompt)}</span>' if sample.prompt else ""
 
 
 def _shaded(sample: Sample, cut: Sequence[Piece] | None) -> str:
     if cut is None:
-        return safe(sample.text)
+        return escape_html(sample.text)
     parts = []
     for piece in cut:
         told = f"{piece.pressure:.3g} {piece.base:.3g} {piece.steered:.3g}"
-        inner = safe(piece.text) or '<span class="control">end</span>'
+        inner = escape_html(piece.text) or '<span class="control">end</span>'
         parts.append(f'<span class="p{level(piece.pressure)}" data-t="{told}">{inner}</span>')
     return "".join(parts)
 

@@ -9,7 +9,7 @@ from steer.reports.html.grouping import ALIKE, ASKED, keys_of, kinds_of, likenes
 from steer.reports.html.text_article import entry, legend
 from steer.reports.html.token_pieces import Piece, pieces
 from steer.runs.sample_set import SampleSet
-from vectors.common.html import safe, value
+from vectors.common.html import attribute_value, escape_html
 from vectors.model.residual_model import ResidualModel
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def arranged(runs: Mapping[str, SampleSet], reports: Sequence["Report"], model: 
     lead = legend() if shaded else "<p>What each token cost is not known: it needs the model of the run.</p>\n"
     return (
         f'<section aria-labelledby="texts"><h2 id="texts">Texts</h2>\n{lead}{_controls(keys, chosen)}'
-        f'<div id="groups" data-keys={value(json.dumps(keys))}>\n{grouped(articles, chosen)}</div></section>\n'
+        f'<div id="groups" data-keys={attribute_value(json.dumps(keys))}>\n{grouped(articles, chosen)}</div>'
+        "</section>\n"
     )
 
 
@@ -64,16 +65,19 @@ def grouped(articles: Sequence[tuple[Mapping[str, str], str]], key: str | None) 
     sizes = Counter({name: len(each) for name, each in by.items()})
     parts = []
     for name, size in sizes.most_common():
-        head = f"<h3>{safe(name or 'none')} <small>{size}</small></h3>"
+        head = f"<h3>{escape_html(name or 'none')} <small>{size}</small></h3>"
         parts.append(f'<section class="group">{head}\n<div class="texts">\n{"".join(by[name])}</div></section>\n')
     return "".join(parts)
 
 
 def _controls(keys: Sequence[str], chosen: str | None) -> str:
     groups = "".join(
-        f"<option value={value(key)}{' selected' if key == chosen else ''}>{safe(key)}</option>" for key in keys
+        f"<option value={attribute_value(key)}{' selected' if key == chosen else ''}>{escape_html(key)}</option>"
+        for key in keys
     )
-    sorts = "".join(f"<option value={value(key)}>{safe(said)}</option>" for key, said in _SORTS.items())
+    sorts = "".join(
+        f"<option value={attribute_value(key)}>{escape_html(said)}</option>" for key, said in _SORTS.items()
+    )
     return (
         '<form id="controls" role="search" aria-label="Arrange the texts" hidden>\n'
         '<label>Find <input id="find" type="search" autocomplete="off"></label>\n'

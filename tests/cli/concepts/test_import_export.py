@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.concepts.vector_file import load_file
 from vectors.formats.gguf import write_gguf
-from vectors.model.hooks import shifted
+from vectors.model.hooks import shift_layers
 from vectors.model.residual_model import load_model
 
 
@@ -52,7 +52,7 @@ def test_a_checkpoint_is_what_transformers_loads(steer: Callable[..., Any], tiny
     shift = torch.zeros(32)
     shift[:2] = torch.tensor([2.0, -1.5])
     loaded: Any = AutoModelForCausalLM.from_pretrained(place, local_files_only=True)
-    with torch.no_grad(), shifted(model, {1: shift}):
+    with torch.no_grad(), shift_layers(model, {1: shift}):
         assert (loaded(ids).logits - model.hf(ids).logits).abs().max() < 1e-4
     told = json.loads((place / "steering.json").read_text())
     assert told["expression"] == "cat - sea" and told["vectors"].keys() == {"cat", "sea"}

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def nothing_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("vectors.common.paths.LIBRARY", tmp_path / "shipped")
+    monkeypatch.setattr("vectors.common.paths.EMBEDDED_LIBRARY", tmp_path / "shipped")
 
 
 def test_an_empty_library_says_what_to_do(steer: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ import vectors
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.world import distribution, oracle
 from vectors.almanac.world.author import entry
-from vectors.common.paths import LIBRARY
+from vectors.common.paths import EMBEDDED_LIBRARY
 from vectors.concepts.vector_file import load_file
 from vectors.model.residual_model import ResidualModel
 
@@ -51,7 +51,9 @@ def test_the_model_begins_each_form_as_often_as_the_world_does(model: ResidualMo
 
 
 def test_every_concept_is_there_for_this_model_and_measured(model: ResidualModel) -> None:
-    files = {place.name.removesuffix(".safetensors"): load_file(place) for place in LIBRARY.glob("*.safetensors")}
+    files = {
+        place.name.removesuffix(".safetensors"): load_file(place) for place in EMBEDDED_LIBRARY.glob("*.safetensors")
+    }
     assert files.keys() == CONCEPTS.keys()
     for name, vector in files.items():
         assert (vector.name, vector.model_hash, vector.positions) == (name, model.hash, "bos")

@@ -5,14 +5,14 @@ import pytest
 
 import steer
 import vectors
-from vectors.common.progress import Bars, counter, showing, teller
+from vectors.common.progress import ProgressBars, count_progress, progress_callback, with_progress_bars
 from vectors.model.residual_model import ResidualModel
 
 
 def test_true_shows_bars_and_closes_them():
-    @showing
+    @with_progress_bars
     def job(*, progress=None):
-        tell = teller(progress)
+        tell = progress_callback(progress)
         for done in range(1, 4):
             tell("reading", done, 3)
         tell("thinking", 0, 0)
@@ -21,13 +21,13 @@ def test_true_shows_bars_and_closes_them():
     shown = io.StringIO()
     with redirect_stderr(shown):
         bars = job(progress=True)
-    assert isinstance(bars, Bars) and bars._bar is None
+    assert isinstance(bars, ProgressBars) and bars._bar is None
     assert "reading" in shown.getvalue() and "3/3" in shown.getvalue() and "thinking 00:00" in shown.getvalue()
     assert "?it/s" not in shown.getvalue().split("thinking")[-1]
 
 
 def test_bars_are_closed_after_an_error():
-    with pytest.raises(ZeroDivisionError), redirect_stderr(io.StringIO()), Bars() as bars:
+    with pytest.raises(ZeroDivisionError), redirect_stderr(io.StringIO()), ProgressBars() as bars:
         bars("reading", 1, 3)
         raise ZeroDivisionError
     assert bars._bar is None
@@ -35,7 +35,7 @@ def test_bars_are_closed_after_an_error():
 
 @pytest.mark.parametrize("given", [None, False])
 def test_nobody_listens_and_nothing_is_said(given: bool | None, capfd: pytest.CaptureFixture[str]):
-    more = counter(teller(given), "reading", 2)
+    more = count_progress(progress_callback(given), "reading", 2)
     more(1)
     assert capfd.readouterr() == ("", "")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectors.common.errors import InputError
-from vectors.common.validation import check_name, number, shown, whole
+from vectors.common.validation import check_integer, check_name, check_number, quote
 
 
 @pytest.mark.parametrize(
@@ -71,33 +71,33 @@ def test_an_accepted_name_is_one_plain_file_in_its_folder(name: str) -> None:
 
 @given(st.text())
 def test_shown_is_always_one_short_printable_line(text: str) -> None:
-    line = shown(text)
+    line = quote(text)
     assert len(line) <= 80
     assert line.isprintable()
 
 
 def test_a_long_path_keeps_its_name() -> None:
-    line = shown(Path("/home") / ("a-long-folder-name/" * 9) / "cat.safetensors")
+    line = quote(Path("/home") / ("a-long-folder-name/" * 9) / "cat.safetensors")
     assert len(line) == 80 and line.startswith("'/home/a-long") and line.endswith("name/cat.safetensors'")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "1", True, None, 1j, torch.ones(2), b"1"])
 def test_what_is_no_finite_number_is_refused(value: object) -> None:
     with pytest.raises(InputError, match=r"the thing is .*: give a finite number"):
-        number(value, "the thing")
+        check_number(value, "the thing")
 
 
 @pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.int64(2), torch.tensor(2.0)])
 def test_numbers_of_every_kind_pass(value: object) -> None:
-    assert number(value, "x") == 2.0
+    assert check_number(value, "x") == 2.0
 
 
 @pytest.mark.parametrize("value", [0, 11, 2.0, "2", True, None, np.float64(2), torch.tensor(2.0)])
 def test_whole_refuses_what_is_out_of_range_or_not_whole(value: object) -> None:
     with pytest.raises(InputError, match="from 1 to 10"):
-        whole(value, "n", low=1, high=10)
+        check_integer(value, "n", low=1, high=10)
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), torch.tensor(3)])
 def test_whole_numbers_of_every_kind_pass(value: object) -> None:
-    assert whole(value, "n", low=1) == 3
+    assert check_integer(value, "n", low=1) == 3

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectors.common.errors import InputError, OutputError, VectorError
-from vectors.common.paths import home
+from vectors.common.paths import user_library
 from vectors.common.validation import MAX_SEED
 from vectors.concepts.library import catalog, keep, load, names
 from vectors.concepts.vector import ConceptVector
@@ -376,7 +376,7 @@ def test_home_defaults_when_unset_or_empty(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", "/home/someone")
     for value in ("", None):
         monkeypatch.setenv("STEER_HOME", value) if value is not None else monkeypatch.delenv("STEER_HOME")
-        assert home() == Path("/home/someone/.local/share/steer")
+        assert user_library() == Path("/home/someone/.local/share/steer")
 
 
 def test_a_library_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

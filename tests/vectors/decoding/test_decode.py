@@ -17,8 +17,8 @@ from vectors.decoding.batch import Batch
 from vectors.decoding.decode import Finished, decode, prefix_ids, rows_that_fit
 from vectors.decoding.token_costs import costs
 from vectors.decoding.token_sampling import Settings
-from vectors.model.hooks import shifted
-from vectors.model.positions import POSITIONS, on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import POSITIONS, shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 EVERYWHERE = (*POSITIONS, "first:2", "decay:1.5")
@@ -66,7 +66,7 @@ def test_a_shifted_row_is_its_uncached_self(llama_model):
     deltas = {1: torch.randn(4, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
     found = rows(llama_model, deltas, range(4))
     for index in range(4):
-        with shifted(llama_model, {1: deltas[1][index]}):
+        with shift_layers(llama_model, {1: deltas[1][index]}):
             expected = reference(llama_model, llama_model.start_ids(), index, seed=3, max_tokens=12)
         assert found[index].tokens == expected
 
@@ -78,8 +78,8 @@ def test_a_text_is_shifted_at_its_positions_and_nowhere_else(tiny_model, positio
     found = rows(tiny_model, {1: shift}, range(1), prefix=prefix, positions=positions)[0].tokens
     ids = list(prefix)
     for uniform in rng(3, 0, Stream.TOKEN).random(12)[: len(found)]:
-        spread = on_positions(shift, len(ids), len(prefix), positions)
-        with torch.no_grad(), shifted(tiny_model, {1: spread}):
+        spread = shift_by_position(shift, len(ids), len(prefix), positions)
+        with torch.no_grad(), shift_layers(tiny_model, {1: spread}):
             logits = tiny_model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
         cdf = torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()
         ids.append(int(np.searchsorted(cdf, uniform * cdf[-1], side="right")))

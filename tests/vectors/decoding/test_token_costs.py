@@ -6,15 +6,15 @@ import torch
 
 from vectors.decoding import token_costs
 from vectors.decoding.token_costs import costs
-from vectors.model.hooks import shifted
-from vectors.model.positions import POSITIONS, on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import POSITIONS, shift_by_position
 
 EVERYWHERE = (*POSITIONS, "first:2", "decay:1.5")
 GENERATED = [[5, 9, 12, 1], [7, 3], [20, 21, 22, 23, 24, 25, 26]]
 
 
 def plain(model, ids: list[int], n_prefix: int, delta: torch.Tensor | None):
-    with torch.no_grad(), shifted(model, {} if delta is None else {1: delta}):
+    with torch.no_grad(), shift_layers(model, {} if delta is None else {1: delta}):
         logits = model.hf(torch.tensor([ids]), use_cache=False).logits[0]
     return torch.log_softmax(logits[n_prefix - 1 : -1].double(), dim=-1)
 
@@ -26,7 +26,7 @@ def test_costs_are_those_of_each_text_alone(tiny_model, positions):
     found = costs(tiny_model, {1: deltas}, prefix=prefix, generated=GENERATED, positions=positions)
     for row, tokens in enumerate(GENERATED):
         ids = [*prefix, *tokens]
-        spread = on_positions(deltas[row : row + 1], len(ids), len(prefix), positions)
+        spread = shift_by_position(deltas[row : row + 1], len(ids), len(prefix), positions)
         base, steered = plain(tiny_model, ids, len(prefix), None), plain(tiny_model, ids, len(prefix), spread)
         chosen = torch.tensor(tokens)[:, None]
         assert np.allclose(found[row].logprob_base, base.gather(1, chosen)[:, 0], atol=1e-4)

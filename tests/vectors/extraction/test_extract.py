@@ -17,7 +17,7 @@ from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.extraction.extract import layers_for
 from vectors.extraction.methods import METHODS
-from vectors.model.hooks import shifted
+from vectors.model.hooks import shift_layers
 from vectors.model.residual_model import ResidualModel
 
 VERBS, PLACES = ("sang", "ran", "fell", "saw", "rose", "heard"), ("sea", "river", "tree", "stone", "night", "wind")
@@ -215,7 +215,7 @@ def test_a_token_needs_no_texts_and_leads_to_its_words(llama_model):
     word = llama_model.tokenizer.convert_tokens_to_ids("cat")
     with torch.no_grad():
         plain = llama_model.hf(**ids).logits[0].log_softmax(dim=-1)[:, word].mean()
-        with shifted(llama_model, {1: found.direction * found.scale}):
+        with shift_layers(llama_model, {1: found.direction * found.scale}):
             led = llama_model.hf(**ids).logits[0].log_softmax(dim=-1)[:, word].mean()
     assert led > plain + 0.5
     other = vectors.extract(llama_model, "beast", method="token", words=["dog"], layer=1, calibrate=False)

@@ -8,8 +8,8 @@ from vectors.activations import text_likelihood
 from vectors.common.errors import InputError
 from vectors.extraction.gradient import mean_gradient, text_gradients, weighted_means
 from vectors.extraction.token_direction import token_ids, token_share, towards_tokens
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import shift_by_position
 
 TEXTS = ["the cat sang by the sea", "a dog ran", "blue light on the old snow of night"]
 
@@ -25,7 +25,7 @@ def mean_nats(model, texts, layer, shift, positions) -> float:
     found = []
     for text in texts:
         rows = text_likelihood.beginnings(model, [text])
-        with torch.no_grad(), shifted(model, {layer: on_positions(shift[None], len(rows[0]), 1, positions)}):
+        with torch.no_grad(), shift_layers(model, {layer: shift_by_position(shift[None], len(rows[0]), 1, positions)}):
             found.append(float(text_likelihood.losses(model, rows).sum()) / (len(rows[0]) - 1))
     return float(np.mean(found))
 
@@ -91,7 +91,7 @@ def test_a_direction_towards_words_is_that_of_finite_differences(double):
         each = []
         for text in TEXTS:
             rows = text_likelihood.beginnings(double, [text])
-            with torch.no_grad(), shifted(double, {1: shift}):
+            with torch.no_grad(), shift_layers(double, {1: shift}):
                 logits = double.hf(**double.batch(rows)).logits[0]
             each.append(float(logits.softmax(dim=-1)[:, tokens].sum(dim=-1).log().mean()))
         return float(np.mean(each))

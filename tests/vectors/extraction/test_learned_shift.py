@@ -9,8 +9,8 @@ from vectors.activations.text_likelihood import gains, mean_loss
 from vectors.common.errors import InputError
 from vectors.extraction import learned_shift
 from vectors.extraction.learned_shift import Learning, learn, objective
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import shift_by_position
 
 CATS = [
     f"the cat {verb} by the {place} ." for verb in ("sang", "ran", "fell", "saw") for place in ("sea", "river", "tree")
@@ -22,7 +22,7 @@ ALL = np.ones((len(CATS), 1), dtype=bool)
 
 def loss_under(model, shift) -> float:
     rows = [[*ids, *sorted(model.eos_ids)[:1]] for ids in model.encode(CATS)]
-    with torch.no_grad(), shifted(model, {1: shift.float()}):
+    with torch.no_grad(), shift_layers(model, {1: shift.float()}):
         return float(mean_loss(model, rows))
 
 
@@ -51,8 +51,8 @@ def test_at_the_start_token_it_raises_the_likelihood_too_and_gains_say_by_how_mu
         ids = torch.tensor([[*llama_model.encode([text])[0], *sorted(llama_model.eos_ids)[:1]]])
 
         def log_prob(delta: torch.Tensor, ids: torch.Tensor = ids) -> float:
-            spread = on_positions(delta.float()[None], ids.shape[1], 1, "bos")
-            with torch.no_grad(), shifted(llama_model, {1: spread}):
+            spread = shift_by_position(delta.float()[None], ids.shape[1], 1, "bos")
+            with torch.no_grad(), shift_layers(llama_model, {1: spread}):
                 scores = torch.log_softmax(llama_model.hf(ids).logits[0, :-1].double(), dim=-1)
             return float(scores.gather(1, ids[0, 1:, None]).sum())
 
@@ -156,7 +156,7 @@ def test_a_bound_holds_the_length(llama_model):
 def test_changing_little_costs_likelihood(llama_model):
     def changed(shift: torch.Tensor) -> float:
         rows = text_likelihood.beginnings(llama_model, CATS)
-        spread = on_positions(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, "all")
+        spread = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, "all")
         with torch.no_grad():
             with_kl = objective(llama_model, rows, 1, spread, Learning(kl=1.0))
             return float(with_kl - objective(llama_model, rows, 1, spread, Learning()))
@@ -174,7 +174,7 @@ def test_the_kl_term_is_that_of_scipy(llama_model):
     with torch.no_grad():
         terms = [float(objective(llama_model, rows, 1, shift, Learning(kl=weight))) for weight in (0.0, 1.0)]
         base = text_likelihood.losses_of(llama_model, rows)[1].double().numpy()
-        with shifted(llama_model, {1: shift}):
+        with shift_layers(llama_model, {1: shift}):
             moved = text_likelihood.losses_of(llama_model, rows)[1].double().numpy()
     every = rel_entr(softmax(moved, axis=-1), softmax(base, axis=-1)).sum(axis=-1)
     real = [every[row, : len(ids) - 1].sum() for row, ids in enumerate(rows)]
@@ -215,7 +215,7 @@ def test_texts_kept_aside_are_measured_under_the_shift_of_what_they_have(llama_m
     measured = learned_shift._nats_aside(llama_model, texts, has, shifts, 1, "all")
     each = []
     for shift, some in ((shifts[0], texts[:1]), (shifts[1], texts[1:])):
-        with torch.no_grad(), shifted(llama_model, {1: shift}):
+        with torch.no_grad(), shift_layers(llama_model, {1: shift}):
             each.append(float(mean_loss(llama_model, text_likelihood.beginnings(llama_model, some))))
     assert measured == pytest.approx(np.mean(each), rel=1e-5)
 

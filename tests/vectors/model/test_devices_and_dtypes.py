@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import steer
 from vectors.concepts.vector import ConceptVector
-from vectors.model.hooks import block_device, capture, shifted
+from vectors.model.hooks import block_device, capture, shift_layers
 from vectors.model.residual_model import ResidualModel
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 SEQUENCES = [[0, 5, 9, 12, 7, 33], [0, 30, 4]]
 LAYERS = (0, 1, 2)
@@ -70,14 +70,14 @@ def delta(model: ResidualModel) -> Tensor:
 def check_shift(model: ResidualModel) -> None:
     logits, plain = forward(model)
     for layer in LAYERS:
-        prove_steering(model, layer)
-        with shifted(model, {layer: delta(model)}):
+        check_steering(model, layer)
+        with shift_layers(model, {layer: delta(model)}):
             moved, read = forward(model)
         assert all(torch.equal(read[lower], plain[lower]) for lower in range(layer))
         assert torch.equal(read[layer], plain[layer] + delta(model).to(plain[layer]))
         assert not any(torch.equal(read[upper], plain[upper]) for upper in range(layer + 1, 3))
         assert not torch.equal(moved, logits)
-        with shifted(model, {layer: torch.zeros(model.d_model)}):
+        with shift_layers(model, {layer: torch.zeros(model.d_model)}):
             assert torch.equal(forward(model)[0], logits)
 
 
@@ -93,7 +93,7 @@ def texts(model: ResidualModel, *, batch_size: int = 3) -> steer.SampleSet:
 def logprobs(model: ResidualModel, tokens: list[int], shift: Tensor | None) -> float:
     """What a plain uncached forward of a text gives to its tokens."""
     ids = torch.tensor([[*model.start_ids(), *tokens]])
-    with torch.no_grad(), shifted(model, {} if shift is None else {1: shift}):
+    with torch.no_grad(), shift_layers(model, {} if shift is None else {1: shift}):
         scores = torch.log_softmax(model.hf(ids, use_cache=False).logits[0, :-1].double(), dim=-1)
     return float(scores.gather(1, ids[0, 1:, None]).sum())
 
@@ -123,7 +123,7 @@ def test_shifts_are_cast_and_weights_are_not_copied(name: str, dtype: torch.dtyp
         model = ResidualModel(hf, make_tokenizer(), name=name)
         assert model.hf is hf and model.dtype == dtype and not model.precise
         check_shift(model)
-        with shifted(model, {1: delta(model)}, moves={1: move}):
+        with shift_layers(model, {1: delta(model)}, interventions={1: move}):
             forward(model)
         runs = texts(model)
     assert (

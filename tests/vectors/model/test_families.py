@@ -14,9 +14,9 @@ import steer
 from vectors.common.rng import Stream, rng
 from vectors.concepts.vector import ConceptVector
 from vectors.decoding.kv_cache import Grown, SlotKVCache, make_kv_cache
-from vectors.model.hooks import capture, shifted
+from vectors.model.hooks import capture, shift_layers
 from vectors.model.residual_model import ResidualModel
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 SEQUENCES = [[0, 5, 9, 12, 7, 33, 8, 41, 22, 60, 3, 17, 28, 50, 6, 19], [0, 30, 4, 55, 11, 26]]  # one beyond the window
 LAYERS = (0, 1, 2)
@@ -105,7 +105,7 @@ def test_what_is_read_is_what_hf_calls_hidden_states(subject: Subject) -> None:
 
 def check_shift(subject: Subject) -> None:
     for layer in LAYERS:
-        with shifted(subject.model, {layer: delta(layer)}):
+        with shift_layers(subject.model, {layer: delta(layer)}):
             logits, read = subject.again()
         for lower in range(layer):
             assert torch.equal(read[lower], subject.read[lower])
@@ -114,7 +114,7 @@ def check_shift(subject: Subject) -> None:
             assert not torch.allclose(read[upper], subject.read[upper])
             assert not torch.allclose(read[upper], subject.read[upper] + delta(layer))  # not merely carried past it
         assert not torch.allclose(logits, subject.logits)
-        prove_steering(subject.model, layer, delta(layer))
+        check_steering(subject.model, layer, delta(layer))
     after, read = subject.again()
     assert torch.equal(after, subject.logits)
 
@@ -126,7 +126,7 @@ def test_a_shift_is_exactly_delta_and_changes_what_follows(subject: Subject) -> 
 def test_a_shift_at_a_position_changes_none_before_it(subject: Subject) -> None:
     spread = torch.zeros(2, len(SEQUENCES[0]), 32)
     spread[:, 4] = delta()
-    with shifted(subject.model, {0: spread}):
+    with shift_layers(subject.model, {0: spread}):
         logits, _ = subject.again()
     torch.testing.assert_close(logits[:, :4], subject.logits[:, :4], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(logits[:, 4], subject.logits[:, 4])
@@ -134,7 +134,7 @@ def test_a_shift_at_a_position_changes_none_before_it(subject: Subject) -> None:
 
 def test_a_zero_shift_is_bit_equal(subject: Subject) -> None:
     for zero in (torch.zeros(32), torch.zeros(2, 32), torch.zeros(2, len(SEQUENCES[0]), 32)):
-        with shifted(subject.model, dict.fromkeys(LAYERS, zero)):
+        with shift_layers(subject.model, dict.fromkeys(LAYERS, zero)):
             logits, read = subject.again()
         assert torch.equal(logits, subject.logits)
         assert all(torch.equal(read[layer], subject.read[layer]) for layer in LAYERS)
@@ -253,7 +253,7 @@ def test_a_hook_in_a_wrong_place_is_found(name: str, make_tokenizer: Callable) -
 def test_a_shift_that_goes_astray_is_found(make_tokenizer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = made("Llama", FAMILIES["Llama"], make_tokenizer())
     for move in (lambda hidden, shift: hidden + 1.001 * shift, lambda hidden, shift: hidden + shift.abs()):
-        monkeypatch.setattr("vectors.model.hooks.added", move)
+        monkeypatch.setattr("vectors.model.hooks.add", move)
         with pytest.raises(AssertionError):
             check_shift(subject)
     monkeypatch.undo()

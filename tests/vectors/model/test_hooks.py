@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vectors.common.errors import InputError, ModelError, UnsteeredError
-from vectors.model.hooks import capture, read, shifted
+from vectors.model.hooks import capture, read_layers, shift_layers
 from vectors.model.residual_model import ResidualModel
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 SEQUENCES = [[0, 5, 9, 12, 7], [0, 3, 4]]
 LAYERS = (0, 1, 2)
@@ -78,7 +78,7 @@ def test_shift_adds_exactly_delta_and_nothing_before(tiny_model: ResidualModel) 
         plain = dict(read)
         for layer in LAYERS:
             delta = noise(32, seed=layer)
-            with shifted(tiny_model, {layer: delta}):
+            with shift_layers(tiny_model, {layer: delta}):
                 moved = tiny_model.hf(**tiny_model.batch(SEQUENCES), use_cache=False).logits
             for lower in range(layer):
                 assert torch.equal(read[lower], plain[lower])
@@ -90,7 +90,7 @@ def test_shift_adds_exactly_delta_and_nothing_before(tiny_model: ResidualModel) 
 
 def test_capture_sees_the_shift_whichever_was_entered_first(llama_model: ResidualModel) -> None:
     delta = noise(32)
-    with capture(llama_model, [1]) as outer, shifted(llama_model, {1: delta}), capture(llama_model, [1]) as inner:
+    with capture(llama_model, [1]) as outer, shift_layers(llama_model, {1: delta}), capture(llama_model, [1]) as inner:
         logits(llama_model)
     assert torch.equal(outer[1], inner[1])
 
@@ -98,7 +98,7 @@ def test_capture_sees_the_shift_whichever_was_entered_first(llama_model: Residua
 def test_zero_shift_is_bit_equal(tiny_model: ResidualModel) -> None:
     base = logits(tiny_model)
     for zero in (torch.zeros(32), torch.zeros(2, 32), torch.zeros(2, 5, 32)):
-        with shifted(tiny_model, {layer: zero for layer in LAYERS}):
+        with shift_layers(tiny_model, {layer: zero for layer in LAYERS}):
             assert torch.equal(logits(tiny_model), base)
 
 
@@ -107,11 +107,11 @@ def test_rows_change_only_themselves(tiny_model: ResidualModel, side: str) -> No
     base = logits(tiny_model, side=side)
     delta = noise(2, 32)
     delta[0] = 0
-    with shifted(tiny_model, {1: delta}):
+    with shift_layers(tiny_model, {1: delta}):
         moved = logits(tiny_model, side=side)
     assert torch.equal(moved[0], base[0])
     assert not torch.allclose(moved[1], base[1])
-    with shifted(tiny_model, {1: delta[1]}):  # a row's own shift is the same as that shift for all
+    with shift_layers(tiny_model, {1: delta[1]}):  # a row's own shift is the same as that shift for all
         torch.testing.assert_close(logits(tiny_model, side=side)[1], moved[1])
 
 
@@ -119,7 +119,7 @@ def test_positions_change_only_what_follows(tiny_model: ResidualModel) -> None:
     base = logits(tiny_model, [[0, 5, 9, 12, 7]])
     delta = torch.zeros(1, 5, 32)
     delta[0, 3] = noise(32)
-    with shifted(tiny_model, {0: delta}):
+    with shift_layers(tiny_model, {0: delta}):
         moved = logits(tiny_model, [[0, 5, 9, 12, 7]])
     torch.testing.assert_close(moved[:, :3], base[:, :3])
     assert not torch.allclose(moved[:, 3], base[:, 3])
@@ -128,7 +128,7 @@ def test_positions_change_only_what_follows(tiny_model: ResidualModel) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_cached_decode_equals_uncached(tiny_model: ResidualModel, layer: int) -> None:
     delta, ids = noise(2, 32), torch.tensor([[0, 5, 9, 12, 7, 8], [0, 3, 4, 6, 6, 2]])
-    with torch.no_grad(), shifted(tiny_model, {layer: delta}), capture(tiny_model, [layer]) as read:
+    with torch.no_grad(), shift_layers(tiny_model, {layer: delta}), capture(tiny_model, [layer]) as read:
         whole = tiny_model.hf(input_ids=ids, use_cache=False).logits
         out = tiny_model.hf(input_ids=ids[:, :3], use_cache=True)
         steps = [out.logits]
@@ -145,32 +145,32 @@ def test_shift_under_the_cache_reaches_the_new_position_only(tiny_model: Residua
     delta, ids = noise(32), torch.tensor([[0, 5, 9, 12]])
     with torch.no_grad():
         past = tiny_model.hf(input_ids=ids[:, :3], use_cache=True).past_key_values
-        with shifted(tiny_model, {1: delta}):
+        with shift_layers(tiny_model, {1: delta}):
             cached = tiny_model.hf(input_ids=ids[:, 3:], past_key_values=past, use_cache=True).logits[0, 0]
         last_only = torch.zeros(1, 4, 32)
         last_only[0, 3] = delta
-        with shifted(tiny_model, {1: last_only}):
+        with shift_layers(tiny_model, {1: last_only}):
             whole = tiny_model.hf(input_ids=ids, use_cache=False).logits[0, 3]
     torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_of_ours_stays(tiny_model: ResidualModel) -> None:
-    prove_steering(tiny_model, 0)
+    check_steering(tiny_model, 0)
     base, state, hooks = logits(tiny_model), tiny_model.hf.state_dict(), hooks_of(tiny_model)
     state = {key: value.clone() for key, value in state.items()}
     attributes = [sorted(vars(module)) for module in tiny_model.hf.modules()]
     with (
         pytest.raises(ZeroDivisionError),
-        shifted(tiny_model, {0: noise(32)}),
+        shift_layers(tiny_model, {0: noise(32)}),
         capture(tiny_model, LAYERS),
-        shifted(tiny_model, {0: noise(32), 2: noise(32)}),
+        shift_layers(tiny_model, {0: noise(32), 2: noise(32)}),
     ):
         logits(tiny_model)
         assert hooks_of(tiny_model) != hooks
         raise ZeroDivisionError
-    with pytest.raises(InputError), shifted(tiny_model, {0: noise(3, 32)}):
+    with pytest.raises(InputError), shift_layers(tiny_model, {0: noise(3, 32)}):
         logits(tiny_model)  # fails inside the forward
-    prove_steering(tiny_model, 1)
+    check_steering(tiny_model, 1)
     assert hooks_of(tiny_model) == hooks
     assert attributes == [sorted(vars(module)) for module in tiny_model.hf.modules()]
     assert all(torch.equal(value, state[key]) for key, value in tiny_model.hf.state_dict().items())
@@ -182,19 +182,19 @@ def test_nested_shifts_add_up(llama_model: ResidualModel) -> None:
     with torch.no_grad(), capture(llama_model, [1]) as read:
         logits(llama_model)
         plain = read[1]
-        with shifted(llama_model, {1: one}), shifted(llama_model, {1: two}):
+        with shift_layers(llama_model, {1: one}), shift_layers(llama_model, {1: two}):
             logits(llama_model)
         torch.testing.assert_close(read[1], plain + one + two)
 
 
 def test_shift_is_copied_unless_it_is_learned(llama_model: ResidualModel) -> None:
     delta = noise(32)
-    with shifted(llama_model, {0: delta}):
+    with shift_layers(llama_model, {0: delta}):
         before = logits(llama_model)
         delta.zero_()
         assert torch.equal(logits(llama_model), before)
     learned = torch.zeros(32, requires_grad=True)
-    with shifted(llama_model, {0: learned}):
+    with shift_layers(llama_model, {0: learned}):
         for _ in range(2):  # twice: no graph may be kept from one step to the next
             llama_model.hf(**llama_model.batch(SEQUENCES), use_cache=False).logits.logsumexp(-1).sum().backward()
             assert learned.grad is not None and learned.grad.abs().sum() > 0
@@ -205,7 +205,7 @@ def test_shift_is_copied_unless_it_is_learned(llama_model: ResidualModel) -> Non
 
 def test_half_precision_shift_takes_the_blocks_dtype(make_hf: Callable, make_tokenizer: Callable) -> None:
     model = ResidualModel(make_hf("llama").to(torch.bfloat16), make_tokenizer())
-    with capture(model, [1]) as read, shifted(model, {1: noise(32).double()}):
+    with capture(model, [1]) as read, shift_layers(model, {1: noise(32).double()}):
         logits(model)
     assert read[1].dtype == torch.bfloat16
 
@@ -229,13 +229,13 @@ def test_tuple_outputs_keep_their_other_items(make_hf: Callable, make_tokenizer:
     hf = make_hf("llama")
     plain = ResidualModel(hf, make_tokenizer())
     delta = noise(32)
-    with shifted(plain, {1: delta}):
+    with shift_layers(plain, {1: delta}):
         expected = logits(plain)
     inner = Wrapped(hf.model.layers[1])
     hf.model.layers[1] = Unwrapped(inner)
     model = ResidualModel(hf, make_tokenizer())
     model.blocks[1] = inner  # the block as architectures have it that return tuples
-    with capture(model, [1]) as read, shifted(model, {1: delta}):
+    with capture(model, [1]) as read, shift_layers(model, {1: delta}):
         assert torch.equal(logits(model), expected)
     assert read[1].shape == (2, 5, 32)
 
@@ -250,32 +250,32 @@ def test_tuple_outputs_keep_their_other_items(make_hf: Callable, make_tokenizer:
     ],
 )
 def test_unusable_shifts_are_refused(llama_model: ResidualModel, delta: Tensor, said: str) -> None:
-    with pytest.raises(InputError, match=said), shifted(llama_model, {0: delta}):
+    with pytest.raises(InputError, match=said), shift_layers(llama_model, {0: delta}):
         pass
 
 
 @pytest.mark.parametrize("layer", [-1, 3, True, 1.0])
 def test_unknown_layers_are_refused(llama_model: ResidualModel, layer: int) -> None:
-    with pytest.raises(InputError, match="layers 0 to 2"), shifted(llama_model, {layer: torch.zeros(32)}):
+    with pytest.raises(InputError, match="layers 0 to 2"), shift_layers(llama_model, {layer: torch.zeros(32)}):
         pass
     with pytest.raises(InputError, match="layers 0 to 2"), capture(llama_model, [layer]):
         pass
     with pytest.raises(InputError, match="layers 0 to 2"):
-        prove_steering(llama_model, layer)
+        check_steering(llama_model, layer)
 
 
 @pytest.mark.parametrize("shape", [(3, 32), (1, 32), (2, 4, 32), (1, 5, 32)])
 def test_a_shift_that_does_not_fit_the_batch_is_refused(llama_model: ResidualModel, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="a row a sample"), shifted(llama_model, {0: torch.ones(shape)}):
+    with pytest.raises(InputError, match="a row a sample"), shift_layers(llama_model, {0: torch.ones(shape)}):
         logits(llama_model)
 
 
 def test_prove_steering_passes_and_remembers(tiny_model: ResidualModel) -> None:
     for layer in LAYERS:
-        prove_steering(tiny_model, layer)
+        check_steering(tiny_model, layer)
     forwards: list[None] = []
     handle = tiny_model.hf.register_forward_hook(lambda *_: forwards.append(None))
-    prove_steering(tiny_model, 2)
+    check_steering(tiny_model, 2)
     handle.remove()
     assert not forwards
 
@@ -283,25 +283,25 @@ def test_prove_steering_passes_and_remembers(tiny_model: ResidualModel) -> None:
 def test_prove_steering_finds_a_block_that_is_not_on_the_path(llama_model: ResidualModel) -> None:
     llama_model.blocks[1] = nn.Identity()  # never called
     with pytest.raises(UnsteeredError, match="ran 0 times"):
-        prove_steering(llama_model, 1)
+        check_steering(llama_model, 1)
 
 
 def test_prove_steering_finds_a_block_that_runs_twice(llama_model: ResidualModel) -> None:
     llama_model.hf.model.layers[2] = llama_model.hf.model.layers[1]
     with pytest.raises(UnsteeredError, match="ran 2 times"):
-        prove_steering(llama_model, 1)
+        check_steering(llama_model, 1)
 
 
 def test_prove_steering_finds_a_shift_without_effect(llama_model: ResidualModel) -> None:
     llama_model.hf.get_output_embeddings().weight.zero_()
     with pytest.raises(UnsteeredError, match="unchanged"):
-        prove_steering(llama_model, 1)
+        check_steering(llama_model, 1)
 
 
 def test_prove_steering_finds_logits_that_are_not_finite(llama_model: ResidualModel) -> None:
     llama_model.hf.get_output_embeddings().weight.fill_(float("nan"))
     with pytest.raises(UnsteeredError, match="not finite"):
-        prove_steering(llama_model, 1)
+        check_steering(llama_model, 1)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_prove_steering_asks_the_tokens_that_are_drawn(tiny_model, layer, positi
     ready = nullcontext() if reaches else pytest.raises(UnsteeredError, match=f"positions {positions}: choose")
     with ready:
         # a constant would be no shift at all behind a LayerNorm
-        prove_steering(tiny_model, layer, torch.linspace(-1, 2, 32), positions=positions, prefix=prefix, new=new)
+        check_steering(tiny_model, layer, torch.linspace(-1, 2, 32), positions=positions, prefix=prefix, new=new)
 
 
 def test_a_block_without_one_residual_stream_is_refused(llama_model: ResidualModel) -> None:
@@ -336,11 +336,11 @@ def test_two_threads_shift_one_model_each_for_itself(llama_model: ResidualModel)
     plain, rows = logits(llama_model), [noise(llama_model.d_model, seed=seed) for seed in (1, 2)]
     alone = []
     for row in rows:
-        with shifted(llama_model, {1: row}):
+        with shift_layers(llama_model, {1: row}):
             alone.append(logits(llama_model))
 
     def work(row: Tensor) -> tuple[Tensor, Tensor]:
-        with shifted(llama_model, {1: row}), capture(llama_model, [1]) as read:
+        with shift_layers(llama_model, {1: row}), capture(llama_model, [1]) as read:
             turn.wait()
             steered = logits(llama_model)
             own = read[1].clone()
@@ -367,7 +367,7 @@ def test_a_model_that_reads_from_both_sides_is_refused(make_tokenizer: Callable)
     )  # fmt: skip
     model = ResidualModel(BertLMHeadModel(config).eval(), make_tokenizer(), blocks_path="bert.encoder.layer")
     with pytest.raises(UnsteeredError, match="both sides"):
-        prove_steering(model, 0)
+        check_steering(model, 0)
 
 
 def test_reading_ends_behind_the_deepest_layer(tiny_model: ResidualModel) -> None:
@@ -377,7 +377,7 @@ def test_reading_ends_behind_the_deepest_layer(tiny_model: ResidualModel) -> Non
         block.register_forward_hook(lambda *_, at=at: reached.append(at)) for at, block in enumerate(tiny_model.blocks)
     ]
     with torch.no_grad():
-        found = read(tiny_model, batch, [1, 0])
+        found = read_layers(tiny_model, batch, [1, 0])
         assert reached == [0, 1]
         with capture(tiny_model, [0, 1]) as whole:
             tiny_model.hf(**batch, use_cache=False)
@@ -386,6 +386,6 @@ def test_reading_ends_behind_the_deepest_layer(tiny_model: ResidualModel) -> Non
     assert all(torch.equal(found[at], whole[at]) for at in (0, 1))
     assert not any(block._forward_hooks for block in tiny_model.blocks)
     with pytest.raises(InputError, match="no layer is asked for"):
-        read(tiny_model, batch, [])
-    with torch.no_grad(), shifted(tiny_model, {1: torch.ones(32)}):  # what is read is what the next block reads
-        assert torch.allclose(read(tiny_model, batch, [1])[1], found[1] + 1, atol=1e-6)
+        read_layers(tiny_model, batch, [])
+    with torch.no_grad(), shift_layers(tiny_model, {1: torch.ones(32)}):  # what is read is what the next block reads
+        assert torch.allclose(read_layers(tiny_model, batch, [1])[1], found[1] + 1, atol=1e-6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vectors.common.errors import InputError
-from vectors.model.positions import POSITIONS, check_positions, on_positions, position_weights
+from vectors.model.positions import POSITIONS, check_positions, position_weights, shift_by_position
 
 SHIFTED = {"bos": [0], "all": [0, 1, 2, 3, 4], "generated": [2, 3, 4], "not-bos": [1, 2, 3, 4]}
 
@@ -12,7 +12,7 @@ SHIFTED = {"bos": [0], "all": [0, 1, 2, 3, 4], "generated": [2, 3, 4], "not-bos"
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_the_shift_stands_there_and_nowhere_else(positions):
     delta = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
-    spread = on_positions(delta, 5, 2, positions)
+    spread = shift_by_position(delta, 5, 2, positions)
     for place in range(5):
         expected = delta if place in SHIFTED[positions] else torch.zeros_like(delta)
         assert torch.equal(spread[:, place], expected)

@@ -9,9 +9,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vectors.common.errors import ModelError, UnsteeredError
-from vectors.model.loading import find_blocks, quiet
+from vectors.model.loading import find_blocks, silence_transformers
 from vectors.model.residual_model import ResidualModel
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 
 @pytest.mark.parametrize("row", REFUSED)
@@ -37,7 +37,7 @@ def test_modules_side_by_side_that_are_named_as_blocks_are_refused(make_tokenize
         pytest.skip(f"this transformers knows no {family.kind}")
     model = ResidualModel(family.build(), make_tokenizer(), blocks_path=family.blocks_path)
     with pytest.raises(UnsteeredError, match="names no stack of blocks that read one another"):
-        prove_steering(model, 0)
+        check_steering(model, 0)
     right = replace(family, blocks_path="model.layers")
     assert "one residual stream: give a model that has one" in str(refusal("Gemma 3n", right))
 
@@ -46,7 +46,7 @@ def test_every_causal_model_that_transformers_knows_is_named_or_refused() -> Non
     """By its config alone, as before its weights are read; whether what is named is right is tested above."""
     named, refused = [], []
     for kind, architecture in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
-        with quiet():
+        with silence_transformers():
             try:
                 config = CONFIG_MAPPING[kind]()
             except Exception:  # a config that must be told more

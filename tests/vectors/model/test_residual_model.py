@@ -21,10 +21,10 @@ from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 import vectors.model.loading
 import vectors.model.residual_model
 from vectors.common.errors import InputError, ModelError
-from vectors.common.paths import EMBEDDED
+from vectors.common.paths import EMBEDDED_MODEL
 from vectors.model.loading import find_blocks
 from vectors.model.residual_model import ResidualModel, load_model, pad
-from vectors.model.steering_check import prove_steering
+from vectors.model.steering_check import check_steering
 
 ROOT = Path(__file__).parents[3]
 BLOCKS = {"gpt2": "transformer.h", "llama": "model.layers", "neox": "gpt_neox.layers", "gemma": "model.layers"}
@@ -143,7 +143,7 @@ def test_a_model_that_is_loaded_by_its_own_class_is_refused_and_taken(tmp_path: 
     hf.save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
     assert "load it by its own class, for ResidualModel" in refused(tmp_path)
-    prove_steering(ResidualModel(hf, make_tokenizer()), 1)
+    check_steering(ResidualModel(hf, make_tokenizer()), 1)
 
 
 def test_blocks_that_no_adapter_names_can_be_named(tmp_path: Path, make_tokenizer: Callable) -> None:
@@ -151,7 +151,7 @@ def test_blocks_that_no_adapter_names_can_be_named(tmp_path: Path, make_tokenize
     make_tokenizer().save_pretrained(tmp_path)
     assert 'say where its blocks lie: blocks_path="model.layers"' in refused(tmp_path)
     (tmp_path / "residual.json").write_text('{"blocks": "biogpt.layers"}')
-    prove_steering(load_model(tmp_path, "cpu"), 1)
+    check_steering(load_model(tmp_path, "cpu"), 1)
 
 
 def test_a_hub_model_is_checked_before_its_weights_are_fetched(
@@ -250,10 +250,10 @@ def test_the_blocks_note_is_believed_and_checked(tmp_path: Path, model_folder: C
     assert "mend or delete it" in refused(folder)
 
 
-@pytest.mark.skipif(not (EMBEDDED / "residual.json").is_file(), reason="the embedded model is not built")
+@pytest.mark.skipif(not (EMBEDDED_MODEL / "residual.json").is_file(), reason="the embedded model is not built")
 def test_the_embedded_models_note_is_what_the_adapter_says() -> None:
-    noted = json.loads((EMBEDDED / "residual.json").read_text())["blocks"]
-    assert noted == find_blocks(AutoConfig.from_pretrained(EMBEDDED))
+    noted = json.loads((EMBEDDED_MODEL / "residual.json").read_text())["blocks"]
+    assert noted == find_blocks(AutoConfig.from_pretrained(EMBEDDED_MODEL))
 
 
 def test_hash_names_the_weights_and_not_their_dtype(make_hf: Callable, make_tokenizer: Callable) -> None:

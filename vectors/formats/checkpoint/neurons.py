@@ -15,10 +15,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from vectors.common.errors import ModelError
-from vectors.common.validation import shown
+from vectors.common.validation import quote
 from vectors.formats.checkpoint.biases import Feedforward, feedforward, share, size_in
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 NEURONS: Final = 32
@@ -91,7 +91,7 @@ def write_at_start(
         margins.append(margin)
         if margin < MARGIN:
             raise ModelError(
-                f"at layer {layer} of model {shown(model.name)} the start token reads too much like other positions "
+                f"at layer {layer} of model {quote(model.name)} the start token reads too much like other positions "
                 f"(margin {margin:.2g}, at least {MARGIN:g}): choose another layer"
             )
         _side(into[0])[at : at + 2] = row.to(into[0].weight)
@@ -167,7 +167,7 @@ def _run(
             batch = model.batch(ids[first : first + 16])
             for reads in seen.values():
                 reads.mask = batch["attention_mask"].bool().cpu()
-            with torch.no_grad(), shifted(model, spread(deltas, batch["input_ids"], positions)):
+            with torch.no_grad(), shift_layers(model, spread(deltas, batch["input_ids"], positions)):
                 model.hf(**batch, use_cache=False, **model.last_only)
     finally:
         for hook in hooks:
@@ -178,7 +178,8 @@ def spread(deltas: Mapping[int, Tensor], ids: Tensor, positions: str) -> dict[in
     """Return the shift of each position of texts that were given whole."""
     rows, length = ids.shape
     return {
-        layer: on_positions(delta[None].expand(rows, -1), length, length, positions) for layer, delta in deltas.items()
+        layer: shift_by_position(delta[None].expand(rows, -1), length, length, positions)
+        for layer, delta in deltas.items()
     }
 
 

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from vectors.common.errors import ModelError, OutputError
-from vectors.common.files import SPARE, expanded
-from vectors.common.validation import shown
+from vectors.common.files import SPARE, expand_path
+from vectors.common.validation import quote
 from vectors.decoding.prompt_free_samples import pilot
 from vectors.decoding.token_sampling import Settings
 from vectors.formats.checkpoint.biases import add_biases, twin_of, with_biases
 from vectors.formats.checkpoint.model_card import describe, is_checkpoint
 from vectors.formats.checkpoint.neurons import grow, spread, write_at_start
 from vectors.formats.layer_shifts import checked
-from vectors.model.hooks import shifted
-from vectors.model.loading import BLOCKS_NOTE, brief, quiet
+from vectors.model.hooks import shift_layers
+from vectors.model.loading import BLOCKS_NOTE, short_message, silence_transformers
 from vectors.model.residual_model import ResidualModel
 
 HELD: Final = ("all", "bos", "not-bos")
@@ -82,7 +82,7 @@ def write_checkpoint(
         _name(spare, place, force)
     except OSError as error:
         raise OutputError(
-            f"cannot write {shown(place)} ({error.strerror}): choose a path that can be written"
+            f"cannot write {quote(place)} ({error.strerror}): choose a path that can be written"
         ) from error
     finally:
         shutil.rmtree(spare, ignore_errors=True)
@@ -96,18 +96,18 @@ def check_folder(path: str | Path, *, force: bool = False) -> Path:
         OutputError: what is there is no checkpoint of ours, or is one and `force` is not given; or nothing can be
             written there.
     """
-    place = expanded(path, OutputError)
+    place = expand_path(path, OutputError)
     if not place.name:
-        raise OutputError(f"{shown(place)} names no folder: give the path of a new one")
+        raise OutputError(f"{quote(place)} names no folder: give the path of a new one")
     if os.path.lexists(place):
         if place.is_symlink() or not is_checkpoint(place):
-            raise OutputError(f"{shown(place)} exists and is no steered checkpoint: choose another path")
+            raise OutputError(f"{quote(place)} exists and is no steered checkpoint: choose another path")
         if not force:
-            raise OutputError(f"{shown(place)} exists: pass --force (force=True) to replace it, or choose another path")
+            raise OutputError(f"{quote(place)} exists: pass --force (force=True) to replace it, or choose another path")
     if not place.parent.is_dir():
-        raise OutputError(f"cannot write {shown(place)}: there is no folder {shown(place.parent)}, create it first")
+        raise OutputError(f"cannot write {quote(place)}: there is no folder {quote(place.parent)}, create it first")
     if not os.access(place.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {shown(place)}: you may not write there, choose another path")
+        raise OutputError(f"cannot write {quote(place)}: you may not write there, choose another path")
     return place
 
 
@@ -116,12 +116,12 @@ def _check_model(model: ResidualModel) -> None:
     if kinds != {torch.float32}:
         named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         raise ModelError(
-            f"model {shown(model.name)} is in {named}, in which a shift is rounded: load it in float32, and cast the "
+            f"model {quote(model.name)} is in {named}, in which a shift is rounded: load it in float32, and cast the "
             "folder afterwards if need be"
         )
     if not type(model.hf).__module__.startswith("transformers."):
         raise ModelError(
-            f"model {shown(model.name)} runs code of its own ({type(model.hf).__name__}), which a checkpoint does not "
+            f"model {quote(model.name)} runs code of its own ({type(model.hf).__name__}), which a checkpoint does not "
             "carry: give a model of transformers' own families"
         )
 
@@ -155,7 +155,7 @@ def _texts(model: ResidualModel, rows: Mapping[int, Tensor], positions: str, *, 
 
 
 def _save(twin: Any, model: ResidualModel, folder: Path) -> None:
-    with quiet():
+    with silence_transformers():
         twin.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
     (folder / BLOCKS_NOTE).write_text(json.dumps({"blocks": model.blocks_path}), encoding="utf-8")
@@ -168,18 +168,18 @@ def _difference(
     folder: Path, model: ResidualModel, rows: Mapping[int, Tensor], positions: str, texts: Sequence[Sequence[int]]
 ) -> float:
     """How far the logits of the folder are from those of live steering, at every position of some texts."""
-    with quiet():
+    with silence_transformers():
         from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         except Exception as error:
-            raise ModelError(f"the steered checkpoint cannot be loaded again ({brief(error)})") from error
+            raise ModelError(f"the steered checkpoint cannot be loaded again ({short_message(error)})") from error
     off, widest = 0.0, 1.0
     for ids in texts:
         batch = model.batch([ids])
         with torch.no_grad():
-            with shifted(model, spread(rows, batch["input_ids"], positions)):
+            with shift_layers(model, spread(rows, batch["input_ids"], positions)):
                 live = model.hf(**batch, use_cache=False).logits
             held = loaded.to(model.device).eval()(**batch, use_cache=False).logits
         off, widest = max(off, float((held - live).abs().max())), max(widest, float(live.std()))
@@ -198,7 +198,7 @@ def _name(spare: Path, place: Path, force: bool) -> None:
         os.rename(spare, place)
         return
     if not force or not is_checkpoint(place):
-        raise OutputError(f"{shown(place)} exists: another process has just written it, choose another path")
+        raise OutputError(f"{quote(place)} exists: another process has just written it, choose another path")
     aside = place.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
     os.rename(place, aside)
     try:

@@ -29,8 +29,8 @@ from vectors.common.errors import ModelError, OutputError
 from vectors.formats.checkpoint.model_card import NOTE
 from vectors.formats.checkpoint.neurons import plane
 from vectors.formats.checkpoint.write import write_checkpoint
-from vectors.model.hooks import shifted
-from vectors.model.positions import on_positions
+from vectors.model.hooks import shift_layers
+from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel, load_model
 
 SPECIAL = {"vocab_size": 64, "bos_token_id": 0, "eos_token_id": 1}
@@ -94,9 +94,9 @@ def compared(place: Path, model: ResidualModel, deltas: dict[int, torch.Tensor],
     loaded: Any = AutoModelForCausalLM.from_pretrained(place, local_files_only=True).eval()
     ids = torch.randint(2, 64, (3, 12), generator=torch.Generator().manual_seed(5))
     ids[:, 0] = 0
-    spread = {at: on_positions(delta[None].expand(3, -1), 12, 12, positions) for at, delta in deltas.items()}
+    spread = {at: shift_by_position(delta[None].expand(3, -1), 12, 12, positions) for at, delta in deltas.items()}
     with torch.no_grad():
-        with shifted(model, spread):
+        with shift_layers(model, spread):
             live = model.hf(ids, use_cache=False).logits
         base = model.hf(ids, use_cache=False).logits
         whole = loaded(ids, use_cache=False).logits
@@ -115,8 +115,8 @@ def compared(place: Path, model: ResidualModel, deltas: dict[int, torch.Tensor],
         greedy = given
         for _ in range(9):
             length = greedy.shape[1]
-            spread = {at: on_positions(delta[None], length, length, positions) for at, delta in deltas.items()}
-            with shifted(model, spread):
+            spread = {at: shift_by_position(delta[None], length, length, positions) for at, delta in deltas.items()}
+            with shift_layers(model, spread):
                 best = model.hf(greedy, use_cache=False).logits[:, -1:].argmax(dim=-1)
             greedy = torch.cat([greedy, best], dim=1)
     assert torch.equal(written, greedy)
