@@ -11,7 +11,7 @@ from cli.options.run_options import Background, Positive, check_pictures, yardst
 from cli.options.sampling_options import MaxTokens
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
-from cli.terminal.sweep_table import table_for
+from cli.terminal.sweep_table import SweepTable
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, quote
 
@@ -93,10 +93,9 @@ def command(
         evaluation_set = yardstick_of(point.vectors, positive, background, seed)
         for text in evaluation_set.notes if evaluation_set else ():
             note(f"note: {text}")
-        places = (radii, doses, temperatures, layers)
-        kept = bool(output or plot or plane)
+        axes = (radii, doses, temperatures, layers)
         try:
-            with table_for(places, progress, as_json=as_json, kept=kept) as table:
+            with SweepTable(axes, progress, as_json=as_json, has_output=bool(output or plot or plane)) as table:
                 made = sweep(
                     loaded, point, radii=radii, doses=doses, temperatures=temperatures, layers=layers, n=n, seed=seed,
                     max_tokens=max_tokens, folder=output, jobs=jobs, evaluation_set=evaluation_set, watcher=table,

@@ -18,7 +18,7 @@ WIDTH = 80
 
 
 class ClosedPipeError(Exception):
-    """The reader of stdout went away: there is nobody to print for."""
+    """The reader of stdout has closed the pipe."""
 
 
 def width() -> int:
@@ -26,16 +26,8 @@ def width() -> int:
     return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
-def columns(terminal: TextIO) -> int:
-    """Return the columns of the terminal that a stream goes to."""
-    try:
-        return os.get_terminal_size(terminal.fileno()).columns or WIDTH
-    except (OSError, ValueError):
-        return width()
-
-
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a person reads this stream directly."""
+    """Return whether a stream is open and goes to a terminal."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
@@ -43,17 +35,26 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def dim(text: str) -> str:
-    """Return a text in faint type where stdout is a terminal that wants it; nothing is ever said by that alone."""
+    """Return a text in faint type where stdout is a terminal with colours; never put a meaning into that alone."""
+    return _styled(text, 2)
+
+
+def bold(text: str) -> str:
+    """Return a text in bold type where stdout is a terminal with colours."""
+    return _styled(text, 1)
+
+
+def _styled(text: str, code: int) -> str:
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(sys.stdout)
-    return text if plain else f"\x1b[2m{text}\x1b[0m"
+    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
 
 
 def emit(text: str) -> None:
-    """Write one block and a line end to stdout, at once.
+    """Write a text and a line end to stdout and flush it.
 
     Raises:
-        ClosedPipeError: when nobody reads any more.
-        OutputError: when stdout is closed or its disk is full.
+        ClosedPipeError: the reader of stdout has closed the pipe.
+        OutputError: stdout is closed, or its disk is full.
     """
     if sys.stdout is None:
         raise OutputError("stdout is closed: leave it open to see the results")
@@ -68,12 +69,12 @@ def emit(text: str) -> None:
 
 
 def emit_json(line: str) -> None:
-    """Write one line of JSON to stdout, in ASCII where stdout could not carry its characters."""
+    """Write one line of JSON to stdout, in ASCII if the encoding of stdout lacks its characters."""
     emit(line if carries(line) else json.dumps(json.loads(line)))
 
 
 def carries(text: str) -> bool:
-    """Whether stdout can show these characters."""
+    """Return whether the encoding of stdout has these characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -82,7 +83,7 @@ def carries(text: str) -> bool:
 
 
 def note(text: str) -> None:
-    """Write one line for the reader to stderr; a stderr that is closed loses it."""
+    """Write one line to stderr; it is lost if stderr is closed."""
     try:
         if sys.stderr is not None:
             sys.stderr.write(f"{escape_invisible(text)}\n")
@@ -92,7 +93,7 @@ def note(text: str) -> None:
 
 
 def entry(sample: "Sample") -> str:
-    """Lay one sample out: a header line with its figures, then the text with its line breaks, wrapped at words."""
+    """Format one sample: a header with index, pressure and log-probabilities, then its text wrapped at words."""
     columns, rule = width(), " ── " if carries("─") else " -- "
     parts = [str(sample.index)]
     if sample.pressure is None:
@@ -114,8 +115,8 @@ def entry(sample: "Sample") -> str:
 
 
 def wrap(text: str, columns: int) -> str:
-    """Break a text's long lines at blanks; its own line breaks stay, and its control characters become visible."""
-    from rich.cells import cell_len, chop_cells  # knows how wide a character is
+    """Wrap lines at blanks, keep line breaks, and escape control characters."""
+    from rich.cells import cell_len, chop_cells  # width of a character in columns
 
     result: list[str] = []
     for line in text.replace("\r\n", "\n").split("\n"):
@@ -131,7 +132,14 @@ def wrap(text: str, columns: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: int = 2, whole: bool = False) -> str:
-    """Align rows of cells in columns, two blanks apart; unless `whole`, cells are cut to fit the width."""
+    """Align rows of cells in columns, two blanks apart; unless `whole`, the last column is cut to fit the width.
+
+    Args:
+        rows: the same number of cells each.
+        right: indices of the columns to align on the right.
+        indent: blanks before each line.
+        whole: never cut a cell.
+    """
     from rich.cells import cell_len, set_cell_size
 
     cells = [[escape_invisible(cell) for cell in row] for row in rows]
@@ -152,11 +160,11 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: i
 
 
 def record(fields: Mapping[str, str]) -> str:
-    """Lay named values out one a line; nothing is cut, since paths and hashes are there to be copied."""
+    """Format named values, one a line; nothing is cut, so that paths and hashes can be copied."""
     size = max(len(key) for key in fields)
     return "\n".join(f"  {key:<{size}}  {escape_invisible(value)}" for key, value in fields.items())
 
 
 def figure(value: Any) -> str:
-    """Return a number to three digits, or any other value as it is."""
+    """Format a float to three digits, None as "-", and anything else by `str`."""
     return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)

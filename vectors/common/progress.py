@@ -1,82 +1,84 @@
-"""Being told how far a long job is: a function of the caller's, or bars of tqdm's, in a terminal or a notebook."""
+"""Report how far a long job is: to a callback of the caller, or as tqdm bars in a terminal or notebook."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is (0: nobody knows)."""
+"""Called with the stage, the steps done and the number of steps (0: unknown)."""
 
 Advance = Callable[[int], None]
-"""Told how many more of something are done."""
+"""Called with the number of steps finished since the last call."""
 
 ProgressOption = Progress | bool | None
-"""What callers give: a function to be told, `True` for bars, or nothing."""
+"""The `progress=` argument: a callback, `True` for bars, or nothing."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
 def with_progress_bars(job: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let a function that takes `progress=` take `True` for it: bars, closed when it is done."""
+    """Let a function with a `progress=` argument take `True`: it then shows bars until it returns."""
 
     @wraps(job)
-    def shown(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def with_bars(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if kwargs.get("progress") is not True:
             return job(*args, **kwargs)
         with ProgressBars() as bars:
             kwargs["progress"] = bars
             return job(*args, **kwargs)
 
-    return shown
+    return with_bars
 
 
-def progress_callback(given: ProgressOption) -> Progress:
-    """Return the function to tell, which does nothing where nobody listens."""
-    return given if callable(given) else _silent
+def progress_callback(option: ProgressOption) -> Progress:
+    """Return the callback, or one that does nothing."""
+    return option if callable(option) else _ignore
 
 
-def count_progress(tell: Progress, what: str, total: int) -> Advance:
-    """Return what is told how many more of something are done, and tells how many are done in all.
+def count_progress(progress: Progress, stage: str, total: int) -> Advance:
+    """Return a function that adds up finished steps and reports the sum.
 
-    >>> more = count_progress(print, "texts", 3)
-    >>> more(2)
+    >>> advance = count_progress(print, "texts", 3)
+    >>> advance(2)
     texts 2 3
     """
     done = 0
 
-    def more(n: int) -> None:
+    def advance(steps: int) -> None:
         nonlocal done
-        done += n
-        tell(what, done, total)
+        done += steps
+        progress(stage, done, total)
 
-    return more
+    return advance
 
 
 class ProgressBars:
-    """A bar for each thing that is done, one after the other; as a context, it leaves none open."""
+    """One tqdm bar for each stage, closed when the next stage begins or the context ends.
+
+    tqdm and not rich, because rich shows nothing in a notebook without ipywidgets, and tqdm falls back to text there.
+    The commands of `steer` draw with rich.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._what = ""
+        self._stage = ""
 
     def __enter__(self) -> "ProgressBars":
-        """Begin without a bar."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the last one."""
         self._close()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Move the bar of what is being done, a new one where it is something else."""
-        if self._bar is None or what != self._what or done < self._bar.n:
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move the bar of the stage; a new stage, or a smaller count, gets a new bar."""
+        if self._bar is None or stage != self._stage or done < self._bar.n:
             from tqdm.auto import tqdm
 
             self._close()
-            # what cannot be counted has a clock alone, and leaves no line behind
-            looks: Any = {} if total else {"bar_format": "{desc} {elapsed}", "leave": False}
-            self._bar, self._what = tqdm(desc=what, total=total or None, dynamic_ncols=True, **looks), what
+            # a stage of unknown length shows the elapsed time only, and its bar disappears at the end
+            look: Any = {} if total else {"bar_format": "{desc} {elapsed}", "leave": False}
+            self._bar, self._stage = tqdm(desc=stage, total=total or None, dynamic_ncols=True, **look), stage
         self._bar.update(done - self._bar.n)
 
     def _close(self) -> None:
@@ -85,5 +87,5 @@ class ProgressBars:
         self._bar = None
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def _ignore(stage: str, done: int, total: int) -> None:
     pass

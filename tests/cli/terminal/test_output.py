@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cli.terminal.output import entry, record, table, visible, wrap
+from cli.terminal.output import entry, escape_invisible, record, table, wrap
 from steer.runs.sample_set import Sample
 
 
@@ -43,7 +43,7 @@ def test_an_entry_is_a_header_and_the_text_with_its_line_breaks() -> None:
 def test_no_entry_passes_80_columns_or_holds_a_control_character(text: str, index: int, total: float) -> None:
     for line in entry(sample(text=text, index=index, logprob_base=total, finish="length")).split("\n"):
         assert cell_len(line) <= 80
-        assert visible(line) == line
+        assert escape_invisible(line) == line
 
 
 @given(st.text("ab é海\n\t", max_size=300), st.integers(4, 40))
@@ -56,7 +56,7 @@ def test_wrapping_only_moves_blanks(text: str, columns: int) -> None:
 def test_hostile_texts_are_shown_not_obeyed() -> None:
     shown = entry(sample(text="a\x1b[31mred\x07\x9b2J\u202eback\rover\u2028"))
     assert "a\\x1b[31mred\\x07\\x9b2J\\u202eback\\rover\\u2028" in shown
-    assert visible("\udcff") == "\\udcff"
+    assert escape_invisible("\udcff") == "\\udcff"
     assert "\x1b" not in table([["na\x1bme", "x"]]) + record({"file": "/a\x1b"})
 
 

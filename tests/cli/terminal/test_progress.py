@@ -1,75 +1,111 @@
-"""The line on stderr: how far, how fast, and never where nobody looks at it."""
+"""Progress on stderr: a bar in a terminal, a line at every interval in a log."""
+
+import re
+import time
 
 import pytest
 
+from cli.terminal import progress as module
 from cli.terminal.progress import Progress
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A terminal of 80 columns, and a clock that the test sets."""
-    now = [100.0]
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns."""
     monkeypatch.setattr("cli.terminal.progress.is_terminal", lambda stream: True)
-    monkeypatch.setattr("cli.terminal.progress.time.monotonic", lambda: now[0])
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    return now
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "TTY_COMPATIBLE": "1", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capsys.readouterr().err.split("\r\x1b[2K") if line]
+def drawn(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines that were drawn, without control sequences."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", capfd.readouterr().err)
+    return [line.strip() for line in plain.replace("\r", "\n").split("\n") if line.strip()]
 
 
-def test_it_says_how_far_and_how_many_a_second(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_a_bar_with_steps_and_removes_it(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
         progress("reading texts", 0, 400)
-        clock[0] += 2
         progress("reading texts", 100, 400)
-        clock[0] += 2
-        progress("reading texts", 400, 400)
-    assert lines(capsys) == [
-        "reading texts [....................] 0/400 0 s",
-        "reading texts [#####...............] 100/400 50/s 2 s",
-        "reading texts [####################] 400/400 100/s 4 s",
-    ]
+        progress.clear()
+        lines = drawn(capfd)
+        assert any(line.startswith("reading texts") and "/400" in line for line in lines)
+        progress("thinking")
+    lines = drawn(capfd)
+    assert any(line.startswith("thinking") and "/" not in line for line in lines)
+    assert all(len(line) <= 80 for line in lines)
 
 
-def test_the_speed_is_that_of_the_stage(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("terminal")
+def test_a_stage_cannot_steer_the_terminal_or_pass_its_width(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
-        for stage in ("one", "two", "two"):  # the last begins anew under the same name
-            progress(stage, 10, 30)
-            clock[0] += 10
-            progress(stage, 30, 30)
-    assert [" 2/s" in line for line in lines(capsys)] == [False, True] * 3
+        progress("loading a\x1b[2Jb [bold]" + "c" * 200)
+    lines = drawn(capfd)
+    assert any(line.startswith("loading a\\x1b[2Jb [bold]") for line in lines) and all(
+        len(line) <= 80 for line in lines
+    )
 
 
-def test_it_is_redrawn_at_most_ten_times_a_second_but_for_the_end(
-    clock: list[float], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with Progress() as progress:
-        for done in range(1, 101):
-            clock[0] += 0.01
-            progress("sampling", done, 100)
-    shown = lines(capsys)
-    assert 9 <= len(shown) <= 12 and "100/100" in shown[-1]
-
-
-def test_it_stays_within_the_terminal_and_shows_no_control_characters(
-    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Progress() as progress:
-        progress("loading a\x1b[2Jb" + "c" * 200)
-    (line,) = lines(capsys)
-    assert len(line) == 79 and "\x1b" not in line
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A log that gets a line every 0.2 seconds."""
+    monkeypatch.setattr(module, "LOG_INTERVAL", 0.2)
+    return 0.2
 
 
 @pytest.mark.parametrize("term", ["dumb", None])
-def test_nobody_is_told_without_a_terminal(
-    term: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_stage_that_hangs_prints_a_line_at_every_interval(
+    term: str | None, quick: float, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if term:
         monkeypatch.setattr("cli.terminal.progress.is_terminal", lambda stream: True)
         monkeypatch.setenv("TERM", term)
     with Progress() as progress:
+        progress("learning", 3, 120)
+        time.sleep(2.5 * quick)
+    time.sleep(1.5 * quick)  # no line after the end
+    assert capfd.readouterr().err.splitlines() == [
+        "learning: 3 of 120 (0:00 so far)",
+        "still learning: 3 of 120 (0:00 so far)",
+    ]
+
+
+def test_a_quick_job_prints_nothing_in_a_log(capfd: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
         progress("reading texts", 3, 4)
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
+
+
+def test_a_line_says_how_far_it_is_and_how_long_it_still_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("cli.terminal.progress.time.monotonic", lambda: now[0])
+    log = module._Log()
+    log._closed.set()  # no thread that prints
+    log.update("reading texts", 0, 400)
+    now[0] += 30
+    assert log.line(now[0]) == "reading texts: 0 of 400 (0:30 so far)"
+    now[0] += 10
+    log.update("reading texts", 100, 400)
+    assert log.line(now[0]) == "reading texts: 100 of 400, about 2 min 00 s left"
+    log._fresh = False
+    now[0] += 30
+    assert log.line(now[0]) == "still reading texts: 100 of 400 (1:10 so far)"
+    log.update("reading texts", 400, 400)
+    assert log.line(now[0]) == "reading texts: 400 of 400, finishing (1:10 so far)"
+    log.update("searching components", 0, 0)
+    now[0] += 150
+    log._fresh = False
+    assert log.line(now[0]) == "still searching components (2:30 so far)"
+
+
+def test_the_time_left_is_that_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("cli.terminal.progress.time.monotonic", lambda: now[0])
+    log = module._Log()
+    log._closed.set()
+    for stage in ("one", "two", "two"):  # the last starts again under the same name
+        log.update(stage, 10, 40)
+        now[0] += 10
+        log.update(stage, 30, 40)
+        assert log.line(now[0]) == f"{stage}: 30 of 40, about 5 s left"
