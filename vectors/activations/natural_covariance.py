@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
 
 from vectors.activations.covariance import LowRankCovariance, spread_of
 from vectors.common.errors import SteerError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import model_folder, writable_model_folder
+from vectors.common.tensor_file import read_tensors
 from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.model.residual_model import ResidualModel
 
@@ -81,12 +80,11 @@ def _bytes(spread: LowRankCovariance, model: ResidualModel) -> bytes:
 def _parse(data: bytes, model: ResidualModel, layer: int) -> LowRankCovariance | None:
     """Return a spread of this model and layer; None for what is damaged or of another."""
     try:
-        size = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["spread"])
-        rows: dict[str, Tensor] = safetensors.torch.load(data)
+        rows, metadata = read_tensors(data)
+        about = json.loads(metadata["spread"])
         rest, count = float(about["rest"]), int(about["count"])
         same = (about["format"], about["model_hash"], about["layer"]) == (_FORMAT, model.hash, layer)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, OverflowError):
+    except (SteerError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     if not same or sorted(rows) != sorted(_TENSORS) or any(row.dtype != torch.float64 for row in rows.values()):
         return None

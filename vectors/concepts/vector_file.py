@@ -1,22 +1,22 @@
 """One concept in one safetensors file, never pickle: written whole, and checked when it is read."""
 
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
 
 from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import VECTOR_SUFFIX
+from vectors.common.tensor_file import MAX_HEADER, read_header, read_tensors
 from vectors.common.validation import check_number, quote
 from vectors.concepts.vector import ConceptVector
 
 FORMAT = "steer-vector/1"
 MAX_BYTES = 64 * 2**20  # a row for each of a hundred layers, and a short header: above any real width
-MAX_HEADER = 2**20
 _TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")
 _COUNTS = ("layer", "n_positive", "n_background")
 _KEYS = ("format", *_TEXTS, *_COUNTS, "gap", "unit", "unit_curve", "auc")
@@ -68,24 +68,17 @@ def load_file(path: str | Path) -> ConceptVector:
 def is_ours(path: str | Path) -> bool:
     """Whether a `.safetensors` file says that it is one of these; of anything else that can be a file, no."""
     data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, kind=VectorError)
-    length = int.from_bytes(data[:8], "little")
     try:
-        header = json.loads(data[8 : 8 + length]) if length <= MAX_HEADER else {}
-        return bool(header["__metadata__"]["format"] == FORMAT)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return bool(read_header(io.BytesIO(data))["__metadata__"]["format"] == FORMAT)
+    except (VectorError, KeyError, TypeError):
         return False
 
 
 def _parse(data: bytes) -> ConceptVector:
-    header_length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or header_length > min(MAX_HEADER, len(data) - 8):
-        raise VectorError("it is truncated, or no safetensors file; save or export it again")
     try:
-        tensors = safetensors.torch.load(data)
-        header = json.loads(data[8 : 8 + header_length])
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
-        raise VectorError(f"it is corrupt ({quote(error)}); save or export it again") from error
-    metadata = header.get("__metadata__") or {}
+        tensors, metadata = read_tensors(data)
+    except VectorError as error:
+        raise VectorError(f"{error}; save or export it again") from error
     missing = [key for key in _KEYS if key not in metadata]
     if missing:
         raise VectorError(f"its metadata lack {', '.join(missing)}: {_MEND}")

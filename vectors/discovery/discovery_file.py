@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import VECTOR_SUFFIX, model_folder, writable_model_folder
+from vectors.common.tensor_file import read_tensors
 from vectors.common.validation import check_integer, check_number, quote
 from vectors.concepts.vector import MAX_LAYER, ModelLike
 from vectors.concepts.vector_fields import check_text
@@ -113,12 +113,9 @@ def load_discovery(path: str | Path) -> Discovery:
 
 
 def _parse(data: bytes) -> Discovery:
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
-        raise VectorError("it is truncated, or no safetensors file")
+    rows, metadata = read_tensors(data, limit=MAX_HEADER)
     try:
-        rows: dict[str, Tensor] = safetensors.torch.load(data)
-        about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["discovery"])
+        about = json.loads(metadata["discovery"])
         texts = json.loads(bytes(rows["texts"].numpy().tobytes()))
         if about["format"] != FORMAT:
             raise VectorError(f"its format is {quote(about['format'])}, expected {FORMAT}")
@@ -131,7 +128,7 @@ def _parse(data: bytes) -> Discovery:
         )
         _check(rows, texts, listed, plain["method"], own)
         candidates = tuple(_candidate(at, each, rows) for at, each in enumerate(listed))
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise VectorError(f"it is damaged or no discovery ({quote(error)})") from error
     return Discovery(
         **plain, layer=layer, seed=seed, own=own, texts=tuple(texts), means=rows["means"], candidates=candidates

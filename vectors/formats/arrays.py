@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
+from vectors.common.tensor_file import read_tensors
 from vectors.common.validation import check_number, quote
-from vectors.concepts.vector_file import MAX_BYTES, MAX_HEADER
+from vectors.concepts.vector_file import MAX_BYTES
 from vectors.formats.layer_names import layer_of
 from vectors.formats.layer_shifts import MAX_ROWS, Shifts
 from vectors.model.positions import check_positions
@@ -157,15 +157,10 @@ def _method(told: Mapping[str, str], ending: str) -> tuple[str, float]:
 
 
 def _tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(MAX_HEADER, len(data) - 8):
-        raise VectorError("it is truncated, or no safetensors file: save it again")
     try:
-        found = safetensors.torch.load(data)
-        told = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise VectorError(f"it is corrupt ({quote(error)}): save it again") from error
-    return found, told
+        return read_tensors(data)
+    except VectorError as error:
+        raise VectorError(f"{error}: save it again") from error
 
 
 def _unpacked(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,23 +1,21 @@
 """Features of sparse autoencoders in SAELens' folders: one row of the decoder is a direction in the residual stream."""
 
 import json
-import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from vectors.common.errors import InputError, VectorError
 from vectors.common.files import expand_path, read_bytes
+from vectors.common.tensor_file import MAX_HEADER, TensorEntry, locate_tensor
 from vectors.common.validation import check_integer, quote
-from vectors.concepts.vector_file import MAX_HEADER
 from vectors.formats.layer_names import layer_of
 from vectors.formats.layer_shifts import Shifts
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 DECODER = "W_dec"
-_FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 _MEND = "give a folder that SAELens wrote"
 
 
@@ -69,43 +67,30 @@ def _layer(cfg: dict[str, Any]) -> int:
 
 
 def _row(path: Path, row: int, d_model: int) -> Tensor:
-    """Read one row of the decoder.
-
-    By its place in the file: safetensors' own slices map all of it into memory, which fails where it is larger.
-    """
+    """Read one row of the decoder and nothing else: safetensors' own slices map the whole file into memory."""
     try:
         with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            if size > MAX_HEADER:
-                raise VectorError(f"{WEIGHTS} is no safetensors file: download it again")
-            kind, features, start = _decoder(stream.read(size), os.fstat(stream.fileno()).st_size - 8 - size, d_model)
+            decoder = _decoder(stream, d_model)
+            last = decoder.shape[0] - 1
             try:
-                chosen = check_integer(row, "row", high=features - 1)
+                chosen = check_integer(row, "row", high=last)
             except InputError as error:
-                last = features - 1
                 raise InputError(f"row is {quote(row)}: this autoencoder has the features 0 to {last}") from error
-            stream.seek(8 + size + start + chosen * d_model * kind.itemsize)
-            raw = bytearray(stream.read(d_model * kind.itemsize))
+            n_bytes = d_model * decoder.dtype.itemsize
+            stream.seek(decoder.offset + chosen * n_bytes)
+            raw = bytearray(stream.read(n_bytes))
     except OSError as error:
         raise VectorError(f"cannot read {quote(path)} ({error.strerror}): {_MEND}") from error
-    if len(raw) != d_model * kind.itemsize:
+    if len(raw) != n_bytes:
         raise VectorError(f"{WEIGHTS} is truncated: download it again")
-    return torch.frombuffer(raw, dtype=kind).float()
+    return torch.frombuffer(raw, dtype=decoder.dtype).float()
 
 
-def _decoder(head: bytes, held: int, d_model: int) -> tuple[torch.dtype, int, int]:
-    """Return the dtype of the decoder, how many features it has, and where it starts in what the file holds."""
+def _decoder(stream: BinaryIO, d_model: int) -> TensorEntry:
     try:
-        entry = json.loads(head)[DECODER]
-        kind, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        features, width = (check_integer(each, "shape", low=1) for each in shape)
-        start, end = check_integer(start, "start"), check_integer(end, "end", high=held)
-    except (ValueError, KeyError, TypeError, RecursionError, InputError) as error:
-        raise VectorError(f"{WEIGHTS} is truncated, or holds no {DECODER} of two dimensions: {_MEND}") from error
-    if width != d_model:
-        raise VectorError(f"its {DECODER} has shape ({features}, {width}), expected (features, {d_model})")
-    if not isinstance(kind, str) or kind not in _FLOATS:
-        raise VectorError(f"its {DECODER} is of {quote(kind)}, expected one of {', '.join(_FLOATS)}")
-    if end - start != features * width * _FLOATS[kind].itemsize:
-        raise VectorError(f"{WEIGHTS} is corrupt: download it again")
-    return _FLOATS[kind], features, start
+        decoder = locate_tensor(stream, DECODER)
+    except VectorError as error:
+        raise VectorError(f"{WEIGHTS} cannot be used: {error}; download it again") from error
+    if len(decoder.shape) != 2 or decoder.shape[0] < 1 or decoder.shape[1] != d_model:
+        raise VectorError(f"its {DECODER} has shape {quote(decoder.shape)}, expected (features, {d_model})")
+    return decoder

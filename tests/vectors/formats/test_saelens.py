@@ -106,7 +106,7 @@ def test_damaged_weights_are_refused(llama_model: ResidualModel, tmp_path: Path)
     with pytest.raises(VectorError, match="is of 'I8'"):
         read(place, llama_model, row=0)
     safetensors.torch.save_file({"W_enc": DECODER}, weights)
-    with pytest.raises(VectorError, match="holds no W_dec"):
+    with pytest.raises(VectorError, match="holds no tensor W_dec"):
         read(place, llama_model, row=0)
     weights.unlink()
     with pytest.raises(VectorError, match="cannot read"):
