@@ -91,7 +91,7 @@ def cell_of(task: Task, options: Options) -> Cell:
             settings=Settings(max_tokens=MAX_TOKENS, positions=point.positions),
             seed=options.seed,
             indices=range(options.n),
-            moves=point.moves(),
+            interventions=point.moves(),
         )
     )
     kl = np.concatenate([each.cost.kl for each in made])

@@ -19,17 +19,18 @@ from report import table, write
 from sklearn.decomposition import FastICA
 
 import vectors
-from vectors.activations.text_activations import own_tokens
+from vectors.activations.text_activations import token_activations
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.training.concept_library import collect
 from vectors.almanac.world.author import stream
 from vectors.common.statistics import auc
-from vectors.decoding.prompt_free_samples import pilot
+from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.discovery.activation_sample import ActivationSample, gather
 from vectors.discovery.candidates import Discovery
 from vectors.discovery.decomposition import Components, components
-from vectors.discovery.discover import DEPTH, SAMPLES, decompose, discover, own_texts, shape_of
+from vectors.discovery.discover import DEPTH, SAMPLES, decompose, discover, shape_of
+from vectors.discovery.discover import MAX_TOKENS as OWN_TEXT_TOKENS
 from vectors.discovery.discovery_file import load_discovery, save_discovery
 from vectors.discovery.match_concepts import match_concepts
 from vectors.discovery.promote import promote_candidate
@@ -98,7 +99,7 @@ def means_of(texts: Sequence[str]) -> dict[int, np.ndarray]:
 def ends_of(texts: Sequence[str]) -> dict[int, torch.Tensor]:
     """The last own token of each text at every layer: the one position that has read it all."""
     rows: dict[int, torch.Tensor] = {layer: torch.zeros(len(texts), embedded().d_model) for layer in LAYERS}
-    for places, read, own in own_tokens(embedded(), texts, list(LAYERS)):
+    for places, read, own in token_activations(embedded(), texts, list(LAYERS)):
         last = own.long().cumsum(dim=1).argmax(dim=1)
         for layer in LAYERS:
             rows[layer][places] = read[layer][torch.arange(len(places)), last]
@@ -164,7 +165,7 @@ def found_part(seed: int) -> None:
     labelled = Labelled(seed)
     print("labelled texts read", flush=True)
     sources = {
-        "own": own_texts(model, TEXTS, seed=seed, progress=lambda *_: None),
+        "own": sample_prompt_free(model, TEXTS, seed=seed, max_tokens=OWN_TEXT_TOKENS),
         "stream": [made.text for made in islice(stream(seed + LABELLED + (1 << 40)), TEXTS)],
     }
     found = {name: gather(model, texts, list(LAYERS), seed=seed) for name, texts in sources.items()}
@@ -299,7 +300,9 @@ def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
         lengths.append(length)
     settings = Settings(max_tokens=MAX_TOKENS, positions="all")
     shift = noise(concept, layer, options) * lengths[0]
-    cells.append(judged(concept, pilot(model, {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1)))
+    cells.append(
+        judged(concept, sample_shifted(model, {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1))
+    )
     return [concept, number, *cells]
 
 

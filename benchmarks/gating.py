@@ -58,7 +58,7 @@ def line_of(task: Task, options: Options) -> Line:
                     settings=Settings(max_tokens=MAX_TOKENS, positions="all"),
                     seed=options.seed,
                     indices=range(options.n),
-                    moves=point.moves(gate=gate),
+                    interventions=point.moves(gate=gate),
                 )
             )
             hits = sum(has(name, model.decode(each.tokens)) for each in made)

@@ -19,7 +19,7 @@ from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.training.concept_library import Texts, collect
 from vectors.almanac.world import oracle
 from vectors.common.statistics import wilson
-from vectors.decoding.prompt_free_samples import Pilot, pilot
+from vectors.decoding.prompt_free_samples import ShiftedSamples, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 
@@ -88,7 +88,7 @@ def has(concept: str, text: str) -> bool:
     return bool(getattr(oracle.read(text), name) == value)
 
 
-def judged(concept: str, made: Pilot, *, pressure: float | None = None) -> Cell:
+def judged(concept: str, made: ShiftedSamples, *, pressure: float | None = None) -> Cell:
     """How many of a pilot's texts have the concept; `pressure` is the one that was asked for."""
     hits = sum(has(concept, text) for text in made.texts)
     mean = float(made.kl.mean())
@@ -131,7 +131,7 @@ def widest(n: int) -> str:
 
 def at_pressure(
     layer: int, direction: torch.Tensor, options: Options, *, start: float, positions: str = "all"
-) -> tuple[Pilot, float]:
+) -> tuple[ShiftedSamples, float]:
     """Samples under a direction at the shift whose mean pressure is nearest to the asked one, and the shift.
 
     The shift is found over the first few of the samples, each next one where a power law through the nearest two would
@@ -139,14 +139,14 @@ def at_pressure(
     """
     settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
 
-    def tried(shift: float, n: int) -> Pilot:
-        return pilot(embedded(), {layer: direction * shift}, n=n, settings=settings, seed=options.seed + 1)
+    def tried(shift: float, n: int) -> ShiftedSamples:
+        return sample_shifted(embedded(), {layer: direction * shift}, n=n, settings=settings, seed=options.seed + 1)
 
     shift = start
     for some, near, times in _SEARCH:
         n = min(some or options.n, options.n)
         found: dict[float, float] = {}
-        made: dict[float, Pilot] = {}
+        made: dict[float, ShiftedSamples] = {}
         for _ in range(times):
             made[shift] = tried(shift, n)
             found[shift] = max(float(made[shift].kl.mean()), 1e-9)
@@ -171,10 +171,12 @@ def _next(tried: dict[float, float], wanted: float) -> float:
 
 
 @cache
-def unsteered(options: Options) -> Pilot:
+def unsteered(options: Options) -> ShiftedSamples:
     """Samples of the base model by itself: dose zero."""
     none = torch.zeros(embedded().d_model)
-    return pilot(embedded(), {0: none}, n=options.n, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed)
+    return sample_shifted(
+        embedded(), {0: none}, n=options.n, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed
+    )
 
 
 def shared_out(

@@ -11,7 +11,7 @@ import steer
 import vectors
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.world import distribution
-from vectors.decoding.prompt_free_samples import Pilot, pilot
+from vectors.decoding.prompt_free_samples import ShiftedSamples, sample_shifted
 from vectors.decoding.token_sampling import Settings
 
 DOSES = (0.75, 1.0, 1.25, 1.5)
@@ -20,12 +20,12 @@ RADII = (0.0, 0.5, 1.0)
 Triple = tuple[str, str, str]
 
 
-def sampled(point: steer.SteeringPoint, radius: float, options: Options) -> Pilot:
+def sampled(point: steer.SteeringPoint, radius: float, options: Options) -> ShiftedSamples:
     """What `steer.sample` draws, with the pressure of every token."""
     (layer,) = point.layers
     rows = steer.perturb(point, options.n, radius, seed=options.seed)[layer]
     settings = Settings(max_tokens=MAX_TOKENS, positions=point.positions)
-    return pilot(embedded(), {layer: rows}, n=options.n, settings=settings, seed=options.seed)
+    return sample_shifted(embedded(), {layer: rows}, n=options.n, settings=settings, seed=options.seed)
 
 
 def concept_of(concept: str, options: Options) -> tuple[list[object], float]:

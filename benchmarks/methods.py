@@ -19,7 +19,7 @@ from vectors.almanac.world import distribution
 from vectors.calibration.layer_effect import best_of, effects
 from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.decode import decode
-from vectors.decoding.prompt_free_samples import pilot, sample_prompt_free
+from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.layer_selection import find
@@ -131,7 +131,7 @@ def line_of(
         if method == EQUAL_NORM:
             shift = noise(concept, layer, options) * first
             settings = Settings(max_tokens=MAX_TOKENS, positions=positions)
-            made = pilot(embedded(), {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1)
+            made = sample_shifted(embedded(), {layer: shift}, n=options.n, settings=settings, seed=options.seed + 1)
         else:
             direction, start = direction_of(concept, method, layer, positions, options)
             made, length = at_pressure(layer, direction, options, start=start, positions=positions)

@@ -14,7 +14,7 @@ import vectors
 from steer.composition.steering_point import SteeringPoint
 from steer.search.low_rank import low_rank
 from steer.search.perturbation import concept_basis, project_out
-from vectors.activations.covariance import LowRankCovariance, spread_of
+from vectors.activations.covariance import LowRankCovariance, estimate_covariance
 from vectors.almanac.concepts import CONCEPTS
 from vectors.common.rng import Stream, rng
 from vectors.decoding.token_sampling import Settings
@@ -78,7 +78,7 @@ def _coordinated(
             basis, width = concept_basis(point, layer), len(delta)
             rows = [_block(seed, index // width, layer, width)[index % width] for index in indices]
             if spread is not None:
-                rows = list(spread[layer].coloured(torch.from_numpy(np.stack(rows))).numpy())
+                rows = list(spread[layer].colour(torch.from_numpy(np.stack(rows))).numpy())
             rows = [project_out(basis, row) for row in rows]
             steps = np.stack([row / np.linalg.norm(row) for row in rows]) * value * point.norms[layer]
             found[layer] = delta + torch.from_numpy(steps).float()
@@ -143,7 +143,7 @@ def natural() -> dict[int, LowRankCovariance]:
     """How the model's own texts vary, at the layer of its concepts."""
     own = steer.sample(embedded(), None, n=OWN, seed=11)
     layer = vectors.load("cat", embedded()).layer
-    return {layer: spread_of(embedded(), [text for text in own.texts if text], layer)}
+    return {layer: estimate_covariance(embedded(), [text for text in own.texts if text], layer)}
 
 
 @cache

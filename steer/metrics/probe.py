@@ -16,7 +16,7 @@ from steer.statistics.intervals import rate
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
 from vectors.common.option_names import ranks_by_gain
-from vectors.decoding.token_costs import costs
+from vectors.decoding.token_costs import compute_costs
 from vectors.model.residual_model import ResidualModel
 
 FEWEST = 20
@@ -64,7 +64,7 @@ class Probe:
             prefix, rows = token_rows(self.model, texts)
             shifts = {layer: delta.expand(len(rows), -1) for layer, delta in self.point.deltas.items()}
             shifts = {layer: rows_.to(self.model.device) for layer, rows_ in shifts.items()}
-            found = costs(self.model, shifts, prefix=prefix, generated=rows, positions=self.point.positions)
+            found = compute_costs(self.model, shifts, prefix=prefix, generated=rows, positions=self.point.positions)
             return np.array([float((cost.logprob_steered - cost.logprob_base).sum()) for cost in found])
         scores = np.zeros(len(texts))
         for places, means in text_means(self.model, texts, self.point.layers):

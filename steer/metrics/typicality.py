@@ -13,7 +13,7 @@ from steer.statistics.statistic import Beside, Statistic, mean_of, ratio_of
 from vectors.common.errors import InputError
 from vectors.common.progress import Advance
 from vectors.common.validation import check_integer
-from vectors.decoding.token_costs import costs
+from vectors.decoding.token_costs import compute_costs
 from vectors.model.residual_model import ResidualModel
 
 CENTRAL = 0.9
@@ -54,7 +54,7 @@ def real_costs(
     if len(texts) < FEWEST:
         raise InputError(f"there are {len(texts)} real texts: give {FEWEST} or more")
     prefix, rows = token_rows(model, texts, max_tokens=max_tokens)
-    found = costs(model, {}, prefix=prefix, generated=rows, progress=progress)
+    found = compute_costs(model, {}, prefix=prefix, generated=rows, progress=progress)
     return RealCosts(tuple(-cost.logprob_base for cost in found))
 
 

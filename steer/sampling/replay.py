@@ -17,7 +17,7 @@ from vectors.common.paths import model_folder
 from vectors.common.progress import Advance
 from vectors.common.validation import check_number, quote
 from vectors.decoding.decode import prefix_ids
-from vectors.decoding.token_costs import Cost, costs
+from vectors.decoding.token_costs import Cost, compute_costs
 from vectors.decoding.token_sampling import Settings
 from vectors.model.interventions import Intervention
 from vectors.model.positions import check_positions
@@ -60,14 +60,14 @@ def replayed(
     if plan.point.deltas:
         moves = plan.point.moves(gate=plan.gate)
         deltas = {layer: rows.to(model.device) for layer, rows in plan.shifts([one.index for one in samples]).items()}
-    found = costs(
+    found = compute_costs(
         model,
         deltas,
         prefix=prefix,
         generated=[sample.tokens for sample in samples],
         positions=plan.settings.positions,
         drawn=plan.settings,
-        moves=moves,
+        interventions=moves,
         progress=progress,
     )
     for sample, cost in zip(samples, found, strict=True):

@@ -101,7 +101,7 @@ class RunPlan:
             seed=self.seed,
             indices=indices,
             batch_size=batch_size,
-            moves=self.point.moves(gate=self.gate),
+            interventions=self.point.moves(gate=self.gate),
             costs=self.costs,
         )
 

@@ -147,7 +147,7 @@ class _Direction:
         for _ in range(_MAX_DRAWS):
             drawn = generator.standard_normal(width)
             for shape in self.shapes:
-                drawn = shape.coloured(torch.from_numpy(drawn)[None])[0].numpy()
+                drawn = shape.colour(torch.from_numpy(drawn)[None])[0].numpy()
             rest = project_out(self.basis, drawn)
             length = math.sqrt(float((rest * rest).sum()))
             # so short a rest is mostly rounding error: draw again

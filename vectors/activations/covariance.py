@@ -45,7 +45,7 @@ class LowRankCovariance:
     distances: np.ndarray = field(repr=False)
     count: int
 
-    def coloured(self, white: Float64[Tensor, "rows d_model"]) -> Float64[Tensor, "rows d_model"]:
+    def colour(self, white: Float64[Tensor, "rows d_model"]) -> Float64[Tensor, "rows d_model"]:
         """Return standard normal rows as rows of this covariance around zero."""
         along = white @ self.basis.T
         return self.rest * white + (along * (self.deviations - self.rest)) @ self.basis
@@ -70,7 +70,9 @@ class LowRankCovariance:
         return content.hexdigest()
 
 
-def spread_of(model: ResidualModel, texts: Sequence[str], layer: int, *, rank: int = RANK) -> LowRankCovariance:
+def estimate_covariance(
+    model: ResidualModel, texts: Sequence[str], layer: int, *, rank: int = RANK
+) -> LowRankCovariance:
     """Return how the mean activations of some texts vary at a layer.
 
     Args:

@@ -21,10 +21,10 @@ MOST_TEXTS = 2048
 """Texts of each side that one concept's are found in, and told apart, at most."""
 
 
-def over_depth(n_layers: int) -> list[int]:
+def layers_over_depth(n_layers: int) -> list[int]:
     """Return all layers or, of many, some that are spread evenly over the depth.
 
-    >>> over_depth(32)
+    >>> layers_over_depth(32)
     [0, 4, 8, 12, 16, 20, 24, 28]
     """
     return list(range(n_layers)) if n_layers <= LAYERS else [n_layers * place // LAYERS for place in range(LAYERS)]
@@ -35,11 +35,11 @@ def auc_by_layer(
 ) -> list[dict[str, Any]]:
     """Return for each layer the AUC of held-out texts along the difference of means, and its 95 % interval."""
     (known, known_has), (texts, has) = _both(fit, seed), _both(held, seed)
-    found = contrast_moments(model, known, known_has, over_depth(model.n_layers), pool=pool)
-    return readable_each(model, found, texts, has, pool=pool, seed=seed)[0]
+    found = contrast_moments(model, known, known_has, layers_over_depth(model.n_layers), pool=pool)
+    return auc_by_concept_and_layer(model, found, texts, has, pool=pool, seed=seed)[0]
 
 
-def readable_each(
+def auc_by_concept_and_layer(
     model: ResidualModel,
     found: Sequence[Mapping[int, ContrastMoments]],
     texts: Sequence[str],

@@ -10,7 +10,9 @@ from vectors.model.hooks import block_device, shift_layers_unchecked
 from vectors.model.residual_model import ResidualModel
 
 
-def lens(model: ResidualModel, direction: Float[Tensor, " d_model"], n: int) -> tuple[list[str], list[str]]:
+def logit_lens_tokens(
+    model: ResidualModel, direction: Float[Tensor, " d_model"], n: int
+) -> tuple[list[str], list[str]]:
     """Return the `n` tokens that a direction makes likeliest, and the `n` least likely, the strongest first.
 
     The direction is unembedded by itself: `W_U (w * d)`, with the final norm's weight `w` folded in and, for a layer
@@ -35,19 +37,19 @@ def lens(model: ResidualModel, direction: Float[Tensor, " d_model"], n: int) -> 
     >>> from vectors.model.residual_model import load_model
     >>> from vectors.concepts.library import load
     >>> model = load_model()
-    >>> top, bottom = lens(model, load("sea", model).direction, 4)
+    >>> top, bottom = logit_lens_tokens(model, load("sea", model).direction, 4)
     >>> len(top), len(set(top) & set(bottom))
     (4, 0)
     """
     n = check_integer(n, "n", low=1)
-    scores = pull(model, direction[None])[0]
+    scores = direction_logits(model, direction[None])[0]
     texts = token_texts(model, len(scores))
     kept = torch.tensor(sorted(texts))
     order = kept[scores[kept].argsort(descending=True, stable=True)].tolist()
     return [texts[token] for token in order[:n]], [texts[token] for token in order[::-1][:n]]
 
 
-def pull(model: ResidualModel, directions: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
+def direction_logits(model: ResidualModel, directions: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
     """Return how far each direction, by itself at the end of the residual stream, moves every token's logit.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from vectors.activations.covariance import LowRankCovariance, spread_of
+from vectors.activations.covariance import LowRankCovariance, estimate_covariance
 from vectors.common.errors import SteerError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import model_folder, writable_model_folder
@@ -19,6 +19,9 @@ from vectors.model.residual_model import ResidualModel
 
 TEXTS = 128
 """That the model writes: a spread of 32 directions."""
+
+MAX_TOKENS = 64
+"""Length limit of each, in generated tokens."""
 
 _FORMAT = "steer-spread/1"
 _MAX_BYTES = 64 * 2**20
@@ -42,9 +45,9 @@ def natural_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int,
     """
     kept = cached_covariance(model, layers)
     missing = [layer for layer in layers if layer not in kept]
-    texts = sample_prompt_free(model, TEXTS, seed=_SEED) if missing else []
+    texts = sample_prompt_free(model, TEXTS, seed=_SEED, max_tokens=MAX_TOKENS) if missing else []
     for layer in missing:
-        kept[layer] = spread_of(model, texts, layer)
+        kept[layer] = estimate_covariance(model, texts, layer)
         with contextlib.suppress(SteerError, OSError):
             place = writable_model_folder(model.name, model.hash) / _place(layer)
             place.parent.mkdir(exist_ok=True)

@@ -27,7 +27,7 @@ def check_pool(pool: Pool) -> Pool:
     return pool
 
 
-def pooled(
+def pool_tokens(
     hidden: Float[Tensor, "batch pos d_model"], own: Bool[Tensor, "batch pos"], pool: Pool = "mean"
 ) -> Float[Tensor, "batch d_model"]:
     """Return one row a text: its activations at the positions that are its `own`, by how much each of them counts.
@@ -42,8 +42,8 @@ def pooled(
 
     >>> hidden = torch.tensor([[[9.0, 9.0], [1.0, 0.0], [3.0, 0.0]]])
     >>> own = torch.tensor([[False, True, True]])
-    >>> pooled(hidden, own).tolist(), pooled(hidden, own, "last").tolist(), pooled(hidden, own, "no-max-norm").tolist()
-    ([[2.0, 0.0]], [[3.0, 0.0]], [[1.0, 0.0]])
+    >>> [pool_tokens(hidden, own, pool).tolist() for pool in POOLS]
+    [[[2.0, 0.0]], [[3.0, 0.0]], [[1.0, 0.0]]]
     """
     check_pool(pool)
     own = own.to(hidden.device)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vectors.activations.pooling import Pool, pooled
+from vectors.activations.pooling import Pool, pool_tokens
 from vectors.common.errors import InputError, ModelError
 from vectors.common.validation import quote
 from vectors.model.hooks import read_layers
@@ -32,9 +32,9 @@ def text_means(
         InputError: a text without a single token of its own, or a layer the model does not have.
         ModelError: activations that are not finite.
     """
-    for places, found, own in own_tokens(model, texts, layers):
+    for places, found, own in token_activations(model, texts, layers):
         with torch.inference_mode():
-            means = {layer: pooled(found[layer], own, pool) for layer in layers}
+            means = {layer: pool_tokens(found[layer], own, pool) for layer in layers}
         for layer in layers:
             if not bool(means[layer].isfinite().all()):
                 raise ModelError(
@@ -43,7 +43,7 @@ def text_means(
         yield places, means
 
 
-def own_tokens(
+def token_activations(
     model: ResidualModel, texts: Sequence[str], layers: Sequence[int]
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch pos d_model"]], Bool[Tensor, "batch pos"]]]:
     """Yield batches of the residual stream, with the texts' places and with which positions are a text's own tokens.

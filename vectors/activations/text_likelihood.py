@@ -20,7 +20,7 @@ BATCH = 48
 """Texts in one forward, at most."""
 
 
-def beginnings(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
+def encode_beginnings(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
     """Return texts as ids, cut at `MAX_TOKENS`; those that are not cut close with the end token."""
     longest = min(MAX_TOKENS, model.max_context - 1)
     end = sorted(model.eos_ids)[:1]
@@ -30,10 +30,10 @@ def beginnings(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
 
 def losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "rows pos"]:
     """Return the negative log-likelihood, in nats, of every token after the first; 0 where there is none."""
-    return losses_of(model, rows)[0]
+    return losses_and_logits(model, rows)[0]
 
 
-def losses_of(
+def losses_and_logits(
     model: ResidualModel, rows: Sequence[Sequence[int]]
 ) -> tuple[Float[Tensor, "rows pos"], Float[Tensor, "rows pos vocab"]]:
     """Return the negative log-likelihood of every token after the first, and the logits that it is read from."""
@@ -47,10 +47,10 @@ def losses_of(
 
 def mean_loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, ""]:
     """Return the mean negative log-likelihood in nats per predicted token."""
-    return losses(model, rows).sum() / predicted(rows)
+    return losses(model, rows).sum() / count_predicted(rows)
 
 
-def predicted(rows: Sequence[Sequence[int]]) -> int:
+def count_predicted(rows: Sequence[Sequence[int]]) -> int:
     """Return how many tokens rows have after their first."""
     return sum(len(row) - 1 for row in rows)
 
@@ -61,7 +61,7 @@ def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start : start + BATCH]
 
 
-def gains(
+def likelihood_gains(
     model: ResidualModel, texts: Sequence[str], *, layer: int, shift: Float64[Tensor, " d_model"], positions: str
 ) -> list[float]:
     """Return by how many nats the shift makes the beginning of each text likelier.
@@ -72,7 +72,7 @@ def gains(
     """
     found = []
     for some in batches(texts):
-        rows = beginnings(model, some)
+        rows = encode_beginnings(model, some)
         spread = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
         with torch.no_grad():
             without = losses(model, rows)

@@ -14,7 +14,7 @@ from vectors.common.statistics import wilson
 from vectors.common.validation import check_integer
 from vectors.concepts.vector import ConceptVector, check_fits
 from vectors.data.contrast import ContrastSet
-from vectors.decoding.prompt_free_samples import Pilot, pilot
+from vectors.decoding.prompt_free_samples import ShiftedSamples, fitting_length, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
@@ -89,14 +89,13 @@ def calibrate(
         judge = WordJudge(contrast.positive, contrast.background)
     if judge is None:
         raise InputError("nobody tells which samples have the concept: give contrast texts, or a judge")
-    longest = min(max_tokens, model.max_context - len(model.start_ids()))
-    settings = Settings(max_tokens=longest, positions=vector.positions)
+    settings = Settings(max_tokens=fitting_length(model, max_tokens), positions=vector.positions)
 
-    def tried(shift: float, count: int) -> Pilot:
+    def tried(shift: float, count: int) -> ShiftedSamples:
         if progress:
             progress(f"pilot at shift {shift:.3g}")
         deltas = company(shift, count) if company else {at: vector.shift_at(at) * shift for at in vector.layers}
-        return pilot(model, deltas, n=count, settings=settings, seed=seed)
+        return sample_shifted(model, deltas, n=count, settings=settings, seed=seed)
 
     farthest = FARTHEST if vector.positions == "bos" else 1 / SMALLEST
     most = reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)
@@ -137,7 +136,7 @@ def reach(pressure: Callable[[float], float], start: float, farthest: float, *, 
     return low
 
 
-def _row(made: Pilot, judge: Judge, shift: float) -> dict[str, Any]:
+def _row(made: ShiftedSamples, judge: Judge, shift: float) -> dict[str, Any]:
     hits, n = sum(judge.accepts(text) for text in made.texts), len(made.texts)
     low, high = wilson(hits, n)
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vectors.activations.contrast_moments import Direction
 from vectors.calibration.calibrate import FARTHEST, SMALLEST, reach
 from vectors.calibration.word_judge import Judge
-from vectors.decoding.prompt_free_samples import Pilot, pilot
+from vectors.decoding.prompt_free_samples import ShiftedSamples, fitting_length, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 
@@ -58,16 +58,15 @@ def effects(
         seed: of the samples.
         progress: called with 1 at each layer that is done.
     """
-    longest = min(_MAX_TOKENS, model.max_context - len(model.start_ids()))
-    settings = Settings(max_tokens=longest, positions=positions)
+    settings = Settings(max_tokens=fitting_length(model, _MAX_TOKENS), positions=positions)
     farthest = FARTHEST if positions == "bos" else 1 / SMALLEST
     made: dict[int, Effect] = {}
     for layer, direction in found.items():
 
-        def tried(shift: float, n: int, layer: int = layer, direction: Direction = direction) -> Pilot:
-            return pilot(model, {layer: (direction * shift).float()}, n=n, settings=settings, seed=seed)
+        def tried(shift: float, n: int, layer: int = layer, direction: Direction = direction) -> ShiftedSamples:
+            return sample_shifted(model, {layer: (direction * shift).float()}, n=n, settings=settings, seed=seed)
 
-        def pressure(shift: float, tried: Callable[[float, int], Pilot] = tried) -> float:
+        def pressure(shift: float, tried: Callable[[float, int], ShiftedSamples] = tried) -> float:
             return tried(shift, _PROBE).p95
 
         most = reach(pressure, starts[layer], farthest, budget=BUDGET)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vectors.common.rng import Stream, rng
-from vectors.decoding.cuda_graph import can_record, capture_step
+from vectors.decoding.cuda_graph import can_capture, capture_step
 from vectors.decoding.kv_cache import make_kv_cache
 from vectors.decoding.token_costs import Cost, token_logprobs_and_kl
 from vectors.decoding.token_sampling import Settings, sample_tokens
@@ -32,7 +32,7 @@ class Batch:
         prefix: the ids that every text starts from.
         settings: how tokens are drawn, and where texts are shifted.
         seed: of the tokens.
-        moves: what else than adding a shift does, by layer.
+        interventions: what else than adding a shift does, by layer.
         costs: whether to read what the base model makes of each text.
     """
 
@@ -45,7 +45,7 @@ class Batch:
         prefix: Sequence[int],
         settings: Settings,
         seed: int,
-        moves: Mapping[int, Intervention] | None = None,
+        interventions: Mapping[int, Intervention] | None = None,
         costs: bool = True,
     ) -> None:
         self._model, self._shifts, self._settings, self._seed = model, shifts, settings, seed
@@ -54,7 +54,7 @@ class Batch:
         length = self._first + settings.max_tokens
         self._doubles = 2 if shifts is not None and costs else 1
         self._known = costs or shifts is None
-        self._kept = make_kv_cache(model, rows * self._doubles, length + 1, moves)
+        self._kept = make_kv_cache(model, rows * self._doubles, length + 1, interventions)
         self._idle = length  # a place that no text reads
         self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
         self._weighs = self._weights.tolist()
@@ -150,7 +150,7 @@ class Batch:
 
     def _drawn(self, places: Sequence[int]) -> Int[Tensor, " rows"]:
         """Take a step with some rows at these places, recorded where that can be."""
-        if self.refills and can_record(self._model):
+        if self.refills and can_capture(self._model):
             if self._recorded is None:
                 tokens, at = self._tokens.clone(), self._places.clone()
 

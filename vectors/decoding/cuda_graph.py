@@ -14,7 +14,7 @@ _WARM_UPS = 2  # runs before recording: kernels are chosen and memory is set asi
 _REFUSED: WeakSet[ResidualModel] = WeakSet()
 
 
-def can_record(model: ResidualModel) -> bool:
+def can_capture(model: ResidualModel) -> bool:
     """Tell whether a step of the model may be recorded: all of it on one GPU, and no earlier try has failed."""
     places = {weight.device for weight in model.hf.parameters()}
     return model not in _REFUSED and len(places) == 1 and next(iter(places)).type == "cuda"

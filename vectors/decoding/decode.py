@@ -114,7 +114,7 @@ def decode(
     seed: int,
     indices: Iterable[int],
     batch_size: int | None = None,
-    moves: Mapping[int, Intervention] | None = None,
+    interventions: Mapping[int, Intervention] | None = None,
     costs: bool = True,
 ) -> Iterator[Finished]:
     """Yield the text of each sample as it finishes; sample `i` is shifted by its row of `shifts([i])`.
@@ -135,14 +135,15 @@ def decode(
         seed: of the tokens.
         indices: the samples.
         batch_size: texts written side by side, halved where memory runs out; by default what fits into it.
-        moves: what else than adding a shift does, by layer.
+        interventions: what else than adding a shift does, by layer.
         costs: whether the unshifted rows are there; without, a shifted text's base log-probabilities and KL are NaN.
     """
     waiting = iter(indices)
     rows = batch_size or rows_that_fit(model, len(prefix) + settings.max_tokens, doubled=shifts is not None and costs)
     while some := list(islice(waiting, rows)):
         batch = Batch(
-            model, len(some), shifts, prefix=prefix, settings=settings, seed=seed, moves=moves, costs=costs
+            model, len(some), shifts, prefix=prefix, settings=settings, seed=seed, interventions=interventions,
+            costs=costs,
         )  # fmt: skip
         try:
             batch.begin(some)

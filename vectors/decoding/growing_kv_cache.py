@@ -25,8 +25,8 @@ class GrowingKVCache:
 
     refills = False
 
-    def __init__(self, model: ResidualModel, moves: Mapping[int, Intervention] | None = None) -> None:
-        self._model, self._moves = model, moves
+    def __init__(self, model: ResidualModel, interventions: Mapping[int, Intervention] | None = None) -> None:
+        self._model, self._interventions = model, interventions
         self._cache = DynamicCache(config=model.hf.config)
 
     def prefill(self, rows: Int[Tensor, " some"], ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
@@ -48,13 +48,13 @@ class GrowingKVCache:
         self._cache = DynamicCache(config=self._model.hf.config)
 
     def _forward(self, ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
-        with shift_layers_unchecked(self._model, shifts, self._moves):
+        with shift_layers_unchecked(self._model, shifts, self._interventions):
             output = self._model.hf(input_ids=ids, past_key_values=self._cache, use_cache=True, **self._model.last_only)
         logits: Tensor = output.logits[:, -1]
         return logits
 
 
-def check_grown(model: ResidualModel) -> None:
+def check_cache(model: ResidualModel) -> None:
     """Refuse, once a model, one that does not read on from its cache as it reads a whole text, or not row by row.
 
     Raises:

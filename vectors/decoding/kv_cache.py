@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from vectors.decoding.growing_kv_cache import GrowingKVCache, check_grown
+from vectors.decoding.growing_kv_cache import GrowingKVCache, check_cache
 from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, is_out_of_memory
@@ -50,9 +50,9 @@ class SlotKVCache:
     refills = True
 
     def __init__(
-        self, model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Intervention] | None = None
+        self, model: ResidualModel, rows: int, capacity: int, interventions: Mapping[int, Intervention] | None = None
     ) -> None:
-        self._model, self._rows, self._capacity, self._moves = model, rows, capacity, moves
+        self._model, self._rows, self._capacity, self._interventions = model, rows, capacity, interventions
         self._layers = [_SlotLayer(self) for _ in range(model.n_layers)]
         self._cache = Cache(layers=list(self._layers))
         self._columns = torch.arange(capacity, device=model.device)
@@ -93,7 +93,7 @@ class SlotKVCache:
 
     def _forward(self, ids: Tensor, places: Tensor, visible: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         mask = torch.zeros_like(visible, dtype=self._model.dtype).masked_fill(~visible, self._hidden)
-        with shift_layers_unchecked(self._model, shifts, self._moves):
+        with shift_layers_unchecked(self._model, shifts, self._interventions):
             output = self._model.hf(
                 input_ids=ids, position_ids=places, attention_mask=mask, past_key_values=self._cache, use_cache=True,
                 **self._model.last_only,
@@ -154,17 +154,17 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 def make_kv_cache(
-    model: ResidualModel, rows: int, capacity: int, moves: Mapping[int, Intervention] | None = None
+    model: ResidualModel, rows: int, capacity: int, interventions: Mapping[int, Intervention] | None = None
 ) -> KVCache:
     """Return slots for a model that reads texts in them as it reads them alone, else rows that start together.
 
     Raises:
         ModelError: a model that reads on from no cache as it reads a whole text.
     """
-    if _sees_all(model, capacity) and slots_agree(model):
-        return SlotKVCache(model, rows, capacity, moves)
-    check_grown(model)
-    return GrowingKVCache(model, moves)
+    if _sees_all(model, capacity) and supports_slots(model):
+        return SlotKVCache(model, rows, capacity, interventions)
+    check_cache(model)
+    return GrowingKVCache(model, interventions)
 
 
 def _sees_all(model: ResidualModel, capacity: int) -> bool:
@@ -190,7 +190,7 @@ def _reaches(config: Any) -> Iterator[Any]:
             yield each.get("original_max_position_embeddings")
 
 
-def slots_agree(model: ResidualModel) -> bool:
+def supports_slots(model: ResidualModel) -> bool:
     """Tell, once a model, whether texts that are read in slots, begun at different steps, give the plain logits."""
     if model not in _AGREE:
         try:

@@ -1,43 +1,29 @@
-"""The texts that a model writes by itself."""
+"""Sample texts without a prompt, from the start token alone: the plain model, or one shift for each sample."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from vectors.decoding.decode import decode, prefix_ids
+from vectors.common.progress import Advance
+from vectors.decoding.decode import Finished, Shifts, decode, prefix_ids
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 
 MAX_TOKENS = 64
-"""Of each of them."""
-
-
-def sample_prompt_free(
-    model: ResidualModel, n: int, *, seed: int = 0, progress: Callable[[int], None] | None = None
-) -> list[str]:
-    """Return `n` texts that the model writes from its start token alone, at temperature 1; blank ones are left out.
-
-    Raises:
-        ModelError: a model without a start token.
-    """
-    longest = min(MAX_TOKENS, model.max_context - len(model.start_ids()))
-    made = []
-    settings = Settings(max_tokens=longest)
-    prefix = prefix_ids(model, None, longest)
-    for finished in decode(model, None, prefix=prefix, settings=settings, seed=seed, indices=range(n)):
-        made.append(finished)
-        if progress:
-            progress(1)
-    texts = (model.decode(finished.tokens) for finished in sorted(made, key=lambda finished: finished.index))
-    return [text for text in texts if text.strip()]
+"""Default length limit of a sample, in generated tokens."""
 
 
 @dataclass(frozen=True)
-class Pilot:
-    """Prompt-free samples under one shift: their texts and the KL of every generated token."""
+class ShiftedSamples:
+    """Prompt-free samples of a shifted model, in the order of their indices.
+
+    Attributes:
+        texts: one text a sample; some may be blank.
+        kl: KL(shifted || base) of every generated token of all samples, nats.
+    """
 
     texts: list[str]
     kl: np.ndarray
@@ -48,23 +34,75 @@ class Pilot:
         return float(np.percentile(self.kl, 95))
 
 
-def pilot(
+def sample_prompt_free(
+    model: ResidualModel, n: int, *, seed: int = 0, max_tokens: int = MAX_TOKENS, progress: Advance | None = None
+) -> list[str]:
+    """Sample `n` texts from the start token at temperature 1 and return those that are not blank.
+
+    Args:
+        model: the model.
+        n: number of samples.
+        seed: seed of the tokens; sample `i` does not depend on `n`.
+        max_tokens: length limit of a sample, cut to what the model's context has room for.
+        progress: called with 1 after each sample.
+
+    Raises:
+        ModelError: the model has no start token.
+    """
+    settings = Settings(max_tokens=fitting_length(model, max_tokens))
+    samples = _sample(model, None, n, settings=settings, seed=seed, progress=progress)
+    return [text for sample in samples if (text := model.decode(sample.tokens)).strip()]
+
+
+def sample_shifted(
     model: ResidualModel,
-    deltas: Mapping[int, Float[Tensor, " d_model"] | Float[Tensor, "n d_model"]],
+    shifts: Mapping[int, Float[Tensor, " d_model"] | Float[Tensor, "n d_model"]],
     *,
     n: int,
     settings: Settings,
     seed: int,
-) -> Pilot:
-    """Return `n` prompt-free samples under one shift for all, or one for each, at each layer."""
-    rows = {layer: delta.expand(n, -1) if delta.ndim == 1 else delta for layer, delta in deltas.items()}
+    progress: Advance | None = None,
+) -> ShiftedSamples:
+    """Sample `n` texts from the start token under a shift.
+
+    Args:
+        model: the model.
+        shifts: for each layer one shift for all samples, or one for each; empty for the plain model.
+        n: number of samples.
+        settings: how tokens are sampled, and at which positions the shift is added.
+        seed: seed of the tokens.
+        progress: called with 1 after each sample.
+
+    Raises:
+        ModelError: the model has no start token.
+    """
+    rows = {layer: shift.expand(n, -1) if shift.ndim == 1 else shift for layer, shift in shifts.items()}
+
+    def shifts_of(indices: Sequence[int]) -> dict[int, Tensor]:
+        return {layer: row[list(indices)] for layer, row in rows.items()}
+
+    samples = _sample(model, shifts_of if rows else None, n, settings=settings, seed=seed, progress=progress)
+    texts = [model.decode(sample.tokens) for sample in samples]
+    return ShiftedSamples(texts, np.concatenate([sample.cost.kl for sample in samples]))
+
+
+def fitting_length(model: ResidualModel, max_tokens: int) -> int:
+    """Return `max_tokens`, or how many tokens fit into the model's context after the start token if that is less.
+
+    Raises:
+        ModelError: the model has no start token.
+    """
+    return min(max_tokens, model.max_context - len(model.start_ids()))
+
+
+def _sample(
+    model: ResidualModel, shifts: Shifts | None, n: int, *, settings: Settings, seed: int, progress: Advance | None
+) -> list[Finished]:
+    """Sample without a prompt; return the samples in the order of their indices."""
     prefix = prefix_ids(model, None, settings.max_tokens)
-    done = list(
-        decode(
-            model, lambda some: {layer: row[list(some)] for layer, row in rows.items()}, prefix=prefix,
-            settings=settings, seed=seed, indices=range(n),
-        )
-    )  # fmt: skip
-    done.sort(key=lambda finished: finished.index)
-    texts = [model.decode(finished.tokens) for finished in done]
-    return Pilot(texts, np.concatenate([finished.cost.kl for finished in done]))
+    samples = []
+    for sample in decode(model, shifts, prefix=prefix, settings=settings, seed=seed, indices=range(n)):
+        samples.append(sample)
+        if progress:
+            progress(1)
+    return sorted(samples, key=lambda sample: sample.index)

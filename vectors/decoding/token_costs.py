@@ -72,7 +72,7 @@ def _normalised(scores: Float[Tensor, "rows vocab"]) -> tuple[Float[Tensor, "row
     return masses, top + masses.sum(dim=-1, keepdim=True).log()
 
 
-def costs(
+def compute_costs(
     model: ResidualModel,
     deltas: Mapping[int, Float[Tensor, "rows d_model"]],
     *,
@@ -80,7 +80,7 @@ def costs(
     generated: Sequence[Sequence[int]],
     positions: str = "all",
     drawn: Settings | None = None,
-    moves: Mapping[int, Intervention] | None = None,
+    interventions: Mapping[int, Intervention] | None = None,
     progress: Advance | None = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
@@ -97,20 +97,22 @@ def costs(
         rows = order[start : start + at_once]
         picked = {layer: delta[rows] for layer, delta in deltas.items()}
         texts = [generated[row] for row in rows]
-        found.update(zip(rows, _costs(model, picked, prefix, texts, positions, drawn, moves), strict=True))
+        found.update(
+            zip(rows, _batch_costs(model, picked, prefix, texts, positions, drawn, interventions), strict=True)
+        )
         if progress:
             progress(len(rows))
     return [found[row] for row in range(len(generated))]
 
 
-def _costs(
+def _batch_costs(
     model: ResidualModel,
     deltas: Mapping[int, Tensor],
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
     positions: str,
     drawn: Settings | None,
-    moves: Mapping[int, Intervention] | None,
+    interventions: Mapping[int, Intervention] | None,
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
@@ -120,7 +122,7 @@ def _costs(
         base = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
         steered = base
         if spread:
-            with shift_layers(model, spread, interventions=moves):
+            with shift_layers(model, spread, interventions=interventions):
                 steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
         # at an unsteered model nothing is paid: no need to sum up a vocabulary of zeros
         kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0) if spread else base.new_zeros(base.shape[:-1])

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vectors.activations.text_activations import own_tokens
+from vectors.activations.text_activations import token_activations
 from vectors.common.errors import ModelError
 from vectors.common.rng import philox
 from vectors.common.validation import check_integer
@@ -92,7 +92,7 @@ def gather(
     lengths = torch.zeros(len(chosen))
     kept = {layer: _Reservoir(most_rows) for layer in layers}
     done = 0
-    for places, read, own in own_tokens(model, chosen, layers):
+    for places, read, own in token_activations(model, chosen, layers):
         counts = own.sum(dim=1).cpu()
         lengths[places] = counts.float()
         keys = np.concatenate([_keys(chosen[place], seed, int(n)) for place, n in zip(places, counts, strict=True)])

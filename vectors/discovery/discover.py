@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from vectors.activations.logit_lens import lens
+from vectors.activations.logit_lens import logit_lens_tokens
 from vectors.activations.text_activations import check_texts
 from vectors.common.errors import InputError, ModelError
-from vectors.common.progress import Progress, ProgressOption, progress_callback, with_progress_bars
+from vectors.common.progress import Progress, ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import check_integer, quote
-from vectors.decoding.decode import decode, prefix_ids
-from vectors.decoding.token_sampling import Settings
+from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.discovery.activation_sample import ActivationSample, gather
 from vectors.discovery.candidates import Candidate, Discovery
 from vectors.discovery.decomposition import METHODS, Components, components
@@ -97,7 +96,7 @@ def discover(
     check_integer(k, "k", low=1)
     check_k(model, k, samples if texts is None else len(set(texts)))
     own = texts is None
-    read = own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
+    read = _own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
     check_k(model, k, len(set(read)))
     check_texts(model, read)
     found = gather(model, read, [at], seed=seed, progress=lambda done, total: tell("reading texts", done, total))[at]
@@ -138,8 +137,8 @@ def decompose(found: ActivationSample, k: int, *, method: str, seed: int) -> Com
     return components(found.rows, count, method=method, width=width, seed=seed)
 
 
-def own_texts(model: ResidualModel, count: int, *, seed: int, progress: Progress) -> list[str]:
-    """Return texts that a model writes by itself, empty ones left out.
+def _own_texts(model: ResidualModel, n: int, *, seed: int, progress: Progress) -> list[str]:
+    """Sample texts from the model's start token.
 
     Raises:
         ModelError: a model without a start token.
@@ -148,15 +147,9 @@ def own_texts(model: ResidualModel, count: int, *, seed: int, progress: Progress
         raise ModelError(
             f"model {model.name!r} has no start token to write texts of its own from: give texts (--texts FILE)"
         )
-    longest = min(MAX_TOKENS, model.max_context - len(model.start_ids()))
-    made = []
-    for finished in decode(
-        model, None, prefix=prefix_ids(model, None, longest), settings=Settings(max_tokens=longest), seed=seed,
-        indices=range(check_integer(count, "samples", low=1)),
-    ):  # fmt: skip
-        made.append(finished)
-        progress("writing texts", len(made), count)
-    return [text for each in sorted(made, key=lambda each: each.index) if (text := model.decode(each.tokens)).strip()]
+    n = check_integer(n, "samples", low=1)
+    more = count_progress(progress, "writing texts", n)
+    return sample_prompt_free(model, n, seed=seed, max_tokens=MAX_TOKENS, progress=more)
 
 
 def shape_of(scores: Float64[np.ndarray, "texts k"]) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +181,7 @@ def _candidates(
     for row, place in enumerate(order):
         part = (parts.parts[place] * signs[row]).float()
         reader = torch.from_numpy(filters[row]).float()
-        top, bottom = lens(model, part, TOKENS)
+        top, bottom = logit_lens_tokens(model, part, TOKENS)
         ranking = np.argsort(-mine[:, row], kind="stable")
         result.append(
             Candidate(

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from vectors.activations.text_activations import own_tokens
+from vectors.activations.text_activations import token_activations
+from vectors.common.progress import count_progress
 from vectors.common.statistics import auc
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding.decode import decode
+from vectors.decoding.prompt_free_samples import fitting_length, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.discovery.candidates import Candidate, Discovery, Likeness
 from vectors.model.residual_model import ResidualModel
@@ -53,7 +55,7 @@ def match_concepts(
     texts, owners = _written(model, concepts, progress)
     filters = torch.stack([each.filter for each in discovery.candidates])
     scores = torch.zeros(len(texts), len(filters))
-    for places, read, own in own_tokens(model, texts, [discovery.layer]):
+    for places, read, own in token_activations(model, texts, [discovery.layer]):
         hidden = read[discovery.layer].float()
         weights = own.to(hidden).unsqueeze(-1)
         means = torch.where(weights > 0, hidden, 0.0).sum(dim=1) / weights.sum(dim=1)
@@ -88,30 +90,22 @@ def _written(
     groups: dict[tuple[tuple[int, ...], str], list[int]] = {}
     for place, vector in enumerate(concepts):
         groups.setdefault((vector.layers, vector.positions), []).append(place)
-    longest = min(MAX_TOKENS, model.max_context - len(model.start_ids()))
     total, texts, owners = WITHOUT + EACH * len(concepts), list[str](), list[int]()
+    more = None if progress is None else count_progress(lambda _what, done, total: progress(done, total), "", total)
     jobs: list[tuple[tuple[int, ...], str, list[int], int]] = [((), "all", [-1], WITHOUT)]
     jobs += [(layers, positions, places, EACH) for (layers, positions), places in groups.items()]
-    for layers, positions, places, each in jobs:
-        rows = {
+    for layers, positions, places, n in jobs:
+        shifts = {
             layer: torch.stack([concepts[place].shift_at(layer) * concepts[place].scale for place in places])
             for layer in layers
         }
-
-        def shifts(
-            some: Sequence[int], rows: dict[int, torch.Tensor] = rows, each: int = each
-        ) -> dict[int, torch.Tensor]:
-            chosen = [index // each for index in some]
-            return {layer: row[chosen] for layer, row in rows.items()}
-
-        for done in decode(
-            model, shifts if layers else None, prefix=model.start_ids(),
-            settings=Settings(max_tokens=longest, positions=positions), seed=_SEED, indices=range(each * len(places)),
-        ):  # fmt: skip
-            text = model.decode(done.tokens)
+        settings = Settings(max_tokens=fitting_length(model, MAX_TOKENS), positions=positions)
+        samples = sample_shifted(
+            model, {layer: rows.repeat_interleave(n, dim=0) for layer, rows in shifts.items()},
+            n=n * len(places), settings=settings, seed=_SEED, progress=more,
+        )  # fmt: skip
+        for text, owner in zip(samples.texts, np.repeat(places, n).tolist(), strict=True):
             if text.strip():
                 texts.append(text)
-                owners.append(places[done.index // each])
-            if progress:
-                progress(min(len(texts), total), total)
+                owners.append(owner)
     return texts, owners

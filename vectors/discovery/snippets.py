@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from vectors.activations.text_activations import own_tokens
+from vectors.activations.text_activations import token_activations
 from vectors.discovery.activation_sample import ActivationSample
 from vectors.model.residual_model import ResidualModel
 
@@ -36,7 +36,7 @@ class Snippets:
         wanted = [place for place in dict.fromkeys(places) if place not in self._read]
         texts = [self._found.texts[place] for place in wanted]
         ids = self._model.encode(texts, max_tokens=self._model.max_context)
-        for some, read, own in own_tokens(self._model, texts, [self._found.layer]):
+        for some, read, own in token_activations(self._model, texts, [self._found.layer]):
             hidden = read[self._found.layer].float().cpu()
             for row, place in enumerate(some):
                 mine = own[row].cpu().nonzero().squeeze(1)

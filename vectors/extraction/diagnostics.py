@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from vectors.activations.contrast_moments import Direction
-from vectors.activations.logit_lens import lens
+from vectors.activations.logit_lens import logit_lens_tokens
 from vectors.activations.pooling import Pool
 from vectors.activations.shifted_tokens import most_shifted_tokens
 from vectors.activations.text_activations import text_means
-from vectors.activations.text_likelihood import gains
+from vectors.activations.text_likelihood import likelihood_gains
 from vectors.calibration.layer_effect import Effect
 from vectors.common.errors import SteerError
 from vectors.common.option_names import ranks_by_gain
@@ -118,7 +118,7 @@ def evidence(
     two halves of the texts; `tokens` are those whose unembedding it lies nearest to, and farthest from, and `moved`
     those that its natural gap makes likelier and less likely in the background's texts; `texts` begin the most typical.
     """
-    top, bottom = lens(model, vector.direction, TOKENS)
+    top, bottom = logit_lens_tokens(model, vector.direction, TOKENS)
     found: dict[str, Any] = {
         "layers": [_rounded(row.to_dict()) for row in rows],
         "tokens": {"top": top, "bottom": bottom},
@@ -158,7 +158,7 @@ def _gains(
     positions: str,
 ) -> dict[int, list[float]]:  # fmt: skip
     return {
-        at: gains(model, texts, layer=at, shift=direction * gaps[at], positions=positions)
+        at: likelihood_gains(model, texts, layer=at, shift=direction * gaps[at], positions=positions)
         for at, direction in directions.items()
     }
 

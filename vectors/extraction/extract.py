@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from vectors.activations.layer_auc import over_depth
+from vectors.activations.layer_auc import layers_over_depth
 from vectors.activations.pooling import Pool, check_pool
 from vectors.activations.text_activations import check_texts
 from vectors.common.errors import InputError
@@ -123,7 +123,7 @@ def layers_for(model: ResidualModel, method: str, layer: int | Sequence[int] | s
     if layer == "auto":
         if depth and not choose:
             return [int(model.n_layers * depth[0])]
-        return sorted({int(model.n_layers * share) for share in depth}) or over_depth(model.n_layers)
+        return sorted({int(model.n_layers * share) for share in depth}) or layers_over_depth(model.n_layers)
     several = [layer] if isinstance(layer, int) else [] if isinstance(layer, str) else list(layer)
     if not several:
         raise InputError(f"layer is {quote(layer)}: give auto, the number of a block, or several of them")

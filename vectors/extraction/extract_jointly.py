@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from vectors.activations.contrast_moments import contrast_moments
-from vectors.activations.layer_auc import over_depth, readable_each
+from vectors.activations.layer_auc import auc_by_concept_and_layer, layers_over_depth
 from vectors.activations.text_activations import check_texts
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import in_company
@@ -79,9 +79,9 @@ def extract_together(
     fit = [text for text, held in zip(texts, out, strict=True) if not held]
     shifts = learn(model, fit, has[~out], at, positions=added_at, seed=seed, steps=total, progress=more)
     kept_out = [text for text, held in zip(texts, out, strict=True) if held]
-    layers = sorted({at, *over_depth(model.n_layers)})
+    layers = sorted({at, *layers_over_depth(model.n_layers)})
     found = contrast_moments(model, fit, has[~out], layers, progress=count_progress(tell, "reading texts", len(fit)))
-    read = readable_each(model, found, kept_out, has[out], seed=seed)
+    read = auc_by_concept_and_layer(model, found, kept_out, has[out], seed=seed)
     made = {}
     for column, name in enumerate(names):
         tell(f"measuring {name}", column, len(names))

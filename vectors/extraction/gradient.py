@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vectors.activations.text_activations import special_ids
-from vectors.activations.text_likelihood import batches, beginnings, check_finite, losses
+from vectors.activations.text_likelihood import batches, check_finite, encode_beginnings, losses
 from vectors.model.hooks import capture, shift_layers
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
@@ -29,7 +29,7 @@ def text_gradients(model: ResidualModel, texts: Sequence[str], layers: Sequence[
     """Yield batches of texts in order, with the gradient of each text's log-likelihood at every position.
 
     It is that of the mean nats per predicted token of the beginning of the text (see
-    `vectors.activations.text_likelihood.beginnings`) by a shift of the residual stream at that
+    `vectors.activations.text_likelihood.encode_beginnings`) by a shift of the residual stream at that
     position, where nothing is shifted.
 
     Raises:
@@ -37,7 +37,7 @@ def text_gradients(model: ResidualModel, texts: Sequence[str], layers: Sequence[
         ModelError: likelihoods that are not finite.
     """
     for some in batches(texts):
-        rows = beginnings(model, some)
+        rows = encode_beginnings(model, some)
         widest = max(map(len, rows))
         shifts = {layer: torch.zeros(len(rows), widest, model.d_model, requires_grad=True) for layer in layers}
         counts = torch.tensor([len(row) - 1 for row in rows], device=model.device)

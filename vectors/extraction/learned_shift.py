@@ -12,12 +12,12 @@ from torch.nn.functional import log_softmax
 from vectors.activations.text_likelihood import (
     BATCH,
     batches,
-    beginnings,
     check_finite,
+    count_predicted,
+    encode_beginnings,
     losses,
-    losses_of,
+    losses_and_logits,
     mean_loss,
-    predicted,
 )
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
@@ -74,15 +74,15 @@ def objective(
 ) -> Float[Tensor, ""]:
     """Return the mean nats per predicted token of some rows under their shifts, and what the shifts change besides."""
     with shift_layers(model, {layer: spread}):
-        nats, logits = losses_of(model, rows)
-    loss = nats.sum() / predicted(rows)
+        nats, logits = losses_and_logits(model, rows)
+    loss = nats.sum() / count_predicted(rows)
     if not how.kl:
         return loss
     with torch.no_grad():
-        base = log_softmax(losses_of(model, rows)[1], dim=-1)
+        base = log_softmax(losses_and_logits(model, rows)[1], dim=-1)
     now = log_softmax(logits, dim=-1)
     real = (nats != 0)[:, :, None]  # a padded position has no loss, and says nothing
-    changed: Tensor = torch.where(real, now.exp() * (now - base), 0.0).sum() / predicted(rows)
+    changed: Tensor = torch.where(real, now.exp() * (now - base), 0.0).sum() / count_predicted(rows)
     return loss + how.kl * changed
 
 
@@ -94,7 +94,7 @@ def background_gain(
         without = losses(model, rows)
     with shift_layers(model, {layer: spread}):
         gained = (without - losses(model, rows)).sum(dim=1)
-    return gained.clamp(min=0).sum() / predicted(rows)
+    return gained.clamp(min=0).sum() / count_predicted(rows)
 
 
 STEPS = 150
@@ -178,7 +178,7 @@ def learn(
         beside = np.where(denied & (order.random(batch) < ALONE), 0.0, 0.5)[:, None]
         told = (has[places] & (order.random((batch, len(owners))) < beside)).astype(np.int64)
         told[np.arange(batch), concepts] = np.where(denied, -1, 1)
-        rows = beginnings(model, [texts[place] for place in places])
+        rows = encode_beginnings(model, [texts[place] for place in places])
         with torch.enable_grad():
             added = composed(shifts, torch.from_numpy(told).to(shifts.device))
             radii = torch.from_numpy(order.random((batch, 1)) * SEARCHED).to(added)
@@ -225,7 +225,7 @@ def _normal(order: np.random.Generator, rows: int, model: ResidualModel) -> Tens
 
 def scale(model: ResidualModel, texts: Sequence[str], layer: int) -> float:
     """Return the median root mean square, over the coordinates, of the activations of texts at a layer."""
-    batch = model.batch(beginnings(model, texts))
+    batch = model.batch(encode_beginnings(model, texts))
     with torch.no_grad():
         hidden = read_layers(model, batch, [layer])[layer].float().square().mean(dim=-1).sqrt()
     return float(np.median(hidden[batch["attention_mask"].to(hidden.device).bool()].cpu().numpy()))
@@ -254,7 +254,7 @@ def _raised(
     if not concepts:
         return shifts.sum() * 0.0
     chosen = [_drawn(others[concept], None, spared) for concept in concepts]
-    rows = beginnings(model, [texts[place] for place in chosen])
+    rows = encode_beginnings(model, [texts[place] for place in chosen])
     return background_gain(model, rows, layer, shift_by_position(shifts[concepts], max(map(len, rows)), 1, positions))
 
 
@@ -265,7 +265,7 @@ def _nats_aside(
     found = []
     for concept in range(has.shape[1]):
         for some in batches([text for text, having in zip(texts, has[:, concept], strict=True) if having]):
-            rows = beginnings(model, some)
+            rows = encode_beginnings(model, some)
             spread = shift_by_position(shifts[concept].expand(len(rows), -1), max(map(len, rows)), 1, positions)
             with torch.no_grad(), shift_layers(model, {layer: spread}):
                 found.append(float(mean_loss(model, rows)))

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vectors.activations.contrast_moments import Direction, mean_difference
-from vectors.activations.text_likelihood import BATCH, gains
+from vectors.activations.text_likelihood import BATCH, likelihood_gains
 from vectors.common.errors import VectorError
 from vectors.data.contrast import pick_texts, shuffle_key
 from vectors.decoding.prompt_free_samples import sample_prompt_free
@@ -117,7 +117,9 @@ def _gradient(material: ExtractionInput) -> Found:
     for layer in material.layers:
 
         def gained(shift: Float64[Tensor, " d_model"], layer: int = layer) -> float:
-            return float(np.mean(gains(material.model, some, layer=layer, shift=shift, positions=material.positions)))
+            return float(
+                np.mean(likelihood_gains(material.model, some, layer=layer, shift=shift, positions=material.positions))
+            )
 
         found[layer] = _sized(material, layer, sides[0][layer] - sides[1][layer], some, gained)
     return found

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vectors.activations.text_likelihood import batches, beginnings, check_finite
+from vectors.activations.text_likelihood import batches, check_finite, encode_beginnings
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
 from vectors.model.hooks import shift_layers
@@ -53,7 +53,7 @@ def towards_tokens(
     """
     sums = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
     for some in batches(texts):
-        rows = beginnings(model, some)
+        rows = encode_beginnings(model, some)
         widest = max(map(len, rows))
         spread = position_weights(positions, widest, 1)[:, None]
         shifts = {layer: torch.zeros(model.d_model, requires_grad=True) for layer in layers}
@@ -77,7 +77,7 @@ def token_share(
     positions: str,
 ) -> Callable[[Float64[Tensor, " d_model"]], float]:
     """Return what tells how nearly a shift gives the tokens `ENOUGH` of the probability: 1 where it does, or more."""
-    rows = beginnings(model, texts)
+    rows = encode_beginnings(model, texts)
     widest = max(map(len, rows))
 
     def share(shift: Float64[Tensor, " d_model"]) -> float:

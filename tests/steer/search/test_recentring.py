@@ -18,7 +18,6 @@ from vectors import keep
 from vectors.activations import natural_covariance
 from vectors.common.errors import InputError, ModelError, OutputError
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding import prompt_free_samples
 from vectors.model.residual_model import ResidualModel
 
 
@@ -100,7 +99,7 @@ def test_natural_searches_find_their_directions_again_or_say_why_not(
     llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(natural_covariance, "TEXTS", 40)
-    monkeypatch.setattr(prompt_free_samples, "MAX_TOKENS", 12)
+    monkeypatch.setattr(natural_covariance, "MAX_TOKENS", 12)
     first = runs(llama_model, "cat + 0.5 sea", geometry="natural")
     assert list(first[0].settings["spread"]) == ["1"]
     stood = runs(llama_model, recentre(first, [1, 2]), geometry="natural", radius=None)
@@ -109,7 +108,7 @@ def test_natural_searches_find_their_directions_again_or_say_why_not(
             assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
     for place in (tmp_path / "home").rglob("*.spread"):
         place.unlink()
-    monkeypatch.setattr(prompt_free_samples, "MAX_TOKENS", 10)
+    monkeypatch.setattr(natural_covariance, "MAX_TOKENS", 10)
     with pytest.raises(ModelError, match=r"found anew since this run.*put back .*natural"):
         replayed(llama_model, first)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
 
-from vectors.activations.covariance import LowRankCovariance, spread_of
+from vectors.activations.covariance import LowRankCovariance, estimate_covariance
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
@@ -27,7 +27,7 @@ def means(model: ResidualModel, some: list[str], layer: int) -> np.ndarray:
 
 def test_leading_directions_are_those_of_the_covariance(llama_model: ResidualModel) -> None:
     some = texts(300)
-    shape, rows = spread_of(llama_model, some, 1, rank=5), means(llama_model, some, 1)
+    shape, rows = estimate_covariance(llama_model, some, 1, rank=5), means(llama_model, some, 1)
     values = np.linalg.eigvalsh(np.cov(rows.T))[::-1]
     np.testing.assert_allclose(shape.deviations.numpy() ** 2, values[:5], rtol=1e-6)
     assert shape.rest == pytest.approx(np.sqrt(values[5:].mean()), rel=1e-6)
@@ -38,15 +38,15 @@ def test_leading_directions_are_those_of_the_covariance(llama_model: ResidualMod
 
 def test_distances_are_mahalanobis_where_every_direction_is_told_apart(llama_model: ResidualModel) -> None:
     some = texts(600)
-    shape, rows = spread_of(llama_model, some, 1, rank=31), means(llama_model, some, 1)
+    shape, rows = estimate_covariance(llama_model, some, 1, rank=31), means(llama_model, some, 1)
     wanted = EmpiricalCovariance().fit(rows).mahalanobis(rows) * (599 / 600)
     np.testing.assert_allclose(np.sort(np.sqrt(wanted)), shape.distances, rtol=1e-4)
 
 
 def test_white_rows_get_the_covariance_and_the_distance_takes_it_away(llama_model: ResidualModel) -> None:
-    shape = spread_of(llama_model, texts(300), 1, rank=5)
+    shape = estimate_covariance(llama_model, texts(300), 1, rank=5)
     white = torch.randn(20_000, llama_model.d_model, generator=torch.Generator().manual_seed(0)).double()
-    rows = shape.coloured(white)
+    rows = shape.colour(white)
     along = (rows @ shape.basis.T).std(dim=0)
     np.testing.assert_allclose(along.numpy(), shape.deviations.numpy(), rtol=0.03)
     np.testing.assert_allclose(shape.distance(rows).numpy(), white.norm(dim=1).numpy(), rtol=1e-9)
@@ -55,13 +55,13 @@ def test_white_rows_get_the_covariance_and_the_distance_takes_it_away(llama_mode
 
 
 def test_the_digest_is_of_what_directions_are_drawn_from(llama_model: ResidualModel) -> None:
-    one, same = (spread_of(llama_model, texts(300), 1, rank=5) for _ in range(2))
-    assert one.digest == same.digest != spread_of(llama_model, texts(200), 1, rank=5).digest
+    one, same = (estimate_covariance(llama_model, texts(300), 1, rank=5) for _ in range(2))
+    assert one.digest == same.digest != estimate_covariance(llama_model, texts(200), 1, rank=5).digest
     assert isinstance(one, LowRankCovariance)
 
 
 def test_texts_that_say_nothing_about_variation_are_refused(llama_model: ResidualModel) -> None:
     with pytest.raises(InputError, match="give at least 32"):
-        spread_of(llama_model, texts(31), 1)
+        estimate_covariance(llama_model, texts(31), 1)
     with pytest.raises(InputError, match="do not vary"):
-        spread_of(llama_model, ["the sea"] * 40, 1)
+        estimate_covariance(llama_model, ["the sea"] * 40, 1)

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 import vectors
 from vectors.activations.contrast_moments import contrast_moments
-from vectors.activations.layer_auc import LAYERS, auc_by_layer, over_depth, readable_each
+from vectors.activations.layer_auc import LAYERS, auc_by_concept_and_layer, auc_by_layer, layers_over_depth
 from vectors.activations.moments import moments
 from vectors.data.contrast import ContrastSet
 from vectors.extraction.extract_labelled import extract_each
@@ -18,7 +18,7 @@ DOGS = [f"the dog {verb} by the {place}" for verb in VERBS for place in PLACES]
 
 @pytest.mark.parametrize("n_layers", [1, 3, LAYERS, LAYERS + 1, 33, 80])
 def test_layers_are_spread_over_the_depth(n_layers):
-    layers = over_depth(n_layers)
+    layers = layers_over_depth(n_layers)
     assert layers == sorted(set(layers)) and layers[0] == 0 and layers[-1] < n_layers
     assert len(layers) == min(n_layers, LAYERS)
 
@@ -43,7 +43,7 @@ def test_several_concepts_are_read_as_each_by_itself(llama_model):
     texts, has = [*CATS, *DOGS], np.array([[at < 36, "sea" in text] for at, text in enumerate([*CATS, *DOGS])])
     known, rest = slice(0, 72, 5), slice(1, 72, 5)
     found = contrast_moments(llama_model, texts[known], has[known], [0, 1, 2])
-    both = readable_each(llama_model, found, texts[rest], has[rest], seed=1)
+    both = auc_by_concept_and_layer(llama_model, found, texts[rest], has[rest], seed=1)
     for column in (0, 1):
         sides = [
             [[text for text, mine in zip(texts[part], has[part, column], strict=True) if mine == wanted]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vectors.activations.logit_lens import lens, pull
+from vectors.activations.logit_lens import direction_logits, logit_lens_tokens
 from vectors.common.errors import InputError, VectorError
 from vectors.model.residual_model import load_model
 
@@ -25,11 +25,11 @@ def test_it_is_the_unembedding_of_the_direction_with_the_norm_folded_in(tiny_mod
     gain, centres, head = head_of(tiny_model)
     with torch.no_grad():
         expected = head(gain * (direction - direction.mean() * centres))
-    found = pull(tiny_model, direction[None])[0]
+    found = direction_logits(tiny_model, direction[None])[0]
     scale = float(found @ expected / (expected @ expected))
     assert scale > 0
     torch.testing.assert_close(found, scale * expected, rtol=1e-3, atol=1e-3 * float(found.abs().max()))
-    top, bottom = lens(tiny_model, direction, 5)
+    top, bottom = logit_lens_tokens(tiny_model, direction, 5)
     words = [token for token in expected.argsort(descending=True).tolist() if 3 <= token < len(tiny_model.tokenizer)]
     assert top == [tiny_model.decode([token]) for token in words[:5]]
     assert bottom == [tiny_model.decode([token]) for token in words[::-1][:5]]
@@ -45,18 +45,18 @@ def test_the_ranking_is_that_of_the_models_own_head_and_norm(llama_model):
         stream = hf.model(ids).last_hidden_state  # after the norm
         own = hf.lm_head(hf.model.norm(direction * 7.0))
     assert stream.shape[-1] == llama_model.d_model
-    assert torch.equal(own.argsort(), pull(llama_model, direction[None])[0].argsort())
+    assert torch.equal(own.argsort(), direction_logits(llama_model, direction[None])[0].argsort())
 
 
 def test_length_means_nothing_and_the_opposite_turns_it_round(llama_model):
     direction = torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(3))
-    assert lens(llama_model, direction, 4) == lens(llama_model, 100 * direction, 4)
-    assert lens(llama_model, -direction, 4) == lens(llama_model, direction, 4)[::-1]
+    assert logit_lens_tokens(llama_model, direction, 4) == logit_lens_tokens(llama_model, 100 * direction, 4)
+    assert logit_lens_tokens(llama_model, -direction, 4) == logit_lens_tokens(llama_model, direction, 4)[::-1]
 
 
 def test_a_shipped_concept_speaks_for_nothing_special_or_blank():
     model = load_model(device="cpu")
-    top, bottom = lens(model, torch.eye(model.d_model)[0], 10_000)
+    top, bottom = logit_lens_tokens(model, torch.eye(model.d_model)[0], 10_000)
     assert len(top) == len(bottom) <= len(model.tokenizer) and all(token.strip() for token in top)
     assert not {*model.tokenizer.all_special_tokens} & {*top}
 
@@ -64,16 +64,16 @@ def test_a_shipped_concept_speaks_for_nothing_special_or_blank():
 @pytest.mark.parametrize("width", [3, 33])
 def test_what_is_no_direction_of_the_model_is_refused(llama_model, width):
     with pytest.raises(VectorError, match="width 32"):
-        lens(llama_model, torch.ones(width), 3)
+        logit_lens_tokens(llama_model, torch.ones(width), 3)
     for row in (torch.zeros(32), torch.full((32,), float("nan"))):
         with pytest.raises(VectorError, match="points somewhere"):
-            lens(llama_model, row, 3)
+            logit_lens_tokens(llama_model, row, 3)
     with pytest.raises(InputError, match="whole number"):
-        lens(llama_model, torch.ones(32), 0)
+        logit_lens_tokens(llama_model, torch.ones(32), 0)
 
 
 def test_the_model_is_left_as_it_was(llama_model):
     ids = torch.tensor([[0, 4, 7]])
     before = llama_model.hf(ids).logits
-    lens(llama_model, torch.ones(32) + torch.arange(32.0), 3)
+    logit_lens_tokens(llama_model, torch.ones(32) + torch.arange(32.0), 3)
     assert torch.equal(llama_model.hf(ids).logits, before)

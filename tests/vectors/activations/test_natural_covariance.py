@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from vectors.activations import natural_covariance as home_of
-from vectors.activations.covariance import spread_of
-from vectors.activations.natural_covariance import TEXTS, cached_covariance, natural_covariance
-from vectors.decoding import prompt_free_samples
-from vectors.decoding.prompt_free_samples import MAX_TOKENS
+from vectors.activations.covariance import estimate_covariance
+from vectors.activations.natural_covariance import MAX_TOKENS, TEXTS, cached_covariance, natural_covariance
 from vectors.model.residual_model import load_model
 
 
@@ -18,7 +16,7 @@ from vectors.model.residual_model import load_model
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(home_of, "TEXTS", 40)
-    monkeypatch.setattr(prompt_free_samples, "MAX_TOKENS", 12)
+    monkeypatch.setattr(home_of, "MAX_TOKENS", 12)
     return tmp_path / "home"
 
 
@@ -32,7 +30,7 @@ def test_it_is_the_spread_of_what_plain_sampling_writes(llama_model):
     )
     texts = [llama_model.decode([one for one in row[1:].tolist() if one != 0]) for row in made]
     texts = [text for text in texts if text.strip()]
-    shares = [spread_of(llama_model, texts[at : at + 40], 1) for at in range(0, 320, 40)]
+    shares = [estimate_covariance(llama_model, texts[at : at + 40], 1) for at in range(0, 320, 40)]
     # as another 40 texts of plain sampling would show
     rests, near = [each.rest for each in shares], np.mean([each.mean.numpy() for each in shares], axis=0)
     assert found.count <= 40 and 0.7 * min(rests) < found.rest < 1.4 * max(rests)
@@ -42,7 +40,7 @@ def test_it_is_the_spread_of_what_plain_sampling_writes(llama_model):
 
 def test_what_was_found_is_kept_and_read_again_bit_for_bit(llama_model, home, monkeypatch):
     first = natural_covariance(llama_model, [0, 1])
-    monkeypatch.setattr(home_of, "spread_of", lambda *_: pytest.fail("it is known"))
+    monkeypatch.setattr(home_of, "estimate_covariance", lambda *_: pytest.fail("it is known"))
     again = natural_covariance(llama_model, [1, 0])
     for layer, spread in first.items():
         assert again[layer].digest == spread.digest and again[layer].count == spread.count
@@ -67,7 +65,7 @@ def test_what_is_damaged_or_of_another_model_is_found_anew(llama_model, model_fo
     elif damage == "nan":
         place.write_bytes(whole[:-8] + np.array([np.nan]).tobytes())
     else:
-        place.write_bytes(home_of._bytes(spread_of(gpt2_model, ["a", "b c"] * 20, 0), llama_model))
+        place.write_bytes(home_of._bytes(estimate_covariance(gpt2_model, ["a", "b c"] * 20, 0), llama_model))
     assert cached_covariance(llama_model, [1]) == {}
     assert natural_covariance(llama_model, [1])[1].digest == spread.digest and place.read_bytes() == whole
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectors.activations.moments import moments
-from vectors.activations.pooling import pooled
+from vectors.activations.pooling import pool_tokens
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
 from vectors.common.option_names import POOLS
@@ -23,7 +23,7 @@ def test_pools_are_what_numpy_makes_of_them(seed: int) -> None:
     random = np.random.default_rng(seed)
     hidden, own = random.normal(size=(3, 6, 4)).astype(np.float32), random.random((3, 6)) < 0.5
     own[:, 2] = True
-    found = {pool: pooled(torch.from_numpy(hidden), torch.from_numpy(own), pool).numpy() for pool in POOLS}
+    found = {pool: pool_tokens(torch.from_numpy(hidden), torch.from_numpy(own), pool).numpy() for pool in POOLS}
     for row in range(3):
         mine = hidden[row][own[row]]
         rest = np.delete(mine, np.linalg.norm(mine, axis=1).argmax(), axis=0) if len(mine) > 1 else mine
@@ -35,7 +35,7 @@ def test_pools_are_what_numpy_makes_of_them(seed: int) -> None:
 def test_what_is_not_a_texts_own_counts_for_nothing() -> None:
     spoilt = torch.where(OWN[:, :, None], HIDDEN, torch.nan)
     for pool in (*POOLS, lambda rows: torch.ones(len(rows))):
-        assert torch.equal(pooled(HIDDEN, OWN, pool), pooled(spoilt, OWN, pool))
+        assert torch.equal(pool_tokens(HIDDEN, OWN, pool), pool_tokens(spoilt, OWN, pool))
 
 
 def test_a_function_weighs_the_positions_of_each_text() -> None:
@@ -45,7 +45,7 @@ def test_a_function_weighs_the_positions_of_each_text() -> None:
         seen.append(len(rows))
         return torch.eye(len(rows))[0]
 
-    assert pooled(HIDDEN, OWN, first).tolist() == [[1.0, 0.0], [5.0, 1.0]]
+    assert pool_tokens(HIDDEN, OWN, first).tolist() == [[1.0, 0.0], [5.0, 1.0]]
     assert seen == [3, 1]
 
 
@@ -61,12 +61,12 @@ def test_a_function_weighs_the_positions_of_each_text() -> None:
 )
 def test_useless_weights_are_refused(weigher) -> None:
     with pytest.raises(InputError, match="pool gave"):
-        pooled(HIDDEN, OWN, weigher)
+        pool_tokens(HIDDEN, OWN, weigher)
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="pool is 'median': choose from mean, last, no-max-norm, or pass a function"):
-        pooled(HIDDEN, OWN, "median")
+        pool_tokens(HIDDEN, OWN, "median")
 
 
 def test_the_last_token_of_a_text_is_read(llama_model) -> None:

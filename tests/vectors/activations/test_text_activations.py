@@ -89,7 +89,7 @@ def test_memory_does_not_grow_with_the_number_of_texts(llama_model, monkeypatch)
     monkeypatch.setattr("vectors.activations.text_activations.BATCH_TOKENS", 64)
     alive: list[weakref.ref[torch.Tensor]] = []
     most = 0
-    original = text_activations.pooled
+    original = text_activations.pool_tokens
 
     def watched(hidden: torch.Tensor, own: torch.Tensor, pool: str) -> torch.Tensor:
         nonlocal most
@@ -98,7 +98,7 @@ def test_memory_does_not_grow_with_the_number_of_texts(llama_model, monkeypatch)
         most = max(most, sum(each() is not None for each in alive))
         return made
 
-    monkeypatch.setattr(text_activations, "pooled", watched)
+    monkeypatch.setattr(text_activations, "pool_tokens", watched)
     found = moments(llama_model, TEXTS * 50, [0, 1])[1]
     assert found.count == 400 and len(alive) > 100
     assert most <= 8  # of two batches and two layers, hidden states and means

@@ -13,7 +13,7 @@ from vectors.calibration.calibrate import BUDGET, Company
 from vectors.common.statistics import wilson
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
-from vectors.decoding.prompt_free_samples import Pilot, pilot
+from vectors.decoding.prompt_free_samples import ShiftedSamples, sample_shifted
 from vectors.decoding.token_sampling import Settings
 
 
@@ -67,12 +67,18 @@ def test_a_concept_that_is_there_anyway_has_no_unit():
 
 
 def test_a_pilot_measures_its_own_samples(llama_model):
-    made = pilot(llama_model, {1: torch.ones(llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1)
-    again = pilot(llama_model, {1: torch.ones(6, llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1)
+    made = sample_shifted(
+        llama_model, {1: torch.ones(llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1
+    )
+    again = sample_shifted(
+        llama_model, {1: torch.ones(6, llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1
+    )
     assert made.texts == again.texts and len(made.texts) == 6
     assert np.allclose(made.kl, again.kl) and (made.kl > 0).all()
     assert made.p95 == pytest.approx(np.percentile(made.kl, 95))
-    nothing = pilot(llama_model, {1: torch.zeros(llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1)
+    nothing = sample_shifted(
+        llama_model, {1: torch.zeros(llama_model.d_model)}, n=6, settings=Settings(max_tokens=10), seed=1
+    )
     assert nothing.p95 == 0
 
 
@@ -87,7 +93,7 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
             (delta,) = deltas.values()
             shift = float(delta.norm()) / (n**0.5 if delta.ndim == 2 else 1)
             kl = np.full(4 * n, 0.1 if shift < limit else 2.0)
-            return Pilot(["cat" if shift >= threshold else "dog"] * n, kl)
+            return ShiftedSamples(["cat" if shift >= threshold else "dog"] * n, kl)
 
         monkeypatch.setattr(module, "pilot", stand_in)
         monkeypatch.setattr(module, "prove_steering", lambda *_: None)

@@ -15,7 +15,7 @@ from vectors.decoding import decode as decoding
 from vectors.decoding import kv_cache
 from vectors.decoding.batch import Batch
 from vectors.decoding.decode import Finished, decode, prefix_ids, rows_that_fit
-from vectors.decoding.token_costs import costs
+from vectors.decoding.token_costs import compute_costs
 from vectors.decoding.token_sampling import Settings
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import POSITIONS, shift_by_position
@@ -130,7 +130,7 @@ def test_costs_are_those_of_a_second_reading(tiny_model, positions):
     prefix = tiny_model.encode(["the sea"])[0]
     found = rows(tiny_model, deltas, range(9), prefix=prefix, positions=positions, temperature=0.8, top_k=20, size=4)
     tokens = [found[index].tokens for index in range(9)]
-    expected = costs(tiny_model, deltas, prefix=prefix, generated=tokens, positions=positions)
+    expected = compute_costs(tiny_model, deltas, prefix=prefix, generated=tokens, positions=positions)
     for index, cost in enumerate(expected):
         for name in ("kl", "logprob_base", "logprob_steered"):
             np.testing.assert_allclose(getattr(found[index].cost, name), getattr(cost, name), atol=1e-4)
@@ -141,7 +141,7 @@ def test_slots_and_a_grown_cache_write_the_same(tiny_model, monkeypatch):
     prefix = tiny_model.encode(["the sea was old"])[0]
     assert isinstance(kv_cache.make_kv_cache(tiny_model, 2, 20), kv_cache.SlotKVCache)
     expected = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
-    monkeypatch.setattr(kv_cache, "slots_agree", lambda _: False)
+    monkeypatch.setattr(kv_cache, "supports_slots", lambda _: False)
     found = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
     assert {index: each.tokens for index, each in found.items()} == {i: each.tokens for i, each in expected.items()}
 

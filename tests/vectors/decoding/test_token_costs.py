@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vectors.decoding import token_costs
-from vectors.decoding.token_costs import costs
+from vectors.decoding.token_costs import compute_costs
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import POSITIONS, shift_by_position
 
@@ -23,7 +23,7 @@ def plain(model, ids: list[int], n_prefix: int, delta: torch.Tensor | None):
 def test_costs_are_those_of_each_text_alone(tiny_model, positions):
     prefix = tiny_model.encode(["the cat"])[0]
     deltas = torch.randn(3, tiny_model.d_model, generator=torch.Generator().manual_seed(0))
-    found = costs(tiny_model, {1: deltas}, prefix=prefix, generated=GENERATED, positions=positions)
+    found = compute_costs(tiny_model, {1: deltas}, prefix=prefix, generated=GENERATED, positions=positions)
     for row, tokens in enumerate(GENERATED):
         ids = [*prefix, *tokens]
         spread = shift_by_position(deltas[row : row + 1], len(ids), len(prefix), positions)
@@ -37,22 +37,22 @@ def test_costs_are_those_of_each_text_alone(tiny_model, positions):
 def test_no_shift_costs_nothing(tiny_model):
     prefix = tiny_model.start_ids()
     for deltas in ({}, {0: torch.zeros(3, tiny_model.d_model)}):
-        for cost in costs(tiny_model, deltas, prefix=prefix, generated=GENERATED):
+        for cost in compute_costs(tiny_model, deltas, prefix=prefix, generated=GENERATED):
             assert np.array_equal(cost.logprob_base, cost.logprob_steered)
             assert cost.pressure == {"mean": 0.0, "p95": 0.0, "total": 0.0}
 
 
 def test_taking_rows_a_few_at_a_time_changes_nothing(llama_model, monkeypatch):
     prefix, deltas = llama_model.start_ids(), {0: torch.ones(3, llama_model.d_model)}
-    whole = costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
+    whole = compute_costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
     monkeypatch.setattr(token_costs, "_LOGITS_AT_ONCE", 1)
-    single = costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
+    single = compute_costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
     for one, other in zip(whole, single, strict=True):
         assert np.allclose(one.kl, other.kl, atol=1e-5)
 
 
 def test_pressure_sums_up_the_tokens(llama_model):
-    (cost,) = costs(
+    (cost,) = compute_costs(
         llama_model, {0: torch.ones(1, llama_model.d_model)}, prefix=llama_model.start_ids(), generated=GENERATED[2:]
     )
     assert cost.pressure["total"] == pytest.approx(cost.kl.sum())

@@ -8,7 +8,8 @@ from scipy import stats
 
 from vectors.common.errors import InputError, ModelError
 from vectors.common.statistics import auc
-from vectors.discovery.discover import MAX_TOKENS, discover, own_texts, shape_of
+from vectors.decoding.prompt_free_samples import sample_prompt_free
+from vectors.discovery.discover import MAX_TOKENS, discover, shape_of
 from vectors.model.residual_model import ResidualModel, load_model
 
 
@@ -88,9 +89,9 @@ def test_the_model_writes_texts_of_its_own(model):
     found = discover(model, k=3, samples=40, seed=5)
     assert found.own and found.layer == 1 and len(found.candidates) == 3
     longest = min(MAX_TOKENS, 63)
-    written = own_texts(model, 40, seed=5, progress=lambda *_: None)
+    written = sample_prompt_free(model, 40, seed=5, max_tokens=MAX_TOKENS)
     assert set(found.texts) == set(written) and all(len(model.encode([text])[0]) <= longest + 1 for text in written)
-    assert own_texts(model, 10, seed=5, progress=lambda *_: None) == written[:10]
+    assert sample_prompt_free(model, 10, seed=5, max_tokens=MAX_TOKENS) == written[:10]
 
 
 @pytest.mark.parametrize(

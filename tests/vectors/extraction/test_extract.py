@@ -90,7 +90,8 @@ def test_a_learned_direction_is_for_the_start_token_unless_told_otherwise(llama_
 
 def test_a_learned_shift_ranks_held_out_texts_by_what_it_gains(llama_model, monkeypatch):
     monkeypatch.setattr(
-        "vectors.extraction.diagnostics.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts]
+        "vectors.extraction.diagnostics.likelihood_gains",
+        lambda _model, texts, **_: [float("cat" in text) for text in texts],
     )
     found = find(llama_model, method="learned", layer=1)
     assert found.auc == 1.0 and found.gap > 0

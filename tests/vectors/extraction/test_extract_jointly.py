@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vectors.activations.moments import moments
-from vectors.activations.text_likelihood import gains
+from vectors.activations.text_likelihood import likelihood_gains
 from vectors.common.errors import InputError
 from vectors.concepts.vector_file import load_file, save
 from vectors.extraction import extract_jointly
@@ -25,7 +25,8 @@ def find(model, **options):
 def test_every_label_gets_a_vector_that_ranks_its_held_out_texts(llama_model, tmp_path, monkeypatch):
     # a score that tells cats apart for certain and knows nothing of the sea
     monkeypatch.setattr(
-        "vectors.extraction.diagnostics.gains", lambda _model, texts, **_: [float("cat" in text) for text in texts]
+        "vectors.extraction.diagnostics.likelihood_gains",
+        lambda _model, texts, **_: [float("cat" in text) for text in texts],
     )
     found = find(llama_model)
     assert sorted(found) == ["cat", "sea"]
@@ -42,7 +43,8 @@ def test_each_raises_its_own_texts_and_those_that_begin_like_it_most(llama_model
         own = [text for text in TEXTS if name in text]
         other = [text for text in TEXTS if name not in text]
         mean = [
-            sum(gains(llama_model, some, layer=1, shift=shift, positions="bos")) / len(some) for some in (own, other)
+            sum(likelihood_gains(llama_model, some, layer=1, shift=shift, positions="bos")) / len(some)
+            for some in (own, other)
         ]
         assert mean[0] > 3 and (name == "sea" or mean[0] > mean[1] + 3)  # a random model forgets how a text begins
 

@@ -24,7 +24,7 @@ def double(make_hf, make_tokenizer):
 def mean_nats(model, texts, layer, shift, positions) -> float:
     found = []
     for text in texts:
-        rows = text_likelihood.beginnings(model, [text])
+        rows = text_likelihood.encode_beginnings(model, [text])
         with torch.no_grad(), shift_layers(model, {layer: shift_by_position(shift[None], len(rows[0]), 1, positions)}):
             found.append(float(text_likelihood.losses(model, rows).sum()) / (len(rows[0]) - 1))
     return float(np.mean(found))
@@ -90,7 +90,7 @@ def test_a_direction_towards_words_is_that_of_finite_differences(double):
     def told(shift: torch.Tensor) -> float:
         each = []
         for text in TEXTS:
-            rows = text_likelihood.beginnings(double, [text])
+            rows = text_likelihood.encode_beginnings(double, [text])
             with torch.no_grad(), shift_layers(double, {1: shift}):
                 logits = double.hf(**double.batch(rows)).logits[0]
             each.append(float(logits.softmax(dim=-1)[:, tokens].sum(dim=-1).log().mean()))

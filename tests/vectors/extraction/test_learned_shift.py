@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vectors.activations import text_likelihood
-from vectors.activations.text_likelihood import gains, mean_loss
+from vectors.activations.text_likelihood import likelihood_gains, mean_loss
 from vectors.common.errors import InputError
 from vectors.extraction import learned_shift
 from vectors.extraction.learned_shift import Learning, learn, objective
@@ -46,7 +46,7 @@ def test_the_seed_decides_and_steps_are_counted(llama_model):
 
 def test_at_the_start_token_it_raises_the_likelihood_too_and_gains_say_by_how_much(llama_model):
     shift = learn(llama_model, CATS, ALL, 1, positions="bos", steps=60)[0]
-    found = gains(llama_model, CATS, layer=1, shift=shift, positions="bos")
+    found = likelihood_gains(llama_model, CATS, layer=1, shift=shift, positions="bos")
     for text, gain in zip(CATS, found, strict=True):
         ids = torch.tensor([[*llama_model.encode([text])[0], *sorted(llama_model.eos_ids)[:1]]])
 
@@ -71,7 +71,7 @@ def test_concepts_learned_together_each_raise_their_own_texts_and_add_up(llama_m
     def gain(told: list[int], words: list[str]) -> float:
         chosen = [text for text in texts if all(word in text for word in words)]
         shift = shifts[told].sum(dim=0)
-        return float(np.mean(gains(llama_model, chosen, layer=1, shift=shift, positions="bos")))
+        return float(np.mean(likelihood_gains(llama_model, chosen, layer=1, shift=shift, positions="bos")))
 
     for concept, word in enumerate(("cat", "sea", "dog")):
         assert gain([concept], [word]) > 0.3
@@ -86,7 +86,10 @@ def test_a_shift_taken_away_fits_texts_without_the_concept_better_for_having_lea
     def learned_gains() -> list[float]:
         shift = learn(llama_model, [*CATS, *dogs], has, 1, positions="bos", steps=120)[0]
         both = ((CATS, shift), (dogs, -shift))
-        return [float(np.mean(gains(llama_model, some, layer=1, shift=way, positions="bos"))) for some, way in both]
+        return [
+            float(np.mean(likelihood_gains(llama_model, some, layer=1, shift=way, positions="bos")))
+            for some, way in both
+        ]
 
     told, denied = learned_gains()
     monkeypatch.setattr(learned_shift, "DENIED", 0.0)
@@ -95,7 +98,7 @@ def test_a_shift_taken_away_fits_texts_without_the_concept_better_for_having_lea
 
 def test_only_whole_texts_close_with_the_end_token_and_order_means_nothing(llama_model):
     end = next(iter(llama_model.eos_ids))
-    short, long = text_likelihood.beginnings(llama_model, ["the cat", "the " * 200])
+    short, long = text_likelihood.encode_beginnings(llama_model, ["the cat", "the " * 200])
     assert (
         short[-1] == end
         and end not in long
@@ -155,7 +158,7 @@ def test_a_bound_holds_the_length(llama_model):
 
 def test_changing_little_costs_likelihood(llama_model):
     def changed(shift: torch.Tensor) -> float:
-        rows = text_likelihood.beginnings(llama_model, CATS)
+        rows = text_likelihood.encode_beginnings(llama_model, CATS)
         spread = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, "all")
         with torch.no_grad():
             with_kl = objective(llama_model, rows, 1, spread, Learning(kl=1.0))
@@ -169,16 +172,16 @@ def test_changing_little_costs_likelihood(llama_model):
 def test_the_kl_term_is_that_of_scipy(llama_model):
     from scipy.special import rel_entr, softmax
 
-    rows = text_likelihood.beginnings(llama_model, [*CATS[:3], "a dog"])
+    rows = text_likelihood.encode_beginnings(llama_model, [*CATS[:3], "a dog"])
     shift = torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1)).expand(4, max(map(len, rows)), 32)
     with torch.no_grad():
         terms = [float(objective(llama_model, rows, 1, shift, Learning(kl=weight))) for weight in (0.0, 1.0)]
-        base = text_likelihood.losses_of(llama_model, rows)[1].double().numpy()
+        base = text_likelihood.losses_and_logits(llama_model, rows)[1].double().numpy()
         with shift_layers(llama_model, {1: shift}):
-            moved = text_likelihood.losses_of(llama_model, rows)[1].double().numpy()
+            moved = text_likelihood.losses_and_logits(llama_model, rows)[1].double().numpy()
     every = rel_entr(softmax(moved, axis=-1), softmax(base, axis=-1)).sum(axis=-1)
     real = [every[row, : len(ids) - 1].sum() for row, ids in enumerate(rows)]
-    assert terms[1] - terms[0] == pytest.approx(sum(real) / text_likelihood.predicted(rows), rel=1e-4)
+    assert terms[1] - terms[0] == pytest.approx(sum(real) / text_likelihood.count_predicted(rows), rel=1e-4)
 
 
 def test_background_texts_are_not_raised_along(llama_model):
@@ -187,7 +190,7 @@ def test_background_texts_are_not_raised_along(llama_model):
 
     def raised_by(weight: float) -> float:
         shift = learn(llama_model, texts, has, 1, steps=60, how=Learning(background=weight))[0]
-        return float(np.mean(gains(llama_model, ships, layer=1, shift=shift, positions="all")))
+        return float(np.mean(likelihood_gains(llama_model, ships, layer=1, shift=shift, positions="all")))
 
     assert raised_by(5.0) < raised_by(0.0)
 
@@ -216,14 +219,14 @@ def test_texts_kept_aside_are_measured_under_the_shift_of_what_they_have(llama_m
     each = []
     for shift, some in ((shifts[0], texts[:1]), (shifts[1], texts[1:])):
         with torch.no_grad(), shift_layers(llama_model, {1: shift}):
-            each.append(float(mean_loss(llama_model, text_likelihood.beginnings(llama_model, some))))
+            each.append(float(mean_loss(llama_model, text_likelihood.encode_beginnings(llama_model, some))))
     assert measured == pytest.approx(np.mean(each), rel=1e-5)
 
 
 def test_weights_say_how_often_a_text_is_drawn(llama_model):
     few = np.array([1.0] + [0.0] * (len(CATS) - 1))
     gained = [
-        gains(llama_model, CATS[:1], layer=1, shift=shift, positions="all")[0]
+        likelihood_gains(llama_model, CATS[:1], layer=1, shift=shift, positions="all")[0]
         for shift in (learn(llama_model, CATS, ALL, 1, steps=40, weights=weights)[0] for weights in (few, None))
     ]
     assert gained[0] > gained[1] + 1

@@ -6,7 +6,7 @@ import torch
 
 from vectors.common.errors import InputError
 from vectors.decoding.decode import decode
-from vectors.decoding.token_costs import costs
+from vectors.decoding.token_costs import compute_costs
 from vectors.decoding.token_sampling import Settings
 from vectors.model.interventions import Gate, add, rotate
 
@@ -69,19 +69,25 @@ def test_what_belongs_to_no_concept_goes_with_the_one_that_wants_most():
 @pytest.mark.parametrize("kind", ["turned", "gate"])
 def test_texts_written_under_a_move_cost_what_a_second_reading_says(tiny_model, kind):
     vector = drawn(tiny_model.d_model, seed=5)
-    moves = {1: rotate if kind == "turned" else gate_of(vector)}
+    interventions = {1: rotate if kind == "turned" else gate_of(vector)}
     deltas = 3 * vector.expand(6, -1)
     found = sorted(
         decode(
             tiny_model, lambda some: {1: deltas[list(some)]}, prefix=tiny_model.start_ids(),
-            settings=Settings(max_tokens=12), seed=3, indices=range(6), batch_size=4, moves=moves,
+            settings=Settings(max_tokens=12), seed=3, indices=range(6), batch_size=4, interventions=interventions,
         ),
         key=lambda each: each.index,
     )  # fmt: skip
-    again = costs(
-        tiny_model, {1: deltas}, prefix=tiny_model.start_ids(), generated=[each.tokens for each in found], moves=moves
+    again = compute_costs(
+        tiny_model,
+        {1: deltas},
+        prefix=tiny_model.start_ids(),
+        generated=[each.tokens for each in found],
+        interventions=interventions,
     )
-    plain = costs(tiny_model, {1: deltas}, prefix=tiny_model.start_ids(), generated=[each.tokens for each in found])
+    plain = compute_costs(
+        tiny_model, {1: deltas}, prefix=tiny_model.start_ids(), generated=[each.tokens for each in found]
+    )
     for each, cost, other in zip(found, again, plain, strict=True):
         np.testing.assert_allclose(each.cost.kl, cost.kl, atol=1e-4, rtol=1e-3)
         assert abs(float(other.kl.sum() - cost.kl.sum())) > 1e-3

@@ -14,7 +14,7 @@ from torch import Tensor
 from vectors.common.errors import ModelError, OutputError
 from vectors.common.files import SPARE, expand_path
 from vectors.common.validation import quote
-from vectors.decoding.prompt_free_samples import pilot
+from vectors.decoding.prompt_free_samples import sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.formats.checkpoint.biases import add_biases, twin_of, with_biases
 from vectors.formats.checkpoint.model_card import describe, is_checkpoint
@@ -151,7 +151,9 @@ def _texts(model: ResidualModel, rows: Mapping[int, Tensor], positions: str, *, 
     if not prefix:
         return texts
     settings = Settings(max_tokens=length - 1, positions=positions)
-    return texts + model.encode(pilot(model, rows, n=_STEERED, settings=settings, seed=seed).texts, max_tokens=length)
+    return texts + model.encode(
+        sample_shifted(model, rows, n=_STEERED, settings=settings, seed=seed).texts, max_tokens=length
+    )
 
 
 def _save(twin: Any, model: ResidualModel, folder: Path) -> None:
