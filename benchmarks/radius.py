@@ -17,7 +17,7 @@ from steer.judges.almanac import almanac_evaluation_set
 from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.runs.sample_set import SampleSet
-from steer.sweeps.cell_metrics import CellEvaluator, Row, measured_cell
+from steer.sweeps.cell_metrics import CellEvaluator, Row, measure_cell
 from steer.sweeps.grid import Cell
 from steer.sweeps.sweep import Sweep
 from vectors.common.rng import Stream, rng
@@ -91,7 +91,7 @@ def prompted(doses: dict[str, float], evaluation_set: EvaluationSet, options: Op
         model, doses, n=options.n, seed=options.seed, max_tokens=MAX_TOKENS, first=list(whole),
         evaluation_set=replace(evaluation_set, judges=tuple(judges), real=()),
     )  # fmt: skip
-    return measured_cell(Cell(None, 1.0, 0.0, 0.0), SampleSet(samples), bench)
+    return measure_cell(Cell(None, 1.0, 0.0, 0.0), SampleSet(samples), bench)
 
 
 def cells_of(row: Row) -> Sequence[str]:

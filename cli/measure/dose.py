@@ -57,9 +57,9 @@ def command(
     The probe is the direction itself: 0 where it finds as much as in texts without the concept, 1 as in real texts with
     it. The dose from which it finds still more while success or typicality falls is named: past it nothing is gained.
     """
-    from steer.sweeps.grid import steps
+    from steer.sweeps.grid import parse_range
 
-    places = sorted(set(steps(doses, "--doses")))
+    places = sorted(set(parse_range(doses, "--doses")))
     check_integer(n, "-n", low=2)
     check_integer(seed, "--seed", high=MAX_SEED)
     check_pictures((plot,), theme, force)

@@ -76,7 +76,7 @@ def command(
     made = []
     with Progress() as progress:
         with_model = model_of(loaded, model, device, dtype, trust_remote_code, progress)
-        from steer.reports.report import notes_of, report
+        from steer.reports.report import notes_by_run, report
 
         embedders = None
         if embedder is not None:
@@ -105,7 +105,7 @@ def command(
             emit_json(json.dumps({"run": path, **each.to_dict()}))
     else:
         emit(one_report(runs[0], made[0]) if len(made) == 1 else many_reports(runs, made))
-        for text in notes_of(runs, made):
+        for text in notes_by_run(runs, made):
             note(f"note: {text}")
         if is_terminal(sys.stdout):
             note("what each figure means: steer report --meanings")

@@ -70,12 +70,12 @@ def command(
     --background bring a judge.
     """
     from steer.composition.expression import parse
-    from steer.sweeps.grid import steps
+    from steer.sweeps.grid import parse_range
 
     parse(expression)
-    radii, doses = steps(radius, "--radius"), steps(dose, "--dose")
-    temperatures = steps(temperature, "--temperature")
-    layers = (None,) if layer is None else tuple(_layer(value) for value in steps(layer, "--layer"))
+    radii, doses = parse_range(radius, "--radius"), parse_range(dose, "--dose")
+    temperatures = parse_range(temperature, "--temperature")
+    layers = (None,) if layer is None else tuple(_layer(value) for value in parse_range(layer, "--layer"))
     check_integer(n, "-n", low=2)
     check_integer(seed, "--seed", high=MAX_SEED)
     check_integer(jobs, "--jobs", low=1, high=256)

@@ -9,8 +9,8 @@ import numpy as np
 from steer.judges.almanac import almanac_evaluation_set
 from steer.judges.evaluation_set import EvaluationSet
 from steer.metrics.diversity.diversity import activations
-from steer.reports.report import Known, is_almanac, know
-from steer.reports.run_metrics import Placed, measures_of
+from steer.reports.report import ReportInputs, is_almanac, report_inputs
+from steer.reports.run_metrics import RunStatistic, run_statistics
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import GROUPS
@@ -71,29 +71,29 @@ def compare(
     runs = (first, second)
     if evaluation_set is None and is_almanac(first):
         evaluation_set = almanac_evaluation_set(first[0].doses, n=len(first) + len(second), seed=seed)
-    known = [know(run, evaluation_set=evaluation_set, model=model, point=None, seed=seed) for run in runs]
+    known = [report_inputs(run, evaluation_set=evaluation_set, model=model, point=None, seed=seed) for run in runs]
     if any(_shape(first) != _shape(run) for run in runs):  # real texts can be read as those of one run only
         known = [replace(each, real_costs=None) for each in known]
     pooled, label = _pooled(runs, known, model, seed)
     random = np.random.default_rng(seed)
     found: dict[str, tuple[Comparison, ...]] = {}
     for section, placed in pooled.items():
-        rows = [_compared(each, label, section, random, seed) for each in placed]
+        rows = [_compare_statistic(each, label, section, random, seed) for each in placed]
         if kept := tuple(row for row in rows if row is not None):
             found[section] = kept
     return found
 
 
 def _pooled(
-    runs: tuple[SampleSet, SampleSet], known: Sequence[Known], model: ResidualModel | None, seed: int
-) -> tuple[dict[str, list[Placed]], np.ndarray]:
+    runs: tuple[SampleSet, SampleSet], known: Sequence[ReportInputs], model: ResidualModel | None, seed: int
+) -> tuple[dict[str, list[RunStatistic]], np.ndarray]:
     """Statistics of the texts of both runs together, to be asked of each run's own; and the run of each text.
 
     The texts of the runs take turns, so that what looks at the first texts only looks at as many of either.
     """
     order = sorted((place, run) for run in (0, 1) for place in range(len(runs[run])))
     each = [found.costs for found in known if found.costs is not None]
-    measured = measures_of(
+    measured = run_statistics(
         [runs[run][place] for place, run in order],
         known[0].evaluation_set,
         replayed=[each[run][place] for place, run in order] if len(each) == 2 else None,
@@ -104,8 +104,8 @@ def _pooled(
     return measured, np.array([run for _, run in order])
 
 
-def _compared(
-    placed: Placed,
+def _compare_statistic(
+    placed: RunStatistic,
     label: np.ndarray,
     section: str,
     random: np.random.Generator,

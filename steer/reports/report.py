@@ -15,7 +15,7 @@ from steer.metrics.fidelity import Fidelity, fidelity
 from steer.metrics.probe import Probe, overoptimised
 from steer.metrics.typicality import FEWEST as FEWEST_REAL
 from steer.metrics.typicality import RealCosts, real_costs
-from steer.reports.run_metrics import measures_of
+from steer.reports.run_metrics import run_statistics
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import point_of, priced, replayed
 from steer.statistics.estimate import Estimate
@@ -69,7 +69,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Known:
+class ReportInputs:
     """What a run is measured with, found once for all its figures."""
 
     evaluation_set: EvaluationSet
@@ -106,11 +106,11 @@ def report(
         ModelError: another model than that of the run, or vectors that have changed since.
     """
     tell = progress_callback(progress)
-    known = know(samples, evaluation_set=evaluation_set, model=model, point=point, seed=seed, progress=tell)
+    known = report_inputs(samples, evaluation_set=evaluation_set, model=model, point=point, seed=seed, progress=tell)
     tell("measuring", 0, 0)
     centre = None if model is None else point_of(model, samples, point=point)
     samples = samples if known.costs is None else priced(samples, known.costs)
-    made = measures_of(
+    made = run_statistics(
         samples,
         known.evaluation_set,
         replayed=known.costs,
@@ -148,7 +148,7 @@ def report(
     return Report(len(samples), sections, faithful, broken, curve, tuple(notes), known.evaluation_set, costs)
 
 
-def notes_of(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
+def notes_by_run(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
     """Return what there is to say of several runs: once what holds for all of them, by name what holds for some."""
     found: dict[str, list[str]] = {}
     for name, each in zip(names, reports, strict=True):
@@ -173,7 +173,7 @@ def is_almanac(samples: SampleSet) -> bool:
     return samples[0].model == EMBEDDED_NAME and not samples[0].prompt and has_concepts(samples[0].doses)
 
 
-def know(
+def report_inputs(
     samples: SampleSet,
     *,
     evaluation_set: EvaluationSet | None,
@@ -181,7 +181,7 @@ def know(
     point: SteeringPoint | None,
     seed: int,
     progress: ProgressOption = None,
-) -> Known:
+) -> ReportInputs:
     """Return what a run is measured with."""
     if len(samples) < 2:
         raise InputError(f"there are {len(samples)} samples: figures need at least two")
@@ -200,7 +200,7 @@ def know(
         notes.append("no pressure: the run was sampled without costs, they need the model")
     if model is None:
         notes.append("no typicality, breakdown or branching factor: they need the model")
-        return Known(evaluation_set, None, None, tuple(notes))
+        return ReportInputs(evaluation_set, None, None, tuple(notes))
     costs = replayed(
         model, samples, point=point, progress=count_progress(progress_callback(progress), "reading texts", len(samples))
     )
@@ -213,4 +213,4 @@ def know(
         longest = check_integer(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
         more = count_progress(progress_callback(progress), "reading real texts", len(evaluation_set.real))
         real = real_costs(model, evaluation_set.real, max_tokens=longest, progress=more)
-    return Known(evaluation_set, costs, real, tuple(notes))
+    return ReportInputs(evaluation_set, costs, real, tuple(notes))

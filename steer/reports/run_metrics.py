@@ -22,14 +22,14 @@ SECTIONS = ("success", "frontier", "diversity", "diversity of successes", "typic
 
 
 @dataclass(frozen=True)
-class Placed:
+class RunStatistic:
     """A statistic, and which texts of the run its own places are."""
 
     statistic: Statistic
     places: np.ndarray
 
 
-def measures_of(
+def run_statistics(
     samples: Sequence[Sample],
     evaluation_set: EvaluationSet,
     *,
@@ -37,7 +37,7 @@ def measures_of(
     real_costs: RealCosts | None = None,
     embedders: dict[str, Embedder] | None = None,
     seed: int = 0,
-) -> dict[str, list[Placed]]:
+) -> dict[str, list[RunStatistic]]:
     """Return the statistics of a run that what is known of it allows, by section.
 
     Args:
@@ -50,10 +50,10 @@ def measures_of(
     """
     texts = [sample.text for sample in samples]
     every = np.arange(len(texts))
-    found: dict[str, list[Placed]] = {}
+    found: dict[str, list[RunStatistic]] = {}
 
     def put(section: str, statistics: Sequence[Statistic], places: np.ndarray) -> None:
-        found[section] = [Placed(each, places[: each.n]) for each in statistics]
+        found[section] = [RunStatistic(each, places[: each.n]) for each in statistics]
 
     hits = accepted(texts, evaluation_set.judges) if evaluation_set.judges else None
     length = common_length(texts)
@@ -80,5 +80,5 @@ def measures_of(
     if replayed is not None or all(sample.pressure is not None for sample in samples):
         put("pressure", pressures_of(samples, replayed), every)
     if replayed is not None:
-        found["pressure"].append(Placed(branching_of(samples, replayed), every))
+        found["pressure"].append(RunStatistic(branching_of(samples, replayed), every))
     return {section: found[section] for section in SECTIONS if section in found}

@@ -124,7 +124,7 @@ class CellEvaluator:
         return cosines(bags([words(text)[: self.length] for text in texts]))
 
 
-def measured_cell(cell: Cell, samples: SampleSet, bench: CellEvaluator) -> Row:
+def measure_cell(cell: Cell, samples: SampleSet, bench: CellEvaluator) -> Row:
     """Return the figures of one cell; at most the first thousand texts are compared with one another."""
     texts, judges = samples.texts, bench.evaluation_set.judges
     hits = accepted(texts, judges) if judges else None

@@ -18,7 +18,7 @@ from steer.statistics.estimate import Estimate, _figures
 from steer.statistics.statistic import Statistic
 from steer.sweeps.cell_metrics import Row
 from steer.sweeps.plots import plot_panels
-from steer.sweeps.sweep import Watcher, sweep
+from steer.sweeps.sweep import CellCallback, sweep
 from vectors.common.errors import InputError
 from vectors.common.html import table
 from vectors.common.paths import EMBEDDED_NAME
@@ -149,7 +149,7 @@ def dose_curve(
     max_tokens: int = 128,
     folder: str | Path | None = None,
     evaluation_set: EvaluationSet | None = None,
-    watcher: Watcher | None = None,
+    watcher: CellCallback | None = None,
     progress: ProgressOption = None,
 ) -> DoseCurve:
     """Return what one concept does at rising doses.

@@ -193,13 +193,13 @@ def read_cell(folder: Path, cell: Cell, n: int, expect: Mapping[str, Any]) -> Sa
     return found if len(found) == n else None
 
 
-def steps(text: str, what: str) -> tuple[float, ...]:
+def parse_range(text: str, what: str) -> tuple[float, ...]:
     """Return the numbers of a list such as `0,0.5,1`, or of a range such as `0:2:0.25`, both ends in it.
 
     Raises:
         InputError: what is neither.
 
-    >>> steps("0:1:0.25", "--radius")
+    >>> parse_range("0:1:0.25", "--radius")
     (0.0, 0.25, 0.5, 0.75, 1.0)
     """
     try:

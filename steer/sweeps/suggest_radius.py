@@ -113,7 +113,7 @@ def suggest_radius(
         _check_hits(hits[0], count, radii[0])
         if hits[-1] < _CLEARLY * keep * hits[0]:
             break
-    return suggested(radii[: len(hits)], hits, [count] * len(hits), keep=keep)
+    return radius_from_counts(radii[: len(hits)], hits, [count] * len(hits), keep=keep)
 
 
 def _check(radii: Sequence[float], keep: float) -> float:
@@ -134,7 +134,9 @@ def _check_hits(hits: int, n: int, radius: float) -> None:
         )
 
 
-def suggested(radii: Sequence[float], hits: Sequence[int], n: Sequence[int], *, keep: float = KEEP) -> Suggestion:
+def radius_from_counts(
+    radii: Sequence[float], hits: Sequence[int], n: Sequence[int], *, keep: float = KEEP
+) -> Suggestion:
     """Return the largest radius up to which success stays at a share of what it is at the first.
 
     Success is taken to fall with the radius: the counts are made to by pooling neighbours that do not, and it runs
@@ -146,7 +148,7 @@ def suggested(radii: Sequence[float], hits: Sequence[int], n: Sequence[int], *, 
         InputError: fewer than two radii, or ones that do not rise; a share outside 0 to 1; too little success at the
             first.
 
-    >>> found = suggested((0.0, 1.0, 2.0), (90, 85, 40), (100, 100, 100))
+    >>> found = radius_from_counts((0.0, 1.0, 2.0), (90, 85, 40), (100, 100, 100))
     >>> round(found.radius, 2), found.low < found.radius < found.high
     (1.09, True)
     """

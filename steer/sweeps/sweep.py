@@ -9,18 +9,18 @@ from typing import Any
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.judges.evaluation_set import EvaluationSet
 from steer.statistics.estimate import _figures
-from steer.sweeps.cell_metrics import CellEvaluator, Row, measured_cell
+from steer.sweeps.cell_metrics import CellEvaluator, Row, measure_cell
 from steer.sweeps.grid import Cell, Grid, open_folder
 from steer.sweeps.plots import plot_panels, plot_plane, share_of_real
-from steer.sweeps.suggest_radius import FEWEST_HITS, KEEP, Suggestion, suggested
-from steer.sweeps.workers import Job, sampled
+from steer.sweeps.suggest_radius import FEWEST_HITS, KEEP, Suggestion, radius_from_counts
+from steer.sweeps.workers import Job, sample_cells
 from vectors.common.errors import InputError
 from vectors.common.html import escape_html, table
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import check_integer
 from vectors.model.residual_model import ResidualModel
 
-Watcher = Callable[[Row], None]
+CellCallback = Callable[[Row], None]
 """Told of each cell as soon as it is measured."""
 
 
@@ -46,7 +46,7 @@ class Sweep:
         if len(counts) < 2 or counts[0][1] < FEWEST_HITS:
             return None
         radii, hits, n = zip(*counts, strict=True)
-        return suggested(radii, hits, n, keep=keep)
+        return radius_from_counts(radii, hits, n, keep=keep)
 
     def line(self, axis: str) -> tuple[Row, ...]:
         """Return the cells along one axis, all else as in the first cell whose dose and temperature are nearest 1."""
@@ -155,7 +155,7 @@ def sweep(
     folder: str | Path | None = None,
     jobs: int = 1,
     evaluation_set: EvaluationSet | None = None,
-    watcher: Watcher | None = None,
+    watcher: CellCallback | None = None,
     progress: ProgressOption = None,
 ) -> Sweep:
     """Sample a point over a grid and return the figures of every cell.
@@ -207,8 +207,8 @@ def sweep(
         )  # fmt: skip
         found: dict[Cell, Row] = {}
         more = count_progress(progress_callback(progress), "sampling cells", len(grid.cells))
-        for cell in sampled(model, job, jobs):
-            found[cell] = measured_cell(cell, job.samples(model, cell), bench)
+        for cell in sample_cells(model, job, jobs):
+            found[cell] = measure_cell(cell, job.samples(model, cell), bench)
             more(1)
             if watcher is not None:
                 watcher(found[cell])

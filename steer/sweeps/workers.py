@@ -90,7 +90,7 @@ class Job:
         return compose(doses, method=self.point.method) if doses else None
 
 
-def sampled(model: ResidualModel, job: Job, jobs: int) -> Iterator[Cell]:
+def sample_cells(model: ResidualModel, job: Job, jobs: int) -> Iterator[Cell]:
     """Yield cells as their runs become whole: first those that were.
 
     Raises:

@@ -15,16 +15,16 @@ _FEWEST = 8  # texts that are sorted by likeness
 _SHOWN = 3  # words that a group of texts is called by
 
 
-def kinds_of(samples: Sequence[Sample], evaluation_set: EvaluationSet | None) -> list[dict[str, str]]:
+def text_groups(samples: Sequence[Sample], evaluation_set: EvaluationSet | None) -> list[dict[str, str]]:
     """Return what each text is by each way to tell: what was asked for, every attribute of its world, how it ended."""
     found = []
     for sample in samples:
-        kinds = asked(sample.text, evaluation_set) | shows(sample.text, evaluation_set)
+        kinds = requested_group(sample.text, evaluation_set) | attribute_groups(sample.text, evaluation_set)
         found.append(kinds | {ENDING: ENDINGS[sample.finish]})
     return found
 
 
-def asked(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
+def requested_group(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
     """Return how much of what was asked for the judges find."""
     if evaluation_set is None or not evaluation_set.judges:
         return {}
@@ -34,7 +34,7 @@ def asked(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
     return {ASKED: f"without {' and '.join(missing)}" if missing else "all of it"}
 
 
-def shows(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
+def attribute_groups(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
     """Return the attributes that a text shows; those that it has or has not are one kind together."""
     if evaluation_set is None or evaluation_set.reference is None:
         return {}
@@ -49,7 +49,7 @@ def shows(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
                     else {})  # fmt: skip
 
 
-def likeness(texts: Sequence[str], *, seed: int = 0) -> list[str] | None:
+def similarity_groups(texts: Sequence[str], *, seed: int = 0) -> list[str] | None:
     """Return for each text the words that tell its group from the others, or None where there is no telling.
 
     Texts are grouped by k-means over their weighed words.
@@ -84,7 +84,7 @@ def _shares(rows: Any) -> np.ndarray:
     return shares
 
 
-def keys_of(kinds: Sequence[Mapping[str, str]]) -> list[str]:
+def group_keys(kinds: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the ways to group by, those that tell texts apart, in the order that they come in."""
     every = dict.fromkeys(key for each in kinds for key in each)
     return [key for key in every if len({each.get(key) for each in kinds}) > 1]

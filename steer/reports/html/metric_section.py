@@ -7,7 +7,7 @@ import numpy as np
 
 from steer.metrics.fidelity import Fidelity
 from steer.reports.glossary import meaning
-from steer.reports.html.svg_charts import bars, lines, spans
+from steer.reports.html.svg_charts import draw_histogram, draw_intervals, draw_lines
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import rate
@@ -35,7 +35,7 @@ def _section(section: str, found: Sequence[Mapping[str, Estimate]]) -> str:
     for name in dict.fromkeys(name for each in found for name in each):
         each = [figures.get(name) for figures in found]
         cells = [escape_html(figure) if figure else "not measured" for figure in each]
-        drawn = spans(each, labels=labels)
+        drawn = draw_intervals(each, labels=labels)
         if len(found) == 1 and each[0] is not None:
             only = each[0]
             rows.append(
@@ -57,7 +57,7 @@ def fidelity(found: Fidelity) -> str:
     events = {each.event for each in found.events}
     rows = [
         [
-            escape_html(each.attribute), escape_html(each.tv), spans([each.tv]),
+            escape_html(each.attribute), escape_html(each.tv), draw_intervals([each.tv]),
             format_number(each.tv.perfect), format_number(each.ceiling), "kept" if each.kept else "moved",
         ]
         for each in found.attributes
@@ -67,8 +67,8 @@ def fidelity(found: Fidelity) -> str:
         heads = ["attribute", "total variation (95 %)", "drawn", "perfect", "perfect, at most", ""]
         parts.append(table(heads, rows, caption="attributes that were not steered"))
     rates = [
-        [escape_html(each.event), escape_html(each.observed), spans([each.observed]), format_number(each.truth[0]),
-         format_number(each.p), "kept" if each.kept else "moved"]
+        [escape_html(each.event), escape_html(each.observed), draw_intervals([each.observed]),
+         format_number(each.truth[0]), format_number(each.p), "kept" if each.kept else "moved"]
         for each in found.events
     ]  # fmt: skip
     if rates:
@@ -83,7 +83,9 @@ def fidelity(found: Fidelity) -> str:
             seen = Estimate(
                 name=str(name), value=share, low=low, high=high, n=each.tv.n, perfect=min(1.0, each.truth[name])
             )
-            shown.append([escape_html(name), escape_html(seen), spans([seen]), format_number(each.truth[name])])
+            shown.append(
+                [escape_html(name), escape_html(seen), draw_intervals([seen]), format_number(each.truth[name])]
+            )
         inner = table(["value", "share (95 %)", "drawn", "truth"], shown, caption=f"{each.attribute}, value by value")
         parts.append(f"<details><summary>{escape_html(each.attribute)}, value by value</summary>{inner}</details>\n")
     return "".join(parts)
@@ -96,7 +98,7 @@ def along(runs: Mapping[str, Sequence[Cost]]) -> str:
     if not series:
         return ""
     title = "Pressure along the texts"
-    drawn = lines(series, title=title, across="token", up="nats, mean and 95 % band")
+    drawn = draw_lines(series, title=title, across="token", up="nats, mean and 95 % band")
     rows = [
         [str(int(at)), escape_html(name), f"{mean:.3f} ({low:.3f} to {high:.3f})"]
         for name, course in series.items()
@@ -130,7 +132,8 @@ def spread(name: str, samples: SampleSet, *, most: float) -> str:
     counts, edges = np.histogram(paid, bins=min(_BINS, max(6, len(paid) // 4)), range=(0.0, most))
     shares = (counts / len(paid)).tolist()
     title = f"Texts by their pressure: {name}" if name else "Texts by their pressure"
-    drawn = bars(edges.tolist(), shares, title=title, across="mean pressure, nats per token", up="share of the texts")
+    axes = {"across": "mean pressure, nats per token", "up": "share of the texts"}
+    drawn = draw_histogram(edges.tolist(), shares, title=title, **axes)
     rows = [
         [f"{edges[at]:.3f} to {edges[at + 1]:.3f}", str(int(count)), f"{count / len(paid):.3f}"]
         for at, count in enumerate(counts)

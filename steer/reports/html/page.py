@@ -7,8 +7,8 @@ from importlib.resources import files
 
 from steer.composition.expression import format_doses
 from steer.reports.html import metric_section
-from steer.reports.html.text_section import arranged
-from steer.reports.report import Report, notes_of
+from steer.reports.html.text_section import texts_section
+from steer.reports.report import Report, notes_by_run
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import priced
 from vectors.common.errors import InputError
@@ -55,7 +55,7 @@ def page(runs: Mapping[str, SampleSet], reports: Sequence[Report], *, model: Res
         f"<title>{escape_html(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         '<a class="skip" href="#texts">Skip to the texts</a>\n'
         f"<header><h1>{escape_html(title)}</h1>\n{_NAVIGATION}</header>\n<main>\n"
-        f"{_summary(runs, reports)}{_figures(runs, reports)}{arranged(runs, reports, model)}</main>\n"
+        f"{_summary(runs, reports)}{_figures(runs, reports)}{texts_section(runs, reports, model)}</main>\n"
         f'<div id="told" hidden></div><div id="said" role="status" aria-live="polite"></div>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
@@ -77,7 +77,7 @@ def _summary(runs: Mapping[str, SampleSet], reports: Sequence[Report]) -> str:
             escape_html(f"{at}  {name}" if len(runs) > 1 else name), escape_html(_asked(run)), str(len(run)), *cells,
             f"{first.radius:g}", str(first.seed), escape_html(first.model),
         ])  # fmt: skip
-    told = "".join(f"<li>{escape_html(text)}</li>" for text in notes_of(list(runs), reports))
+    told = "".join(f"<li>{escape_html(text)}</li>" for text in notes_by_run(list(runs), reports))
     return (
         f'<section aria-labelledby="summary"><h2 id="summary">Summary</h2>\n{table(heads, rows, caption="runs")}'
         + (f"<ul>{told}</ul>\n" if told else "")

@@ -25,7 +25,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [float(round(each * step, 12)) for each in range(first, last + 1)]
 
 
-def spans(figures: Sequence[Estimate | None], *, labels: Sequence[str] = ()) -> str:
+def draw_intervals(figures: Sequence[Estimate | None], *, labels: Sequence[str] = ()) -> str:
     """Draw a figure of each run as a dot on its interval, a bar for a perfect sampler, a cross for an empty."""
     there = [each for each in figures if each is not None]
     marks = [mark for each in there for mark in (each.low, each.high, each.perfect, each.empty) if mark is not None]
@@ -59,12 +59,12 @@ def spans(figures: Sequence[Estimate | None], *, labels: Sequence[str] = ()) -> 
             parts.append(f'<path class="mark" d="{cross}"/>')
         parts.append(f'<circle class="dot" cx="{x(each.value)}" cy="{y}" r="3.5"/>')
     return (
-        f'<svg class="spans" role="img" aria-label={attribute_value("; ".join(told))} width="{_SPAN}" '
+        f'<svg class="draw_intervals" role="img" aria-label={attribute_value("; ".join(told))} width="{_SPAN}" '
         f'height="{_ROW * len(figures)}">{"".join(parts)}</svg>'
     )
 
 
-def lines(
+def draw_lines(
     series: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]],
     *,
     title: str,
@@ -94,7 +94,7 @@ def lines(
     return _picture(parts, f"{title}: {told}")
 
 
-def bars(edges: Sequence[float], shares: Sequence[float], *, title: str, across: str, up: str) -> str:
+def draw_histogram(edges: Sequence[float], shares: Sequence[float], *, title: str, across: str, up: str) -> str:
     """Draw a histogram: the share of texts between every two edges."""
     high = max(shares) or 1.0
     x, y = _scale(edges[0], edges[-1]), _rise(high)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from steer.reports.html.grouping import ALIKE, ASKED, keys_of, kinds_of, likeness
+from steer.reports.html.grouping import ALIKE, ASKED, group_keys, similarity_groups, text_groups
 from steer.reports.html.text_article import entry, legend
 from steer.reports.html.token_pieces import Piece, pieces
 from steer.runs.sample_set import SampleSet
@@ -25,17 +25,17 @@ _SORTS = {
 }
 
 
-def arranged(runs: Mapping[str, SampleSet], reports: Sequence["Report"], model: ResidualModel | None) -> str:
+def texts_section(runs: Mapping[str, SampleSet], reports: Sequence["Report"], model: ResidualModel | None) -> str:
     """Return the texts of all runs in groups: by how much of what was asked for they have, or else by likeness."""
     kinds: list[dict[str, str]] = []
     cuts: list[list[Piece] | None] = []
     for (name, run), made in zip(runs.items(), reports, strict=True):
-        kinds += [each | ({RUN: name} if len(runs) > 1 else {}) for each in kinds_of(run, made.evaluation_set)]
+        kinds += [each | ({RUN: name} if len(runs) > 1 else {}) for each in text_groups(run, made.evaluation_set)]
         cuts += _cuts(run, made, model)
-    alike = likeness([sample.text for run in runs.values() for sample in run])
+    alike = similarity_groups([sample.text for run in runs.values() for sample in run])
     if alike is not None:
         kinds = [each | {ALIKE: name} for each, name in zip(kinds, alike, strict=True)]
-    keys = keys_of(kinds)
+    keys = group_keys(kinds)
     chosen = next((key for key in (ASKED, ALIKE) if key in keys), None)
     numbered = [(number, sample) for number, run in enumerate(runs.values(), 1) for sample in run]
     articles = [

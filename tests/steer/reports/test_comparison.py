@@ -60,14 +60,14 @@ def test_two_runs_of_one_sampler_hardly_differ_and_two_of_two_do(llama_model: Re
 
 def test_p_values_of_equal_samplers_are_uniform() -> None:
     """Two halves of one set of numbers: a test at 0.1 rejects once in ten."""
-    from steer.reports.comparison import _compared
-    from steer.reports.run_metrics import Placed
+    from steer.reports.comparison import _compare_statistic
+    from steer.reports.run_metrics import RunStatistic
     from steer.statistics.statistic import mean_of
 
     random, rejected = np.random.default_rng(0), 0
     for _ in range(200):
-        placed = Placed(mean_of("mean", random.normal(size=20)), np.arange(20))
-        row = _compared(placed, np.array([0, 1] * 10), "pressure", random, 0, shuffles=99)
+        placed = RunStatistic(mean_of("mean", random.normal(size=20)), np.arange(20))
+        row = _compare_statistic(placed, np.array([0, 1] * 10), "pressure", random, 0, shuffles=99)
         assert row is not None
         rejected += row.p <= 0.1
     assert rejected / 200 == pytest.approx(0.1, abs=0.06)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.sweeps.grid import PLAN, Cell, Grid, open_folder, read_cell, read_grid, steps
+from steer.sweeps.grid import PLAN, Cell, Grid, open_folder, parse_range, read_cell, read_grid
 from vectors.common.errors import InputError, OutputError
 
 GRID = Grid(expression="cat", radii=(0.5, 0.0, 0.5), temperatures=(1.0, 0.7), n=4)
@@ -23,7 +23,7 @@ def test_cells_are_all_combinations_each_once() -> None:
 @given(st.integers(0, 20), st.integers(1, 30), st.sampled_from([0.25, 0.1, 0.5, 1.0]))
 def test_a_range_has_both_ends(first: int, count: int, step: float) -> None:
     last = first + step * (count - 1)
-    found = steps(f"{first}:{last:g}:{step}", "--radius")
+    found = parse_range(f"{first}:{last:g}:{step}", "--radius")
     assert len(found) == count and found[0] == first and found[-1] == pytest.approx(last)
 
 
@@ -32,7 +32,7 @@ def test_a_range_has_both_ends(first: int, count: int, step: float) -> None:
 )
 def test_what_is_no_list_of_numbers_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--radius is"):
-        steps(text, "--radius")
+        parse_range(text, "--radius")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 
 import steer
 from steer.judges.judge import AnyJudge
-from steer.sweeps.suggest_radius import _falling, suggested
+from steer.sweeps.suggest_radius import _falling, radius_from_counts
 from vectors.common.errors import InputError
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
@@ -29,11 +29,11 @@ def test_pooling_is_isotonic_regression(rows: list[tuple[int, int]]) -> None:
 
 
 def test_the_radius_is_where_success_passes_below_its_share() -> None:
-    found = suggested((0.0, 1.0, 2.0), (100, 95, 75), (100, 100, 100))
+    found = radius_from_counts((0.0, 1.0, 2.0), (100, 95, 75), (100, 100, 100))
     assert found.radius == pytest.approx(1.25) and not found.open and 0 < found.low < 1.25 < found.high <= 2
-    kept = suggested((0.0, 1.0, 2.0), (100, 99, 98), (100, 100, 100))
+    kept = radius_from_counts((0.0, 1.0, 2.0), (100, 99, 98), (100, 100, 100))
     assert kept.radius == 2.0 and kept.open and str(kept).startswith("at least 2 (")
-    assert suggested((0.0, 1.0), (100, 0), (100, 100)).radius == pytest.approx(0.1)
+    assert radius_from_counts((0.0, 1.0), (100, 0), (100, 100)).radius == pytest.approx(0.1)
 
 
 def test_the_interval_covers_at_its_rate() -> None:
@@ -42,7 +42,7 @@ def test_the_interval_covers_at_its_rate() -> None:
     exact = float(np.interp(-0.9 * truth(np.array(0.0)), -np.interp(fine, RADII, truth(np.array(RADII))), fine))
     for _ in range(300):
         hits = random.binomial(200, truth(np.array(RADII)))
-        found = suggested(RADII, hits, [200] * len(RADII))
+        found = radius_from_counts(RADII, hits, [200] * len(RADII))
         covered += found.low <= exact <= found.high
     assert 0.91 <= covered / 300 <= 0.995
 
@@ -51,7 +51,7 @@ def test_more_texts_are_surer() -> None:
     widths = []
     for n in (50, 200, 800):
         hits = np.round(n * truth(np.array(RADII))).astype(int)
-        found = suggested(RADII, hits, [n] * len(RADII))
+        found = radius_from_counts(RADII, hits, [n] * len(RADII))
         widths.append(found.high - found.low)
     assert widths[0] > widths[1] > widths[2]
 
@@ -68,7 +68,7 @@ def test_more_texts_are_surer() -> None:
 )  # fmt: skip
 def test_what_says_nothing_is_refused(change: dict, why: str) -> None:
     with pytest.raises(InputError, match=why):
-        suggested(**({"radii": (0.0, 1.0), "hits": (50, 40), "n": (60, 60)} | change))
+        radius_from_counts(**({"radii": (0.0, 1.0), "hits": (50, 40), "n": (60, 60)} | change))
 
 
 def test_a_pilot_stops_where_success_has_clearly_fallen(llama_model: ResidualModel) -> None:

@@ -19,7 +19,7 @@ from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.runs.sample_set import SampleSet
 from steer.sweeps.grid import Grid
-from steer.sweeps.suggest_radius import suggested
+from steer.sweeps.suggest_radius import radius_from_counts
 from steer.sweeps.sweep import sweep
 from steer.sweeps.workers import Job
 from vectors import extract, keep, load_model
@@ -141,7 +141,7 @@ def test_the_suggested_radius_keeps_nine_tenths(llama_model: ResidualModel, poin
     success = {row.cell.radius: row.success.value for row in made.rows if row.success}
     found = made.suggested_radius()
     assert found is not None
-    assert found == suggested(list(success), [round(60 * value) for value in success.values()], [60] * 4)
+    assert found == radius_from_counts(list(success), [round(60 * value) for value in success.values()], [60] * 4)
     assert json.loads(json.dumps(made.to_dict()))["suggested_radius"]["radius"] == found.radius
     assert small(llama_model, point, evaluation_set=EvaluationSet()).suggested_radius() is None
 

@@ -3,13 +3,13 @@ import pytest
 from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.judge import AnyJudge
 from steer.judges.success import accepted
-from steer.reports.html.grouping import ASKED, ENDING, asked, keys_of, kinds_of, likeness
+from steer.reports.html.grouping import ASKED, ENDING, group_keys, requested_group, similarity_groups, text_groups
 from steer.reports.report import Report
 from steer.runs.sample_set import SampleSet
 
 
 def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Report):
-    kinds = kinds_of(run, measured.evaluation_set)
+    kinds = text_groups(run, measured.evaluation_set)
     hits = accepted(run, measured.evaluation_set.judges)
     assert [each[ASKED] == "all of it" for each in kinds] == hits.tolist()
     for each, hit in zip(kinds, hits, strict=True):
@@ -20,24 +20,24 @@ def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Rep
 
 def test_one_judge_finds_it_or_does_not():
     evaluation_set = EvaluationSet(judges=(AnyJudge("texts", lambda text: "cat" in text),))
-    assert [asked(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
+    assert [requested_group(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
 
 
 def test_without_a_yardstick_only_the_ending_is_known(run: SampleSet):
-    assert kinds_of(run, EvaluationSet())[0] == {ENDING: "ended"}
-    assert keys_of([{"a": "x", "b": "y"}, {"a": "x", "b": "z"}]) == ["b"]
+    assert text_groups(run, EvaluationSet())[0] == {ENDING: "ended"}
+    assert group_keys([{"a": "x", "b": "y"}, {"a": "x", "b": "z"}]) == ["b"]
 
 
 def test_likeness_tells_two_kinds_of_texts_apart():
     texts = [f"the cat purrs and naps {i}" for i in range(8)] + [f"a storm tears sails {i}" for i in range(8)]
-    found = likeness(texts)
+    found = similarity_groups(texts)
     assert found is not None
     assert len(set(found[:8])) == len(set(found[8:])) == 1 and found[0] != found[8]
     assert "cat" in found[0] or "purrs" in found[0] or "naps" in found[0]
-    assert found == likeness(texts)
+    assert found == similarity_groups(texts)
 
 
 @pytest.mark.parametrize("texts", [["one"] * 4, [""] * 20, ["same words"] * 20, [f"w{i}" for i in range(20)]])
 def test_texts_that_cannot_be_told_apart_are_not(texts: list[str]):
-    found = likeness(texts)
+    found = similarity_groups(texts)
     assert found is None or len(found) == len(texts)
