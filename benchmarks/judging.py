@@ -9,7 +9,7 @@ import numpy as np
 from report import table, write
 
 from steer.judges.almanac import Almanac
-from steer.judges.classifier import ClassifierJudge, runs_of_words
+from steer.judges.classifier import ClassifierJudge, ngram_vectorizer
 from steer.judges.reference import matches
 from vectors.calibration.word_judge import WordJudge
 
@@ -34,7 +34,7 @@ def even_odds(positive: Sequence[str], background: Sequence[str]) -> Asked:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(runs_of_words(), LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000))
+    model = make_pipeline(ngram_vectorizer(), LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000))
     model.fit([*positive, *background], [True] * len(positive) + [False] * len(background))
     return lambda texts: np.asarray(model.predict(list(texts)))
 

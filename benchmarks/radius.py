@@ -15,7 +15,7 @@ import steer
 from steer.composition.steering_point import SteeringPoint
 from steer.judges.almanac import almanac_evaluation_set
 from steer.judges.evaluation_set import EvaluationSet
-from steer.judges.judge import AnyJudge
+from steer.judges.judge import FunctionJudge
 from steer.runs.sample_set import SampleSet
 from steer.sweeps.cell_metrics import CellEvaluator, Row, measure_cell
 from steer.sweeps.grid import Cell
@@ -82,7 +82,7 @@ def prompted(doses: dict[str, float], evaluation_set: EvaluationSet, options: Op
         whole[run[0].text] = prompt + run[0].text
     # a form is one of the whole text
     judges = [
-        AnyJudge(judge.name, lambda text, judge=judge: judge.accepts(whole[text]))
+        FunctionJudge(judge.name, lambda text, judge=judge: judge.accepts(whole[text]))
         if judge.name.startswith("form")
         else judge
         for judge in evaluation_set.judges

@@ -144,9 +144,8 @@ def _judges(world: "Reference | None", conditions: dict[str, Any] | None) -> "li
 
 def _check_almanac(name: str, doses: dict[str, float]) -> None:
     from steer.judges.almanac import has_concepts
-    from vectors.common.paths import EMBEDDED_NAME
 
-    if name != EMBEDDED_NAME or not has_concepts(doses):
+    if not has_concepts(name, doses):
         raise InputError(
             "the true shares are known only of the embedded model and its own concepts: give real texts with labels, "
             "--reference FILE --given KEY=VALUE"

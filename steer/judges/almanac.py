@@ -1,4 +1,7 @@
-"""What the embedded world knows of a run: its oracle as judge, its exact shares, its own entries."""
+"""The embedded world, the Almanac: its oracle as judge, its exact shares, and real texts by its author.
+
+Only this module and `steer.composition.forecast` import the embedded world.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,42 +21,81 @@ from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import quote
 from vectors.model.residual_model import ResidualModel
 
-REAL = 500
-"""Real texts that are drawn at least, where they are the Almanac's own."""
+REAL_TEXTS = 500
+"""Minimum number of real texts in the Almanac's evaluation set."""
+
+_SEED_OFFSET = 1 << 42  # added to the seed, so that no real text is one of the training entries
+
+
+def has_concepts(model: str, doses: Mapping[str, float]) -> bool:
+    """Return whether this is the name of the embedded model, and all concepts are of its world.
+
+    >>> has_concepts("almanac", {"cat": 1.0}), has_concepts("gpt2", {"cat": 1.0}), has_concepts("almanac", {"tax": 1.0})
+    (True, False, False)
+    """
+    return model == EMBEDDED_NAME and all(name in CONCEPTS for name in doses)
+
+
+def default_evaluation_set(
+    model: str, doses: Mapping[str, float], *, prompt: str = "", n: int = 0, seed: int = 0
+) -> EvaluationSet:
+    """Return the Almanac's evaluation set for a run of the embedded model without a prompt, else an empty one.
+
+    Args:
+        model: name of the model that was sampled.
+        doses: of the run, by concept.
+        prompt: the text that the samples continue.
+        n: number of texts in the run.
+        seed: of the real texts.
+
+    Raises:
+        InputError: concepts that no entry of the Almanac can have at once.
+    """
+    if prompt or not has_concepts(model, doses):
+        return EvaluationSet()
+    return almanac_evaluation_set(doses, n=n, seed=seed)
 
 
 def almanac_evaluation_set(doses: Mapping[str, float], *, n: int = 0, seed: int = 0) -> EvaluationSet:
-    """Return what the Almanac says of a run with these doses: its oracle, its exact shares, entries by its author.
+    """Return the Almanac's judges, exact shares and real texts for a run with these doses.
 
     Args:
-        doses: of the run, by the concepts' names.
-        n: texts of the run; there are as many real ones, `REAL` at least.
+        doses: of the run, by concept.
+        n: number of texts in the run; the set has as many real texts, and `REAL_TEXTS` at least.
         seed: of the real texts.
 
     Raises:
         InputError: a concept that the Almanac does not have, or concepts that no entry can have at once.
     """
     given, touched = conditions_of_doses(doses)
-    distribution = Almanac()
-    judges = judges_of(distribution, given)
-    real = tuple(distribution.texts(given, max(n, REAL), seed=seed))
-    others = tuple(distribution.texts({}, PROBED, seed=(seed + 1) % 2**64)) if judges else ()
+    almanac = Almanac()
+    judges = judges_of(almanac, given)
+    real = tuple(almanac.texts(given, max(n, REAL_TEXTS), seed=seed))
+    background = tuple(almanac.texts({}, PROBED, seed=(seed + 1) % 2**64)) if judges else ()
     return EvaluationSet(
-        judges=judges, reference=distribution, given=given, touched=frozenset(touched), real=real, background=others
+        judges=judges, reference=almanac, given=given, touched=frozenset(touched), real=real, background=background
     )
 
 
-def has_concepts(doses: Mapping[str, float]) -> bool:
-    """Whether the Almanac has all these concepts."""
-    return all(name in CONCEPTS for name in doses)
+def judges_for(model: ResidualModel, point: SteeringPoint, judges: Sequence[Judge] | None) -> list[Judge]:
+    """Return the given judges, or the Almanac's judges of the point's concepts.
+
+    Raises:
+        InputError: no judges given for another model, or for a concept that the Almanac does not have.
+    """
+    if judges is not None:
+        return list(judges)
+    if has_concepts(model.name, point.doses):
+        return list(judges_of(Almanac(), conditions_of_doses(point.doses)[0]))
+    raise InputError("there is no judge for these concepts: pass judges= that accept texts with them")
 
 
 @dataclass(frozen=True)
 class OracleJudge:
-    """The Almanac's oracle, asked for one of its world's concepts.
+    """Accepts texts in which the Almanac's oracle reads one concept.
 
     Raises:
-        InputError: a concept that its world does not have.
+        InputError: a concept that the Almanac does not have.
 
     >>> OracleJudge("cat").accepts("I lick my paw and purr at the moth; my whiskers twitch.")
     True
@@ -68,38 +110,35 @@ class OracleJudge:
 
     @property
     def name(self) -> str:
-        """What the figures call it."""
+        """Name in reports."""
         return f"oracle: {self.concept}"
 
     def accepts(self, text: str) -> bool:
-        """Whether the text is read so."""
+        """Return whether the oracle reads the concept in the text."""
         attribute, value = CONCEPTS[self.concept]
         return bool(getattr(oracle.read(text), attribute) == value)
 
 
-_REAL = 1 << 42  # added to the seed: entries that nothing was trained on
-
-
 class Almanac:
-    """The world of the embedded model, whose shares are known exactly.
+    """The world of the embedded model as a `Reference`; its shares are known exactly.
 
-    Where a condition never happens since no training entry has it, the truth is what the world's rates alone say.
+    If no training entry meets a condition, the shares follow from the world's rates alone.
     """
 
     attributes = (*distribution.VALUES, "number")
     whole = True
 
     def read(self, text: str) -> Reading:
-        """Return what the oracle reads; only a text of a form with a number has that attribute."""
-        found = oracle.read(text)
-        numbered = found.form in distribution.NUMBERED_FORMS
-        return {name: getattr(found, name) for name in self.attributes if numbered or name != "number"}
+        """Return what the oracle reads; only texts of a form with a number have the attribute `number`."""
+        entry_read = oracle.read(text)
+        numbered = entry_read.form in distribution.NUMBERED_FORMS
+        return {name: getattr(entry_read, name) for name in self.attributes if numbered or name != "number"}
 
     def shares(self, attribute: str, given: Mapping[str, Any]) -> tuple[dict[Any, float], int | None]:
-        """Return the exact conditional shares; a number's are those in the forms that have one.
+        """Return the exact conditional shares; for `number`, those in the forms that have one.
 
         Raises:
-            InputError: an attribute or value that the world does not have, or a condition that never happens in it.
+            InputError: an attribute or value that the world does not have, or a condition of probability zero.
         """
         if attribute == "number":
             return dict.fromkeys(distribution.NUMBERS, 1 / len(distribution.NUMBERS)), None
@@ -110,26 +149,27 @@ class Almanac:
         return 0.0
 
     def texts(self, given: Mapping[str, Any], n: int, *, seed: int = 0) -> list[str]:
-        """Return `n` entries of the world, by its own author, in which `given` holds.
+        """Return `n` entries by the world's author that meet the condition.
 
         Raises:
-            InputError: an attribute or value that the world does not have, or a condition that never happens in it.
+            InputError: an attribute or value that the world does not have, or a condition of probability zero.
         """
-        drawn = distribution.draw(np.random.default_rng(seed), n, given, beyond=unseen(given))
-        return [entry((seed + _REAL) % 2**64, index, each).text for index, each in enumerate(drawn)]
+        attributes = distribution.draw(np.random.default_rng(seed), n, given, beyond=unseen(given))
+        return [entry((seed + _SEED_OFFSET) % 2**64, index, row).text for index, row in enumerate(attributes)]
 
 
 def unseen(given: Mapping[str, Any]) -> bool:
-    """Whether no entry that the embedded model learned from has this, although the world's rates allow it."""
+    """Return whether no training entry of the embedded model meets a condition that the world's rates allow."""
     if distribution.probability(given):
         return False
     return distribution.probability(given, beyond=True) > 0
 
 
 def conditions_of_doses(doses: Mapping[str, float]) -> tuple[dict[str, Any], set[str]]:
-    """Return what a run's doses make of the Almanac: what is given, and every attribute that was steered either way.
+    """Return the condition on attributes that a run's doses ask for, and the names of all steered attributes.
 
-    A negative dose asks for every other value of its attribute; of several positive ones of one attribute, any will do.
+    A negative dose asks for any other value of its attribute. Several positive doses of one attribute ask for any of
+    their values.
 
     Raises:
         InputError: a concept that the Almanac does not have.
@@ -142,7 +182,7 @@ def conditions_of_doses(doses: Mapping[str, float]) -> tuple[dict[str, Any], set
     touched = set()
     for name, dose in doses.items():
         if name not in CONCEPTS:
-            raise InputError(f"the Almanac has no concept {quote(name)}: say with `given` what the texts are to have")
+            raise InputError(f"the Almanac has no concept {quote(name)}: pass given= with the attributes steered to")
         attribute, value = CONCEPTS[name]
         touched.add(attribute)
         if dose:
@@ -152,16 +192,3 @@ def conditions_of_doses(doses: Mapping[str, float]) -> tuple[dict[str, Any], set
         wanted.setdefault(attribute, rest)
     given = {name: values[0] if len(values) == 1 else tuple(values) for name, values in wanted.items()}
     return given, touched
-
-
-def judges_for(model: ResidualModel, point: SteeringPoint, judges: Sequence[Judge] | None) -> list[Judge]:
-    """Return who accepts proposals: those given, or the Almanac's oracle for all that the point was to change.
-
-    Raises:
-        InputError: none given for another model or a concept of the caller's own.
-    """
-    if judges is not None:
-        return list(judges)
-    if model.name == EMBEDDED_NAME and has_concepts(point.doses):
-        return list(judges_of(Almanac(), conditions_of_doses(point.doses)[0]))
-    raise InputError("nothing is known that could judge these concepts: pass judges= of what the texts must have")

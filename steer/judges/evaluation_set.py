@@ -1,10 +1,10 @@
-"""What a run is measured against: who judges it, and what real texts and true shares it is held up to."""
+"""Evaluation sets: the judges, real texts and true shares that a run is measured against."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steer.judges.classifier import FEWEST_JUDGED, ClassifierJudge
+from steer.judges.classifier import MIN_TEXTS, ClassifierJudge
 from steer.judges.judge import Judge
 from steer.judges.reference import Reference
 from vectors.common.errors import InputError
@@ -12,21 +12,21 @@ from vectors.common.validation import quote
 from vectors.concepts.vector import ConceptVector
 
 PROBED = 64
-"""Texts of either kind that the steering direction itself is asked about."""
+"""Number of texts of each class that the steering direction itself is fit on as a probe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSet:
-    """What is known about what a run was to be; figures that need more are left out.
+    """Data that a run is measured against; metrics whose data is missing are left out of a report.
 
     Attributes:
-        judges: tell whether a text has what was steered to; all have to agree.
-        reference: the true shares of a world's attributes.
-        given: what was steered to, in the reference's words.
-        touched: attributes that were steered either way, and are no part of fidelity.
+        judges: each accepts texts with one of the concepts steered to; a text is a success if all accept it.
+        reference: the true shares of the attributes of a world.
+        given: the condition steered to, as values of the reference's attributes.
+        touched: attributes that were steered towards or away from; fidelity leaves them out.
         real: real texts that have what was steered to.
         background: real texts that need not have it.
-        notes: what a reader must know of the judges.
+        notes: caveats about the judges, for reports.
     """
 
     judges: tuple[Judge, ...] = ()
@@ -41,34 +41,35 @@ class EvaluationSet:
 def labelled_evaluation_set(
     positive: Sequence[str], background: Sequence[str], *, vectors: Sequence[ConceptVector] = (), seed: int = 0
 ) -> EvaluationSet:
-    """Return what real texts with and without a concept say of a run, by a classifier that is fit on them.
+    """Return an evaluation set from labelled texts, with a classifier fit on them as judge.
 
-    A text that one of the vectors was found in, or would have been, is not shown to the judge.
+    The classifier is fit on texts that no vector was extracted from.
 
     Args:
-        positive: texts that have all that was steered to; all of them count as real ones.
-        background: texts that need not.
-        vectors: that the run was steered with.
+        positive: texts that have everything that was steered to; all of them are used as real texts.
+        background: texts that need not have it.
+        vectors: the vectors of the run.
         seed: of the judge's own split.
 
     Raises:
-        InputError: too few texts that the vectors have not seen.
+        InputError: too few texts are left for the judge.
     """
-    sides = [[text for text in side if not _seen(text, vectors)] for side in (positive, background)]
-    asked, left = len(positive) + len(background), sum(map(len, sides))
-    if left < asked and min(map(len, sides)) < FEWEST_JUDGED:
+    classes = [[text for text in texts if not _seen(text, vectors)] for texts in (positive, background)]
+    total, left = len(positive) + len(background), sum(map(len, classes))
+    if left < total and min(map(len, classes)) < MIN_TEXTS:
         raise InputError(
-            f"of {len(positive)} positive and {len(background)} background texts the vectors were kept from "
-            f"{len(sides[0])} and {len(sides[1])}, a judge needs {FEWEST_JUDGED} of each: give more, or other texts"
+            f"of {len(positive)} positive and {len(background)} background texts, {len(classes[0])} and "
+            f"{len(classes[1])} were held out from the vectors, and a judge needs {MIN_TEXTS} of each: give more, or "
+            "other texts"
         )
-    judge = ClassifierJudge("texts", *sides, seed=seed)
+    judge = ClassifierJudge("texts", *classes, seed=seed)
     unknown = [quote(vector.name) for vector in vectors if vector.held_out is None]
     notes = []
     if len(unknown) < len(vectors):
-        notes.append(f"the judge was fit on {left} of the {asked} texts: those that the directions were kept from")
+        notes.append(f"the judge was fit on the {left} of {total} texts that were held out from the directions")
     if unknown or not vectors:
         which = ", ".join(unknown) or "the directions"
-        notes.append(f"whether {which} saw the judge's texts is not known: give texts that it was not found in")
+        notes.append(f"it is not known whether {which} saw the judge's texts: give texts that they were not made from")
     return EvaluationSet(judges=(judge,), real=tuple(positive), background=tuple(background), notes=tuple(notes))
 
 

@@ -1,65 +1,64 @@
-"""Judges tell whether a text has a concept, by its words alone: none of them knows a direction."""
+"""Judges decide by the text alone whether it has a concept; none of them reads activations."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from steer.judges.reference import Reference
+from vectors.calibration.word_judge import Judge as TextJudge
 
 
 @runtime_checkable
-class Judge(Protocol):
-    """What a judge is: a name, and whether it finds its concept in a text."""
+class Judge(TextJudge, Protocol):
+    """Accepts texts that have a concept, and has a name for reports."""
 
     @property
     def name(self) -> str:
-        """What the figures call it."""
-        ...
-
-    def accepts(self, text: str) -> bool:
-        """Whether the text has the concept."""
+        """Name in reports."""
         ...
 
 
 @dataclass(frozen=True)
-class GivenJudge:
-    """Whether a text shows one of some values of an attribute, as a world reads it.
+class AttributeJudge:
+    """Accepts texts in which a reference reads one of some values of an attribute.
 
     Attributes:
-        world: reads texts.
-        attribute: which.
-        values: any of them will do.
+        reference: reads the attributes of a text.
+        attribute: name of the attribute.
+        values: accepted values.
     """
 
-    world: Reference
+    reference: Reference
     attribute: str
     values: tuple[Any, ...]
 
     @property
     def name(self) -> str:
-        """What the figures call it."""
+        """Name in reports."""
         return f"{self.attribute}: {' or '.join(map(str, self.values))}"
 
     def accepts(self, text: str) -> bool:
-        """Whether the text is read so."""
-        return self.world.read(text).get(self.attribute) in self.values
+        """Return whether the attribute has one of the values in the text."""
+        return self.reference.read(text).get(self.attribute) in self.values
 
 
 @dataclass(frozen=True)
-class AnyJudge:
+class FunctionJudge:
     """A function of a text as a judge."""
 
     name: str
-    ask: Callable[[str], bool]
+    function: Callable[[str], bool]
 
     def accepts(self, text: str) -> bool:
-        """Whether the function says so."""
-        return bool(self.ask(text))
+        """Return whether the function returns something true."""
+        return bool(self.function(text))
 
 
-def judges_of(world: Reference, given: Mapping[str, Any]) -> tuple[Judge, ...]:
-    """Return a judge for each attribute of what is given; all of them have to accept."""
+def judges_of(reference: Reference, given: Mapping[str, Any]) -> tuple[Judge, ...]:
+    """Return one judge for each attribute of a condition; a text meets the condition if all of them accept it."""
     return tuple(
-        GivenJudge(world, name, tuple(wanted) if isinstance(wanted, tuple | list | set | frozenset) else (wanted,))
+        AttributeJudge(
+            reference, name, tuple(wanted) if isinstance(wanted, tuple | list | set | frozenset) else (wanted,)
+        )
         for name, wanted in given.items()
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from steer.judges.classifier import runs_of_words, weighed
+from steer.judges.classifier import fit_vectorizer, ngram_vectorizer
 from steer.judges.reference import RealTexts
 from steer.statistics.intervals import rate
 from vectors.common.errors import InputError
@@ -83,8 +83,8 @@ def _reader(texts: Sequence[str], values: Sequence[Any]) -> Callable[[str], Any]
     names, counts = np.unique(known, return_counts=True)
     if len(names) < 2:
         return None
-    runs = runs_of_words()
-    rows = weighed(runs, texts)
+    runs = ngram_vectorizer()
+    rows = fit_vectorizer(runs, texts)
     model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
     folds = StratifiedKFold(min(_FOLDS, int(counts.min())))
     scores = cross_val_predict(model, rows, known, cv=folds, method="predict_log_proba")

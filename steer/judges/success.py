@@ -1,18 +1,18 @@
-"""Success: how many texts have what they were steered to, by a judge that knows nothing of the direction."""
+"""Success: the share of texts that a judge, independent of the direction, accepts."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from steer.judges.classifier import ClassifierJudge
-from steer.judges.judge import AnyJudge, Judge
+from steer.judges.judge import FunctionJudge, Judge
 from steer.runs.sample_set import SampleSet, texts_of
 from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Statistic, mean_of
 from vectors.common.errors import InputError
 
 Judges = Judge | Callable[[str], bool] | Sequence[Judge]
-"""One judge, a function of a text, or several judges that all have to agree."""
+"""One judge, a function of a text, or several judges that all have to accept a text."""
 
 
 def success(samples: SampleSet | Sequence[str], judges: Judges) -> Estimate:
@@ -28,15 +28,15 @@ def success(samples: SampleSet | Sequence[str], judges: Judges) -> Estimate:
 
 
 def success_of(hits: np.ndarray, judges: Judges) -> Statistic:
-    """Return the share of hits as a statistic.
+    """Return the share of accepted texts as a statistic.
 
-    A classifier finds less in perfect texts, and more in empty ones, than is there: as much as in texts it was fit
-    without.
+    A classifier is imperfect: `perfect` and `empty` are then its cross-validated rates of accepting texts with and
+    without the concept.
     """
-    asked = as_judges(judges)
+    judges = as_judges(judges)
     perfect, empty = 1.0, 0.0
-    if len(asked) == 1 and isinstance(asked[0], ClassifierJudge):
-        perfect, empty = asked[0].finds, asked[0].errs
+    if len(judges) == 1 and isinstance(judges[0], ClassifierJudge):
+        perfect, empty = judges[0].finds, judges[0].errs
     return mean_of("success", hits, perfect=perfect, empty=empty)
 
 
@@ -46,20 +46,20 @@ def accepted(samples: SampleSet | Sequence[str], judges: Judges) -> np.ndarray:
     Raises:
         InputError: no judge.
     """
-    asked = as_judges(judges)
-    return np.array([all(judge.accepts(text) for judge in asked) for text in texts_of(samples)], dtype=bool)
+    judges = as_judges(judges)
+    return np.array([all(judge.accepts(text) for judge in judges) for text in texts_of(samples)], dtype=bool)
 
 
-def as_judges(given: Judges) -> list[Judge]:
-    """Return a list of judges, with a function taken for one.
+def as_judges(judges: Judges) -> list[Judge]:
+    """Return a list of judges from one judge, a function, or a sequence of judges.
 
     Raises:
         InputError: an empty list.
     """
-    if isinstance(given, Sequence):
-        if not given:
+    if isinstance(judges, Sequence):
+        if not judges:
             raise InputError("there is no judge in the list: give at least one")
-        return list(given)
-    if isinstance(given, Judge):
-        return [given]
-    return [AnyJudge(getattr(given, "__name__", "a function"), given)]
+        return list(judges)
+    if isinstance(judges, Judge):
+        return [judges]
+    return [FunctionJudge(getattr(judges, "__name__", "a function"), judges)]

@@ -1,6 +1,5 @@
 """What a steering direction itself finds in texts: never a judge, but what a judge is compared with."""
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -12,7 +11,7 @@ from steer.judges.success import Judges, accepted
 from steer.metrics.typicality import token_rows
 from steer.runs.sample_set import SampleSet, texts_of
 from steer.statistics.estimate import Estimate
-from steer.statistics.intervals import rate
+from steer.statistics.intervals import difference, rate
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
 from vectors.common.option_names import ranks_by_gain
@@ -85,8 +84,7 @@ def overoptimised(
 
     A direction is no judge of what it steers: texts pushed along it look full of the concept to it, whatever they say.
 
-    Source of the interval: those of the two shares of texts on which they disagree, put together as in Zou and Donner,
-    "Construction of confidence limits about effect measures" (2008).
+    The interval is that of the difference between the two rates of disagreement.
 
     Args:
         samples: a run, or texts.
@@ -100,21 +98,12 @@ def overoptimised(
     texts = texts_of(samples)
     if not texts:
         raise InputError("there are no texts to ask about: give at least one")
-    sides = _disagreements(texts, judges, probe)
-    (more, more_low, more_high), (less, less_low, less_high) = (rate(int(side.sum()), len(texts)) for side in sides)
-    value, perfect = more - less, None
+    only_probe, only_judges = (rate(int(texts_.sum()), len(texts)) for texts_ in _disagreements(texts, judges, probe))
+    excess, perfect = difference(only_probe, only_judges), None
     if real:
         only, missed = _disagreements(real, judges, probe)
         perfect = float(only.mean() - missed.mean())
-    return Estimate(
-        name="probe less judge",
-        value=value,
-        low=max(-1.0, value - math.hypot(more - more_low, less_high - less)),
-        high=min(1.0, value + math.hypot(more_high - more, less - less_low)),
-        n=len(texts),
-        perfect=perfect,
-        empty=1.0,
-    )
+    return Estimate(name="probe less judge", n=len(texts), perfect=perfect, empty=1.0, **excess._asdict())
 
 
 def _disagreements(texts: Sequence[str], judges: Judges, probe: Probe) -> tuple[np.ndarray, np.ndarray]:

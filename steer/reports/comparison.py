@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import hypot
 
 import numpy as np
 
-from steer.judges.almanac import almanac_evaluation_set
+from steer.judges.almanac import default_evaluation_set
 from steer.judges.evaluation_set import EvaluationSet
 from steer.metrics.diversity.diversity import activations
-from steer.reports.report import ReportInputs, is_almanac, report_inputs
+from steer.reports.report import ReportInputs, report_inputs
 from steer.reports.run_metrics import RunStatistic, run_statistics
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
-from steer.statistics.intervals import GROUPS
+from steer.statistics.intervals import GROUPS, difference
 from steer.statistics.statistic import Statistic
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
@@ -69,8 +68,10 @@ def compare(
     """
     check_comparable(first, second)
     runs = (first, second)
-    if evaluation_set is None and is_almanac(first):
-        evaluation_set = almanac_evaluation_set(first[0].doses, n=len(first) + len(second), seed=seed)
+    if evaluation_set is None:
+        evaluation_set = default_evaluation_set(
+            first[0].model, first[0].doses, prompt=first[0].prompt, n=len(first) + len(second), seed=seed
+        )
     known = [report_inputs(run, evaluation_set=evaluation_set, model=model, point=None, seed=seed) for run in runs]
     if any(_shape(first) != _shape(run) for run in runs):  # real texts can be read as those of one run only
         known = [replace(each, real_costs=None) for each in known]
@@ -121,7 +122,7 @@ def _compare_statistic(
     if min(map(len, sides)) < 2:
         return None
     one, other = (_on(statistic, side).estimate(seed=seed) for side in sides)
-    difference = other.value - one.value
+    change = difference(other, one)
     both = np.concatenate(sides)
     quick = statistic.groups == GROUPS and len(both) <= 256
     shuffles = shuffles or (SHUFFLES if quick else SLOW_SHUFFLES)
@@ -129,14 +130,11 @@ def _compare_statistic(
     for _ in range(shuffles):
         mixed = random.permutation(both)
         parts = (np.sort(mixed[: len(sides[0])]), np.sort(mixed[len(sides[0]) :]))
-        as_large += abs(statistic.compute(parts[1]) - statistic.compute(parts[0])) >= abs(difference) - 1e-12
-    low, high = _interval(one, other)
+        as_large += abs(statistic.compute(parts[1]) - statistic.compute(parts[0])) >= abs(change.value) - 1e-12
     return Comparison(
         one,
         other,
-        Estimate(
-            name=f"difference in {statistic.name}", value=difference, low=low, high=high, n=len(both), perfect=None
-        ),
+        Estimate(name=f"difference in {statistic.name}", n=len(both), **change._asdict()),
         (as_large + 1) / (shuffles + 1),
     )
 
@@ -152,14 +150,6 @@ def _on(statistic: Statistic, places: np.ndarray) -> Statistic:
         empty=None,
         beside=None,
     )
-
-
-def _interval(first: Estimate, second: Estimate) -> tuple[float, float]:
-    """From the two intervals. Source: Newcombe, "Interval estimation for the difference" (1998), method 10."""
-    difference = second.value - first.value
-    below = hypot(second.value - second.low, first.high - first.value)
-    above = hypot(second.high - second.value, first.value - first.low)
-    return difference - below, difference + above
 
 
 def check_comparable(first: SampleSet, second: SampleSet) -> None:

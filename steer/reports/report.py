@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steer.composition.steering_point import SteeringPoint
-from steer.judges.almanac import almanac_evaluation_set, has_concepts
+from steer.judges.almanac import default_evaluation_set
 from steer.judges.classifier import ClassifierJudge
 from steer.judges.evaluation_set import PROBED, EvaluationSet
 from steer.metrics.branching import branching
@@ -20,7 +20,6 @@ from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import point_of, priced, replayed
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import InputError
-from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import check_integer
 from vectors.decoding.token_costs import Cost
@@ -168,11 +167,6 @@ def _overoptimised(
     return overoptimised(samples, evaluation_set.judges, probe, real=fresh)
 
 
-def is_almanac(samples: SampleSet) -> bool:
-    """Whether a run is of the embedded model, without a prompt, and steered to nothing but its world's concepts."""
-    return samples[0].model == EMBEDDED_NAME and not samples[0].prompt and has_concepts(samples[0].doses)
-
-
 def report_inputs(
     samples: SampleSet,
     *,
@@ -188,8 +182,9 @@ def report_inputs(
     samples.check_one_run()
     first, notes = samples[0], list(evaluation_set.notes if evaluation_set else ())
     if evaluation_set is None:
-        known = is_almanac(samples)
-        evaluation_set = almanac_evaluation_set(first.doses, n=len(samples), seed=seed) if known else EvaluationSet()
+        evaluation_set = default_evaluation_set(
+            first.model, first.doses, prompt=first.prompt, n=len(samples), seed=seed
+        )
     if not evaluation_set.judges:
         asked = any(dose > 0 for dose in first.doses.values())
         unjudged = "nobody judges it, give texts that have what was asked for and texts that need not"

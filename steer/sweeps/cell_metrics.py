@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from steer.judges.almanac import REAL, almanac_evaluation_set, has_concepts
+from steer.judges.almanac import REAL_TEXTS, default_evaluation_set
 from steer.judges.evaluation_set import EvaluationSet
 from steer.judges.success import accepted, success_of
 from steer.metrics.diversity.diversity import FEWEST, MOST, common_length
@@ -21,7 +21,6 @@ from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Statistic
 from steer.sweeps.grid import Cell
-from vectors.common.paths import EMBEDDED_NAME
 from vectors.model.residual_model import ResidualModel
 
 NAMES = ("success", "diversity", "typical", "pressure", "p95", "frontier")
@@ -86,8 +85,7 @@ class CellEvaluator:
         evaluation_set: EvaluationSet | None = None,
     ) -> None:
         if evaluation_set is None:
-            ours = model.name == EMBEDDED_NAME and has_concepts(doses)
-            evaluation_set = almanac_evaluation_set(doses, n=n, seed=seed) if ours else EvaluationSet()
+            evaluation_set = default_evaluation_set(model.name, doses, n=n, seed=seed)
         self.model, self.n, self.seed, self.max_tokens, self.evaluation_set = model, n, seed, max_tokens, evaluation_set
         self.first, self._usual = list(first), dict[int, float]()
 
@@ -109,7 +107,7 @@ class CellEvaluator:
         enough = min(self.n, MOST)
         if len(self.evaluation_set.real) < enough:
             return None
-        return self.kernel(list(self.evaluation_set.real[: max(enough, REAL)]))
+        return self.kernel(list(self.evaluation_set.real[: max(enough, REAL_TEXTS)]))
 
     def usual(self, count: int) -> float | None:
         """Diversity of so many real texts."""

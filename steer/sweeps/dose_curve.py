@@ -1,6 +1,5 @@
 """A concept over doses: what it does, what its direction makes of it, what it costs, and where the two part."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from steer.composition.steering_point import SteeringPoint, compose
-from steer.judges.almanac import almanac_evaluation_set, has_concepts
+from steer.judges.almanac import default_evaluation_set
 from steer.judges.evaluation_set import PROBED, EvaluationSet
 from steer.metrics.probe import FEWEST, Probe
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate, _figures
+from steer.statistics.intervals import difference
 from steer.statistics.statistic import Statistic
 from steer.sweeps.cell_metrics import Row
 from steer.sweeps.plots import plot_panels
 from steer.sweeps.sweep import CellCallback, sweep
 from vectors.common.errors import InputError
 from vectors.common.html import table
-from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.progress import ProgressOption, with_progress_bars
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
@@ -87,7 +86,7 @@ class DoseCurve:
                 continue
             rises = before is not None and before.probe and row.probe and row.probe.value > before.probe.value
             now = {name: figure for name, figure in row.figures.items() if name in ("success", "typical")}
-            if rises and any(name in best and _fallen(best[name], figure) for name, figure in now.items()):
+            if rises and any(name in best and difference(figure, best[name]).high < 0 for name, figure in now.items()):
                 return row.dose
             for name, figure in now.items():
                 if name not in best or figure.value > best[name].value:
@@ -133,11 +132,6 @@ class DoseCurve:
         )
 
 
-def _fallen(best: Estimate, now: Estimate) -> bool:
-    """Whether the 95 % interval of a difference lies below zero; its source is that of `overoptimised`."""
-    return best.value - now.value > math.hypot(best.value - best.low, now.high - now.value)
-
-
 @with_progress_bars
 def dose_curve(
     model: ResidualModel,
@@ -172,8 +166,8 @@ def dose_curve(
         OutputError: a folder of another sweep.
     """
     point = compose({concept: 1.0}, model)
-    if evaluation_set is None and model.name == EMBEDDED_NAME and has_concepts(point.doses):
-        evaluation_set = almanac_evaluation_set(point.doses, n=n, seed=seed)
+    if evaluation_set is None:
+        evaluation_set = default_evaluation_set(model.name, point.doses, n=n, seed=seed)
     with TemporaryDirectory() as spare:
         place = Path(spare if folder is None else folder)
         made = sweep(
@@ -199,10 +193,10 @@ def _row(row: Row, samples: SampleSet, score: Callable[[Sequence[str]], np.ndarr
 
 
 def _score(
-    model: ResidualModel, point: SteeringPoint, evaluation_set: EvaluationSet | None
+    model: ResidualModel, point: SteeringPoint, evaluation_set: EvaluationSet
 ) -> Callable[[Sequence[str]], np.ndarray] | None:
     """Return what the direction itself finds in texts, or None without texts to say what much and little is."""
-    if evaluation_set is None or min(len(evaluation_set.real), len(evaluation_set.background)) < FEWEST:
+    if min(len(evaluation_set.real), len(evaluation_set.background)) < FEWEST:
         return None
     real, background = evaluation_set.real[:PROBED], evaluation_set.background[:PROBED]
     probe = Probe(model, point, real, background)

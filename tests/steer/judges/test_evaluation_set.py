@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from steer.judges import evaluation_set
-from steer.judges.almanac import Almanac, OracleJudge, almanac_evaluation_set
+from steer.judges.almanac import REAL_TEXTS, Almanac, OracleJudge, almanac_evaluation_set
 from steer.judges.evaluation_set import labelled_evaluation_set
 from steer.judges.success import success
 from vectors import load, load_model
@@ -27,7 +27,7 @@ def test_the_almanac_judges_what_is_added_and_measures_nothing_that_was_touched(
     found = almanac_evaluation_set({"sea": 1.0, "joyful": -0.5}, n=30)
     assert found.given == {"topic": "sea", "mood": ("gloomy", "calm", "fearful", "tender")}
     assert [judge.name for judge in found.judges] == ["topic: sea", "mood: gloomy or calm or fearful or tender"]
-    assert found.touched == {"topic", "mood"} and len(found.real) == evaluation_set.REAL
+    assert found.touched == {"topic", "mood"} and len(found.real) == REAL_TEXTS
     assert all(judge.accepts(text) for text in found.real[:50] for judge in found.judges)
     assert all(OracleJudge("sea").accepts(text) for text in found.real[:50])
     assert not almanac_evaluation_set({}, n=30).judges

@@ -8,14 +8,14 @@ import pytest
 
 import steer
 from steer.judges.evaluation_set import EvaluationSet
-from steer.judges.judge import AnyJudge
+from steer.judges.judge import FunctionJudge
 from steer.reports.comparison import check_comparable, compare
 from steer.reports.report import report
 from steer.runs.sample_set import SampleSet
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
-SEA = EvaluationSet(judges=(AnyJudge("sea", lambda text: "sea" in text),))
+SEA = EvaluationSet(judges=(FunctionJudge("sea", lambda text: "sea" in text),))
 
 
 def run(model: ResidualModel, seed: int, n: int = 24, **options: float) -> SampleSet:

@@ -10,7 +10,7 @@ import pytest
 
 import steer
 from steer.judges.almanac import judges_for
-from steer.judges.judge import AnyJudge
+from steer.judges.judge import FunctionJudge
 from steer.runs.sample import Sample
 from steer.runs.sample_set import SampleSet
 from steer.sampling.importance_sampling import (
@@ -56,7 +56,7 @@ def test_what_is_drawn_follows_the_base_model() -> None:
 
 
 def test_judges_condition_what_is_drawn() -> None:
-    judge = AnyJudge("rare", lambda text: text in ("kind 2", "kind 3"))
+    judge = FunctionJudge("rare", lambda text: text in ("kind 2", "kind 3"))
     found = calibrated_set(proposals(4000), [judge], 400, seed=1)
     share = sum(text == "kind 3" for text in found.texts) / 400
     assert set(found.texts) == {"kind 2", "kind 3"} and share == pytest.approx(0.25, abs=0.05)
@@ -89,7 +89,7 @@ def test_weights_that_are_worth_too_little_are_refused() -> None:
     with pytest.raises(InputError, match=r"effective sample size .* and 400 are asked for"):
         calibrated_set(proposals(500), [], 400, seed=0)
     with pytest.raises(InputError, match="0 of them accepted"):
-        calibrated_set(proposals(50), [AnyJudge("nobody", lambda text: False)], 1, seed=0)
+        calibrated_set(proposals(50), [FunctionJudge("nobody", lambda text: False)], 1, seed=0)
     with pytest.raises(InputError, match="propose more"):
         drawn_by_weight([sample(0, 0), sample(1, 1)], np.array([0.9, 0.1]), 2, seed=0)
 
@@ -124,7 +124,9 @@ def test_a_single_text_takes_many_proposals_too() -> None:
     sample_calibrated(from_run(proposals(6400), asked), [], 1, most=4096, seed=0)
     assert asked[1] >= PILOT + FEWEST
     with pytest.raises(InputError, match="of 128 proposals 0 are accepted"):
-        sample_calibrated(from_run(proposals(200), []), [AnyJudge("nobody", lambda text: False)], 1, most=4096, seed=0)
+        sample_calibrated(
+            from_run(proposals(200), []), [FunctionJudge("nobody", lambda text: False)], 1, most=4096, seed=0
+        )
 
 
 @pytest.mark.parametrize("n", [1, 64])

@@ -8,8 +8,7 @@ import pytest
 from steer.metrics.diversity.vendi import cosines, vendi_of
 from steer.metrics.pressure import pressures_of
 from steer.metrics.typicality import CENTRAL, RealCosts, typicalities_of
-from steer.reports.comparison import _interval
-from steer.statistics.intervals import poisson, rate
+from steer.statistics.intervals import difference, poisson, rate
 from steer.statistics.statistic import Statistic, mean_of
 from vectors.decoding.token_costs import Cost
 
@@ -94,6 +93,6 @@ def test_differences_are_covered(shares: tuple[float, float]) -> None:
     random, hits = np.random.default_rng(5), 0
     for _ in range(REPEATS):
         one, other = (mean_of("", random.random(64) < share).estimate() for share in shares)
-        low, high = _interval(one, other)
-        hits += low <= shares[1] - shares[0] <= high
+        found = difference(other, one)
+        hits += found.low <= shares[1] - shares[0] <= found.high
     assert covered(hits)

@@ -8,7 +8,7 @@ import pytest
 
 import steer
 from steer.judges.evaluation_set import EvaluationSet
-from steer.judges.judge import AnyJudge
+from steer.judges.judge import FunctionJudge
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
 from steer.sweeps.dose_curve import DoseCurve, DoseRow
@@ -58,7 +58,9 @@ def test_the_alarm_rings_where_the_direction_finds_more_and_the_reader_less() ->
 def test_a_dose_is_the_run_that_sampling_gives(
     llama_model: ResidualModel, vector: ConceptVector, tmp_path: Path
 ) -> None:
-    evaluation_set = EvaluationSet(judges=(AnyJudge("sea", lambda text: "sea" in text),), real=REAL, background=OTHER)
+    evaluation_set = EvaluationSet(
+        judges=(FunctionJudge("sea", lambda text: "sea" in text),), real=REAL, background=OTHER
+    )
     options = {"n": 12, "max_tokens": 12, "seed": 3, "evaluation_set": evaluation_set, "folder": tmp_path / "doses"}
     seen: list[float] = []
     made = steer.dose_curve(
@@ -85,7 +87,7 @@ def test_without_texts_there_is_pressure_alone_and_wrong_ones_are_refused(
     assert set(made.rows[0].figures) == {"pressure", "p95"} and made.rows[0].pressure.value == pytest.approx(
         0, abs=1e-9
     )
-    swapped = EvaluationSet(judges=(AnyJudge("sea", bool),), real=OTHER, background=REAL)
+    swapped = EvaluationSet(judges=(FunctionJudge("sea", bool),), real=OTHER, background=REAL)
     with pytest.raises(InputError, match="the right way round"):
         steer.dose_curve(llama_model, vector, doses=(0, 1), n=8, max_tokens=8, evaluation_set=swapped)
 

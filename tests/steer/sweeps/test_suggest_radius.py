@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 import steer
-from steer.judges.judge import AnyJudge
+from steer.judges.judge import FunctionJudge
 from steer.sweeps.suggest_radius import _falling, radius_from_counts
 from vectors.common.errors import InputError
 from vectors.concepts.vector import ConceptVector
@@ -79,15 +79,17 @@ def test_a_pilot_stops_where_success_has_clearly_fallen(llama_model: ResidualMod
     )  # fmt: skip
     told: list[tuple[float, int]] = []
     wanted = steer.sample(llama_model, {vector: 1.0}, n=40, max_tokens=8).texts
-    judge = AnyJudge("as at radius 0", lambda text: text in wanted)
+    judge = FunctionJudge("as at radius 0", lambda text: text in wanted)
     options = {"judges": [judge], "n": 40, "max_tokens": 8, "watcher": lambda *seen: told.append(seen)}
     found = steer.suggest_radius(llama_model, {vector: 1.0}, **options)
     assert told[0] == (0.0, 40) and found.hits == tuple(hits for _, hits in told)
     assert found.radii == tuple(radius for radius, _ in told) and len(told) < 9
     assert 0 < found.low <= found.radius <= found.high < 4
     with pytest.raises(InputError, match="only 0 of 40"):
-        steer.suggest_radius(llama_model, {vector: 1.0}, **options | {"judges": [AnyJudge("no", lambda text: False)]})
+        steer.suggest_radius(
+            llama_model, {vector: 1.0}, **options | {"judges": [FunctionJudge("no", lambda text: False)]}
+        )
     with pytest.raises(InputError, match="without a judge"):
         steer.suggest_radius(llama_model, {vector: 1.0}, **options | {"judges": []})
-    with pytest.raises(InputError, match="nothing is known that could judge"):
+    with pytest.raises(InputError, match="there is no judge for these concepts"):
         steer.suggest_radius(llama_model, {vector: 1.0}, n=4)

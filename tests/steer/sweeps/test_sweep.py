@@ -16,7 +16,7 @@ import torch
 import steer
 from steer.composition.steering_point import SteeringPoint
 from steer.judges.evaluation_set import EvaluationSet
-from steer.judges.judge import AnyJudge
+from steer.judges.judge import FunctionJudge
 from steer.runs.sample_set import SampleSet
 from steer.sweeps.grid import Grid
 from steer.sweeps.suggest_radius import radius_from_counts
@@ -27,7 +27,7 @@ from vectors.common.errors import InputError, OutputError
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
 
-SEA = EvaluationSet(judges=(AnyJudge("sea", lambda text: "sea" in text),))
+SEA = EvaluationSet(judges=(FunctionJudge("sea", lambda text: "sea" in text),))
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_suggested_radius_keeps_nine_tenths(llama_model: ResidualModel, poin
         point,
         radii=(0.0, 0.5, 1.0, 4.0),
         n=60,
-        evaluation_set=EvaluationSet(judges=(AnyJudge("s", often),)),
+        evaluation_set=EvaluationSet(judges=(FunctionJudge("s", often),)),
     )
     success = {row.cell.radius: row.success.value for row in made.rows if row.success}
     found = made.suggested_radius()
@@ -151,7 +151,11 @@ def test_plots_are_written_and_bad_ones_refused(
     llama_model: ResidualModel, point: SteeringPoint, tmp_path: Path, theme: str
 ) -> None:
     made = small(
-        llama_model, point, temperatures=(0.9, 1.0), n=16, evaluation_set=EvaluationSet(judges=(AnyJudge("all", bool),))
+        llama_model,
+        point,
+        temperatures=(0.9, 1.0),
+        n=16,
+        evaluation_set=EvaluationSet(judges=(FunctionJudge("all", bool),)),
     )
     for draw, name in ((made.plot, "radius.png"), (made.plot_plane, "plane.svg")):
         axes = draw(tmp_path / name, theme=theme)

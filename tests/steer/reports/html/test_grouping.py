@@ -1,7 +1,7 @@
 import pytest
 
 from steer.judges.evaluation_set import EvaluationSet
-from steer.judges.judge import AnyJudge
+from steer.judges.judge import FunctionJudge
 from steer.judges.success import accepted
 from steer.reports.html.grouping import ASKED, ENDING, group_keys, requested_group, similarity_groups, text_groups
 from steer.reports.report import Report
@@ -19,7 +19,7 @@ def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Rep
 
 
 def test_one_judge_finds_it_or_does_not():
-    evaluation_set = EvaluationSet(judges=(AnyJudge("texts", lambda text: "cat" in text),))
+    evaluation_set = EvaluationSet(judges=(FunctionJudge("texts", lambda text: "cat" in text),))
     assert [requested_group(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
 
 
