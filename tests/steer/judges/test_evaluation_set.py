@@ -54,8 +54,8 @@ def test_a_judge_is_shown_nothing_that_the_direction_saw(sides, vector, monkeypa
     split = replace(vector, held_out=0.25, split_seed=7)
     found = labelled_evaluation_set(*sides, vectors=[split])
     assert 100 < len(shown) < 200 and all(split.is_unseen(text) for text in shown)
-    assert "kept from" in found.notes[0] and len(found.real) == 300
-    with pytest.raises(InputError, match="were kept from"):
+    assert "held out from" in found.notes[0] and len(found.real) == 300
+    with pytest.raises(InputError, match="were held out from"):
         labelled_evaluation_set(*sides, vectors=[split, replace(split, split_seed=8)])
 
 
@@ -66,5 +66,5 @@ def test_what_is_not_known_is_said(sides, vector) -> None:
 
 def test_too_few_unseen_texts_are_refused(sides, vector) -> None:
     split = replace(vector, held_out=0.25, split_seed=7)
-    with pytest.raises(InputError, match=r"were kept from .* needs 32 of each"):
+    with pytest.raises(InputError, match=r"were held out from .* needs 32 of each"):
         labelled_evaluation_set(sides[0][:50], sides[1][:50], vectors=[split])
