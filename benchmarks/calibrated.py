@@ -18,7 +18,7 @@ from steer.judges.judge import Judge, judges_of
 from steer.metrics.fidelity import fidelity
 from steer.runs.sample_set import SampleSet
 from steer.sampling.importance_sampling import drawn_by_weight, importance_weights
-from steer.statistics.estimate import FEWEST_COUNTED
+from steer.statistics.estimate import MIN_COUNTED
 from vectors.almanac.world import distribution
 from vectors.common.errors import InputError
 
@@ -78,7 +78,7 @@ def weighed(run: SampleSet, judges: Sequence[Judge], given: dict[str, object], c
     """The distance of the weighed shares of the first proposals, beside that of as many true texts as their ESS."""
     some = list(run)[:count]
     weights, found = importance_weights(some, judges)
-    if found.ess < FEWEST_COUNTED:
+    if found.ess < MIN_COUNTED:
         return f"-, {found.ess:.0f}"
     taken = np.searchsorted(np.cumsum(weights), (np.arange(_COPIES) + 0.5) / _COPIES).clip(max=len(some) - 1)
     shares = distance([replace(some[place], index=index) for index, place in enumerate(taken)], given)[0]

@@ -19,7 +19,7 @@ import steer
 from steer.judges.almanac import Almanac, conditions_of_doses, unseen
 from steer.judges.reference import matches
 from steer.metrics.diversity.ngrams import words
-from steer.metrics.diversity.vendi import bags, vendi
+from steer.metrics.diversity.vendi import vendi_of_kernel, word_cosines
 from vectors.almanac.world import distribution
 from vectors.decoding.decode import decode
 
@@ -74,7 +74,7 @@ def cell_of(task: Task, options: Options) -> Cell:
     if len(hits) >= COUNTED:
         some = hits[:COUNTED]
         cell |= shown_by([readings[place] for place in some], given)
-        cell["vendi"] = vendi(bags([words(read[place][0])[:LENGTH] for place in some]))
+        cell["vendi"] = vendi_of_kernel(word_cosines([words(read[place][0])[:LENGTH] for place in some]))
     return cell
 
 

@@ -61,10 +61,10 @@ def command(
     other models give --reference, real texts with an attribute in each column, and --given.
     """
     from steer.composition.expression import parse
-    from steer.statistics.estimate import FEWEST_COUNTED
+    from steer.statistics.estimate import MIN_COUNTED
 
     parse(expression)
-    check_integer(n, "-n", low=FEWEST_COUNTED)
+    check_integer(n, "-n", low=MIN_COUNTED)
     check_integer(seed, "--seed", high=MAX_SEED)
     if output is None and (force or resume):
         raise InputError("--force and --resume are about a file of samples: name it with -o")
@@ -125,12 +125,12 @@ def _world(path: str | None, given: list[str], seed: int) -> "tuple[Reference | 
         return None, None
     if not given:
         raise InputError("--reference needs --given KEY=VALUE: say what the texts were steered to, in its columns")
-    from steer.judges.labelled_reference import conditions, labelled_world
+    from steer.judges.labelled_reference import labelled_reference, parse_conditions
     from vectors.data.text_files import read_rows
 
     rows, texts = read_rows(path)
-    world = labelled_world(texts, rows, seed=seed)
-    return world, conditions(given, world)
+    world = labelled_reference(texts, rows, seed=seed)
+    return world, parse_conditions(given, world)
 
 
 def _judges(world: "Reference | None", conditions: dict[str, Any] | None) -> "list[Judge] | None":

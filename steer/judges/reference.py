@@ -1,4 +1,4 @@
-"""What the true shares of a world's attributes are: known exactly, or counted in texts that are known to be real."""
+"""References: worlds with attributes of texts and their true shares, known exactly or counted in real texts."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,43 +10,43 @@ from vectors.common.errors import InputError
 from vectors.common.validation import quote
 
 Reading = Mapping[str, Any]
-"""A text's attributes by name: `None` where it shows none, or contradicts itself; no key where it cannot have one."""
+"""A text's attributes by name: `None` if it shows no clear value; no key if the text cannot have the attribute."""
 
 
 class Reference(Protocol):
-    """A world: which attributes it has, how they are read from a text, and how often each value is true."""
+    """A world: its attributes, how they are read from a text, and the true share of each value."""
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Their names."""
+        """Names of the attributes."""
         ...
 
     def read(self, text: str) -> Reading:
-        """Return the attributes that a text shows."""
+        """Return the attributes of a text."""
         ...
 
     @property
     def whole(self) -> bool:
-        """Whether its shares are of whole texts, so that those that were cut say nothing."""
+        """Whether the shares are those of whole texts, so that texts cut at the maximum length must be left out."""
         ...
 
     def shares(self, attribute: str, given: Mapping[str, Any]) -> tuple[dict[Any, float], int | None]:
-        """Return how often each value is true where `given` is, and in how many texts that was counted, if it was."""
+        """Return the share of each value under a condition, and the number of texts it was counted in, if any."""
         ...
 
     def unread(self, attribute: str, given: Mapping[str, Any]) -> float:
-        """Return how often a true text shows no value."""
+        """Return the share of real texts that show no value of the attribute."""
         ...
 
 
 @dataclass(frozen=True)
 class RealTexts:
-    """Real texts, and for each attribute a function that reads its value from a text.
+    """A reference from real texts and one function per attribute that reads its value from a text.
 
     Attributes:
-        texts: texts of the world that the model was trained on, drawn as they come.
-        readers: by the attribute's name; a reader returns a value, or `None` where the text shows none.
-        whole: whether sampled texts that were cut say nothing.
+        texts: a random sample of the texts that the model was trained on.
+        readers: by the attribute's name, a function from a text to a value, or to `None` if it shows none.
+        whole: whether sampled texts cut at the maximum length must be left out.
     """
 
     texts: Sequence[str]
@@ -55,20 +55,20 @@ class RealTexts:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """The readers' names."""
+        """Names of the attributes."""
         return tuple(self.readers)
 
     def read(self, text: str) -> Reading:
-        """Ask every reader."""
+        """Return the value of each attribute in a text."""
         return {name: reader(text) for name, reader in self.readers.items()}
 
     @cached_property
     def readings(self) -> list[Reading]:
-        """What the real texts show."""
+        """The attributes of each real text."""
         return [self.read(text) for text in self.texts]
 
     def shares(self, attribute: str, given: Mapping[str, Any]) -> tuple[dict[Any, float], int | None]:
-        """Return the shares among the real texts in which `given` holds and the attribute is shown.
+        """Return the share of each value among the real texts that meet a condition and show a value, and their number.
 
         Raises:
             InputError: an attribute without a reader, or a condition that no text meets.
@@ -77,23 +77,23 @@ class RealTexts:
             if name not in self.readers:
                 raise InputError(f"no reader for {quote(name)}: there are {', '.join(self.readers)}")
         counts = Counter(
-            each[attribute] for each in self.readings if matches(each, given) and each.get(attribute) is not None
+            reading[attribute]
+            for reading in self.readings
+            if matches(reading, given) and reading.get(attribute) is not None
         )
         if not counts:
-            raise InputError(
-                f"of {len(self.texts)} real texts, none has "
-                f"{quote(format_condition(given))}: give more, or ask for less"
-            )
+            condition = quote(format_condition(given))
+            raise InputError(f"of {len(self.texts)} real texts, none has {condition}: give more, or ask for less")
         return {value: count / counts.total() for value, count in counts.items()}, counts.total()
 
     def unread(self, attribute: str, given: Mapping[str, Any]) -> float:
-        """Return the share of the real texts in which `given` holds that show no value."""
-        having = [each.get(attribute) is None for each in self.readings if matches(each, given)]
-        return sum(having) / len(having) if having else 0.0
+        """Return the share of the real texts meeting a condition that show no value of the attribute."""
+        missing = [reading.get(attribute) is None for reading in self.readings if matches(reading, given)]
+        return sum(missing) / len(missing) if missing else 0.0
 
 
 def matches(reading: Reading, given: Mapping[str, Any]) -> bool:
-    """Whether a text shows what is given: for each attribute one value, or one of several."""
+    """Return whether a text's attributes meet a condition: for each attribute one value, or one of several."""
     return all(
         reading.get(name) in wanted
         if isinstance(wanted, Collection) and not isinstance(wanted, str)
@@ -103,10 +103,10 @@ def matches(reading: Reading, given: Mapping[str, Any]) -> bool:
 
 
 def format_condition(given: Mapping[str, Any]) -> str:
-    """Say what is given in words.
+    """Return a condition in words.
 
     >>> format_condition({"form": ("haiku", "sonnet"), "rainbow": False})
     'form haiku or sonnet, rainbow False'
     """
-    wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
-    return ", ".join(f"{name} {' or '.join(map(str, values))}" for name, values in wanted.items())
+    alternatives = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
+    return ", ".join(f"{name} {' or '.join(map(str, values))}" for name, values in alternatives.items())

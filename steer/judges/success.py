@@ -24,10 +24,10 @@ def success(samples: SampleSet | Sequence[str], judges: Judges) -> Estimate:
     >>> str(success(["a cat", "a dog", "two cats"], lambda text: "cat" in text))
     '0.67 (0.21 to 0.94)'
     """
-    return success_of(accepted(samples, judges), judges).estimate()
+    return success_statistic(accepted(samples, judges), judges).estimate()
 
 
-def success_of(hits: np.ndarray, judges: Judges) -> Statistic:
+def success_statistic(hits: np.ndarray, judges: Judges) -> Statistic:
     """Return the share of accepted texts as a statistic.
 
     A classifier is imperfect: `perfect` and `empty` are then its cross-validated rates of accepting texts with and

@@ -1,4 +1,4 @@
-"""Breakdown: how much pressure a text bears before the base model finds it stranger than any real text gets."""
+"""Breakdown: the cumulative pressure at which a text becomes less likely to the base model than real texts ever are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,31 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from steer.metrics.pressure import check_replayed
+from steer.metrics.pressure import check_costs
 from steer.metrics.typicality import RealCosts
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
-from steer.statistics.intervals import poisson
-from steer.statistics.statistic import Beside, mean_of
+from steer.statistics.intervals import poisson_interval
+from steer.statistics.statistic import ReferenceTexts, mean_of
 from vectors.decoding.token_costs import Cost
 
 WINDOW = 8
-"""Tokens whose mean says how strange a text is just there."""
+"""Number of tokens whose negative log-likelihood is averaged."""
 
 RARE = 0.01
-"""Share of real texts that ever get stranger than the threshold."""
+"""Share of real texts whose windowed negative log-likelihood exceeds the threshold somewhere."""
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Where texts broke down.
+    """Which texts broke down, and at what cumulative pressure.
 
     Attributes:
-        threshold: nats per token, over a window, that one real text in a hundred ever reaches.
-        share: how many texts broke down.
-        per_nat: breakdowns for each nat of pressure borne until then; `None` without any pressure.
-        borne: cumulative pressure, nats, at which some text broke down, in order.
-        surviving: share of texts that bear at least that and are whole behind it.
+        threshold: windowed negative log-likelihood, nats per token, that one real text in a hundred exceeds.
+        share: share of texts that broke down.
+        per_nat: number of breakdowns per nat of pressure up to them; `None` without any pressure.
+        borne: cumulative pressures, nats, at which texts broke down, in order.
+        surviving: estimated share of texts that have not broken down after each of these pressures.
     """
 
     threshold: float
@@ -53,74 +53,76 @@ class Breakdown:
 def breakdown(samples: SampleSet, replayed: Sequence[Cost], real: RealCosts) -> Breakdown:
     """Return how much cumulative pressure the texts bore before they broke down.
 
-    Of few real texts, more than one in a hundred others is beyond that: `perfect` of the share says how many.
-
-    A text breaks down at the first token at which its last eight are together less likely to the base model than those
-    of 99 real texts in 100 are anywhere. What a text bore without breaking down counts as borne, no more: the curve is
-    Kaplan and Meier's.
+    A text breaks down at the first token at which the mean negative log-likelihood of its last eight tokens, under the
+    base model, exceeds the threshold: the 99th percentile of the maximum that real texts reach. A text that does not
+    break down is a censored observation of the survival curve. With few real texts the threshold is biased downwards:
+    `perfect` of the share takes that into account.
 
     Source: Kaplan and Meier, "Nonparametric estimation from incomplete observations" (1958).
 
     Args:
         samples: a run.
-        replayed: what its texts cost token by token; see `steer.sampling.replay.replayed`.
-        real: costs of real texts that have what was steered to.
+        replayed: token costs of its texts; see `steer.sampling.replay.replayed`.
+        real: token costs of real texts that have what was steered to.
 
     Raises:
         InputError: no samples, or costs of another run.
     """
-    check_replayed(samples, replayed)
-    among = np.array([strangest(tokens).max() for tokens in real.tokens])
-    threshold = float(np.quantile(among, 1 - RARE))
-    peaks, borne = [], []
+    check_costs(samples, replayed)
+    real_peaks = np.array([windowed_nll(nll).max() for nll in real.tokens])
+    threshold = float(np.quantile(real_peaks, 1 - RARE))
+    peaks, pressures = [], []
     for cost in replayed:
-        strange, cumulative = strangest(-cost.logprob_base), cost.kl.cumsum()
-        at = np.flatnonzero(strange > threshold)
-        peaks.append(strange.max())
-        borne.append(float(cumulative[at[0]] if len(at) else cumulative[-1]))
-    highest, nats = np.array(peaks), np.array(borne)
-    events = highest > threshold
-    others = Beside(lambda subset: float((highest > np.quantile(among[subset], 1 - RARE)).mean()), len(among))
-    share = replace(mean_of("broken down", events, perfect=_beyond(len(among)), empty=1.0), beside=others).estimate()
-    return Breakdown(threshold, share, _per_nat(events, nats), *survival(nats, events))
+        nll, cumulative = windowed_nll(-cost.logprob_base), cost.kl.cumsum()
+        above = np.flatnonzero(nll > threshold)
+        peaks.append(nll.max())
+        pressures.append(float(cumulative[above[0]] if len(above) else cumulative[-1]))
+    highest, nats = np.array(peaks), np.array(pressures)
+    broken = highest > threshold
+    reference = ReferenceTexts(
+        lambda subset: float((highest > np.quantile(real_peaks[subset], 1 - RARE)).mean()), len(real_peaks)
+    )
+    statistic = mean_of("broken down", broken, perfect=_expected_share(len(real_peaks)), empty=1.0)
+    share = replace(statistic, reference_texts=reference).estimate()
+    return Breakdown(threshold, share, _per_nat(broken, nats), *kaplan_meier(nats, broken))
 
 
-def _beyond(real: int) -> float:
-    """How often a real text is stranger than the quantile of so many others, which few of them put too low."""
+def _expected_share(real: int) -> float:
+    """Return the probability that one more real text exceeds the 99th percentile estimated from so many others."""
     return 1 - ((1 - RARE) * (real - 1) + 1) / (real + 1)
 
 
-def strangest(nll: np.ndarray) -> np.ndarray:
-    """Return the mean negative log-likelihood of the last `WINDOW` tokens at each token, of fewer at the beginning.
+def windowed_nll(nll: np.ndarray) -> np.ndarray:
+    """Return at each token the negative log-likelihood of the last `WINDOW` tokens, divided by `WINDOW`.
 
-    There, missing tokens count as nothing: one strange token alone breaks nothing down.
+    At the beginning of a text, missing tokens count as zero, so that a single unlikely token is no breakdown.
     """
     padded = np.concatenate([np.zeros(WINDOW - 1), nll])
-    found: np.ndarray = np.convolve(padded, np.ones(WINDOW) / WINDOW, mode="valid")
-    return found
+    means: np.ndarray = np.convolve(padded, np.ones(WINDOW) / WINDOW, mode="valid")
+    return means
 
 
-def survival(times: np.ndarray, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the times of events in order, and the share that survives each: Kaplan and Meier's estimate.
+def kaplan_meier(times: np.ndarray, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct times of events in order, and the Kaplan-Meier estimate of the share surviving each.
 
-    >>> times, surviving = survival(np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, False, True, False]))
+    Args:
+        times: time of the event, or of the end of observation.
+        events: whether the event was observed.
+
+    >>> times, surviving = kaplan_meier(np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, False, True, False]))
     >>> times.tolist(), surviving.tolist()
     ([1.0, 3.0], [0.75, 0.375])
     """
-    at = np.unique(times[events])
-    risk = np.array([(times >= time).sum() for time in at])
-    gone = np.array([(events & (times == time)).sum() for time in at])
-    return at, np.cumprod(1 - gone / risk) if len(at) else at
+    event_times = np.unique(times[events])
+    at_risk = np.array([(times >= time).sum() for time in event_times])
+    deaths = np.array([(events & (times == time)).sum() for time in event_times])
+    return event_times, np.cumprod(1 - deaths / at_risk) if len(event_times) else event_times
 
 
-def _per_nat(events: np.ndarray, nats: np.ndarray) -> Estimate | None:
-    if nats.sum() <= 0:
+def _per_nat(broken: np.ndarray, nats: np.ndarray) -> Estimate | None:
+    total = float(nats.sum())
+    if total <= 0:
         return None
-    low, high = poisson(int(events.sum()))
-    return Estimate(
-        name="breakdowns per nat",
-        value=float(events.sum() / nats.sum()),
-        low=low / float(nats.sum()),
-        high=high / float(nats.sum()),
-        n=len(nats),
-    )
+    events = int(broken.sum())
+    low, high = poisson_interval(events)
+    return Estimate(name="breakdowns per nat", value=events / total, low=low / total, high=high / total, n=len(nats))

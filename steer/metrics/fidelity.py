@@ -1,4 +1,4 @@
-"""Fidelity: how close what was not steered stays to what is true where the steered concepts are."""
+"""Fidelity: how close the attributes that were not steered stay to their true shares, given the steered ones."""
 
 import math
 from collections import Counter
@@ -11,27 +11,28 @@ import numpy as np
 from steer.judges.almanac import Almanac, conditions_of_doses
 from steer.judges.reference import Reading, Reference, format_condition, matches
 from steer.runs.sample_set import SampleSet, texts_of
-from steer.statistics.estimate import FEWEST_COUNTED, Estimate
-from steer.statistics.exact_tests import of_rate, of_two_rates
+from steer.statistics.estimate import MIN_COUNTED, Estimate
+from steer.statistics.exact_tests import binomial_p_value, fisher_p_value
 from steer.statistics.intervals import CONFIDENCE, rate
-from steer.statistics.share_distance import jensen_shannon, measured, total_variation
+from steer.statistics.share_distance import jensen_shannon, share_distance, total_variation
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
 
 
 @dataclass(frozen=True)
 class AttributeFidelity:
-    """One attribute's distance from the truth.
+    """The distance between observed and true shares of one attribute.
 
     Attributes:
         attribute: its name.
-        tv: total variation; `perfect` is the noise floor at that n, `empty` a sampler stuck on the commonest value.
-        js: Jensen-Shannon divergence, nats, likewise.
-        ceiling: a perfect sampler's total variation stays below it 39 times in 40.
+        tv: total variation; `perfect` is the noise floor with as many texts, `empty` that of a sampler that always
+            writes the most common value.
+        js: Jensen-Shannon divergence in nats, likewise.
+        ceiling: 97.5th percentile of the total variation of a perfect sampler.
         unread: share of the texts that show no value.
-        counts: how many texts show each value.
-        truth: the true share of each value.
-        known_from: how many texts that was counted in; `None` where it is exact.
+        counts: number of texts with each value.
+        truth: true share of each value.
+        known_from: number of reference texts that the truth was counted in; `None` if it is exact.
     """
 
     attribute: str
@@ -45,19 +46,19 @@ class AttributeFidelity:
 
     @property
     def kept(self) -> bool:
-        """Whether a perfect sampler shows as much more than once in 40 times; nothing read is nothing kept."""
+        """Whether the shares are consistent with the true ones at 95 %; false if no text shows a value."""
         return self.tv.low == 0.0 and self.unread.value < 1.0
 
 
 @dataclass(frozen=True)
 class EventFidelity:
-    """One event's rate beside its true probability, both where `given` holds.
+    """The observed rate of an event and its true probability, both under the condition steered to.
 
     Attributes:
         event: its name.
         observed: its rate in the texts.
-        truth: its probability and the interval of that, which is a point where it is known exactly.
-        p: chance that a perfect sampler shows a rate as unlikely as this, by an exact test.
+        truth: its true probability with the bounds of its interval; all three are equal if it is exact.
+        p: p-value of an exact test that both are equal.
     """
 
     event: str
@@ -67,21 +68,21 @@ class EventFidelity:
 
     @property
     def kept(self) -> bool:
-        """Whether a perfect sampler shows something as unlikely more than once in 20 times."""
+        """Whether the rate is consistent with the true one: a p-value above 5 %."""
         return self.p > 1 - CONFIDENCE
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How true a set of texts is to its world.
+    """How close a set of texts stays to the true shares of a world.
 
     Attributes:
-        given: what the texts were to have; only those that have it count.
-        n: how many have it.
-        asked: how many texts there were.
-        cut: how many of them were cut at the longest length, and are left out where the truth is of whole texts.
-        attributes: every attribute that was not steered.
-        events: rare events.
+        given: the condition steered to; only texts that meet it are measured.
+        n: number of texts that meet it.
+        asked: number of all texts.
+        cut: number of texts left out because they were cut at the maximum length, if the truth is about whole texts.
+        attributes: the attributes that were not steered.
+        events: those of them that are true or false, as events.
     """
 
     given: dict[str, Any]
@@ -94,33 +95,33 @@ class Fidelity:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
-            "given": {name: value for name, value in self.given.items()},
+            "given": dict(self.given),
             "n": self.n,
             "asked": self.asked,
             "cut": self.cut,
             "attributes": [
                 {
-                    "attribute": each.attribute,
-                    "tv": each.tv.to_dict(),
-                    "js": each.js.to_dict(),
-                    "ceiling": each.ceiling,
-                    "kept": each.kept,
-                    "unread": each.unread.to_dict(),
-                    "counts": {str(value): count for value, count in each.counts.items()},
-                    "truth": {str(value): share for value, share in each.truth.items()},
-                    "known_from": each.known_from,
+                    "attribute": row.attribute,
+                    "tv": row.tv.to_dict(),
+                    "js": row.js.to_dict(),
+                    "ceiling": row.ceiling,
+                    "kept": row.kept,
+                    "unread": row.unread.to_dict(),
+                    "counts": {str(value): count for value, count in row.counts.items()},
+                    "truth": {str(value): share for value, share in row.truth.items()},
+                    "known_from": row.known_from,
                 }
-                for each in self.attributes
+                for row in self.attributes
             ],
             "events": [
                 {
-                    "event": each.event,
-                    "observed": each.observed.to_dict(),
-                    "truth": each.truth,
-                    "p": each.p,
-                    "kept": each.kept,
+                    "event": row.event,
+                    "observed": row.observed.to_dict(),
+                    "truth": tuple(row.truth),
+                    "p": row.p,
+                    "kept": row.kept,
                 }
-                for each in self.events
+                for row in self.events
             ],
         }
 
@@ -134,102 +135,100 @@ def fidelity(
     attributes: Collection[str] | None = None,
     seed: int = 0,
 ) -> Fidelity:
-    """Return how close each attribute's shares stay to the truth, among the texts that have what is given.
+    """Return how close each attribute's shares are to the true ones, among the texts that meet the condition.
 
     Args:
         samples: a run, or texts.
-        reference: the world they are measured against; by default the Almanac.
-        given: what the texts were steered to, such as `{"topic": "waterfall"}`; by default what the run's doses say.
-        steered_too: attributes that were steered besides those given, such as away from a value.
-        attributes: which to measure; by default all that were not steered.
-        seed: of the simulated samplers that the intervals come from.
+        reference: the world with the true shares; by default the Almanac.
+        given: the condition steered to, such as `{"topic": "waterfall"}`; by default that of the run's doses.
+        steered_too: other attributes that were steered, such as away from a value.
+        attributes: names of the attributes to measure; by default all that were not steered.
+        seed: of the simulations behind the intervals.
 
     Raises:
-        InputError: texts without doses and no `given`, a condition that never happens, or too few texts that meet it.
+        InputError: texts without doses and no `given`, a condition of probability zero, or too few texts that meet it.
     """
     reference = Almanac() if reference is None else reference
     texts = texts_of(samples)
     touched = set(steered_too)
     if given is None:
         if not isinstance(samples, SampleSet) or not len(samples):
-            raise InputError("these texts say nothing of what they were steered to: pass given=, {} for nothing")
-        given, more = conditions_of_doses(samples[0].doses)
-        touched |= more
+            raise InputError("the condition that these texts were steered to is not known: pass given=, {} for none")
+        given, steered = conditions_of_doses(samples[0].doses)
+        touched |= steered
     touched |= set(given)
-    reference.shares(reference.attributes[0], given)  # refuses what the world does not have
-    chosen = [name for name in reference.attributes if name not in touched] if attributes is None else list(attributes)
-    if unknown := [name for name in chosen if name not in reference.attributes]:
+    reference.shares(reference.attributes[0], given)  # raises for conditions that the world does not have
+    names = [name for name in reference.attributes if name not in touched] if attributes is None else list(attributes)
+    if unknown := [name for name in names if name not in reference.attributes]:
         raise InputError(f"no attribute {quote(unknown[0])}: choose from {', '.join(reference.attributes)}")
-    whole = [
-        text
-        for place, text in enumerate(texts)
-        if not (reference.whole and isinstance(samples, SampleSet) and samples[place].finish != "eos")
-    ]
-    cut = len(texts) - len(whole)
-    readings = [each for each in map(reference.read, whole) if matches(each, given)]
-    if len(readings) < FEWEST_COUNTED:
-        left = f" ({cut} that were cut left out)" if cut else ""
+    whole_texts = texts
+    if reference.whole and isinstance(samples, SampleSet):
+        whole_texts = [sample.text for sample in samples if sample.finish == "eos"]
+    cut = len(texts) - len(whole_texts)
+    readings = [reading for reading in map(reference.read, whole_texts) if matches(reading, given)]
+    if len(readings) < MIN_COUNTED:
+        without = f" (without {cut} that were cut)" if cut else ""
         raise InputError(
-            f"{len(readings)} of {len(texts)} texts{left} have what is asked for ({format_condition(given)}), "
-            f"{FEWEST_COUNTED} are "
-            f"needed: sample more{', or longer' if cut else ''}, or steer harder"
+            f"{len(readings)} of {len(texts)} texts{without} have what was asked for ({format_condition(given)}), "
+            f"{MIN_COUNTED} are needed: sample more{', or longer' if cut else ''}, or raise the doses"
         )
-    there = [name for name in chosen if any(name in each for each in readings)]
-    found = tuple(_attribute(name, readings, reference, given, seed=seed) for name in there)
-    events = tuple(_event(each) for each in found if all(isinstance(value, bool) for value in each.truth))
-    return Fidelity(dict(given), len(readings), len(texts), cut, found, events)
+    present = [name for name in names if any(name in reading for reading in readings)]
+    rows = tuple(_attribute(name, readings, reference, given, seed=seed) for name in present)
+    events = tuple(_event(row) for row in rows if all(isinstance(value, bool) for value in row.truth))
+    return Fidelity(dict(given), len(readings), len(texts), cut, rows, events)
 
 
 def _attribute(
     name: str, readings: Sequence[Reading], reference: Reference, given: Mapping[str, Any], *, seed: int
 ) -> AttributeFidelity:
     shares, known_from = reference.shares(name, given)
-    having = [each[name] for each in readings if name in each]
-    counted = Counter(value for value in having if value is not None)
-    values = [*shares, *(value for value in counted if value not in shares)]
+    values_read = [reading[name] for reading in readings if name in reading]
+    counter = Counter(value for value in values_read if value is not None)
+    values = [*shares, *(value for value in counter if value not in shares)]
     truth = np.array([shares.get(value, 0.0) for value in values])
-    counts = np.array([counted.get(value, 0) for value in values])
-    n = counted.total()
-    unread, low, high = rate(len(having) - n, len(having))
-    silent = Estimate(
-        name=f"no {name}", value=unread, low=low, high=high, n=len(having), perfect=reference.unread(name, given),
+    counts = np.array([counter.get(value, 0) for value in values])
+    n = counter.total()
+    unread = Estimate(
+        name=f"no {name}",
+        n=len(values_read),
+        perfect=reference.unread(name, given),
         empty=1.0,
-    )  # fmt: skip
-    if not n:  # what no text shows is as far from the truth as can be, or not: nothing is known
+        **rate(len(values_read) - n, len(values_read))._asdict(),
+    )
+    if not n:  # nothing is known of the shares: any distance is possible
         tv, js = (
-            Estimate(name=f"{key} of {name}", value=most, low=0.0, high=most, n=len(having))
-            for key, most in (("TV", 1.0), ("JS", math.log(2)))
+            Estimate(name=f"{key} of {name}", value=largest, low=0.0, high=largest, n=len(values_read))
+            for key, largest in (("TV", 1.0), ("JS", math.log(2)))
         )
-        return AttributeFidelity(name, tv, js, 1.0, silent, {}, dict(shares), known_from)
-    stuck = np.eye(len(values))[int(truth.argmax())]
-    made = {
-        key: measured(counts, truth, measure=measure, known_from=known_from, seed=seed)
-        for key, measure in (("TV", total_variation), ("JS", jensen_shannon))
+        return AttributeFidelity(name, tv, js, 1.0, unread, {}, dict(shares), known_from)
+    most_common = np.eye(len(values))[int(truth.argmax())]
+    measures = {"TV": total_variation, "JS": jensen_shannon}
+    distances = {
+        key: share_distance(counts, truth, measure=measure, known_from=known_from, seed=seed)
+        for key, measure in measures.items()
     }
     tv, js = (
         Estimate(
             name=f"{key} of {name}",
-            value=found.value,
-            low=found.low,
-            high=found.high,
+            value=distance.value,
+            low=distance.low,
+            high=distance.high,
             n=n,
-            perfect=found.floor,
-            empty=float(measure(stuck, truth)),
+            perfect=distance.floor,
+            empty=float(measures[key](most_common, truth)),
         )
-        for (key, found), measure in zip(made.items(), (total_variation, jensen_shannon), strict=True)
+        for key, distance in distances.items()
     )
-    return AttributeFidelity(name, tv, js, made["TV"].ceiling, silent, dict(counted), dict(shares), known_from)
+    return AttributeFidelity(name, tv, js, distances["TV"].ceiling, unread, dict(counter), dict(shares), known_from)
 
 
-def _event(found: AttributeFidelity) -> EventFidelity:
-    """A coin's rate, and the truth with its own interval where it was counted in texts."""
-    hits, n = found.counts.get(True, 0), found.tv.n
-    share, low, high = rate(hits, n)
-    true = found.truth.get(True, 0.0)
-    observed = Estimate(name=found.attribute, value=share, low=low, high=high, n=n, perfect=true, empty=0.0)
-    if found.known_from is None:
-        return EventFidelity(found.attribute, observed, (true, true, true), of_rate(hits, n, true))
-    real = round(true * found.known_from)
-    return EventFidelity(
-        found.attribute, observed, rate(real, found.known_from), of_two_rates(hits, n, real, found.known_from)
-    )
+def _event(row: AttributeFidelity) -> EventFidelity:
+    """Return the rate of `True`, and its true probability with an interval if that was counted in texts."""
+    hits, n = row.counts.get(True, 0), row.tv.n
+    truth = row.truth.get(True, 0.0)
+    observed = Estimate(name=row.attribute, n=n, perfect=truth, empty=0.0, **rate(hits, n)._asdict())
+    if row.known_from is None:
+        return EventFidelity(row.attribute, observed, (truth, truth, truth), binomial_p_value(hits, n, truth))
+    real = round(truth * row.known_from)
+    p = fisher_p_value(hits, n, real, row.known_from)
+    return EventFidelity(row.attribute, observed, rate(real, row.known_from), p)

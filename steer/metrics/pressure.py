@@ -1,4 +1,4 @@
-"""Pressure: how far the sampler was pushed from the base model, over a whole run."""
+"""Pressure: KL divergence between the steered and the base model over a run, in nats."""
 
 from collections.abc import Sequence
 
@@ -12,55 +12,52 @@ from vectors.decoding.token_costs import Cost
 
 
 def pressure(samples: SampleSet, *, replayed: Sequence[Cost] | None = None) -> tuple[Estimate, ...]:
-    """Return the run's pressure in nats: the mean per token, the 95th percentile, and the mean total of a text.
+    """Return the run's pressure in nats: mean per token, 95th percentile, and mean total per text.
 
-    A saved text keeps its own 95th percentile and not that of its tokens: without `replayed` costs the second figure is
-    the mean of the texts' percentiles, and named so; with them it is the percentile over the tokens of all texts.
+    With `replayed` costs, the 95th percentile is over the tokens of all texts. Without them it is not known, because a
+    saved sample has only its own 95th percentile: the second estimate is then the mean of these, `p95 pressure per
+    text`.
 
     Args:
         samples: a run.
-        replayed: what its texts cost token by token, in their order; see `steer.sampling.replay.replayed`.
+        replayed: token costs of its texts, in their order; see `steer.sampling.replay.replayed`.
 
     Raises:
-        InputError: fewer than two samples, or costs of another number of texts.
+        InputError: fewer than two samples, or costs of another run.
     """
-    return tuple(each.estimate() for each in pressures_of(samples, replayed))
+    return tuple(statistic.estimate() for statistic in pressure_statistics(samples, replayed))
 
 
-def pressures_of(samples: Sequence[Sample], replayed: Sequence[Cost] | None = None) -> list[Statistic]:
-    """Return the three figures of `pressure` as statistics.
+def pressure_statistics(samples: Sequence[Sample], replayed: Sequence[Cost] | None = None) -> list[Statistic]:
+    """Return the three values of `pressure` as statistics.
 
     Raises:
-        InputError: costs of another number of texts.
+        InputError: costs of another run.
     """
-    check_replayed(samples, replayed)
+    check_costs(samples, replayed)
     tokens = np.array([len(sample.tokens) for sample in samples])
     if replayed is None:
-        paid = [sample.known_pressure for sample in samples]
-        totals = np.array([each["total"] for each in paid])
-        tail = mean_of("p95 pressure per text", np.array([each["p95"] for each in paid]), perfect=0.0)
+        pressures = [sample.known_pressure for sample in samples]
+        totals = np.array([row["total"] for row in pressures])
+        p95 = mean_of("p95 pressure per text", np.array([row["p95"] for row in pressures]), perfect=0.0)
     else:
         totals = np.array([cost.pressure["total"] for cost in replayed])
-        each = [cost.kl for cost in replayed]
-        tail = Statistic(
+        kl = [cost.kl for cost in replayed]
+        p95 = Statistic(
             name="p95 pressure",
-            compute=lambda subset: float(np.percentile(np.concatenate([each[i] for i in subset]), 95)),
+            compute=lambda subset: float(np.percentile(np.concatenate([kl[index] for index in subset]), 95)),
             n=len(samples),
             perfect=0.0,
-            percentile=True,
+            interval="bootstrap",
         )
-    return [
-        ratio_of("pressure", totals, tokens, perfect=0.0),
-        tail,
-        mean_of("total pressure", totals, perfect=0.0),
-    ]
+    return [ratio_of("pressure", totals, tokens, perfect=0.0), p95, mean_of("total pressure", totals, perfect=0.0)]
 
 
-def check_replayed(samples: Sequence[Sample], replayed: Sequence[Cost] | None) -> None:
-    """Refuse costs that are not those of the run.
+def check_costs(samples: Sequence[Sample], replayed: Sequence[Cost] | None) -> None:
+    """Refuse token costs of another run.
 
     Raises:
-        InputError: another number of texts or tokens.
+        InputError: the number of texts, or of tokens in a text, differs.
     """
     if replayed is not None and [len(cost.kl) for cost in replayed] != [len(sample.tokens) for sample in samples]:
         raise InputError(f"{len(replayed)} costs for {len(samples)} samples: give those of this run, in its order")

@@ -1,4 +1,4 @@
-"""What a steering direction itself finds in texts: never a judge, but what a judge is compared with."""
+"""The steering direction as a probe of its own concept: never a judge, but compared with the judges."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,95 +18,98 @@ from vectors.common.option_names import ranks_by_gain
 from vectors.decoding.token_costs import compute_costs
 from vectors.model.residual_model import ResidualModel
 
-FEWEST = 20
-"""Texts of each kind that a threshold is taken from, at least."""
+MIN_TEXTS = 20
+"""Minimum number of texts of each class that the threshold is fit on."""
 
 
 class Probe:
-    """Whether a steering point finds its concept in a text, at the threshold that best tells two sets apart.
+    """A classifier by the steering point itself, with the threshold that best separates two sets of texts.
 
-    A point of means is asked for the projection of the text's mean activation, one of learned directions for the nats
-    by which its shift makes the text likelier.
+    For a point of mean directions, a text's score is the projection of its mean activation. For a point of learned
+    directions, it is the gain in the text's log-probability, in nats, under the shift.
 
     Args:
         model: the model of the point.
-        point: what was switched on.
+        point: the steering point.
         positive: texts that have what the point adds.
-        background: texts that need not.
+        background: texts that need not have it.
 
     Raises:
-        InputError: fewer than 20 texts of a kind.
+        InputError: fewer than 20 texts of a class.
     """
 
     def __init__(
         self, model: ResidualModel, point: SteeringPoint, positive: Sequence[str], background: Sequence[str]
     ) -> None:
-        if min(len(positive), len(background)) < FEWEST:
+        if min(len(positive), len(background)) < MIN_TEXTS:
             raise InputError(
-                f"a probe has {len(positive)} positive and {len(background)} background texts: give {FEWEST} or more"
+                f"a probe has {len(positive)} positive and {len(background)} background texts: "
+                f"give {MIN_TEXTS} or more of each"
             )
         self.model, self.point = model, point
         self._positive, self._background = tuple(positive), tuple(background)
 
     @cached_property
     def threshold(self) -> float:
-        """The score above which a text counts as having the concept: the best mean share of right answers."""
+        """The score with the best balanced accuracy; texts above it are accepted."""
         positive, background = self.scores(self._positive), self.scores(self._background)
         ranked = np.unique(np.concatenate([positive, background]))
-        middles = (ranked[1:] + ranked[:-1]) / 2 if len(ranked) > 1 else ranked
-        right = [(positive > at).mean() + (background <= at).mean() for at in middles]
-        return float(middles[int(np.argmax(right))])
+        candidates = (ranked[1:] + ranked[:-1]) / 2 if len(ranked) > 1 else ranked
+        right = [(positive > candidate).mean() + (background <= candidate).mean() for candidate in candidates]
+        return float(candidates[int(np.argmax(right))])
 
     def scores(self, texts: Sequence[str]) -> Float64[np.ndarray, " texts"]:
-        """Return how much of the concept the point finds in each text."""
+        """Return the score of each text: a projection, or a gain in nats."""
         if any(ranks_by_gain(vector.method) for vector in self.point.vectors):
             prefix, rows = token_rows(self.model, texts)
-            shifts = {layer: delta.expand(len(rows), -1) for layer, delta in self.point.deltas.items()}
-            shifts = {layer: rows_.to(self.model.device) for layer, rows_ in shifts.items()}
-            found = compute_costs(self.model, shifts, prefix=prefix, generated=rows, positions=self.point.positions)
-            return np.array([float((cost.logprob_steered - cost.logprob_base).sum()) for cost in found])
+            shifts = {
+                layer: delta.expand(len(rows), -1).to(self.model.device) for layer, delta in self.point.deltas.items()
+            }
+            token_costs = compute_costs(
+                self.model, shifts, prefix=prefix, generated=rows, positions=self.point.positions
+            )
+            return np.array([float((cost.logprob_steered - cost.logprob_base).sum()) for cost in token_costs])
         scores = np.zeros(len(texts))
-        for places, means in text_means(self.model, texts, self.point.layers):
+        for indices, means in text_means(self.model, texts, self.point.layers):
             for layer, delta in self.point.deltas.items():
-                scores[places] += (means[layer].cpu().double() @ delta.double()).numpy()
+                scores[indices] += (means[layer].cpu().double() @ delta.double()).numpy()
         return scores
 
     def accepted(self, texts: Sequence[str]) -> np.ndarray:
-        """Return for each text whether the point finds its concept in it."""
-        found: np.ndarray = self.scores(texts) > self.threshold
-        return found
+        """Return for each text whether its score is above the threshold."""
+        above: np.ndarray = self.scores(texts) > self.threshold
+        return above
 
 
-def overoptimised(
+def overoptimisation(
     samples: SampleSet | Sequence[str], judges: Judges, probe: Probe, *, real: Sequence[str] | None = None
 ) -> Estimate:
-    """Return by how much oftener the steering point itself finds the concept than the judges do.
+    """Return the share of texts that the probe accepts minus the share that the judges accept.
 
-    A direction is no judge of what it steers: texts pushed along it look full of the concept to it, whatever they say.
-
-    The interval is that of the difference between the two rates of disagreement.
+    A direction is no judge of what it steers: it scores texts that were pushed along it highly, whatever they say. The
+    interval is that of the difference between the shares accepted by the probe only and by the judges only.
 
     Args:
         samples: a run, or texts.
-        judges: who is believed.
-        probe: of the point that was switched on.
-        real: real texts with the concept, which neither judge nor probe was made from: what perfect samples would show.
+        judges: the independent judges.
+        probe: of the steering point of the run.
+        real: real texts with the concept that neither judges nor probe were fit on; they give `perfect`.
 
     Raises:
         InputError: no texts.
     """
     texts = texts_of(samples)
     if not texts:
-        raise InputError("there are no texts to ask about: give at least one")
-    only_probe, only_judges = (rate(int(texts_.sum()), len(texts)) for texts_ in _disagreements(texts, judges, probe))
-    excess, perfect = difference(only_probe, only_judges), None
+        raise InputError("there are no texts to measure: give at least one")
+    probe_only, judges_only = (rate(int(hits.sum()), len(texts)) for hits in _disagreements(texts, judges, probe))
+    excess, perfect = difference(probe_only, judges_only), None
     if real:
-        only, missed = _disagreements(real, judges, probe)
-        perfect = float(only.mean() - missed.mean())
+        real_probe_only, real_judges_only = _disagreements(real, judges, probe)
+        perfect = float(real_probe_only.mean() - real_judges_only.mean())
     return Estimate(name="probe less judge", n=len(texts), perfect=perfect, empty=1.0, **excess._asdict())
 
 
 def _disagreements(texts: Sequence[str], judges: Judges, probe: Probe) -> tuple[np.ndarray, np.ndarray]:
-    """Which texts the probe alone accepts, and which the judges alone."""
-    probed, judged = probe.accepted(texts), accepted(texts, judges)
-    return probed & ~judged, judged & ~probed
+    """Return which texts only the probe accepts, and which only the judges."""
+    by_probe, by_judges = probe.accepted(texts), accepted(texts, judges)
+    return by_probe & ~by_judges, by_judges & ~by_probe

@@ -1,4 +1,4 @@
-"""Typicality: how likely the base model finds the texts by itself, among real texts; both tails are bad."""
+"""Typicality: where the base-model likelihood of the texts lies among that of real texts; both tails are bad."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from steer.runs.sample_set import Sample, SampleSet
 from steer.statistics.estimate import Estimate
-from steer.statistics.statistic import Beside, Statistic, mean_of, ratio_of
+from steer.statistics.statistic import ReferenceTexts, Statistic, mean_of, ratio_of
 from vectors.common.errors import InputError
 from vectors.common.progress import Advance
 from vectors.common.validation import check_integer
@@ -17,68 +17,71 @@ from vectors.decoding.token_costs import compute_costs
 from vectors.model.residual_model import ResidualModel
 
 CENTRAL = 0.9
-"""Share of the real texts that count as typical: those in the middle."""
+"""Share of the real texts that count as typical: the middle ones by likelihood."""
 
-FEWEST = 20
-"""Real texts that percentiles are taken from, at least."""
+MIN_REAL_TEXTS = 20
+"""Minimum number of real texts that percentiles are computed among."""
 
 
 @dataclass(frozen=True)
 class RealCosts:
-    """What real texts cost the base model.
+    """Negative log-likelihoods of real texts under the base model.
 
     Attributes:
-        tokens: negative log-likelihood of each token in nats, text by text.
+        tokens: for each text, the negative log-likelihood of each token in nats.
     """
 
     tokens: tuple[np.ndarray, ...]
 
     @cached_property
     def nll(self) -> Float64[np.ndarray, " texts"]:
-        """Nats per token of each text."""
-        return np.array([each.mean() for each in self.tokens])
+        """Mean negative log-likelihood of each text, nats per token."""
+        return np.array([nll.mean() for nll in self.tokens])
 
 
 def real_costs(
     model: ResidualModel, texts: Sequence[str], *, max_tokens: int = 128, progress: Advance | None = None
 ) -> RealCosts:
-    """Return what real texts cost the base model, token by token, the end token included.
+    """Return the negative log-likelihood of each token of real texts, including the end token.
 
-    Texts are read as a sampler of so many tokens would have written them; every few of them `progress` is called with
-    how many more are done.
+    Args:
+        model: the base model.
+        texts: real texts.
+        max_tokens: texts are cut to this length, as samples are.
+        progress: called every few texts with the number of newly finished ones.
 
     Raises:
-        InputError: fewer than 20 texts, or one that has no token.
+        InputError: fewer than 20 texts, or one without tokens.
         ModelError: a model without a start token.
     """
-    if len(texts) < FEWEST:
-        raise InputError(f"there are {len(texts)} real texts: give {FEWEST} or more")
+    if len(texts) < MIN_REAL_TEXTS:
+        raise InputError(f"there are {len(texts)} real texts: give {MIN_REAL_TEXTS} or more")
     prefix, rows = token_rows(model, texts, max_tokens=max_tokens)
-    found = compute_costs(model, {}, prefix=prefix, generated=rows, progress=progress)
-    return RealCosts(tuple(-cost.logprob_base for cost in found))
+    token_costs = compute_costs(model, {}, prefix=prefix, generated=rows, progress=progress)
+    return RealCosts(tuple(-cost.logprob_base for cost in token_costs))
 
 
 def percentiles(values: Float64[np.ndarray, " n"], real: Float64[np.ndarray, " texts"]) -> Float64[np.ndarray, " n"]:
-    """Return where each value lies among the real ones, in (0, 1), in the middle of those it ties with.
+    """Return the rank of each value among the real ones, scaled to (0, 1); ties have their mean rank.
 
     >>> percentiles(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0])).tolist()
     [0.125, 0.5, 0.875]
     """
     ranked = np.sort(real)
-    places = (ranked.searchsorted(values, "left") + ranked.searchsorted(values, "right") + 1) / 2
-    found: np.ndarray = places / (len(ranked) + 1)
-    return found
+    ranks = (ranked.searchsorted(values, "left") + ranked.searchsorted(values, "right") + 1) / 2
+    scaled: np.ndarray = ranks / (len(ranked) + 1)
+    return scaled
 
 
 def token_rows(
     model: ResidualModel, texts: Sequence[str], *, max_tokens: int | None = None
 ) -> tuple[list[int], list[list[int]]]:
-    """Return the start of every text, and each one's tokens as a sampler of so many would have written them.
+    """Return the start tokens, and the tokens of each text with its end token, as if they had been sampled.
 
-    What is longer is cut there, without an end.
+    A text longer than `max_tokens` is cut and has no end token.
 
     Raises:
-        InputError: a text that has no token.
+        InputError: a text without tokens.
         ModelError: a model without a start token.
     """
     prefix, end = model.start_ids(), sorted(model.eos_ids)[:1]
@@ -87,61 +90,63 @@ def token_rows(
         longest = min(longest, check_integer(max_tokens, "max_tokens", low=1))
     rows = []
     for text, ids in zip(texts, model.encode(texts), strict=True):
-        own = [*ids[len(prefix) :], *end]
-        if len(own) <= len(end):
+        row = [*ids[len(prefix) :], *end]
+        if len(row) <= len(end):
             raise InputError(f"text {text!r} has no token of its own: leave it out")
-        rows.append(own[:longest])
+        rows.append(row[:longest])
     return list(prefix), rows
 
 
 def typicality(samples: SampleSet, real: RealCosts) -> tuple[Estimate, ...]:
-    """Return how the samples' base-model likelihoods lie among those of real texts.
+    """Return how the samples' base-model likelihoods compare with those of real texts.
 
-    Three figures: the samples' negative log-likelihood in nats per token; the share of them in the central nine tenths
-    of the real texts; and the mean two-sided percentile, `2 min(p, 1 - p)` with `p` a sample's percentile, which is
-    1/2 for texts like the real ones and falls to 0 for texts too bland as for texts too strange.
+    There are three estimates: the samples' negative log-likelihood in nats per token; the share of samples within the
+    central 90 % of the real texts; and the mean two-sided percentile, `2 min(p, 1 - p)` where `p` is the percentile of
+    a sample. The last is 1/2 for texts like the real ones and falls to 0 for texts that are too likely or too unlikely.
 
     Args:
         samples: a run.
-        real: costs of real texts that have what was steered to.
+        real: token costs of real texts that have what was steered to.
 
     Raises:
         InputError: fewer than two samples.
     """
-    return tuple(each.estimate() for each in typicalities_of(samples, real))
+    return tuple(statistic.estimate() for statistic in typicality_statistics(samples, real))
 
 
-def typicalities_of(samples: Sequence[Sample], real: RealCosts) -> list[Statistic]:
-    """Return the three figures of `typicality` as statistics."""
+def typicality_statistics(samples: Sequence[Sample], real: RealCosts) -> list[Statistic]:
+    """Return the three values of `typicality` as statistics."""
     nats = np.array([sample.base_nats for sample in samples])
     tokens = np.array([len(sample.tokens) for sample in samples])
     nll = nats / tokens
 
-    def mean_rank(name: str, of: Callable[[np.ndarray], np.ndarray], perfect: float) -> Statistic:
-        # with other real texts the percentiles would be others
-        among = Beside(lambda subset: float(of(percentiles(nll, real.nll[subset])).mean()), len(real.nll))
-        return replace(mean_of(name, of(percentiles(nll, real.nll)), perfect=perfect, empty=0.0), beside=among)
+    def mean_score(name: str, score: Callable[[np.ndarray], np.ndarray], perfect: float) -> Statistic:
+        # the percentiles also depend on which real texts there are
+        reference = ReferenceTexts(
+            lambda subset: float(score(percentiles(nll, real.nll[subset])).mean()), len(real.nll)
+        )
+        statistic = mean_of(name, score(percentiles(nll, real.nll)), perfect=perfect, empty=0.0)
+        return replace(statistic, reference_texts=reference)
 
-    mean = float(np.concatenate(real.tokens).mean())
     return [
-        ratio_of("base NLL", nats, tokens, perfect=mean),
-        mean_rank("typical", _central, CENTRAL),
-        mean_rank("typicality", _two_sided, 0.5),
+        ratio_of("base NLL", nats, tokens, perfect=float(np.concatenate(real.tokens).mean())),
+        mean_score("typical", _is_central, CENTRAL),
+        mean_score("typicality", _two_sided, 0.5),
     ]
 
 
 def is_typical(samples: Sequence[Sample], real: RealCosts) -> np.ndarray:
-    """Return for each sample whether it lies in the central nine tenths of the real texts."""
+    """Return for each sample whether its likelihood lies within the central 90 % of the real texts."""
     nll = np.array([sample.base_nats / len(sample.tokens) for sample in samples])
-    return _central(percentiles(nll, real.nll))
+    return _is_central(percentiles(nll, real.nll))
 
 
-def _central(percentile: np.ndarray) -> np.ndarray:
+def _is_central(percentile: np.ndarray) -> np.ndarray:
     edge = (1 - CENTRAL) / 2
-    inside: np.ndarray = (percentile >= edge) & (percentile <= 1 - edge)
-    return inside
+    central: np.ndarray = (percentile >= edge) & (percentile <= 1 - edge)
+    return central
 
 
 def _two_sided(percentile: np.ndarray) -> np.ndarray:
-    sided: np.ndarray = 2 * np.minimum(percentile, 1 - percentile)
-    return sided
+    two_sided: np.ndarray = 2 * np.minimum(percentile, 1 - percentile)
+    return two_sided

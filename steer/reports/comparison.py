@@ -148,7 +148,7 @@ def _on(statistic: Statistic, places: np.ndarray) -> Statistic:
         n=len(places),
         perfect=None,
         empty=None,
-        beside=None,
+        reference_texts=None,
     )
 
 

@@ -12,9 +12,8 @@ from steer.metrics.branching import branching
 from steer.metrics.breakdown import Breakdown, breakdown
 from steer.metrics.diversity.diversity import Embedder, activations
 from steer.metrics.fidelity import Fidelity, fidelity
-from steer.metrics.probe import Probe, overoptimised
-from steer.metrics.typicality import FEWEST as FEWEST_REAL
-from steer.metrics.typicality import RealCosts, real_costs
+from steer.metrics.probe import Probe, overoptimisation
+from steer.metrics.typicality import MIN_REAL_TEXTS, RealCosts, real_costs
 from steer.reports.run_metrics import run_statistics
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import point_of, priced, replayed
@@ -164,7 +163,7 @@ def _overoptimised(
     fresh = (unseen or list(evaluation_set.real))[-min(PROBED, len(evaluation_set.real) // 4) :]
     known = [text for text in evaluation_set.real if text not in set(fresh)]
     probe = Probe(model, point, known[:PROBED], evaluation_set.background[:PROBED])
-    return overoptimised(samples, evaluation_set.judges, probe, real=fresh)
+    return overoptimisation(samples, evaluation_set.judges, probe, real=fresh)
 
 
 def report_inputs(
@@ -200,8 +199,8 @@ def report_inputs(
         model, samples, point=point, progress=count_progress(progress_callback(progress), "reading texts", len(samples))
     )
     real = None
-    if len(evaluation_set.real) < FEWEST_REAL:
-        notes.append(f"no typicality: it needs {FEWEST_REAL} real texts")
+    if len(evaluation_set.real) < MIN_REAL_TEXTS:
+        notes.append(f"no typicality: it needs {MIN_REAL_TEXTS} real texts")
     elif first.prompt:
         notes.append("no typicality: texts after a prompt are no whole texts")
     else:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from steer.judges.evaluation_set import EvaluationSet
-from steer.judges.success import accepted, success_of
-from steer.metrics.branching import branching_of
-from steer.metrics.diversity.diversity import FEWEST, MOST, Embedder, common_length, diversities_of
+from steer.judges.success import accepted, success_statistic
+from steer.metrics.branching import branching_statistic
+from steer.metrics.diversity.diversity import MAX_TEXTS, MIN_TEXTS, Embedder, common_length, diversity_statistics
 from steer.metrics.diversity.ngrams import words
-from steer.metrics.diversity.vendi import bags, cosines
-from steer.metrics.frontier import frontier_of
-from steer.metrics.pressure import pressures_of
-from steer.metrics.typicality import RealCosts, is_typical, typicalities_of
+from steer.metrics.diversity.vendi import word_cosines
+from steer.metrics.frontier import frontier_statistics
+from steer.metrics.pressure import pressure_statistics
+from steer.metrics.typicality import RealCosts, is_typical, typicality_statistics
 from steer.runs.sample_set import Sample
 from steer.statistics.statistic import Statistic
 from vectors.decoding.token_costs import Cost
@@ -60,25 +60,30 @@ def run_statistics(
     real = evaluation_set.real or None
 
     def varied(places: np.ndarray) -> list[Statistic]:
-        chosen = [texts[place] for place in places[:MOST]]
+        chosen = [texts[place] for place in places[:MAX_TEXTS]]
         enough = real if real is not None and len(real) >= len(chosen) else None
-        return diversities_of(
+        return diversity_statistics(
             chosen, embedders=embedders, reference=evaluation_set.reference, real=enough, length=length, seed=seed
         )
 
     if hits is not None:
-        put("success", [success_of(hits, evaluation_set.judges)], every)
-    if hits is not None and real_costs is not None and real is not None and 2 <= len(texts) <= min(MOST, len(real)):
-        kernels = [cosines(bags([words(text)[:length] for text in some])) for some in (texts, real[:MOST])]
-        put("frontier", frontier_of(hits, is_typical(samples, real_costs), kernels[0], real=kernels[1]), every)
-    if len(texts) >= FEWEST:
+        put("success", [success_statistic(hits, evaluation_set.judges)], every)
+    if (
+        hits is not None
+        and real_costs is not None
+        and real is not None
+        and 2 <= len(texts) <= min(MAX_TEXTS, len(real))
+    ):
+        kernels = [word_cosines([words(text)[:length] for text in some]) for some in (texts, real[:MAX_TEXTS])]
+        put("frontier", frontier_statistics(hits, is_typical(samples, real_costs), kernels[0], real=kernels[1]), every)
+    if len(texts) >= MIN_TEXTS:
         put("diversity", varied(every), every)
-    if hits is not None and hits.sum() >= FEWEST:
+    if hits is not None and hits.sum() >= MIN_TEXTS:
         put("diversity of successes", varied(every[hits]), every[hits])
     if real_costs is not None:
-        put("typicality", typicalities_of(samples, real_costs), every)
+        put("typicality", typicality_statistics(samples, real_costs), every)
     if replayed is not None or all(sample.pressure is not None for sample in samples):
-        put("pressure", pressures_of(samples, replayed), every)
+        put("pressure", pressure_statistics(samples, replayed), every)
     if replayed is not None:
-        found["pressure"].append(RunStatistic(branching_of(samples, replayed), every))
+        found["pressure"].append(RunStatistic(branching_statistic(samples, replayed), every))
     return {section: found[section] for section in SECTIONS if section in found}

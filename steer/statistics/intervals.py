@@ -1,8 +1,7 @@
-"""95 % intervals: of a rate, of a count, and of any smooth statistic of independent texts."""
+"""95 % intervals of a rate, of a count, of a difference, and of any statistic of independent texts."""
 
 import math
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +13,15 @@ from vectors.common.statistics import wilson
 CONFIDENCE = 0.95
 
 GROUPS = 64
-"""Parts of the texts that the jackknife leaves out, one at a time: more would be slow and say little more."""
+"""Number of groups of texts that the jackknife leaves out in turn; more would be slower and hardly more exact."""
 
 RESAMPLES = 200
-"""Sets of texts drawn anew for a bootstrap."""
+"""Number of bootstrap resamples."""
 
-Statistic = Callable[[np.ndarray], float]
-"""From the places of the texts that are kept to what is measured on them."""
+Compute = Callable[[np.ndarray], float]
+"""From the indices of a subset of the texts to the statistic of that subset."""
 
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+_TAIL = (1 - CONFIDENCE) / 2
 
 
 class Interval(NamedTuple):
@@ -34,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def rate(hits: int, n: int) -> Interval:
-    """Return a rate and its interval, Wilson's.
+    """Return a rate with its Wilson interval.
 
     Raises:
         InputError: no texts.
@@ -50,14 +49,14 @@ def rate(hits: int, n: int) -> Interval:
 def difference(first: Interval | Estimate, second: Interval | Estimate) -> Interval:
     """Return the first value minus the second, with the interval that follows from the intervals of both.
 
-    The two are taken as independent. The distances from each value to its bounds are combined as the root of the sum of
-    their squares.
+    The two values are assumed independent. On either side, the distances from the values to their bounds are combined
+    as the square root of the sum of their squares.
 
     Source: Newcombe, "Interval estimation for the difference between independent proportions" (1998), method 10; for
     other statistics, Zou and Donner, "Construction of confidence limits about effect measures" (2008).
 
-    >>> [round(bound, 3) for bound in difference(rate(56, 70), rate(48, 80))]
-    [0.2, 0.052, 0.334]
+    >>> [round(bound, 4) for bound in difference(rate(56, 70), rate(48, 80))]
+    [0.2, 0.0524, 0.3339]
     """
     value = first.value - second.value
     below = math.hypot(first.value - first.low, second.high - second.value)
@@ -65,43 +64,51 @@ def difference(first: Interval | Estimate, second: Interval | Estimate) -> Inter
     return Interval(value, value - below, value + above)
 
 
-def jackknifed(statistic: Statistic, n: int, *, groups: int = GROUPS, seed: int = 0) -> Interval:
-    """Return a statistic of `n` independent texts and its interval, by leaving out a part of them at a time.
+def jackknife(compute: Compute, n: int, *, groups: int = GROUPS, seed: int = 0) -> Interval:
+    """Return a statistic of `n` independent texts with its jackknife interval.
 
-    It bears statistics that count how alike the texts are, which a bootstrap, with its copies, would call less varied.
-    The interval is Student's around the value, as wide as the spread of the pseudo-values says.
+    Use it for smooth statistics, such as means, ratios and measures of diversity. A bootstrap would underestimate
+    diversity, because its resamples contain copies. The interval is Student's, from the variance of the pseudo-values.
 
     Source: Tukey's jackknife; Efron and Tibshirani, "An introduction to the bootstrap" (1993), chapter 11.
+
+    Args:
+        compute: the statistic of a subset, given the indices of its texts.
+        n: number of texts.
+        groups: number of groups that are left out in turn; each is one text if there are no more texts than groups.
+        seed: of the assignment of texts to groups.
 
     Raises:
         InputError: fewer than two texts.
 
     >>> values = np.arange(10.0)
-    >>> [round(bound, 3) for bound in jackknifed(lambda subset: values[subset].mean(), 10)]
+    >>> [round(bound, 3) for bound in jackknife(lambda subset: values[subset].mean(), 10)]
     [4.5, 2.334, 6.666]
     """
+    from scipy.stats import t  # slow to import
+
     if n < 2:
         raise InputError(f"there are {n} texts: an interval needs at least two")
-    places = np.arange(n)
-    value = float(statistic(places))
-    order = places if n <= groups else np.random.default_rng(seed).permutation(n)
+    indices = np.arange(n)
+    value = float(compute(indices))
+    order = indices if n <= groups else np.random.default_rng(seed).permutation(n)
     parts = np.array_split(order, min(n, groups))
-    without = np.array([statistic(np.setdiff1d(places, part)) for part in parts])
+    without = np.array([compute(np.setdiff1d(indices, part)) for part in parts])
     sizes = np.array([len(part) for part in parts])
-    # groups may differ in size by one: each has its own weight (Busing, Meijer and van der Leeden, 1999)
-    share = n / sizes
-    middle = len(parts) * value - float(((1 - 1 / share) * without).sum())
-    pseudo = share * value - (share - 1) * without
-    error = math.sqrt(float((((pseudo - middle) ** 2) / (share - 1)).mean()))
-    half = student(len(parts) - 1) * error
-    return Interval(value, value - half, value + half)
+    # group sizes may differ by one, so each group has its own weight (Busing, Meijer and van der Leeden, 1999)
+    weight = n / sizes
+    mean = len(parts) * value - float(((1 - 1 / weight) * without).sum())
+    pseudo_values = weight * value - (weight - 1) * without
+    error = math.sqrt(float((((pseudo_values - mean) ** 2) / (weight - 1)).mean()))
+    half_width = float(t.ppf(1 - _TAIL, len(parts) - 1)) * error
+    return Interval(value, value - half_width, value + half_width)
 
 
-def resampled(statistic: Statistic, n: int, *, seed: int = 0) -> Interval:
-    """Return a statistic of `n` independent texts and its interval, from texts drawn anew among them.
+def bootstrap(compute: Compute, n: int, *, seed: int = 0) -> Interval:
+    """Return a statistic of `n` independent texts with its percentile bootstrap interval.
 
-    It bears percentiles, which a jackknife, whose parts hardly change them, would call too certain; statistics that
-    count how alike the texts are need the jackknife.
+    Use it for percentiles: a jackknife would underestimate their variance, because leaving out a few texts hardly
+    changes them. Do not use it for measures of diversity.
 
     Source: the percentile bootstrap; Efron and Tibshirani, "An introduction to the bootstrap" (1993), chapter 13.
 
@@ -111,41 +118,21 @@ def resampled(statistic: Statistic, n: int, *, seed: int = 0) -> Interval:
     if n < 2:
         raise InputError(f"there are {n} texts: an interval needs at least two")
     random = np.random.default_rng(seed)
-    drawn = [statistic(np.sort(random.integers(n, size=n))) for _ in range(RESAMPLES)]
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    value = float(statistic(np.arange(n)))
+    resampled = [compute(np.sort(random.integers(n, size=n))) for _ in range(RESAMPLES)]
+    low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
+    value = float(compute(np.arange(n)))
     return Interval(value, min(value, float(low)), max(value, float(high)))
 
 
-def student(freedom: int) -> float:
-    """Return how many standard errors a 95 % interval reaches to either side, at so many degrees of freedom.
+def poisson_interval(events: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of the expected number of events, given the number observed.
 
-    Source: the expansion of Cornish and Fisher, to the fourth order; from 4 degrees on it is right to a hundredth.
+    Source: Garwood, "Fiducial limits for the Poisson distribution" (1936).
 
-    >>> round(student(9), 2), round(student(10**6), 2)
-    (2.26, 1.96)
+    >>> [round(bound, 2) for bound in poisson_interval(10)]
+    [4.8, 18.39]
     """
-    exact = {1: 12.706, 2: 4.303, 3: 3.182}
-    if freedom in exact:
-        return exact[freedom]
-    z, v = _Z, float(freedom)
-    terms = (
-        (z**3 + z) / 4 / v,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96 / v**2,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / v**3,
-    )
-    return z + sum(terms)
+    from scipy.stats import chi2  # slow to import
 
-
-def poisson(events: int) -> tuple[float, float]:
-    """Return the 95 % interval of the number that was to be expected where so many events were counted.
-
-    Source: Byar's approximation of the exact limits; Breslow and Day, "Statistical methods in cancer research" (1987).
-
-    >>> [round(bound, 2) for bound in poisson(10)]
-    [4.79, 18.39]
-    """
-    more = events + 1
-    high = more * (1 - 1 / (9 * more) + _Z / (3 * math.sqrt(more))) ** 3
-    low = events * (1 - 1 / (9 * events) - _Z / (3 * math.sqrt(events))) ** 3 if events else 0.0
-    return low, high
+    low = float(chi2.ppf(_TAIL, 2 * events)) / 2 if events else 0.0
+    return low, float(chi2.ppf(1 - _TAIL, 2 * (events + 1))) / 2

@@ -1,4 +1,4 @@
-"""How far counted shares lie from true ones: total variation and Jensen-Shannon, their noise floors and intervals."""
+"""Distance between observed and true shares: total variation and Jensen-Shannon, with noise floor and interval."""
 
 import math
 from collections.abc import Callable
@@ -13,21 +13,23 @@ Shares = Float64[np.ndarray, " values"]
 Measure = Callable[[Float64[np.ndarray, "*rows values"], Float64[np.ndarray, "*rows values"]], np.ndarray]
 
 DRAWS = 1000
-_STEPS = 12  # halvings of a bound of an interval
+"""Number of simulated sets of texts for each sampler that is considered."""
+
+_STEPS = 12  # bisection steps for a bound of an interval
 _TAIL = 0.025
-_TIE = 1e-12  # distances that differ by rounding only are the same
-_FARTHEST = 2.0**10  # times the counted difference
+_TIE = 1e-12  # distances that differ by less are equal up to rounding
+_FARTHEST = 2.0**10  # largest multiple of the observed deviation that is considered
 
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance between counted and true shares.
+    """A distance between observed and true shares.
 
     Attributes:
-        value: as counted; noise alone makes it more than zero.
-        low, high: 95 % interval of the sampler's own distance, noise taken off; it reaches up to the value at least.
-        floor: what a perfect sampler would show on the average at that number of texts.
-        ceiling: what a perfect sampler stays below 39 times in 40.
+        value: the observed distance; sampling noise alone makes it positive.
+        low, high: 95 % interval of the distance of the sampler's own shares, without noise; `high >= value`.
+        floor: mean distance of a perfect sampler with as many texts.
+        ceiling: 97.5th percentile of the distance of a perfect sampler.
     """
 
     value: float
@@ -38,7 +40,7 @@ class Distance:
 
 
 def total_variation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return half the summed difference over the last axis: 0 for the same shares, 1 for shares that never meet.
+    """Return half the summed absolute difference over the last axis: 0 for equal shares, 1 for disjoint ones.
 
     >>> float(total_variation(np.array([0.5, 0.5]), np.array([1.0, 0.0])))
     0.5
@@ -48,34 +50,34 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def jensen_shannon(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the divergence of both from their mean, in nats, over the last axis: at most log 2.
+    """Return the Jensen-Shannon divergence over the last axis, in nats: at most log 2.
 
     >>> round(float(jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0]))), 4)
     0.6931
     """
-    middle = (first + second) / 2
+    mean = (first + second) / 2
     parts = []
     for shares in (first, second):
-        inside = np.where(shares > 0, shares, 1.0)
-        parts.append((inside * np.log(inside / np.where(shares > 0, middle, 1.0)) * (shares > 0)).sum(axis=-1))
+        positive = np.where(shares > 0, shares, 1.0)
+        parts.append((positive * np.log(positive / np.where(shares > 0, mean, 1.0)) * (shares > 0)).sum(axis=-1))
     divergence: np.ndarray = np.maximum((parts[0] + parts[1]) / 2, 0.0)
     return divergence
 
 
 def expected_variation(truth: Shares, n: int) -> float:
-    """Return the mean total variation of `n` perfect samples from the truth, exactly.
+    """Return the exact expected total variation between the truth and `n` samples from it.
 
-    Half the sum over the values of each one's mean absolute deviation.
+    It is half the sum of the mean absolute deviations of all values.
     Source: De Moivre's closed form for the binomial; Diaconis and Zabell, "Closed form summation" (1991).
 
     >>> round(expected_variation(np.array([0.5, 0.5]), 1), 6)
     0.5
     """
-    return sum(_deviation(float(share), n) for share in truth) / 2
+    return sum(_mean_deviation(float(share), n) for share in truth) / 2
 
 
-def _deviation(share: float, n: int) -> float:
-    """Mean of |hits / n - share|."""
+def _mean_deviation(share: float, n: int) -> float:
+    """Return the mean of |hits / n - share| for binomial hits."""
     if share <= 0 or share >= 1:
         return 0.0
     above = math.floor(n * share) + 1
@@ -89,7 +91,7 @@ def _deviation(share: float, n: int) -> float:
     return 2 * above * math.exp(log) / n
 
 
-def measured(
+def share_distance(
     counts: Int64[np.ndarray, " values"],
     truth: Shares,
     *,
@@ -97,116 +99,115 @@ def measured(
     known_from: int | None = None,
     seed: int = 0,
 ) -> Distance:
-    """Return how far the sampler behind the counts is from the truth.
+    """Return the distance between the shares of a sampler, known by its counts, and the true shares.
 
-    The interval is found by asking of samplers on the way from the truth through the counted shares, which of them
-    would show a distance such as this one 19 times in 20: at a distance of zero as anywhere else.
+    The interval is found by simulation: it holds the distances of all samplers, on straight lines from the truth
+    through the observed shares and beyond, whose simulated distances are consistent with the observed one at 95 %.
 
     Args:
-        counts: how many texts have each value.
-        truth: the true shares, or those counted in other texts.
-        measure: of the distance.
-        known_from: how many texts the truth was itself counted in; by default it is exact.
-        seed: of the simulated samplers.
+        counts: number of texts with each value.
+        truth: the true shares, or shares observed in reference texts.
+        measure: the distance between two arrays of shares.
+        known_from: number of reference texts that the truth was counted in; `None` if it is exact.
+        seed: of the simulation.
 
     Raises:
-        InputError: no texts, or shares that do not sum to one.
+        InputError: no texts, or true shares that do not sum to one.
     """
     n = int(counts.sum())
     if n < 1:
         raise InputError("there are no texts to count shares in: give at least one")
     if len(counts) != len(truth) or (truth < 0).any() or not math.isclose(float(truth.sum()), 1.0, abs_tol=1e-9):
         raise InputError(f"the true shares sum to {float(truth.sum()):g}: give one for each value, 1 in all")
-    counted = counts / n
-    value = float(measure(counted, truth))
-    uniforms = np.random.default_rng(seed)
+    observed = counts / n
+    value = float(measure(observed, truth))
+    draw_seed = int(np.random.default_rng(seed).integers(2**32))
 
-    def shown(shares: Shares) -> np.ndarray:
-        """Distances that samplers of these shares show."""
-        drawn = np.random.default_rng(state).multinomial(n, shares, size=DRAWS) / n
+    def simulate(shares: Shares) -> np.ndarray:
+        """Return the distances that samplers with these shares show."""
+        drawn = np.random.default_rng(draw_seed).multinomial(n, shares, size=DRAWS) / n
         if known_from is None:
             return measure(drawn, truth)
-        return measure(drawn, np.random.default_rng(state + 1).multinomial(known_from, truth, size=DRAWS) / known_from)
+        reference = np.random.default_rng(draw_seed + 1).multinomial(known_from, truth, size=DRAWS) / known_from
+        return measure(drawn, reference)
 
-    state = int(uniforms.integers(2**32))
-    perfect = shown(truth)
+    perfect = simulate(truth)
     exact = measure is total_variation and known_from is None
     floor = expected_variation(truth, n) if exact else float(perfect.mean())
-    there, back, *others = (
-        _Way(truth, end, measure, shown, value)
-        for end in ((counted, 2 * truth - counted, *_ends(counted, truth)) if value > _TIE else (_away(truth),) * 2)
-    )
-    # few texts may show too few of a value that the sampler has too many of; and of two samplers as far from the truth,
-    # one that is so in a single value shows more of it than one that is so in many
-    high = max(value, *(way.most() for way in (there, back, *others)))
-    low = min(high, *(way.least() for way in (there, *others)))
-    return Distance(value, low, high, floor, _ceiling(perfect))
+    if value > _TIE:
+        ends = [observed, 2 * truth - observed, *_extreme_shares(observed, truth)]
+    else:
+        ends = [_rarest_only(truth)] * 2
+    forward, backward, *others = (_Line(truth, end, measure, simulate, value) for end in ends)
+    # The backward line counts for the upper bound only: few texts may show too few of a value that the sampler has too
+    # many of. The other lines count for both: at the same distance, shares that deviate in a single value are observed
+    # with a larger distance than shares that deviate in many.
+    high = max(value, *(line.largest() for line in (forward, backward, *others)))
+    low = min(high, *(line.smallest() for line in (forward, *others)))
+    return Distance(value, low, high, floor, float(np.quantile(perfect, 1 - _TAIL)))
 
 
-def _ends(counted: Shares, truth: Shares) -> tuple[Shares, Shares]:
-    """Shares as far from the truth as those counted: one value in place of another, and all too many evenly so."""
-    over, distance = counted - truth, total_variation(counted, truth)
+def _extreme_shares(observed: Shares, truth: Shares) -> tuple[Shares, Shares]:
+    """Return shares as far from the truth as the observed ones: deviating in two values, and in all values evenly."""
+    excess, distance = observed - truth, total_variation(observed, truth)
     single, even = truth.copy(), truth.copy()
-    single[int(over.argmax())] += distance
-    single[int(over.argmin())] -= distance
-    many = over > 0
-    even[many] += distance / many.sum()
-    even[~many] *= 1 - distance / truth[~many].sum()
+    single[int(excess.argmax())] += distance
+    single[int(excess.argmin())] -= distance
+    over = excess > 0
+    even[over] += distance / over.sum()
+    even[~over] *= 1 - distance / truth[~over].sum()
     return single, even
 
 
-def _ceiling(perfect: np.ndarray) -> float:
-    return float(np.quantile(perfect, 1 - _TAIL))
-
-
-def _away(truth: Shares) -> Shares:
-    """Shares far from the truth: all of the least likely value."""
-    far = np.zeros_like(truth)
-    far[int(truth.argmin())] = 1.0
-    return far
+def _rarest_only(truth: Shares) -> Shares:
+    """Return shares far from the truth: all texts have its rarest value."""
+    shares = np.zeros_like(truth)
+    shares[int(truth.argmin())] = 1.0
+    return shares
 
 
 @dataclass(frozen=True)
-class _Way:
-    """The way from the truth through other shares and beyond, until every share that falls is gone."""
+class _Line:
+    """Samplers on the straight line from the truth through other shares and beyond; negative shares become zero."""
 
     truth: Shares
     through: Shares
     measure: Measure
-    shown: Callable[[Shares], np.ndarray]
+    simulate: Callable[[Shares], np.ndarray]
     value: float
 
-    def at(self, part: float) -> Shares:
-        shares = np.clip(self.truth + part * (self.through - self.truth), 0.0, None)
-        gone: Shares = shares / shares.sum()
-        return gone
+    def smallest(self) -> float:
+        """Return the smallest distance of a sampler that shows the observed one, or more, with probability 2.5 %."""
+        return self._bound(lambda distances: distances >= self.value - _TIE, inside=1.0, outside=0.0)
 
-    def away(self, part: float) -> float:
-        return float(self.measure(self.at(part), self.truth)) if part else 0.0
+    def largest(self) -> float:
+        """Return the largest distance of a sampler that shows the observed one, or less, with probability 2.5 %."""
 
-    def least(self) -> float:
-        """The smallest distance that shows one as large as the value more than once in 40 times."""
-        return self._edge(lambda distances: distances >= self.value - _TIE, inside=1.0, outside=0.0)
-
-    def most(self) -> float:
-        """The largest distance that shows one as small as the value more than once in 40 times."""
-
-        def shows(distances: np.ndarray) -> np.ndarray:
+        def as_small(distances: np.ndarray) -> np.ndarray:
             small: np.ndarray = distances <= self.value + _TIE
             return small
 
         inside, outside = 0.0, 1.0
-        while outside < _FARTHEST and self._may(shows, outside):
+        while outside < _FARTHEST and self._is_consistent(as_small, outside):
             inside, outside = outside, 2 * outside
-        return self._edge(shows, inside=inside, outside=outside)
+        return self._bound(as_small, inside=inside, outside=outside)
 
-    def _may(self, shows: Callable[[np.ndarray], np.ndarray], part: float) -> bool:
-        return float(shows(self.shown(self.at(part))).mean()) > _TAIL
+    def _shares(self, position: float) -> Shares:
+        shares = np.clip(self.truth + position * (self.through - self.truth), 0.0, None)
+        normalised: Shares = shares / shares.sum()
+        return normalised
 
-    def _edge(self, shows: Callable[[np.ndarray], np.ndarray], *, inside: float, outside: float) -> float:
-        if self._may(shows, outside):
-            return self.away(outside)
+    def _distance(self, position: float) -> float:
+        return float(self.measure(self._shares(position), self.truth)) if position else 0.0
+
+    def _is_consistent(self, condition: Callable[[np.ndarray], np.ndarray], position: float) -> bool:
+        return float(condition(self.simulate(self._shares(position))).mean()) > _TAIL
+
+    def _bound(self, condition: Callable[[np.ndarray], np.ndarray], *, inside: float, outside: float) -> float:
+        """Return the distance at the last consistent position between `inside` and `outside`, by bisection."""
+        if self._is_consistent(condition, outside):
+            return self._distance(outside)
         for _ in range(_STEPS):
             middle = (inside + outside) / 2
-            inside, outside = (middle, outside) if self._may(shows, middle) else (inside, middle)
-        return self.away(inside)
+            inside, outside = (middle, outside) if self._is_consistent(condition, middle) else (inside, middle)
+        return self._distance(inside)

@@ -9,14 +9,13 @@ import numpy as np
 
 from steer.judges.almanac import REAL_TEXTS, default_evaluation_set
 from steer.judges.evaluation_set import EvaluationSet
-from steer.judges.success import accepted, success_of
-from steer.metrics.diversity.diversity import FEWEST, MOST, common_length
+from steer.judges.success import accepted, success_statistic
+from steer.metrics.diversity.diversity import MAX_TEXTS, MIN_TEXTS, common_length
 from steer.metrics.diversity.ngrams import words
-from steer.metrics.diversity.vendi import bags, cosines, usual_vendi, vendi_of
-from steer.metrics.frontier import frontier_of
-from steer.metrics.pressure import pressures_of
-from steer.metrics.typicality import FEWEST as FEWEST_REAL
-from steer.metrics.typicality import RealCosts, is_typical, real_costs, typicalities_of
+from steer.metrics.diversity.vendi import mean_vendi, vendi_of_kernel, word_cosines
+from steer.metrics.frontier import frontier_statistics
+from steer.metrics.pressure import pressure_statistics
+from steer.metrics.typicality import MIN_REAL_TEXTS, RealCosts, is_typical, real_costs, typicality_statistics
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
 from steer.statistics.statistic import Statistic
@@ -92,7 +91,7 @@ class CellEvaluator:
     @cached_property
     def costs(self) -> RealCosts | None:
         """What real texts cost."""
-        if len(self.evaluation_set.real) < FEWEST_REAL:
+        if len(self.evaluation_set.real) < MIN_REAL_TEXTS:
             return None
         return real_costs(self.model, self.evaluation_set.real, max_tokens=self.max_tokens)
 
@@ -104,7 +103,7 @@ class CellEvaluator:
     @cached_property
     def real(self) -> np.ndarray | None:
         """Cosines between real texts, where there are as many as a cell has."""
-        enough = min(self.n, MOST)
+        enough = min(self.n, MAX_TEXTS)
         if len(self.evaluation_set.real) < enough:
             return None
         return self.kernel(list(self.evaluation_set.real[: max(enough, REAL_TEXTS)]))
@@ -114,37 +113,39 @@ class CellEvaluator:
         if self.real is None:
             return None
         if count not in self._usual:
-            self._usual[count] = usual_vendi(self.real, count)
+            self._usual[count] = mean_vendi(self.real, count)
         return self._usual[count]
 
     def kernel(self, texts: list[str]) -> np.ndarray:
         """Cosines between texts, by their words, cut to one length."""
-        return cosines(bags([words(text)[: self.length] for text in texts]))
+        return word_cosines([words(text)[: self.length] for text in texts])
 
 
 def measure_cell(cell: Cell, samples: SampleSet, bench: CellEvaluator) -> Row:
     """Return the figures of one cell; at most the first thousand texts are compared with one another."""
     texts, judges = samples.texts, bench.evaluation_set.judges
     hits = accepted(texts, judges) if judges else None
-    kernel = bench.kernel(texts[:MOST])
-    good = np.arange(len(kernel)) if hits is None else np.flatnonzero(hits[:MOST])
+    kernel = bench.kernel(texts[:MAX_TEXTS])
+    good = np.arange(len(kernel)) if hits is None else np.flatnonzero(hits[:MAX_TEXTS])
     spread = None
-    if len(good) >= FEWEST:
+    if len(good) >= MIN_TEXTS:
         spread = Statistic(
             name="Vendi 1, words",
-            compute=lambda subset: vendi_of(kernel[np.ix_(good[subset], good[subset])]),
+            compute=lambda subset: vendi_of_kernel(kernel[np.ix_(good[subset], good[subset])]),
             n=len(good),
             empty=1.0,
-            least=1.0,
+            minimum=1.0,
             perfect=bench.usual(len(good)),
             groups=16 if len(good) > 256 else 32,
         ).estimate(seed=bench.seed)
     typical = frontier = None
     if bench.costs is not None:
-        typical = typicalities_of(samples, bench.costs)[1].estimate(seed=bench.seed)
+        typical = typicality_statistics(samples, bench.costs)[1].estimate(seed=bench.seed)
         if hits is not None and bench.real is not None:
-            inside = is_typical(samples[:MOST], bench.costs)
-            frontier = frontier_of(hits[:MOST], inside, kernel, real=bench.real)[0].estimate(seed=bench.seed)
-    pressures = [each.estimate(seed=bench.seed) for each in pressures_of(samples)]
-    success = None if hits is None else success_of(hits, judges).estimate()
+            inside = is_typical(samples[:MAX_TEXTS], bench.costs)
+            frontier = frontier_statistics(hits[:MAX_TEXTS], inside, kernel, real=bench.real)[0].estimate(
+                seed=bench.seed
+            )
+    pressures = [each.estimate(seed=bench.seed) for each in pressure_statistics(samples)]
+    success = None if hits is None else success_statistic(hits, judges).estimate()
     return Row(cell, success, spread, typical, pressures[0], pressures[1], frontier)

@@ -11,9 +11,9 @@ import numpy as np
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.judges.almanac import default_evaluation_set
 from steer.judges.evaluation_set import PROBED, EvaluationSet
-from steer.metrics.probe import FEWEST, Probe
+from steer.metrics.probe import MIN_TEXTS, Probe
 from steer.runs.sample_set import SampleSet
-from steer.statistics.estimate import Estimate, _figures
+from steer.statistics.estimate import Estimate, html_cells
 from steer.statistics.intervals import difference
 from steer.statistics.statistic import Statistic
 from steer.sweeps.cell_metrics import Row
@@ -103,7 +103,9 @@ class DoseCurve:
 
     def _repr_html_(self) -> str:
         """Show a row of estimates for each dose in a notebook."""
-        rows = [[f"{row.dose:g}", *_figures([row.success, row.probe, row.typical, row.pressure])] for row in self.rows]
+        rows = [
+            [f"{row.dose:g}", *html_cells([row.success, row.probe, row.typical, row.pressure])] for row in self.rows
+        ]
         told = "" if self.alarm is None else f"<p>past dose {self.alarm:g}, only the direction gains</p>"
         caption = f"{self.name}: {self.n} samples a dose, 95 % intervals"
         return table(["dose", "success", "probe", "typical", "pressure"], rows, caption=caption) + told
@@ -196,7 +198,7 @@ def _score(
     model: ResidualModel, point: SteeringPoint, evaluation_set: EvaluationSet
 ) -> Callable[[Sequence[str]], np.ndarray] | None:
     """Return what the direction itself finds in texts, or None without texts to say what much and little is."""
-    if min(len(evaluation_set.real), len(evaluation_set.background)) < FEWEST:
+    if min(len(evaluation_set.real), len(evaluation_set.background)) < MIN_TEXTS:
         return None
     real, background = evaluation_set.real[:PROBED], evaluation_set.background[:PROBED]
     probe = Probe(model, point, real, background)

@@ -174,17 +174,11 @@ def radius_from_counts(
 
 
 def _falling(rates: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The nearest rates that never rise: neighbours that do are pooled."""
-    blocks: list[list[float]] = []  # mean, weight, length
-    for rate, weight in zip(rates, weights, strict=True):
-        blocks.append([float(rate), float(weight), 1])
-        while len(blocks) > 1 and blocks[-2][0] < blocks[-1][0]:
-            mean, heavy, length = blocks.pop()
-            before = blocks[-1]
-            before[0] = (before[0] * before[1] + mean * heavy) / (before[1] + heavy)
-            before[1] += heavy
-            before[2] += length
-    return np.concatenate([np.full(int(length), mean) for mean, _, length in blocks])
+    """Return the non-increasing rates with the least weighted squared error."""
+    from sklearn.isotonic import isotonic_regression  # slow to import
+
+    fitted: np.ndarray = isotonic_regression(rates, sample_weight=weights.astype(float), increasing=False)
+    return fitted
 
 
 def _crossing(radii: np.ndarray, rates: np.ndarray, keep: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.judges.evaluation_set import EvaluationSet
-from steer.statistics.estimate import _figures
+from steer.statistics.estimate import html_cells
 from steer.sweeps.cell_metrics import CellEvaluator, Row, measure_cell
 from steer.sweeps.grid import Cell, Grid, open_folder
 from steer.sweeps.plots import plot_panels, plot_plane, share_of_real
@@ -74,7 +74,7 @@ class Sweep:
             [
                 *(f"{value:g}" for value in (row.cell.radius, row.cell.dose, row.cell.temperature)),
                 escape_html(row.cell.layer or ""),
-                *_figures([row.success, row.diversity, row.typical, row.pressure, row.frontier]),
+                *html_cells([row.success, row.diversity, row.typical, row.pressure, row.frontier]),
             ]
             for row in self.rows
         ]  # fmt: skip

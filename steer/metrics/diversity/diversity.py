@@ -1,4 +1,4 @@
-"""Diversity: how different the texts of a set are, in words, in the model's eyes, and in what they tell."""
+"""Diversity: how different the texts of a set are, by their words, by the model's activations, and by attributes."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,30 +9,31 @@ from jaxtyping import Float64
 
 from steer.judges.reference import Reference
 from steer.judges.success import Judges, accepted
-from steer.metrics.diversity.ngrams import beginning, compression_ratio, distinct, words
-from steer.metrics.diversity.self_bleu import Overlap
-from steer.metrics.diversity.vendi import DRAWS, bags, cosines, vendi_of
+from steer.metrics.diversity.ngrams import compression_ratio, distinct, first_words, words
+from steer.metrics.diversity.self_bleu import NgramOverlap
+from steer.metrics.diversity.vendi import DRAWS, cosines, vendi_of_kernel, word_cosines
 from steer.runs.sample_set import SampleSet, texts_of
 from steer.statistics.estimate import Estimate
+from steer.statistics.intervals import Compute
 from steer.statistics.statistic import RULE_OF_THREE, Statistic
 from vectors.activations.text_activations import text_means
 from vectors.common.errors import InputError
 from vectors.common.validation import check_integer, quote
 from vectors.model.residual_model import ResidualModel
 
-FEWEST = 8
-"""Texts that diversity is measured on, at least."""
+MIN_TEXTS = 8
+"""Minimum number of texts that diversity is measured on."""
 
-MOST = 1000
-"""Texts that are compared with one another, at most: the first of them."""
+MAX_TEXTS = 1000
+"""Maximum number of texts that are compared with one another; further ones are left out."""
 
 Embedder = Callable[[Sequence[str]], Float64[np.ndarray, "n features"]]
-"""From texts to a row each, whose cosines say how alike they are."""
+"""From texts to one row each; the cosines between rows say how alike the texts are."""
 
 _BLEU_TEXTS = 256
-_MANY, _FEW_GROUPS = 256, 16  # above so many texts, eigenvalues are slow
-_SHORT = 0.25  # of the texts are shorter than the length that all are cut to
-_DEPTH = 0.5  # of the model, at which its activations are compared
+_MANY, _FEW_GROUPS = 256, 16  # eigenvalues of larger kernels are slow, so the jackknife has fewer groups
+_SHORTER = 0.25  # quantile of the texts' lengths that all texts are cut to
+_DEPTH = 0.5  # depth in the model, as a share of its layers, of the activations that are compared
 
 
 def diversity(
@@ -45,36 +46,40 @@ def diversity(
     length: int | None = None,
     seed: int = 0,
 ) -> tuple[Estimate, ...]:
-    """Return how different the texts are: all of them or, with a judge, those that it accepts.
+    """Return how different the texts are; with judges, how different the successful texts are.
 
-    Every text is cut to the same number of words, since longer texts repeat themselves more, and at most the first
-    thousand are compared. Vendi scores count the different texts in effect, of order 1 and, giving rare ones less
-    weight, 2; they grow with the number of texts, so that only sets of one size can be compared.
+    All texts are cut to the same number of words, because longer texts repeat themselves more. At most the first
+    thousand texts are compared. Vendi scores are the effective number of different texts, of order 1 and of order 2,
+    which gives rare texts less weight. They grow with the number of texts: compare only sets of the same size.
 
     Args:
         samples: a run, or texts.
-        judges: tell which texts are successful; only those are compared.
-        embedders: ways besides words to compare texts, by name; see `activations` and `sentence_transformer`.
-        reference: with it, the different tuples of attributes are counted, too.
-        real: real texts; as many of them, cut alike, are what a perfect sampler would show.
-        length: words that texts are cut to; by default a quarter of the texts are shorter.
-        seed: of the intervals, and of the choice among the real texts.
+        judges: if given, only texts that they accept are compared.
+        embedders: ways to compare texts besides words, by name; see `activations` and `sentence_transformer`.
+        reference: if given, different combinations of its attributes are counted, too.
+        real: real texts; as many of them, cut to the same length, give the expected values of a perfect sampler.
+        length: number of words that texts are cut to; by default a quarter of the texts are shorter.
+        seed: of the intervals, and of the subsets of real texts.
 
     Raises:
-        InputError: fewer than eight texts, or fewer real ones than texts.
+        InputError: fewer than eight texts, or fewer real texts than texts.
     """
     texts = texts_of(samples)
     if judges is not None:
         hits = accepted(texts, judges)
-        kept = [text for text, hit in zip(texts, hits, strict=True) if hit]
-        if len(kept) < FEWEST:
-            raise InputError(f"{len(kept)} of {len(texts)} texts are successful: diversity needs {FEWEST} or more")
-        texts = kept
-    found = diversities_of(texts, embedders=embedders, reference=reference, real=real, length=length, seed=seed)
-    return tuple(each.estimate(seed=seed) for each in found)
+        successes = [text for text, hit in zip(texts, hits, strict=True) if hit]
+        if len(successes) < MIN_TEXTS:
+            raise InputError(
+                f"{len(successes)} of {len(texts)} texts are successful: diversity needs {MIN_TEXTS} or more"
+            )
+        texts = successes
+    statistics = diversity_statistics(
+        texts, embedders=embedders, reference=reference, real=real, length=length, seed=seed
+    )
+    return tuple(statistic.estimate(seed=seed) for statistic in statistics)
 
 
-def diversities_of(
+def diversity_statistics(
     texts: Sequence[str],
     *,
     embedders: dict[str, Embedder] | None = None,
@@ -83,33 +88,33 @@ def diversities_of(
     length: int | None = None,
     seed: int = 0,
 ) -> list[Statistic]:
-    """Return the figures of `diversity` as statistics of these texts."""
-    texts = texts[:MOST]
-    if len(texts) < FEWEST:
-        raise InputError(f"there are {len(texts)} texts: diversity needs {FEWEST} or more")
+    """Return the values of `diversity` as statistics of these texts."""
+    texts = texts[:MAX_TEXTS]
+    if len(texts) < MIN_TEXTS:
+        raise InputError(f"there are {len(texts)} texts: diversity needs {MIN_TEXTS} or more")
     cut = check_integer(length, "length", low=1) if length is not None else common_length(texts)
-    measures = partial(_measures, length=cut, embedders=embedders or {}, reference=reference)
+    statistics_of = partial(_statistics, length=cut, embedders=embedders or {}, reference=reference)
     perfect: dict[str, float] = {}
     if real is not None:
         if len(real) < len(texts):
             raise InputError(f"there are {len(real)} real texts for {len(texts)} sampled ones: give as many or more")
-        shown_by = measures(real[:MOST], {})
-        perfect = {each.name: _usual(each, min(len(texts), each.n), seed) for each in shown_by}
-    return measures(texts, perfect)
+        real_statistics = statistics_of(real[:MAX_TEXTS], {})
+        perfect = {each.name: _mean_of_subsets(each, min(len(texts), each.n), seed) for each in real_statistics}
+    return statistics_of(texts, perfect)
 
 
-def _usual(real: Statistic, n: int, seed: int) -> float:
-    """What `n` of the real texts show, on the average over a few draws of them."""
+def _mean_of_subsets(real: Statistic, n: int, seed: int) -> float:
+    """Return the mean of a statistic over a few random subsets of `n` real texts."""
     random = np.random.default_rng(seed)
     return float(np.mean([real.compute(np.sort(random.choice(real.n, n, replace=False))) for _ in range(DRAWS)]))
 
 
 def common_length(texts: Sequence[str]) -> int:
-    """Return the number of words that texts are cut to: a quarter of them are shorter."""
-    return max(2, int(np.quantile([len(words(text)) for text in texts], _SHORT)))
+    """Return the number of words to cut texts to: a quarter of the texts are shorter, and it is 2 at least."""
+    return max(2, int(np.quantile([len(words(text)) for text in texts], _SHORTER)))
 
 
-def _measures(
+def _statistics(
     texts: Sequence[str],
     perfect: dict[str, float],
     *,
@@ -118,79 +123,92 @@ def _measures(
     reference: Reference | None,
 ) -> list[Statistic]:
     cut = [words(text)[:length] for text in texts]
-    joined, starts = [" ".join(text) for text in cut], [beginning(text, length) for text in texts]
+    joined, beginnings = [" ".join(text) for text in cut], [first_words(text, length) for text in texts]
     n, longest = len(texts), max(cut, key=len)
     groups = _FEW_GROUPS if n > _MANY else Statistic.groups
     rare = RULE_OF_THREE / n
-    made: list[Statistic] = []
+    statistics: list[Statistic] = []
 
-    def add(name: str, of: Callable[[np.ndarray], float], empty: float, **more: Any) -> None:
-        given = {"n": n, "groups": groups, "empty": empty, "perfect": perfect.get(name)} | more
-        made.append(Statistic(name=name, compute=of, **given))
+    def add(name: str, compute: Compute, empty: float, **options: Any) -> None:
+        defaults = {"n": n, "groups": groups, "empty": empty, "perfect": perfect.get(name)}
+        statistics.append(Statistic(name=name, compute=compute, **defaults | options))
 
-    kernels = {"words": cosines(bags(cut)), **{name: cosines(embed(starts)) for name, embed in embedders.items()}}
+    kernels = {"words": word_cosines(cut), **{name: cosines(embed(beginnings)) for name, embed in embedders.items()}}
     for name, kernel in kernels.items():
         for order in (1, 2):
-            unseen = (1.0, _other_kinds(rare, order))
-            add(f"Vendi {order}, {name}", partial(_vendi, kernel, order), 1.0, least=1.0, most=n, unseen=unseen)
+            bound = (1.0, _vendi_with_rare_texts(rare, order))
+            add(
+                f"Vendi {order}, {name}",
+                partial(_vendi, kernel, order),
+                1.0,
+                minimum=1.0,
+                maximum=n,
+                rule_of_three=bound,
+            )
     for size in (1, 2, 3):
-        if sum(len(each) >= size for each in cut) > n / 2:
-            one = distinct([longest], size) / n
-            unseen = (one, min(1.0, one * (1 + RULE_OF_THREE)))
-            add(f"distinct-{size}", partial(_distinct, cut, size), one, most=1.0, unseen=unseen)
-    overlap = Overlap(joined[:_BLEU_TEXTS]).self_bleu
-    add("self-BLEU", overlap, 1.0, n=min(n, _BLEU_TEXTS), most=1.0, unseen=(1.0, 1 - rare))
+        if sum(len(text) >= size for text in cut) > n / 2:
+            copies = distinct([longest], size) / n
+            bound = (copies, min(1.0, copies * (1 + RULE_OF_THREE)))
+            add(f"distinct-{size}", partial(_distinct, cut, size), copies, maximum=1.0, rule_of_three=bound)
+    overlap = NgramOverlap(joined[:_BLEU_TEXTS]).self_bleu
+    add("self-BLEU", overlap, 1.0, n=min(n, _BLEU_TEXTS), maximum=1.0, rule_of_three=(1.0, 1 - rare))
     if any(joined):
-        add("compression ratio", partial(_packed, joined), compression_ratio([" ".join(longest)] * n))
+        add("compression ratio", partial(_compression_ratio, joined), compression_ratio([" ".join(longest)] * n))
     if reference:
-        told = [tuple(sorted((name, str(value)) for name, value in reference.read(text).items())) for text in texts]
-        add("distinct attributes", partial(_distinct_tuples, told), 1 / n, most=1.0, unseen=(1.0, 1 - rare))
-    return made
+        readings = [tuple(sorted((key, str(value)) for key, value in reference.read(text).items())) for text in texts]
+        add(
+            "distinct attributes",
+            partial(_distinct_readings, readings),
+            1 / n,
+            maximum=1.0,
+            rule_of_three=(1.0, 1 - rare),
+        )
+    return statistics
 
 
-def _vendi(kernel: np.ndarray, order: int, kept: np.ndarray) -> float:
-    return vendi_of(kernel[np.ix_(kept, kept)], order=order)
+def _vendi(kernel: np.ndarray, order: int, subset: np.ndarray) -> float:
+    return vendi_of_kernel(kernel[np.ix_(subset, subset)], order=order)
 
 
-def _other_kinds(rare: float, order: int) -> float:
-    """The Vendi score of copies of one text and three others, which together are as rare as this."""
+def _vendi_with_rare_texts(rare: float, order: int) -> float:
+    """Return the Vendi score of copies of one text and three other texts with a total share of `rare`."""
     shares = np.array([1 - rare, *[rare / 3] * 3])
-    return vendi_of(np.diag(shares) * 4, order=order)
+    return vendi_of_kernel(np.diag(shares) * 4, order=order)
 
 
-def _distinct(cut: Sequence[Sequence[str]], size: int, kept: np.ndarray) -> float:
-    return distinct([cut[i] for i in kept], size)
+def _distinct(cut: Sequence[Sequence[str]], size: int, subset: np.ndarray) -> float:
+    return distinct([cut[index] for index in subset], size)
 
 
-def _packed(joined: Sequence[str], kept: np.ndarray) -> float:
-    return compression_ratio([joined[i] for i in kept])
+def _compression_ratio(joined: Sequence[str], subset: np.ndarray) -> float:
+    return compression_ratio([joined[index] for index in subset])
 
 
-def _distinct_tuples(told: Sequence[object], kept: np.ndarray) -> float:
-    return len({told[i] for i in kept}) / len(kept)
+def _distinct_readings(readings: Sequence[object], subset: np.ndarray) -> float:
+    return len({readings[index] for index in subset}) / len(subset)
 
 
 def activations(model: ResidualModel, *, layer: int | None = None) -> Embedder:
-    """Return an embedder by the model's own mean activation after a block, by default half-way up.
+    """Return an embedder by the mean activation of a text after a layer, by default the middle one.
 
-    It remembers the texts that it has seen: a run and its successful part are read once. A blank text is all zeros.
+    It caches the embeddings, so that the successful texts of a run are not read again. A blank text is all zeros.
     """
     chosen = int(model.n_layers * _DEPTH) if layer is None else model.check_layer(layer)
-    known: dict[str, np.ndarray] = {}
+    cache: dict[str, np.ndarray] = {}
 
     def embed(texts: Sequence[str]) -> np.ndarray:
-        known.update((text, np.zeros(model.d_model)) for text in texts if not text.strip())
-        new = [text for text in dict.fromkeys(texts) if text not in known]
-        for places, means in text_means(model, new, [chosen]) if new else ():
+        cache.update((text, np.zeros(model.d_model)) for text in texts if not text.strip())
+        new = [text for text in dict.fromkeys(texts) if text not in cache]
+        for indices, means in text_means(model, new, [chosen]) if new else ():
             rows = means[chosen].cpu().double().numpy()
-            known.update(zip([new[place] for place in places], rows, strict=True))
-        return np.stack([known[text] for text in texts])
+            cache.update(zip([new[index] for index in indices], rows, strict=True))
+        return np.stack([cache[text] for text in texts])
 
     return embed
 
 
 def sentence_transformer(name: str) -> Embedder:
-    """Return an embedder by a model of the sentence-transformers library: a hub name, or a folder.
+    """Return an embedder by a model of the sentence-transformers library, given its hub name or folder.
 
     Raises:
         InputError: the library is not installed, or has no such model.

@@ -1,7 +1,6 @@
-"""The Vendi score: how many different texts there are, in effect."""
+"""Vendi score: the effective number of different texts, from their pairwise similarities."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,13 +9,15 @@ from jaxtyping import Float64
 from vectors.common.errors import InputError
 
 DRAWS = 8
-"""Draws of as many real texts, whose mean is what a perfect sampler would show."""
+"""Number of random subsets of real texts whose mean is the expected value for a perfect sampler."""
+
+_LONGEST = 2  # words in the n-grams that texts are compared by
 
 
 def vendi(rows: Float64[np.ndarray, "n features"], *, order: float = 1.0) -> float:
-    """Return the effective number of different rows: 1 for copies of one, n for rows at right angles.
+    """Return the effective number of different rows: 1 for copies of one row, n for orthogonal rows.
 
-    The exponential of the Renyi entropy, of this order, of the eigenvalues of the cosine kernel divided by n.
+    It is the exponential of the Renyi entropy of this order of the eigenvalues of the cosine kernel, divided by n.
     Source: Friedman and Dieng, "The Vendi score" (2022); Pasarkar and Dieng, "Cousins of the Vendi score" (2023).
 
     Raises:
@@ -25,28 +26,52 @@ def vendi(rows: Float64[np.ndarray, "n features"], *, order: float = 1.0) -> flo
     >>> round(vendi(np.eye(3)), 6), round(vendi(np.ones((3, 2)), order=2.0), 6)
     (3.0, 1.0)
     """
-    return vendi_of(cosines(rows), order=order)
+    return vendi_of_kernel(cosines(rows), order=order)
 
 
 def cosines(rows: Float64[np.ndarray, "n features"]) -> Float64[np.ndarray, "n n"]:
-    """Return the cosine of each two rows; rows of zeros, such as those of empty texts, are alike and like no other.
+    """Return the cosine similarities of all pairs of rows; zero rows are equal to each other and orthogonal to others.
 
     Raises:
         InputError: no rows, or one that is not finite.
     """
+    from sklearn.metrics.pairwise import cosine_similarity  # slow to import
+
     if not len(rows):
         raise InputError("there are no texts to compare: give at least one")
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all():
+    if not np.isfinite(rows).all():
         raise InputError("an embedding is not finite: leave that text out")
-    empty = lengths == 0
-    unit = rows / np.where(empty, 1.0, lengths)
-    kernel: np.ndarray = unit @ unit.T + empty.astype(float) @ empty.T
-    return kernel
+    return cosine_similarity(rows) + _both_empty(~rows.any(axis=1))
 
 
-def vendi_of(kernel: Float64[np.ndarray, "n n"], *, order: float = 1.0) -> float:
-    """Return the Vendi score of a kernel that has ones on its diagonal."""
+def word_cosines(texts: Sequence[Sequence[str]]) -> Float64[np.ndarray, "n n"]:
+    """Return the cosine similarities of texts, given as lists of words, by their counts of words and word pairs.
+
+    Raises:
+        InputError: no texts.
+
+    >>> word_cosines([["a", "cat"], ["a", "cat"], ["one", "dog"], []]).round(3).tolist()
+    [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    """
+    from sklearn.feature_extraction.text import CountVectorizer  # slow to import
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    if not texts:
+        raise InputError("there are no texts to compare: give at least one")
+    empty = np.array([not text for text in texts])
+    if empty.all():
+        return _both_empty(empty)
+    vectorizer = CountVectorizer(tokenizer=list, token_pattern=None, preprocessor=list, ngram_range=(1, _LONGEST))
+    return cosine_similarity(vectorizer.fit_transform(texts)) + _both_empty(empty)
+
+
+def _both_empty(empty: np.ndarray) -> Float64[np.ndarray, "n n"]:
+    pairs: np.ndarray = np.outer(empty, empty).astype(float)
+    return pairs
+
+
+def vendi_of_kernel(kernel: Float64[np.ndarray, "n n"], *, order: float = 1.0) -> float:
+    """Return the Vendi score of a kernel with ones on its diagonal."""
     shares = np.clip(np.linalg.eigvalsh(kernel / len(kernel)), 0.0, None)
     shares = shares[shares > 0] / shares.sum()
     if order == 1:
@@ -54,32 +79,8 @@ def vendi_of(kernel: Float64[np.ndarray, "n n"], *, order: float = 1.0) -> float
     return float((shares**order).sum() ** (1 / (1 - order)))
 
 
-def usual_vendi(kernel: Float64[np.ndarray, "n n"], count: int, *, order: float = 1.0, seed: int = 0) -> float:
-    """Return what `count` of the rows of a kernel show, on the average over a few draws of them."""
+def mean_vendi(kernel: Float64[np.ndarray, "n n"], count: int, *, order: float = 1.0, seed: int = 0) -> float:
+    """Return the mean Vendi score of a few random subsets of `count` rows of a kernel."""
     random = np.random.default_rng(seed)
-    drawn = [np.sort(random.choice(len(kernel), count, replace=False)) for _ in range(DRAWS)]
-    return float(np.mean([vendi_of(kernel[np.ix_(places, places)], order=order) for places in drawn]))
-
-
-def bags(texts: Sequence[Sequence[str]], *, longest: int = 2) -> Float64[np.ndarray, "n features"]:
-    """Return each text, given as its words, as counts of its runs of up to `longest` words.
-
-    What no other text has takes part only in a text's own length: it is one column for each text, so that the cosines
-    are those of the whole counts.
-    """
-    counted = [
-        Counter(tuple(row[at : at + size]) for size in range(1, longest + 1) for at in range(len(row) - size + 1))
-        for row in texts
-    ]
-    held = Counter(run for counts in counted for run in counts)
-    columns = {run: place for place, run in enumerate(sorted(run for run, times in held.items() if times > 1))}
-    table = np.zeros((len(texts), len(columns) + len(texts)))
-    for place, counts in enumerate(counted):
-        alone = 0.0
-        for run, times in counts.items():
-            if run in columns:
-                table[place, columns[run]] = times
-            else:
-                alone += times * times
-        table[place, len(columns) + place] = math.sqrt(alone)
-    return table
+    subsets = [np.sort(random.choice(len(kernel), count, replace=False)) for _ in range(DRAWS)]
+    return float(np.mean([vendi_of_kernel(kernel[np.ix_(subset, subset)], order=order) for subset in subsets]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steer.judges.almanac import Almanac
-from steer.judges.labelled_reference import labelled_world
+from steer.judges.labelled_reference import labelled_reference
 from vectors.common.errors import InputError
 
 WORLD = Almanac()
@@ -23,7 +23,7 @@ def labelled() -> tuple[list[str], list[dict[str, object]]]:
 
 
 def test_what_is_rare_is_read_about_as_often_as_it_is_there(labelled) -> None:
-    reader = labelled_world(*labelled).readers["snow"]
+    reader = labelled_reference(*labelled).readers["snow"]
     fresh = list(WORLD.texts({}, 800, seed=6))
     true, read = (np.array([ask(text) for text in fresh]) for ask in (lambda text: WORLD.read(text)["snow"], reader))
     assert 0.02 < true.mean() < 0.12
@@ -33,12 +33,12 @@ def test_what_is_rare_is_read_about_as_often_as_it_is_there(labelled) -> None:
 
 def test_what_no_word_tells_is_left_out(labelled) -> None:
     texts, rows = labelled
-    assert set(labelled_world(texts, rows).readers) == {"form", "snow"}
-    with pytest.raises(InputError, match="that their words tell"):
-        labelled_world(texts, [{"coin": row["coin"]} for row in rows])
+    assert set(labelled_reference(texts, rows).readers) == {"form", "snow"}
+    with pytest.raises(InputError, match="be read from their words"):
+        labelled_reference(texts, [{"coin": row["coin"]} for row in rows])
 
 
 def test_a_common_attribute_is_read_as_the_world_reads_it(labelled) -> None:
-    reader = labelled_world(*labelled).readers["form"]
+    reader = labelled_reference(*labelled).readers["form"]
     fresh = list(WORLD.texts({}, 300, seed=8))
     assert np.mean([reader(text) == WORLD.read(text)["form"] for text in fresh]) > 0.95

@@ -7,7 +7,7 @@ import pytest
 
 import steer
 from steer.metrics.branching import branching
-from steer.metrics.breakdown import RARE, WINDOW, breakdown, strangest, survival
+from steer.metrics.breakdown import RARE, WINDOW, breakdown, kaplan_meier, windowed_nll
 from steer.metrics.pressure import pressure
 from steer.metrics.typicality import CENTRAL, RealCosts, real_costs, typicality
 from steer.runs.sample_set import SampleSet
@@ -21,10 +21,10 @@ def test_survival_is_kaplan_and_meier_s_worked_example() -> None:
     """Weeks of remission: Freireich et al. (1963), as in every textbook."""
     weeks = np.array([6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35], float)
     relapsed = np.array([1, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0], bool)
-    at, surviving = survival(weeks, relapsed)
+    at, surviving = kaplan_meier(weeks, relapsed)
     assert at.tolist() == [6, 7, 10, 13, 16, 22, 23]
     np.testing.assert_allclose(surviving, [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482], atol=1e-4)
-    assert [len(each) for each in survival(weeks, np.zeros(21, bool))] == [0, 0]
+    assert [len(each) for each in kaplan_meier(weeks, np.zeros(21, bool))] == [0, 0]
 
 
 def test_one_strange_token_breaks_nothing_down_and_a_run_of_them_does() -> None:
@@ -32,8 +32,8 @@ def test_one_strange_token_breaks_nothing_down_and_a_run_of_them_does() -> None:
     one, many = calm.copy(), calm.copy()
     one[10] = 6.0
     many[10:20] = 6.0
-    assert strangest(calm)[WINDOW:] == pytest.approx(1.0) and strangest(one).max() == pytest.approx(13 / 8)
-    assert strangest(many).max() == pytest.approx(6.0) and len(strangest(one)) == 30
+    assert windowed_nll(calm)[WINDOW:] == pytest.approx(1.0) and windowed_nll(one).max() == pytest.approx(13 / 8)
+    assert windowed_nll(many).max() == pytest.approx(6.0) and len(windowed_nll(one)) == 30
 
 
 def _run(model: ResidualModel, n: int, nll: float) -> tuple[SampleSet, list[Cost]]:

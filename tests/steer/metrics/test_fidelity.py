@@ -7,7 +7,7 @@ import pytest
 
 import steer
 from steer.judges.almanac import Almanac, unseen
-from steer.judges.labelled_reference import conditions, labelled_world
+from steer.judges.labelled_reference import labelled_reference, parse_conditions
 from steer.judges.reference import RealTexts
 from steer.metrics.fidelity import fidelity
 from steer.runs.sample_set import SampleSet
@@ -62,7 +62,7 @@ def test_a_mute_sampler_is_flagged() -> None:
 def test_texts_that_were_cut_say_nothing_of_what_comes_last(perfect: list[str]) -> None:
     whole = steer.sample(load_model(), None, n=30, max_tokens=8)
     assert {each.finish for each in whole} == {"length"}
-    with pytest.raises(InputError, match="30 that were cut left out"):
+    with pytest.raises(InputError, match="without 30 that were cut"):
         fidelity(whole)
     mixed = SampleSet(
         replace(each, index=place, text=text, finish="eos" if place % 10 else "length")
@@ -104,14 +104,14 @@ def test_a_column_of_truth_values_is_an_event(wrap) -> None:
     words = ("sea", "storm", "river", "ship", "moon", "rain", "wind", "snow", "king", "song") * 4
     texts = [f"{pet} {word} and {end}" for pet in ("cat", "dog") for end in ("a rainbow", "rain") for word in words]
     rows = [{"pet": text[:3], "rainbow": wrap("rainbow" in text)} for text in texts]
-    real = labelled_world(texts, rows)
-    given = conditions(["pet=cat"], real)
+    real = labelled_reference(texts, rows)
+    given = parse_conditions(["pet=cat"], real)
     (event,) = fidelity([text for text in texts if text.startswith("cat")], real, given=given).events
     assert event.event == "rainbow" and event.kept and 0.2 < event.observed.value < 0.8
     flooded = fidelity(["cat sea and a rainbow"] * 60, real, given=given).events[0]
     assert flooded.observed.value == 1.0 and not flooded.kept
     with pytest.raises(InputError, match="choose from"):
-        conditions(["pet=horse"], real)
+        parse_conditions(["pet=horse"], real)
 
 
 def test_a_combination_that_was_never_learned_has_the_truth_of_the_rates() -> None:

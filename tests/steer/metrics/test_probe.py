@@ -5,7 +5,7 @@ import pytest
 
 import steer
 from steer.judges.almanac import Almanac, OracleJudge
-from steer.metrics.probe import Probe, overoptimised
+from steer.metrics.probe import Probe, overoptimisation
 from vectors import extract, load_model
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
@@ -38,7 +38,7 @@ def test_on_real_texts_it_is_right_and_nothing_is_over_optimised(almanac: Residu
     fresh = np.array([probe.accepted(side[24:]).mean() for side in sides])
     assert fresh[0] > 0.7 and fresh[1] < 0.4
     judge = OracleJudge("cat" if method == "learned" else "sonnet")
-    found = overoptimised(sides[0][24:], judge, probe, real=sides[0][24:][::-1])
+    found = overoptimisation(sides[0][24:], judge, probe, real=sides[0][24:][::-1])
     assert found.perfect == found.value
     assert found.low <= found.perfect <= found.high and found.n == 24
 
@@ -47,7 +47,7 @@ def test_texts_that_only_the_direction_likes_are_over_optimised(almanac: Residua
     probe = Probe(almanac, steer.compose("cat", almanac), sides[0][:24], sides[1][:24])
     texts = sides[0][24:]
     found = {text for text, hit in zip(texts, probe.accepted(texts), strict=True) if hit}
-    blind, agreeing = (overoptimised(texts, judge, probe) for judge in (lambda text: False, found.__contains__))
+    blind, agreeing = (overoptimisation(texts, judge, probe) for judge in (lambda text: False, found.__contains__))
     assert blind.low > 0.5 and agreeing.value == 0.0
     assert agreeing.low < 0.0 < agreeing.high < 0.3  # 24 texts without a disagreement are no proof that there is none
 

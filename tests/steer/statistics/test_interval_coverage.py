@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from steer.metrics.diversity.vendi import cosines, vendi_of
-from steer.metrics.pressure import pressures_of
-from steer.metrics.typicality import CENTRAL, RealCosts, typicalities_of
-from steer.statistics.intervals import difference, poisson, rate
+from steer.metrics.diversity.vendi import cosines, vendi_of_kernel
+from steer.metrics.pressure import pressure_statistics
+from steer.metrics.typicality import CENTRAL, RealCosts, typicality_statistics
+from steer.statistics.intervals import difference, poisson_interval, rate
 from steer.statistics.statistic import Statistic, mean_of
 from vectors.decoding.token_costs import Cost
 
@@ -33,7 +33,7 @@ def test_rates_are_covered(n: int, share: float) -> None:
 def test_counts_are_covered(events: float) -> None:
     hits = 0
     for count in np.random.default_rng(1).poisson(events, size=REPEATS):
-        low, high = poisson(int(count))
+        low, high = poisson_interval(int(count))
         hits += low <= events <= high
     assert covered(hits)
 
@@ -47,12 +47,12 @@ def test_vendi_scores_of_that_many_texts_are_covered(order: int) -> None:
     def kernel() -> np.ndarray:
         return cosines(kinds[random.choice(12, n, p=shares)] + 0.7 * random.normal(size=(n, 30)))
 
-    true = float(np.mean([vendi_of(kernel(), order=order) for _ in range(3000)]))
+    true = float(np.mean([vendi_of_kernel(kernel(), order=order) for _ in range(3000)]))
     hits = 0
     for _ in range(REPEATS):
         rows = kernel()
         found = Statistic(
-            name="", compute=lambda subset, k=rows: vendi_of(k[np.ix_(subset, subset)], order=order), n=n
+            name="", compute=lambda subset, k=rows: vendi_of_kernel(k[np.ix_(subset, subset)], order=order), n=n
         ).estimate()
         hits += found.low <= true <= found.high
     assert covered(hits, high=1.0)
@@ -70,7 +70,7 @@ def test_the_95th_percentile_of_pressure_is_covered() -> None:
     for _ in range(REPEATS):
         rows = tokens(n)
         samples = [SimpleNamespace(pressure={"total": row.sum()}, tokens=[0] * length) for row in rows]
-        statistic = pressures_of(samples, [Cost(row, row, row) for row in rows])[1]
+        statistic = pressure_statistics(samples, [Cost(row, row, row) for row in rows])[1]
         found = statistic.estimate()
         hits += found.low <= true <= found.high
     assert covered(hits, low=0.91)
@@ -82,7 +82,7 @@ def test_typicality_is_covered_though_real_texts_are_few() -> None:
     for _ in range(REPEATS):
         samples = [SimpleNamespace(logprob_base=-value, tokens=[0]) for value in random.gamma(9.0, 0.1, size=64)]
         real = RealCosts(tuple(random.gamma(9.0, 0.1, size=(40, 1))))
-        for statistic, true in zip(typicalities_of(samples, real)[1:], (CENTRAL, 0.5), strict=True):
+        for statistic, true in zip(typicality_statistics(samples, real)[1:], (CENTRAL, 0.5), strict=True):
             found = statistic.estimate()
             hits[found.name] += found.low <= true <= found.high
     assert covered(hits["typical"], low=0.93, high=1.0) and covered(hits["typicality"], low=0.93, high=1.0)

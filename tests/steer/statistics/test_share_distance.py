@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from steer.statistics.share_distance import expected_variation, jensen_shannon, measured, total_variation
+from steer.statistics.share_distance import expected_variation, jensen_shannon, share_distance, total_variation
 from vectors.common.errors import InputError
 
 EVEN = np.full(8, 1 / 8)
@@ -47,34 +47,34 @@ def test_intervals_of_total_variation_cover(truth, towards, part):
     sampler = (1 - part) * truth + part * towards
     true, random, hits = total_variation(sampler, truth), np.random.default_rng(7), 0
     for repeat in range(1000):
-        found = measured(random.multinomial((50, 200)[repeat % 2], sampler), truth, seed=repeat)
+        found = share_distance(random.multinomial((50, 200)[repeat % 2], sampler), truth, seed=repeat)
         hits += found.low - 1e-9 <= true <= found.high
     assert hits / 1000 >= 0.93
 
 
 def test_shares_that_are_just_the_true_ones_are_no_proof_of_a_perfect_sampler():
     for counts, truth in ((np.array([396, 4]), np.array([0.99, 0.01])), (np.array([30, 70]), np.array([0.3, 0.7]))):
-        found = measured(counts, truth)
+        found = share_distance(counts, truth)
         assert found.value == pytest.approx(0.0, abs=1e-12) and found.low == 0.0 and found.high > found.floor
 
 
 def test_an_interval_holds_the_value_that_it_is_around():
     random = np.random.default_rng(2)
     for _ in range(20):
-        found = measured(random.multinomial(60, UNEVEN), UNEVEN)
+        found = share_distance(random.multinomial(60, UNEVEN), UNEVEN)
         assert found.low <= found.value <= found.high
 
 
 def test_a_truth_that_was_counted_too_widens_the_interval():
     counts = np.array([60, 20, 20])
-    exact = measured(counts, np.full(3, 1 / 3))
-    counted = measured(counts, np.full(3, 1 / 3), known_from=100)
+    exact = share_distance(counts, np.full(3, 1 / 3))
+    counted = share_distance(counts, np.full(3, 1 / 3), known_from=100)
     assert counted.floor > 1.2 * exact.floor
     assert counted.low < exact.low and counted.high > exact.high
 
 
 def test_no_texts_and_shares_that_are_none_are_refused():
     with pytest.raises(InputError, match="no texts"):
-        measured(np.array([0, 0]), np.array([0.5, 0.5]))
+        share_distance(np.array([0, 0]), np.array([0.5, 0.5]))
     with pytest.raises(InputError, match="1 in all"):
-        measured(np.array([1, 2]), np.array([0.5, 0.6]))
+        share_distance(np.array([1, 2]), np.array([0.5, 0.6]))

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
 
 import steer
 from steer.judges.judge import FunctionJudge
@@ -24,7 +23,11 @@ def truth(radius: np.ndarray, middle: float = 2.5) -> np.ndarray:
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(50, 90)), min_size=2, max_size=9))
 def test_pooling_is_isotonic_regression(rows: list[tuple[int, int]]) -> None:
     hits, n = (np.array(column) for column in zip(*rows, strict=True))
-    wanted = IsotonicRegression(increasing=False).fit_transform(np.arange(len(n)), hits / n, sample_weight=n)
+    count = len(n)
+    wanted = [  # the min-max formula: Barlow et al. (1972), theorem 1.1
+        min(max(hits[i : k + 1].sum() / n[i : k + 1].sum() for k in range(j, count)) for i in range(j + 1))
+        for j in range(count)
+    ]
     np.testing.assert_allclose(_falling(hits / n, n), wanted, atol=1e-9)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steer.judges.almanac import Almanac
-from steer.metrics.diversity.diversity import FEWEST, activations, diversity
+from steer.metrics.diversity.diversity import MIN_TEXTS, activations, diversity
 from steer.metrics.diversity.ngrams import words
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
@@ -66,7 +66,7 @@ def test_only_what_a_judge_accepts_counts() -> None:
     found = named(diversity(mixed, judges=lambda text: text != "a failure", length=20))
     alone = named(diversity(REAL[:20], length=20))
     assert found["Vendi 1, words"] == alone["Vendi 1, words"]
-    with pytest.raises(InputError, match=f"0 of 50 texts are successful: diversity needs {FEWEST}"):
+    with pytest.raises(InputError, match=f"0 of 50 texts are successful: diversity needs {MIN_TEXTS}"):
         diversity(mixed, judges=lambda text: False)
 
 

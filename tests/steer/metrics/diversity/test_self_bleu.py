@@ -5,7 +5,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 
 from steer.judges.almanac import Almanac
-from steer.metrics.diversity.self_bleu import Overlap, self_bleu
+from steer.metrics.diversity.self_bleu import NgramOverlap, self_bleu
 from vectors.common.errors import InputError
 
 TEXTS = [
@@ -35,7 +35,7 @@ def test_it_is_the_mean_of_sacrebleu_s_scores() -> None:
 
 def test_any_part_is_measured_as_if_there_were_no_other_texts() -> None:
     texts, random = TEXTS + Almanac().texts({}, 20, seed=4), np.random.default_rng(0)
-    overlap = Overlap(texts)
+    overlap = NgramOverlap(texts)
     for size in (2, 3, 9, 27):
         kept = np.sort(random.choice(len(texts), size, replace=False))
         assert overlap.self_bleu(kept) == pytest.approx(plain([texts[place] for place in kept]), rel=1e-9)
