@@ -120,7 +120,7 @@ def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | 
         seed=first.seed,
         prompt=first.prompt or None,
         gate=bool(kept.get("gate", False)),
-        spread=natural_covariance(model, found.layers) if found and _natural(first) else None,
+        covariances=natural_covariance(model, found.layers) if found and _natural(first) else None,
         max_pressure=kept.get("max_pressure"),
     )
     if kept.get("spread") is not None and kept["spread"] != plan.identity(model)["settings"].get("spread"):

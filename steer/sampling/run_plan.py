@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.sampling.pressure_budget import OFFSET, PILOT, scale_to_pressure
-from steer.search.perturbation import check_geometry, check_radius, perturb
+from steer.search.perturbation import Perturbation, check_geometry, check_radius
 from steer.search.recentring import Centre
 from vectors.activations.covariance import LowRankCovariance
 from vectors.activations.natural_covariance import natural_covariance
@@ -38,7 +38,7 @@ class RunPlan:
         seed: of directions and tokens.
         prompt: text to continue.
         gate: only what is missing of a concept is added.
-        spread: how natural activations vary at each layer, for the geometry `natural_covariance`.
+        covariances: of natural activations by layer, for the geometry `natural`.
         max_pressure: the budget that the point's scale was found for.
         costs: whether to know what each text costs: it takes as long again.
     """
@@ -50,9 +50,24 @@ class RunPlan:
     seed: int = 0
     prompt: str | None = None
     gate: bool = False
-    spread: Mapping[int, LowRankCovariance] | None = None
+    covariances: Mapping[int, LowRankCovariance] | None = None
     max_pressure: float | None = None
     costs: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the radius, the geometry and the seed, once for all samples.
+
+        Raises:
+            InputError: a value outside its range.
+        """
+        object.__setattr__(self, "radius", check_radius(self.radius))
+        object.__setattr__(self, "geometry", check_geometry(self.geometry))
+        object.__setattr__(self, "seed", check_integer(self.seed, "seed", high=MAX_SEED))
+
+    @cached_property
+    def perturbation(self) -> Perturbation:
+        """The perturbed shifts around the point."""
+        return Perturbation(self.point, self.radius, self.seed, self.geometry, self.covariances)
 
     def prefix(self, model: ResidualModel) -> list[int]:
         """Return the ids that every text starts from, once the whole plan is known to work.
@@ -64,13 +79,10 @@ class RunPlan:
             UnsteeredError: a shift that does not reach the logits.
         """
         check_positions(self.settings.positions, bos=model.bos_id is not None, scopes=True)
-        check_radius(self.radius)
-        check_geometry(self.geometry)
         if self.gate and self.settings.positions == "bos":
             raise InputError(
                 "a gate reads each position, and at the start token there is nothing to read: leave it out"
             )
-        check_integer(self.seed, "seed", high=MAX_SEED)
         prefix = prefix_ids(model, self.prompt, self.settings.max_tokens)
         for vector in self.point.vectors:
             check_fits(vector, model)
@@ -82,12 +94,8 @@ class RunPlan:
         return prefix
 
     def shifts(self, indices: Sequence[int]) -> dict[int, Tensor]:
-        """Return what some samples are shifted by, a row each, by layer."""
-        rows = [
-            perturb(self.point, 1, self.radius, seed=self.seed, start=index, geometry=self.geometry, spread=self.spread)
-            for index in indices
-        ]
-        return {layer: torch.cat([row[layer] for row in rows]) for layer in self.point.layers}
+        """Return the shifts of some samples by layer, one row per index."""
+        return self.perturbation.shifts(indices)
 
     def decoded(
         self, model: ResidualModel, indices: Iterable[int], *, prefix: Sequence[int], batch_size: int | None = None
@@ -130,8 +138,8 @@ class RunPlan:
             "spread": None,
             "costs": None if self.costs else False,
         }  # told also where there is none
-        if self.spread is not None:
-            how["spread"] = {str(layer): self.spread[layer].digest[:16] for layer in point.layers}
+        if self.covariances is not None:
+            how["spread"] = {str(layer): self.covariances[layer].digest[:16] for layer in point.layers}
         return {
             "seed": self.seed,
             "radius": self.radius,
@@ -172,7 +180,7 @@ def make_plan(
         radius = stood.radius if stood else 0.0
         if stood and not radius:
             raise InputError("these samples have radius 0, and so one direction: give a radius above 0, such as 0.5")
-    geometry = check_geometry(geometry or (stood.geometry if stood else "shell"))
+    geometry = geometry or (stood.geometry if stood else "shell")
     places = positions if positions is not None else stood.positions if stood else composed.positions
     plan = RunPlan(
         point=composed,
@@ -182,7 +190,7 @@ def make_plan(
         seed=seed,
         prompt=stood.prompt if stood and prompt is None else prompt,
         gate=gate or (stood is not None and stood.gate),
-        spread=natural_covariance(model, composed.layers)
+        covariances=natural_covariance(model, composed.layers)
         if geometry == "natural" or (stood and stood.natural)
         else None,
         costs=costs,

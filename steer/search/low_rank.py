@@ -1,4 +1,4 @@
-"""Perturbations of low rank: a centre, a basis, and coefficients, as a serving engine can hold them."""
+"""Perturbations of low rank: a centre, a basis and coefficients, a form that a serving engine can hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,23 +9,31 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from steer.composition.steering_point import SteeringPoint
-from steer.search.perturbation import check_radius, check_spread, concept_basis, project_out, scaled_centre
+from steer.search.perturbation import (
+    cap_scale,
+    check_covariances,
+    check_geometry,
+    check_radius,
+    concept_basis,
+    norm,
+    project_out,
+)
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import MAX_SEED, check_integer
 
-_PART = 1 << 32  # added to the layer: these directions draw from streams of their own
+_PART = 1 << 32  # added to the layer, so that the basis has a random stream of its own
 _Rows = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """The shifts of many samples at one layer, as a centre and few directions: sample `i` is `row(i)`.
+    """The shifts of many samples at one layer: `centre + coefficients @ basis`.
 
     Attributes:
-        centre: what all have in common, "d_model".
-        basis: the directions searched, "rank d_model".
-        coefficients: how far each sample goes along each of them, "n rank".
+        centre: the shift that all samples share, "d_model".
+        basis: the directions of the perturbations, "rank d_model".
+        coefficients: one row per sample, "n rank".
     """
 
     centre: Float64[Tensor, " d_model"]
@@ -33,11 +41,11 @@ class LowRank:
     coefficients: Float64[Tensor, "n rank"]
 
     def row(self, index: int) -> Float32[Tensor, " d_model"]:
-        """Return the shift of one sample."""
+        """Return the shift of one sample, in float32."""
         return (self.centre + self.coefficients[index] @ self.basis).float()
 
     def rows(self) -> Float32[Tensor, "n d_model"]:
-        """Return the shifts of all."""
+        """Return the shifts of all samples, in float32."""
         return (self.centre + self.coefficients @ self.basis).float()
 
 
@@ -49,38 +57,36 @@ def low_rank(
     rank: int,
     seed: int,
     geometry: str = "shell",
-    spread: Mapping[int, LowRankCovariance] | None = None,
+    covariances: Mapping[int, LowRankCovariance] | None = None,
 ) -> dict[int, LowRank]:
-    """Return shifts as `perturb` does, but all of them within `rank` directions that the seed chooses.
+    """Return shifts as `perturb` does, but all of them within `rank` directions.
 
-    However many samples there are, `rank + 1` vectors a layer hold them. Of a `natural` geometry the directions are
-    the ones that activations vary along most.
+    A layer needs `rank + 1` vectors, however many samples there are. The seed chooses the directions; for the geometry
+    `natural` they are those of the largest variance.
 
     Raises:
-        InputError: as `perturb`, or more directions than there are beside the concepts.
+        InputError: as `perturb`, or a rank above the number of dimensions that the concepts leave free.
     """
-    count, key, r = check_integer(n, "n", low=1), check_integer(seed, "seed", high=MAX_SEED), check_radius(radius)
-    check_spread(point, geometry, spread)
+    count, seed, radius = check_integer(n, "n", low=1), check_integer(seed, "seed", high=MAX_SEED), check_radius(radius)
+    check_covariances(point, check_geometry(geometry), covariances)
+    shrink = cap_scale(radius, geometry)
     result = {}
     for layer, delta in point.deltas.items():
-        centre, length, shrink = scaled_centre(delta, r, geometry)
+        centre = delta.double().numpy()
         concepts = concept_basis(point, layer)
-        most = len(delta) - len(concepts)
-        shape = spread[layer] if spread is not None and geometry == "natural" else None
-        if shape is not None:
-            most = min(most, len(shape.basis))
+        covariance = covariances[layer] if covariances is not None and geometry == "natural" else None
+        free = len(delta) - len(concepts)
+        most = free if covariance is None else min(free, len(covariance.basis))
         size = check_integer(rank, "rank", low=1, high=most)
-        rows = (
-            shape.basis.numpy()[:size]
-            if shape is not None
-            else orthogonal_directions(concepts, size, seed=key, layer=layer)
-        )
+        if covariance is None:
+            rows, deviations = orthogonal_directions(concepts, size, seed=seed, layer=layer), np.ones(size)
+        else:
+            rows, deviations = covariance.basis.numpy()[:size], covariance.deviations.numpy()[:size]
         rows = np.stack([project_out(concepts, row) for row in rows])
-        widths = np.ones(size) if shape is None else shape.deviations.numpy()[:size]
-        white = np.stack([rng(key, i, Stream.DIRECTION, part=layer).standard_normal(size) for i in range(count)])
-        coefficients = white * widths
+        white = np.stack([rng(seed, i, Stream.DIRECTION, part=layer).standard_normal(size) for i in range(count)])
+        coefficients = white * deviations
         lengths = np.sqrt(((coefficients @ rows) ** 2).sum(axis=1, keepdims=True))
-        coefficients *= r * length * shrink / lengths
+        coefficients *= radius * norm(centre) * shrink / lengths
         result[layer] = LowRank(*(torch.from_numpy(part) for part in (centre * shrink, rows, coefficients)))
     return result
 
@@ -96,6 +102,6 @@ def orthogonal_directions(concepts: _Rows, count: int, *, seed: int, layer: int)
     rows = []
     for row in (orthogonal * np.sign(np.diag(upper))).T[:count]:
         rest = project_out(concepts, row)
-        rest = project_out(concepts, rest / np.linalg.norm(rest))
-        rows.append(rest / np.linalg.norm(rest))
+        rest = project_out(concepts, rest / norm(rest))  # twice: rounding leaves a little along the concepts
+        rows.append(rest / norm(rest))
     return np.stack(rows)

@@ -1,7 +1,7 @@
-"""From a steering point and a radius to one direction per sample: doses as asked, everything else searched."""
+"""From a steering point and a radius to one shift per sample: the doses stay as asked, other directions vary."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,56 +29,144 @@ def perturb(
     seed: int,
     start: int = 0,
     geometry: str = "shell",
-    spread: Mapping[int, LowRankCovariance] | None = None,
+    covariances: Mapping[int, LowRankCovariance] | None = None,
 ) -> dict[int, Float32[Tensor, "n d_model"]]:
     """Return, for each steered layer, the shifts of samples `start` to `start + n - 1`.
 
-    Row `i` is a pure function of the point, the radius, the geometry, the seed and the sample's own index, whatever
-    `n` is. With `w` of length one and orthogonal to every concept at the layer, independent between layers:
+    Row `i` is a pure function of the point, the radius, the geometry, the seed and the sample's index; it does not
+    depend on `n`. With `w` of length one and orthogonal to every concept at the layer, independent between layers:
 
     - `shell` gives `delta + r |delta| w`: every dose stays exactly as asked, the length grows to
       `sqrt(1 + r^2) |delta|`; `w` is uniform on its sphere;
     - `cap` gives the same direction at the point's own length, a rotation by `arctan r`: all doses shrink by
       `1 / sqrt(1 + r^2)`;
-    - `natural` is a shell whose `w` has the covariance of natural activations, `spread[layer]`, before the concepts are
-      projected out and its length is made one.
+    - `natural` is a shell whose `w` has the covariance of natural activations, `covariances[layer]`, before the
+      concepts are projected out and its length is made one.
 
-    A radius of 0 gives copies of the point, bit for bit. The radius is relative, so the ball around a zero point is
-    zero as well.
+    A radius of 0 gives copies of the point, bit for bit. The radius is relative to the point's length, so a zero point
+    stays zero.
 
     Raises:
         InputError: when `n < 1`, the radius is negative or not finite, the seed or start is not whole and
-            non-negative, the geometry is unknown or lacks its spread, or the concepts span the whole space and leave
-            nothing to search.
+            non-negative, the geometry is unknown or lacks its covariances, or the concepts span the whole space and
+            leave no other direction.
     """
     count = check_integer(n, "n", low=1)
     first = check_integer(start, "start", high=MAX_SEED)
-    key = check_integer(seed, "seed", high=MAX_SEED)
     check_integer(first + count - 1, "start + n - 1", high=MAX_SEED)
-    r = check_radius(radius)
-    check_spread(point, geometry, spread)
-    result = {}
-    for layer, delta in point.deltas.items():
-        if r == 0.0:
-            result[layer] = delta.expand(count, -1).clone()
-            continue
-        basis = concept_basis(point, layer)
-        centre, length, shrink = scaled_centre(delta, r, geometry)
-        if point.around is not None:  # the composed point is what radii are relative to, however far the centre strayed
-            length = math.sqrt(float((((basis * centre).sum(axis=1)) ** 2).sum()))
-        shapes = [spread[layer]] if spread is not None and geometry == "natural" else []
-        shapes += [point.shapes[layer]] if layer in point.shapes else []
-        drawn = _Direction(basis, tuple(shapes), key, layer)
-        rows = [(centre + r * length * drawn(first + i)) * shrink for i in range(count)]
-        result[layer] = _float32(np.stack(rows), r, layer)
-    return result
+    perturbation = Perturbation(
+        point, check_radius(radius), check_integer(seed, "seed", high=MAX_SEED), check_geometry(geometry), covariances
+    )
+    return perturbation.shifts(range(first, first + count))
+
+
+class Perturbation:
+    """The perturbed shifts around one point, by sample index; see `perturb` for the formulas.
+
+    The basis of the concepts is computed once, however many batches are drawn.
+
+    Args:
+        point: the centre.
+        radius: checked by `check_radius`.
+        seed: of the directions, checked.
+        geometry: checked by `check_geometry`.
+        covariances: of natural activations by layer, for the geometry `natural`.
+
+    Raises:
+        InputError: a layer without its covariance, or concepts that span the whole space.
+    """
+
+    def __init__(
+        self,
+        point: SteeringPoint,
+        radius: float,
+        seed: int,
+        geometry: str,
+        covariances: Mapping[int, LowRankCovariance] | None = None,
+    ) -> None:
+        check_covariances(point, geometry, covariances)
+        self._point, self._radius = point, radius
+        self._layers = {
+            layer: _layer_perturbation(point, layer, radius, seed, geometry, covariances)
+            for layer in (point.deltas if radius else ())
+        }
+
+    def shifts(self, indices: Sequence[int]) -> dict[int, Float32[Tensor, "n d_model"]]:
+        """Return the shifts of some samples by layer, one row per index.
+
+        Raises:
+            InputError: a radius that overflows float32.
+        """
+        if not self._radius:
+            return {layer: delta.expand(len(indices), -1).clone() for layer, delta in self._point.deltas.items()}
+        return {
+            layer: _float32(np.stack([perturbed.row(index) for index in indices]), self._radius, layer)
+            for layer, perturbed in self._layers.items()
+        }
+
+
+@dataclass(frozen=True)
+class _LayerPerturbation:
+    """The perturbed shifts at one layer: `(centre + length * w) * shrink`, `w` orthogonal to the rows of `basis`."""
+
+    centre: _Rows
+    length: float
+    shrink: float
+    basis: _Rows
+    covariances: tuple[LowRankCovariance, ...]
+    seed: int
+    layer: int
+
+    def row(self, index: int) -> _Rows:
+        """Return the shift of one sample, in float64."""
+        shift: _Rows = (self.centre + self.length * self.direction(index)) * self.shrink
+        return shift
+
+    def direction(self, index: int) -> _Rows:
+        """Draw the unit direction of one sample, orthogonal to the concepts."""
+        width = self.basis.shape[1]
+        generator = rng(self.seed, index, Stream.DIRECTION, part=self.layer)
+        for _ in range(_MAX_DRAWS):
+            drawn = generator.standard_normal(width)
+            for covariance in self.covariances:
+                drawn = covariance.colour(torch.from_numpy(drawn)[None])[0].numpy()
+            rest = project_out(self.basis, drawn)
+            length = norm(rest)
+            # a rest this short is mostly rounding error: draw again
+            if length > 1e-6 * norm(drawn):
+                rest = project_out(self.basis, rest / length)
+                unit: _Rows = rest / norm(rest)
+                return unit
+        raise InputError(
+            f"found no direction orthogonal to the concepts at layer {self.layer}: use radius 0 or fewer concepts"
+        )
+
+
+def _layer_perturbation(
+    point: SteeringPoint,
+    layer: int,
+    radius: float,
+    seed: int,
+    geometry: str,
+    covariances: Mapping[int, LowRankCovariance] | None,
+) -> _LayerPerturbation:
+    centre = point.deltas[layer].double().numpy()
+    basis = concept_basis(point, layer)
+    length = norm(centre)
+    if point.around is not None:  # radii are relative to the composed point, not to a centre that has drifted from it
+        length = math.sqrt(float((((basis * centre).sum(axis=1)) ** 2).sum()))
+    natural = [covariances[layer]] if covariances is not None and geometry == "natural" else []
+    picked = [point.shapes[layer]] if layer in point.shapes else []
+    return _LayerPerturbation(
+        centre, radius * length, cap_scale(radius, geometry), basis, (*natural, *picked), seed, layer
+    )
 
 
 def check_radius(radius: float) -> float:
-    """Return a radius that can be used.
+    """Return a radius as a float.
 
     Raises:
-        InputError: a negative or huge one, or no number.
+        InputError: one that is negative, huge, or no number.
     """
     r = check_number(radius, "radius")
     if not 0.0 <= r <= MAX_RADIUS:
@@ -89,36 +177,36 @@ def check_radius(radius: float) -> float:
 
 
 def check_geometry(geometry: str) -> str:
-    """Return the name of a geometry if it is one.
+    """Return the name of a geometry.
 
     Raises:
-        InputError: an unknown one.
+        InputError: an unknown name.
     """
     if geometry not in GEOMETRIES:
         raise InputError(f"geometry is {quote(geometry)}: choose from {', '.join(GEOMETRIES)}")
     return geometry
 
 
-def check_spread(point: SteeringPoint, geometry: str, spread: Mapping[int, LowRankCovariance] | None) -> None:
+def check_covariances(point: SteeringPoint, geometry: str, covariances: Mapping[int, LowRankCovariance] | None) -> None:
     """Refuse the geometry `natural` where a steered layer has no covariance.
 
     Raises:
         InputError: naming the layer.
     """
-    for layer in point.deltas if check_geometry(geometry) == "natural" else ():
-        if spread is None or layer not in spread:
-            raise InputError(f"geometry 'natural' needs the spread of activations at layer {layer}: give spread=")
+    for layer in point.deltas if geometry == "natural" else ():
+        if covariances is None or layer not in covariances:
+            raise InputError(
+                f"geometry 'natural' needs the covariance of activations at layer {layer}: give covariances="
+            )
 
 
-def scaled_centre(delta: Tensor, r: float, geometry: str) -> tuple[_Rows, float, float]:
-    """The point in float64, its length, and by what a cap shrinks everything."""
-    centre = delta.double().numpy()
-    shrink = 1.0 / math.hypot(1.0, r) if geometry == "cap" else 1.0
-    return centre, math.sqrt(float((centre * centre).sum())), shrink
+def cap_scale(radius: float, geometry: str) -> float:
+    """Return the factor by which a geometry multiplies the perturbed shift, so that a cap keeps the point's length."""
+    return 1.0 / math.hypot(1.0, radius) if geometry == "cap" else 1.0
 
 
 def concept_basis(point: SteeringPoint, layer: int) -> _Rows:
-    """Return an orthonormal basis of the concepts at a layer, which leaves room for other directions.
+    """Return an orthonormal basis of the concept directions at a layer, "concepts d_model".
 
     Raises:
         InputError: concepts that span the whole space.
@@ -132,44 +220,22 @@ def concept_basis(point: SteeringPoint, layer: int) -> _Rows:
     return basis
 
 
-@dataclass(frozen=True)
-class _Direction:
-    """Draws the unit direction of one sample, orthogonal to the basis rows."""
-
-    basis: _Rows
-    shapes: tuple[LowRankCovariance, ...]
-    seed: int
-    layer: int
-
-    def __call__(self, index: int) -> _Rows:
-        width = self.basis.shape[1]
-        generator = rng(self.seed, index, Stream.DIRECTION, part=self.layer)
-        for _ in range(_MAX_DRAWS):
-            drawn = generator.standard_normal(width)
-            for shape in self.shapes:
-                drawn = shape.colour(torch.from_numpy(drawn)[None])[0].numpy()
-            rest = project_out(self.basis, drawn)
-            length = math.sqrt(float((rest * rest).sum()))
-            # so short a rest is mostly rounding error: draw again
-            if length > 1e-6 * math.sqrt(float((drawn * drawn).sum())):
-                rest = project_out(self.basis, rest / length)
-                unit: _Rows = rest / math.sqrt(float((rest * rest).sum()))
-                return unit
-        raise InputError(
-            f"found no direction orthogonal to the concepts at layer {self.layer}: use radius 0 or fewer concepts"
-        )
-
-
-def _float32(rows: _Rows, r: float, layer: int) -> Float32[Tensor, "n d_model"]:
-    found = torch.from_numpy(rows).to(torch.float32)
-    if not bool(torch.isfinite(found).all()):
-        raise InputError(f"radius {r:g} overflows float32 at layer {layer}: use a smaller one")
-    return found
+def norm(row: _Rows) -> float:
+    """Return the Euclidean length of a row."""
+    # a plain sum, whose rounding does not depend on the machine's BLAS
+    return math.sqrt(float((row * row).sum()))
 
 
 def project_out(basis: _Rows, row: _Rows) -> _Rows:
     """Return the row without its components along the basis."""
-    # sums instead of matrix products: their order, so their rounding, does not hang on the BLAS of the machine
-    for each in basis:
-        row = row - (each * row).sum() * each
+    # sums instead of matrix products, whose order and rounding depend on the machine's BLAS
+    for direction in basis:
+        row = row - (direction * row).sum() * direction
     return row
+
+
+def _float32(rows: _Rows, radius: float, layer: int) -> Float32[Tensor, "n d_model"]:
+    shifts = torch.from_numpy(rows).to(torch.float32)
+    if not bool(torch.isfinite(shifts).all()):
+        raise InputError(f"radius {radius:g} overflows float32 at layer {layer}: use a smaller one")
+    return shifts

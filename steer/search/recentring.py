@@ -206,23 +206,23 @@ def centre_point(model: ResidualModel, point: SteeringPoint, around: Centre) -> 
     Raises:
         ModelError: directions that were drawn from natural texts other than those that are known now.
     """
-    spread = natural_covariance(model, point.layers) if around.natural else None
-    for layer, shape in (spread or {}).items():
+    covariances = natural_covariance(model, point.layers) if around.natural else None
+    for layer, shape in (covariances or {}).items():
         if around.spread.get(str(layer), shape.digest[:16]) != shape.digest[:16]:
             raise ModelError(
                 "what is natural for this model has been found anew since these samples, and their directions were "
                 f"drawn from it: put back {str(model_folder(model.name, model.hash) / 'natural_covariance')!r} "
                 "as it was"
             )
-    return _centre_point(point, around, spread)
+    return _centre_point(point, around, covariances)
 
 
 def _centre_point(
-    point: SteeringPoint, around: Centre, spread: Mapping[int, LowRankCovariance] | None
+    point: SteeringPoint, around: Centre, covariances: Mapping[int, LowRankCovariance] | None
 ) -> SteeringPoint:
-    base = point if around.before is None else _centre_point(point, around.before, spread)
+    base = point if around.before is None else _centre_point(point, around.before, covariances)
     rows = [
-        perturb(base, 1, radius, seed=seed, start=index, geometry=geometry, spread=spread)
+        perturb(base, 1, radius, seed=seed, start=index, geometry=geometry, covariances=covariances)
         for seed, index, radius, geometry in around.picks
     ]
     shrunk = any(geometry == "cap" for _, _, _, geometry in around.picks)

@@ -13,8 +13,11 @@ from steer.metrics.pressure import pressure
 from steer.runs.sample import Sample
 from steer.sampling import run_plan, sampler
 from steer.sampling.replay import priced, replayed
+from steer.search import perturbation
+from steer.search.perturbation import Perturbation, concept_basis
 from vectors.common.errors import InputError, ModelError, OutputError, UnsteeredError, VectorError
 from vectors.concepts.vector import ConceptVector
+from vectors.decoding.batch import Batch
 from vectors.decoding.decode import decode
 from vectors.decoding.token_sampling import Settings
 
@@ -341,21 +344,21 @@ def test_the_embedded_models_texts_hang_on_neither_count_nor_batch():
 
 
 def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_recorded(llama_model, monkeypatch):
-    at, real = steer.compose({concept(llama_model): 1.0}), run_plan.perturb
+    at, real = steer.compose({concept(llama_model): 1.0}), Perturbation.shifts
 
-    def broken(rows):
-        def perturbed(*arguments, **options):
-            made = real(*arguments, **options)
-            return {k: v * float("nan") if options.get("start") in rows else v for k, v in made.items()}
+    def broken(numbers):
+        def shifts(self, indices):
+            hit = torch.tensor([index in numbers for index in indices])[:, None]
+            return {layer: rows.masked_fill(hit, float("nan")) for layer, rows in real(self, indices).items()}
 
-        return perturbed
+        return shifts
 
-    monkeypatch.setattr(run_plan, "perturb", broken({2}))
+    monkeypatch.setattr(Perturbation, "shifts", broken({2}))
     found = runs(llama_model, at, n=5)
     assert [sample.finish for sample in found].count("not-finite") == 1
     assert found[2].finish == "not-finite" and found[2].tokens == [] and found[2].text == ""
     assert Sample.from_json(found[2].to_json()) == found[2]
-    monkeypatch.setattr(run_plan, "perturb", broken({0, 1, 2, 3, 4}))
+    monkeypatch.setattr(Perturbation, "shifts", broken({0, 1, 2, 3, 4}))
     with pytest.raises(ModelError, match="not finite under this shift, in every text"):
         runs(llama_model, at, n=5)
 
@@ -403,3 +406,18 @@ def test_logits_that_are_not_finite_end_a_text_without_costs_too(make_hf, make_t
         )
     )  # fmt: skip
     assert {each.index: each.finish == "not-finite" for each in made} == {0: False, 1: True, 2: False}
+
+
+def test_a_batch_is_one_call_for_its_directions_and_values_are_checked_once(llama_model, monkeypatch):
+    at, shifts, begin = steer.compose({concept(llama_model): 1.0}), Perturbation.shifts, Batch.begin
+    calls, begun, checks, bases = [], [], [], []
+    monkeypatch.setattr(Perturbation, "shifts", lambda self, some: calls.append(len(some)) or shifts(self, some))
+    monkeypatch.setattr(Batch, "begin", lambda self, some: begun.append(len(some)) or begin(self, some))
+    for name in ("check_radius", "check_geometry"):
+        check = getattr(run_plan, name)
+        monkeypatch.setattr(run_plan, name, lambda value, name=name, check=check: checks.append(name) or check(value))
+    monkeypatch.setattr(perturbation, "check_radius", lambda _: pytest.fail("the plan has checked it"))
+    monkeypatch.setattr(perturbation, "concept_basis", lambda *layer: bases.append(layer) or concept_basis(*layer))
+    runs(llama_model, at, n=32, radius=0.5, batch_size=16, max_tokens=4)
+    assert checks == ["check_radius", "check_geometry"] and len(bases) == 1
+    assert calls == [1, *(count for count in begun if count)] and calls[1] == 16  # the first row proves the plan

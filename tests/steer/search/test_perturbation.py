@@ -5,49 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.points import built, concept, points, shape_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.composition.steering_point import SteeringPoint, compose
-from steer.search.low_rank import low_rank
-from steer.search.perturbation import perturb
-from vectors.activations.covariance import LowRankCovariance
+from steer.composition import steering_point
+from steer.composition.steering_point import compose
+from steer.search.perturbation import Perturbation, perturb
 from vectors.common.errors import InputError
-from vectors.concepts.vector import ConceptVector
-
-
-def concept(name: str, direction: Any, layer: int = 1) -> ConceptVector:
-    row = torch.as_tensor(np.asarray(direction, dtype=np.float64))
-    return ConceptVector(
-        name=name,
-        model="tiny",
-        model_hash="0123456789abcdef",
-        layer=layer,
-        direction=row / row.norm(),
-        mean=torch.zeros(len(row)),
-        gap=2.0,
-        method="mean",
-        positions="all",
-    )
-
-
-DOSES = st.just(0.0) | st.floats(1e-6, 3) | st.floats(-3, -1e-6)  # a shift too small for float32 is refused
-
-
-@st.composite
-def points(draw: st.DrawFn) -> list[tuple[Any, float]]:
-    """Random directions, each with a dose."""
-    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
-    width, size = draw(st.integers(8, 64)), draw(st.integers(1, 4))
-    rows = generator.standard_normal((size, width))
-    doses = draw(st.lists(DOSES, min_size=size, max_size=size))
-    return list(zip(rows, doses, strict=True))
-
-
-def built(raw: list[tuple[Any, float]]) -> SteeringPoint:
-    # random rows in few dimensions may be near parallel, which "exact" refuses
-    return compose({concept(f"c{i}", row): dose for i, (row, dose) in enumerate(raw)}, method="sum")
-
 
 radii = st.floats(0.01, 4.0)
 seeds = st.integers(0, 2**64 - 1)
@@ -165,24 +130,13 @@ def test_unusable_requests_are_refused(change: dict[str, Any], why: str) -> None
     assert len(str(caught.value).splitlines()) == 1
 
 
-def shape_of(width: int, *, seed: int = 0, layer: int = 1) -> LowRankCovariance:
-    """A spread with a few wide directions."""
-    generator = np.random.default_rng(seed)
-    modes = np.linalg.qr(generator.standard_normal((width, width)))[0][: width // 2]
-    wide = np.sort(generator.uniform(1, 9, len(modes)))[::-1].copy()
-    return LowRankCovariance(
-        layer=layer, mean=torch.zeros(width, dtype=torch.float64), basis=torch.from_numpy(modes),
-        deviations=torch.from_numpy(wide), rest=0.5, distances=np.arange(5.0), count=99,
-    )  # fmt: skip
-
-
 @given(points(), radii, seeds)
 def test_a_natural_ball_keeps_every_dose_and_moves_by_the_radius(
     raw: list[tuple[Any, float]], radius: float, seed: int
 ) -> None:
     point = built(raw)
-    spread = {1: shape_of(len(point.deltas[1]))}
-    how = {"seed": seed, "geometry": "natural", "spread": spread}
+    covariances = {1: shape_of(len(point.deltas[1]))}
+    how = {"seed": seed, "geometry": "natural", "covariances": covariances}
     rows = perturb(point, 5, radius, **how)[1].double()
     delta = point.deltas[1].double()
     size = float(delta.norm())
@@ -194,41 +148,27 @@ def test_a_natural_ball_keeps_every_dose_and_moves_by_the_radius(
 
 
 def test_natural_directions_go_where_activations_vary() -> None:
-    point, spread = compose({concept("cat", np.eye(16)[0]): 1.0}), {1: shape_of(16)}
-    rows = perturb(point, 2000, 1.0, seed=3, geometry="natural", spread=spread)[1].double() / 2.0
+    point, covariances = compose({concept("cat", np.eye(16)[0]): 1.0}), {1: shape_of(16)}
+    rows = perturb(point, 2000, 1.0, seed=3, geometry="natural", covariances=covariances)[1].double() / 2.0
     rows[:, 0] = 0.0  # the point's own
-    along = (rows @ spread[1].basis.T).square().mean(dim=0)
+    along = (rows @ covariances[1].basis.T).square().mean(dim=0)
     # of Gaussian directions before they are made one long; the concept takes a little from each
-    assert torch.corrcoef(torch.stack([along, spread[1].deviations.square()]))[0, 1] > 0.9
-    with pytest.raises(InputError, match="needs the spread of activations at layer 1"):
+    assert torch.corrcoef(torch.stack([along, covariances[1].deviations.square()]))[0, 1] > 0.9
+    with pytest.raises(InputError, match="needs the covariance of activations at layer 1"):
         perturb(point, 2, 1.0, seed=3, geometry="natural")
-    with pytest.raises(InputError, match="needs the spread of activations at layer 1"):
-        perturb(point, 2, 1.0, seed=3, geometry="natural", spread={0: spread[1]})
+    with pytest.raises(InputError, match="needs the covariance of activations at layer 1"):
+        perturb(point, 2, 1.0, seed=3, geometry="natural", covariances={0: covariances[1]})
 
 
-@given(points(), radii, seeds, st.sampled_from(["shell", "cap", "natural"]))
-def test_few_directions_hold_the_shifts_of_many_samples(
-    raw: list[tuple[Any, float]], radius: float, seed: int, geometry: str
-) -> None:
-    point = built(raw)
-    delta = point.deltas[1].double()
-    spread = {1: shape_of(len(delta))} if geometry == "natural" else None
-    rank = min(3, len(delta) - len(point.vectors))
-    found = low_rank(point, 40, radius, rank=rank, seed=seed, geometry=geometry, spread=spread)[1]
-    assert found.basis.shape == (rank, len(delta)) and found.coefficients.shape == (40, rank)
-    rows, size = found.rows().double(), float(delta.norm())
-    assert torch.equal(found.row(7), found.rows()[7]) or torch.allclose(found.row(7), found.rows()[7], rtol=1e-5)
-    shrink = 1 / np.hypot(1, radius) if geometry == "cap" else 1.0
-    tolerance = 2e-6 * (1 + radius) * size + 1e-12
-    directions = torch.stack([vector.direction.double() for vector in point.vectors])
-    assert torch.allclose(rows @ directions.T, (directions @ delta * shrink).expand(40, -1), atol=4 * tolerance)
-    away = (rows - delta * shrink).norm(dim=1)
-    assert torch.allclose(away, torch.full((40,), radius * size * shrink).double(), atol=tolerance)
-    more = low_rank(point, 50, radius, rank=rank, seed=seed, geometry=geometry, spread=spread)[1]
-    assert torch.equal(more.coefficients[:40], found.coefficients)
-
-
-def test_more_directions_than_there_are_are_refused() -> None:
-    point = compose({concept("cat", np.eye(4)[0]): 1.0})
-    with pytest.raises(InputError, match="rank is 4"):
-        low_rank(point, 2, 1.0, rank=4, seed=0)
+def test_a_batch_takes_any_indices_and_one_gram_schmidt_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = steering_point.orthonormal
+    monkeypatch.setattr(steering_point, "orthonormal", lambda rows: calls.append(len(rows)) or real(rows))
+    low, high = concept("low", np.eye(16)[0], layer=0), concept("high", np.eye(16)[1], layer=3)
+    point = compose({low: 1.0, high: 1.0})
+    ball = Perturbation(point, 0.5, 7, "shell")
+    first, second = ball.shifts([9, 2, 2]), ball.shifts(range(10))
+    assert calls == [1, 1]
+    for layer in point.layers:
+        assert torch.equal(first[layer], second[layer][[9, 2, 2]])
+        assert torch.equal(second[layer], perturb(point, 10, 0.5, seed=7)[layer])
