@@ -16,10 +16,9 @@ from report import table, write
 import steer
 from steer.runs.sample_file import SampleFile
 from steer.sampling.exploration import Exploration, common
-from steer.sampling.run_plan import make_plan
+from steer.sampling.run_plan import SamplingOptions, make_plan
 from vectors.almanac.world import oracle
 from vectors.almanac.world.author import stream
-from vectors.decoding.token_sampling import Settings
 
 EXPRESSIONS = ("sonnet + cat", "letter + gloomy", "diary + sea")
 HIDDEN = {
@@ -82,7 +81,7 @@ def looked_for(task: Task, options: Options) -> int | None:
     rng = np.random.default_rng(seed)
     with TemporaryDirectory() as folder:
         model = embedded()
-        plan = make_plan(model, task.expression, Settings(max_tokens=MAX_TOKENS), radius=task.radius, seed=seed)
+        plan = make_plan(model, task.expression, SamplingOptions(max_tokens=MAX_TOKENS, radius=task.radius, seed=seed))
         with SampleFile(Path(folder) / "tree.jsonl", "new", common(plan, model)) as file:
             made = Exploration(model, plan, file, n=SCREEN)
             scores: dict[int, int] = {}

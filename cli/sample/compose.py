@@ -98,16 +98,16 @@ def command(
     """
     from steer.composition.expression import parse
 
-    text, stood, picks = "", None, list[int]()  # an expression, or samples and which of them
+    doses, samples, picks = None, None, list[int]()  # an expression, or samples of a run and the picked indices
     if around is None:
         if expression is None:
             raise typer.BadParameter("there is no expression, and no samples with --around", param_hint="EXPR")
         text = read_stdin("an expression").strip() if expression == "-" else expression
-        parse(text)  # what is wrong with it is said before anything slow
+        doses = parse(text)  # before anything slow, so that a mistake in it is reported at once
     elif expression is not None:
         raise InputError(f"{quote(expression)} and --around exclude each other: the doses are those of the samples")
     else:
-        stood, picks = _picked(around)
+        samples, picks = _picked(around)
     check_integer(n, "-n", low=1)
     if batch_size is not None:
         check_integer(batch_size, "--batch-size", low=1, high=MAX_BATCH)
@@ -120,10 +120,14 @@ def command(
     seed = _seed(seed, output, mode)
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
-        from vectors.decoding.token_sampling import Settings
+        from steer.sampling.run_plan import SamplingOptions, make_plan
         from vectors.model.positions import check_positions
 
-        settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+        options = SamplingOptions(
+            radius=radius, geometry=geometry, seed=seed, prompt=prompt, max_tokens=max_tokens, temperature=temperature,
+            top_p=top_p, top_k=top_k, min_p=min_p, positions=positions, gate=gate, max_pressure=max_pressure,
+            costs=not no_costs,
+        )  # fmt: skip
         if positions is not None:
             check_positions(positions, scopes=True)
         from steer.search.perturbation import check_geometry
@@ -132,7 +136,6 @@ def command(
             check_geometry(geometry)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.runs.sample_set import SampleFile
-        from steer.sampling.run_plan import make_plan
         from steer.sampling.sampler import samples_of
         from steer.search.recentring import recentre
 
@@ -140,19 +143,7 @@ def command(
             progress("reading what is natural for this model")
         if max_pressure is not None:
             progress("looking for the dose within the pressure")
-        plan = make_plan(
-            loaded,
-            text if stood is None else recentre(stood, picks),
-            settings,
-            positions=positions,
-            radius=radius,
-            geometry=geometry,
-            seed=seed,
-            prompt=prompt,
-            gate=gate,
-            max_pressure=max_pressure,
-            costs=not no_costs,
-        )
+        plan = make_plan(loaded, doses if samples is None else recentre(samples, picks), options)
         progress.clear()
         tell(plan, loaded)
         file = None
@@ -166,10 +157,10 @@ def command(
             return
         progress("sampling", turns.count, n)
         try:
-            samples = samples_of(loaded, plan, n=n, batch_size=batch_size, skip=done)
+            finished = samples_of(loaded, plan, n=n, batch_size=batch_size, skip=done)
             progress.clear()
             note(f"seed {seed}")
-            for sample in samples:
+            for sample in finished:
                 turns.take(sample)
         except BaseException as error:
             with suppress(ClosedPipeError, OutputError):

@@ -95,12 +95,13 @@ def command(
     """
     from steer.composition.expression import parse
 
+    doses = None
     if (expression is None) == (resume is None):
         raise InputError("give an expression to begin with, or --resume FILE to go on: one of the two")
     if expression == "-":
         raise InputError("stdin says what to do next: write the expression out in place of -")
     if expression is not None:
-        parse(expression)
+        doses = parse(expression)
     if resume is not None and (told := _told(context)):
         raise InputError(f"--resume goes on as the exploration was begun: leave {told} out")
     check_integer(n, "-n", low=1, high=MAX_SCREEN)
@@ -124,20 +125,19 @@ def command(
     check_output_path(place, force=resume is not None or empty, hint=f"go on with it by --resume {shlex.quote(place)}")
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
-        from vectors.decoding.token_sampling import Settings
+        from steer.sampling.run_plan import SamplingOptions, make_plan
 
-        settings = Settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
+        options = SamplingOptions(
+            radius=radius, geometry=geometry, seed=seed, prompt=prompt, max_tokens=max_tokens, temperature=temperature,
+            top_p=top_p, top_k=top_k, min_p=min_p, positions=positions, gate=gate, max_pressure=max_pressure,
+        )  # fmt: skip
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.sampling.exploration import Exploration, common
-        from steer.sampling.run_plan import make_plan
 
         if resume is not None:
             made = Exploration.resumed(loaded, stack.enter_context(SampleFile(place, "resume")))
         else:
-            plan = make_plan(
-                loaded, expression, settings, positions=positions, radius=radius, geometry=geometry, seed=seed,
-                prompt=prompt, gate=gate, max_pressure=max_pressure,
-            )  # fmt: skip
+            plan = make_plan(loaded, doses, options)
             made = Exploration(
                 loaded,
                 plan,

@@ -23,7 +23,11 @@ class _Token(NamedTuple):
     start: int  # 0-based character
 
 
-def parse(expression: str) -> dict[str, float]:
+class Doses(dict[str, float]):
+    """The dose of every concept by name, already checked, so that `compose` need not check it again."""
+
+
+def parse(expression: str) -> Doses:
     """Return the dose of every concept in an expression, in order of appearance; a name that is given twice adds up.
 
     Terms are `cat`, `0.8 cat`, `0.8*cat`, `cat*0.8`, `2*(cat + dog)`, joined by `+` and `-`. A bare name holds
@@ -51,9 +55,7 @@ def parse(expression: str) -> dict[str, float]:
         parser.fail(
             'expected "+", "-" or the end' + (', or "*" before a dose' if parser.peek().kind == "number" else "")
         )
-    for name, dose in doses.items():
-        check_dose(dose, name)
-    return doses
+    return Doses({name: check_dose(dose, name) for name, dose in doses.items()})
 
 
 def format_doses(doses: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from steer.composition.expression import check_dose, format_doses, parse
+from steer.composition.expression import Doses, check_dose, format_doses, parse
 from steer.composition.linear_algebra import as_shift, checked_gram, orthonormal, unit_length, unit_rows
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError, VectorError
@@ -180,13 +180,16 @@ def _gather(
             vector = library.load(key, model)
         else:
             raise InputError(f"{quote(key)} is no concept: give a name, a path or a ConceptVector")
-        dose = check_dose(raw, vector.name)
-        before, sofar = chosen.get(vector.name, (vector, 0.0))
-        if before != vector:
+        dose = raw if isinstance(given, Doses) else check_dose(raw, vector.name)
+        if vector.name not in chosen:
+            chosen[vector.name] = (vector, 0.0 + dose)  # turns -0.0 into 0.0
+            continue
+        earlier, earlier_dose = chosen[vector.name]
+        if earlier != vector:
             raise VectorError(
                 f"two different vectors are both named {quote(vector.name)}: rename one (dataclasses.replace, name=...)"
             )
-        chosen[vector.name] = (vector, check_dose(sofar + dose, vector.name))
+        chosen[vector.name] = (vector, check_dose(earlier_dose + dose, vector.name))
     return chosen
 
 

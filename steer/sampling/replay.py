@@ -1,7 +1,7 @@
-"""A saved run played back: what its texts cost, token by token."""
+"""Replay a saved run: what each token of its texts costs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from torch import Tensor
@@ -10,12 +10,11 @@ from steer.composition.steering_point import SteeringPoint
 from steer.runs.sample import Sample
 from steer.runs.sample_set import SampleSet
 from steer.sampling.run_plan import RunPlan
-from steer.search.recentring import around_of, centre_point, recomposed
+from steer.search.recentring import Centre, picks_of
+from steer.search.recorded_run import RecordedRun
 from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError, ModelError
-from vectors.common.paths import model_folder
 from vectors.common.progress import Advance
-from vectors.common.validation import check_number, quote
 from vectors.decoding.decode import prefix_ids
 from vectors.decoding.token_costs import Cost, compute_costs
 from vectors.decoding.token_sampling import Settings
@@ -23,10 +22,9 @@ from vectors.model.interventions import Intervention
 from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 
-_SETTINGS = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "positions")
-
-_TOLERANCE = (1e-3, 0.05)  # of a text's log-probability, relative and in nats: another batch rounds otherwise
-_ROUNDED = (0.01, 0.5)  # in half precision
+# of a text's log-probability, relative and in nats: kernels round differently in another batch
+_TOLERANCE = (1e-3, 0.05)
+_HALF_PRECISION_TOLERANCE = (0.01, 0.5)
 
 
 def replayed(
@@ -36,17 +34,18 @@ def replayed(
     point: SteeringPoint | None = None,
     progress: Advance | None = None,
 ) -> list[Cost]:
-    """Return each text's cost per token, with entropies, from the model and vectors that the run was sampled with.
+    """Return the cost per token of each text, with entropies, by reading the texts with the same shifts again.
 
     Args:
         model: the model of the run.
-        samples: the samples of one run, in the order of the costs.
-        point: what was switched on; by default composed anew from the run's doses and the model's library.
-        progress: called every few texts with how many more are done.
+        samples: the samples of one run.
+        point: the steering point of the run; by default composed again from its doses and the model's library.
+        progress: called with the number of texts that were read since the last call.
 
     Raises:
         InputError: no samples, or samples of several runs.
-        ModelError: other weights than those of the run, or vectors that have changed since.
+        ModelError: a model, a vector or a natural covariance that has changed since the run, or log-probabilities
+            that differ from those of the run.
     """
     plan = plan_of(model, samples, point=point)
     prefix = prefix_ids(model, plan.prompt, 1)
@@ -59,8 +58,9 @@ def replayed(
     deltas, moves = dict[int, Tensor](), dict[int, Intervention]()
     if plan.point.deltas:
         moves = plan.point.moves(gate=plan.gate)
-        deltas = {layer: rows.to(model.device) for layer, rows in plan.shifts([one.index for one in samples]).items()}
-    found = compute_costs(
+        shifts = plan.shifts([sample.index for sample in samples])
+        deltas = {layer: rows.to(model.device) for layer, rows in shifts.items()}
+    costs_by_text = compute_costs(
         model,
         deltas,
         prefix=prefix,
@@ -70,92 +70,77 @@ def replayed(
         interventions=moves,
         progress=progress,
     )
-    for sample, cost in zip(samples, found, strict=True):
+    for sample, cost in zip(samples, costs_by_text, strict=True):
         now = float(cost.logprob_steered.sum())
-        rtol, atol = _TOLERANCE if _in_full(model, sample) else _ROUNDED
+        rtol, atol = _TOLERANCE if _single_precision(model, sample) else _HALF_PRECISION_TOLERANCE
         if not np.isclose(now, sample.logprob_steered, rtol=rtol, atol=atol):
             raise ModelError(
                 f"sample {sample.index} has log p {now:.3f} now and {sample.logprob_steered:.3f} in the run: replay it "
                 "with the device and dtype that it was sampled with"
             )
-    return found
+    return costs_by_text
 
 
-def priced(samples: SampleSet, found: Sequence[Cost]) -> SampleSet:
-    """Return samples with what they cost, where they were sampled without.
+def priced(samples: SampleSet, text_costs: Sequence[Cost]) -> SampleSet:
+    """Return samples with their costs filled in where they were sampled without.
 
     Args:
         samples: a run.
-        found: its costs in its order, as `replayed` finds them.
+        text_costs: the cost of each sample, from `replayed`.
     """
     return SampleSet(
         sample
         if sample.pressure is not None
         else replace(sample, logprob_base=float(cost.logprob_base.sum()), pressure=cost.pressure)
-        for sample, cost in zip(samples, found, strict=True)
+        for sample, cost in zip(samples, text_costs, strict=True)
     )
 
 
-def _in_full(model: ResidualModel, sample: Sample) -> bool:
+def _single_precision(model: ResidualModel, sample: Sample) -> bool:
     """Whether a sample was written, and is read now, in single precision at least."""
     return model.dtype.itemsize >= 4 and sample.settings.get("dtype", "float32") in ("float32", "float64")
 
 
-def _natural(sample: Sample) -> bool:
-    around = around_of(sample)
-    return sample.geometry == "natural" or (around is not None and around.natural)
-
-
 def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> RunPlan:
-    """Return the plan that a run was sampled by; the arguments and errors are those of `replayed`."""
-    found = point_of(model, samples, point=point)
-    first, kept = samples[0], samples[0].settings
-    settings = Settings(**{name: kept[name] for name in _SETTINGS if name in kept})
-    check_positions(settings.positions, bos=model.bos_id is not None, scopes=True)
+    """Return the plan that a run was sampled with; arguments and errors are those of `replayed`."""
+    composed = point_of(model, samples, point=point)
+    first, settings = samples[0], samples[0].settings
+    picks = picks_of(first)
+    natural = first.geometry == "natural" or (picks is not None and picks.natural)
+    covariances = natural_covariance(model, composed.layers) if composed and natural else None
+    RecordedRun.of(first).check_covariances(model, covariances)
     plan = RunPlan(
-        point=found or SteeringPoint(deltas={}, doses={}, vectors=()),
-        settings=settings,
+        point=composed or SteeringPoint(deltas={}, doses={}, vectors=()),
+        covariances=covariances,
         radius=first.radius,
         geometry=first.geometry,
         seed=first.seed,
         prompt=first.prompt or None,
-        gate=bool(kept.get("gate", False)),
-        covariances=natural_covariance(model, found.layers) if found and _natural(first) else None,
-        max_pressure=kept.get("max_pressure"),
+        gate=bool(settings.get("gate", False)),
+        max_pressure=settings.get("max_pressure"),
+        **{field.name: settings[field.name] for field in fields(Settings) if field.name in settings},
     )
-    if kept.get("spread") is not None and kept["spread"] != plan.identity(model)["settings"].get("spread"):
-        raise ModelError(
-            "what is natural for this model has been found anew since this run, and its directions were drawn from it: "
-            f"put back {str(model_folder(model.name, model.hash) / 'natural_covariance')!r} as it was"
-        )
+    check_positions(plan.positions, bos=model.bos_id is not None, scopes=True)
     return plan
 
 
 def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | None = None) -> SteeringPoint | None:
-    """Return what a run was steered by, or None: composed anew, or the point that is given, once it is checked.
+    """Return the point that a run was steered by, None for an unsteered run.
+
+    It is composed again from the record of the run, unless `point` is given; both are compared with the record.
 
     Raises:
         InputError: no samples.
-        ModelError: other weights than those of the run, or vectors that have changed since.
+        ModelError: a model, a vector or a natural covariance that has changed since the run.
     """
     if not len(samples):
         raise InputError("there are no samples to replay: give a run")
     samples.check_one_run()
-    first = samples[0]
-    kept = first.settings
-    if kept.get("model_hash") != model.hash[:16]:
-        raise ModelError(
-            f"this run was sampled from other weights than {quote(model.name)} has: load {quote(first.model)}"
-        )
-    if point is None and first.doses:
-        point = recomposed(model, first.doses, str(kept.get("composition", "exact")))
-        point = point.scaled(check_number(kept.get("scale", 1.0), "scale"))
-        if (around := around_of(first)) is not None:
-            point = centre_point(model, point, around)
-    digests = kept.get("vectors")
-    for vector in point.vectors if point else ():
-        if not isinstance(digests, dict) or digests.get(vector.name) != vector.digest[:16]:
-            raise ModelError(
-                f"vector {quote(vector.name)} has changed since this run: put it back, or pass the point itself"
-            )
-    return point
+    run, picks = RecordedRun.of(samples[0]), picks_of(samples[0])
+    run.check_model(model)
+    if point is not None:
+        run.check_vectors(point.vectors)
+        return point
+    if not run.doses:
+        return None
+    return run.point(model) if picks is None else Centre(picks, run).point(model)

@@ -1,7 +1,7 @@
-"""A run as it is planned: everything that decides what its samples are, but which of them are wanted."""
+"""The plan of a run: everything that decides what each of its samples is."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from steer.composition.steering_point import SteeringPoint, compose
 from steer.sampling.pressure_budget import OFFSET, PILOT, scale_to_pressure
 from steer.search.perturbation import Perturbation, check_geometry, check_radius
 from steer.search.recentring import Centre
+from steer.search.recorded_run import covariance_digests, short_digest
 from vectors.activations.covariance import LowRankCovariance
 from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError
@@ -24,42 +25,68 @@ from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
 
 Point = SteeringPoint | Centre | str | Mapping[Any, float] | None
-"""What can be switched on: a point, samples to stand on, what `compose` takes, or nothing."""
+"""What can be sampled: a point, picked samples to search around, what `compose` takes, or None for the plain model."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPlan:
-    """What is switched on, how far samples stray from it, and how their tokens are drawn.
+class SamplingOptions:
+    """How a run is sampled; `steer.stream` explains each option.
 
-    Attributes:
-        point: what is switched on.
-        settings: how tokens are drawn, and at which positions the point is added.
-        radius, geometry: of each sample's own perturbation; see `perturb`.
-        seed: of directions and tokens.
-        prompt: text to continue.
-        gate: only what is missing of a concept is added.
-        covariances: of natural activations by layer, for the geometry `natural`.
-        max_pressure: the budget that the point's scale was found for.
-        costs: whether to know what each text costs: it takes as long again.
+    A `radius`, `geometry` or `positions` of None is chosen by what is sampled, see `make_plan`.
+
+    Raises:
+        InputError: a token setting outside its range. The other options are checked when the plan is made.
     """
 
-    point: SteeringPoint
-    settings: Settings
-    radius: float = 0.0
-    geometry: str = "shell"
+    radius: float | None = None
+    geometry: str | None = None
     seed: int = 0
     prompt: str | None = None
+    max_tokens: int = 128
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    positions: str | None = None
     gate: bool = False
-    covariances: Mapping[int, LowRankCovariance] | None = None
     max_pressure: float | None = None
     costs: bool = True
 
     def __post_init__(self) -> None:
-        """Check the radius, the geometry and the seed, once for all samples.
+        """Check the token settings, which need neither a model nor a point."""
+        _ = self.settings
 
-        Raises:
-            InputError: a value outside its range.
-        """
+    @cached_property
+    def settings(self) -> Settings:
+        """How tokens are drawn, and at which positions the point is added."""
+        chosen = {} if self.positions is None else {"positions": self.positions}
+        return Settings(
+            max_tokens=self.max_tokens, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k,
+            min_p=self.min_p, **chosen,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan(SamplingOptions):
+    """Everything that decides what the samples of a run are: a point, and options without a None to fill in.
+
+    Attributes:
+        point: the steering point.
+        covariances: of natural activations by layer, for the geometry `natural`.
+
+    Raises:
+        InputError: an option outside its range.
+    """
+
+    point: SteeringPoint
+    radius: float = 0.0
+    geometry: str = "shell"
+    positions: str = "all"
+    covariances: Mapping[int, LowRankCovariance] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every option that needs no model, once for all samples."""
+        super().__post_init__()
         object.__setattr__(self, "radius", check_radius(self.radius))
         object.__setattr__(self, "geometry", check_geometry(self.geometry))
         object.__setattr__(self, "seed", check_integer(self.seed, "seed", high=MAX_SEED))
@@ -70,27 +97,24 @@ class RunPlan:
         return Perturbation(self.point, self.radius, self.seed, self.geometry, self.covariances)
 
     def prefix(self, model: ResidualModel) -> list[int]:
-        """Return the ids that every text starts from, once the whole plan is known to work.
+        """Return the token ids that every text starts from, after checking that the plan works on the model.
 
         Raises:
-            InputError: a value outside its range.
+            InputError: an option that the model or the point does not allow.
             ModelError: no prompt for a model without a start token.
             VectorError: a vector of another model.
             UnsteeredError: a shift that does not reach the logits.
         """
-        check_positions(self.settings.positions, bos=model.bos_id is not None, scopes=True)
-        if self.gate and self.settings.positions == "bos":
-            raise InputError(
-                "a gate reads each position, and at the start token there is nothing to read: leave it out"
-            )
+        check_positions(self.positions, bos=model.bos_id is not None, scopes=True)
+        if self.gate and self.positions == "bos":
+            raise InputError("a gate reads each position, and the start token has nothing to read: leave the gate out")
         prefix = prefix_ids(model, self.prompt, self.settings.max_tokens)
         for vector in self.point.vectors:
             check_fits(vector, model)
         self.point.moves(gate=self.gate)
-        self.shifts([0])
-        places = self.settings.positions
+        self.shifts([0])  # refuses a radius that overflows, and concepts that leave no other direction
         for layer, delta in self.point.deltas.items():
-            check_steering(model, layer, delta, positions=places, prefix=prefix, new=self.settings.max_tokens)
+            check_steering(model, layer, delta, positions=self.positions, prefix=prefix, new=self.settings.max_tokens)
         return prefix
 
     def shifts(self, indices: Sequence[int]) -> dict[int, Tensor]:
@@ -100,7 +124,7 @@ class RunPlan:
     def decoded(
         self, model: ResidualModel, indices: Iterable[int], *, prefix: Sequence[int], batch_size: int | None = None
     ) -> Iterator[Finished]:
-        """Yield the texts of some samples as they finish."""
+        """Yield the decoded texts of some samples as they finish."""
         return decode(
             model,
             self.shifts if self.point.layers else None,
@@ -114,32 +138,35 @@ class RunPlan:
         )
 
     def within(self, model: ResidualModel, max_pressure: float) -> "RunPlan":
-        """Return the plan with its point scaled down to a pressure; see `steer.sampling.pressure_budget`."""
+        """Return the plan with its point scaled down to a pressure budget; see `steer.sampling.pressure_budget`."""
         prefix = self.prefix(model)
 
         def pressures(point: SteeringPoint) -> np.ndarray:
-            plan = replace(self, point=point, costs=True)
-            done = plan.decoded(model, range(OFFSET, OFFSET + PILOT), prefix=prefix)
-            return np.concatenate([finished.cost.kl for finished in done])
+            pilot = replace(self, point=point, costs=True)
+            texts = pilot.decoded(model, range(OFFSET, OFFSET + PILOT), prefix=prefix)
+            return np.concatenate([text.cost.kl for text in texts])
 
-        return replace(
-            self, point=scale_to_pressure(self.point, max_pressure, pressures).point, max_pressure=max_pressure
-        )
+        scaled = scale_to_pressure(self.point, max_pressure, pressures).point
+        return replace(self, point=scaled, max_pressure=max_pressure)
 
     def identity(self, model: ResidualModel) -> dict[str, Any]:
-        """Return what every sample of the run shares; weights and vectors by digests, since names can be reused."""
-        point = self.point
-        digests = {"model_hash": model.hash[:16], "vectors": {made.name: made.digest[:16] for made in point.vectors}}
-        how: dict[str, Any] = {"dtype": str(model.dtype).removeprefix("torch."), "composition": point.method}
-        how |= {"scale": point.scale, "gate": self.gate}
-        how |= {
+        """Return what every sample of the run records; weights and vectors as digests, since names can be reused."""
+        point, covariances = self.point, self.covariances
+        if covariances is not None:
+            covariances = {layer: covariances[layer] for layer in point.layers}
+        settings: dict[str, Any] = asdict(self.settings) | {
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "composition": point.method,
+            "scale": point.scale,
+            "gate": self.gate,
+            # recorded even if None, so that a run without one differs from a run with one
             "around": point.around,
             "max_pressure": self.max_pressure,
-            "spread": None,
+            "spread": None if covariances is None else covariance_digests(covariances),
             "costs": None if self.costs else False,
-        }  # told also where there is none
-        if self.covariances is not None:
-            how["spread"] = {str(layer): self.covariances[layer].digest[:16] for layer in point.layers}
+            "model_hash": short_digest(model.hash),
+            "vectors": {vector.name: short_digest(vector.digest) for vector in point.vectors},
+        }
         return {
             "seed": self.seed,
             "radius": self.radius,
@@ -148,61 +175,54 @@ class RunPlan:
             "layer": list(point.layers),
             "model": model.name,
             "prompt": self.prompt or "",
-            "settings": asdict(self.settings) | how | digests,
+            "settings": settings,
         }
 
 
-def make_plan(
-    model: ResidualModel,
-    point: Point,
-    settings: Settings | None = None,
-    *,
-    positions: str | None = None,
-    radius: float | None = None,
-    geometry: str | None = None,
-    seed: int = 0,
-    prompt: str | None = None,
-    gate: bool = False,
-    max_pressure: float | None = None,
-    costs: bool = True,
-) -> RunPlan:
-    """Return the plan of a run.
+def make_plan(model: ResidualModel, point: Point, options: SamplingOptions | None = None) -> RunPlan:
+    """Return the plan of a run: compose the point and fill in the options that were left open.
 
-    The arguments are those of `steer.stream`, and `settings` say how tokens are drawn; where texts are shifted is told
-    by `positions` alone.
+    Of a `Centre`, options that were left open come from the picked samples and their run; otherwise the radius is 0,
+    the geometry `shell`, and the positions those that the concepts were made for.
 
     Raises:
-        InputError: what is no point, a value outside its range, or a budget that cannot be met.
+        InputError: a value that is no point, an option outside its range, or a budget that cannot be met.
     """
+    options = options or SamplingOptions()
     composed = composed_of(point, model)
-    stood = point if isinstance(point, Centre) else None  # which tells all that is not asked for
+    centre = point if isinstance(point, Centre) else None
+    radius = options.radius
     if radius is None:
-        radius = stood.radius if stood else 0.0
-        if stood and not radius:
+        radius = centre.radius if centre else 0.0
+        if centre and not radius:
             raise InputError("these samples have radius 0, and so one direction: give a radius above 0, such as 0.5")
-    geometry = geometry or (stood.geometry if stood else "shell")
-    places = positions if positions is not None else stood.positions if stood else composed.positions
+    geometry = options.geometry or (centre.geometry if centre else "shell")
+    positions = options.positions
+    if positions is None:
+        positions = centre.run.positions if centre else composed.positions
+    natural = geometry == "natural" or (centre is not None and centre.picks.natural)
+    resolved = {
+        "radius": radius,
+        "geometry": geometry,
+        "positions": positions,
+        "prompt": centre.run.prompt if centre and options.prompt is None else options.prompt,
+        "gate": options.gate or (centre is not None and centre.run.gate),
+        "max_pressure": None,
+    }
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
     plan = RunPlan(
         point=composed,
-        settings=replace(settings or Settings(), positions=places),
-        radius=radius,
-        geometry=geometry,
-        seed=seed,
-        prompt=stood.prompt if stood and prompt is None else prompt,
-        gate=gate or (stood is not None and stood.gate),
-        covariances=natural_covariance(model, composed.layers)
-        if geometry == "natural" or (stood and stood.natural)
-        else None,
-        costs=costs,
+        covariances=natural_covariance(model, composed.layers) if natural else None,
+        **given | resolved,
     )
-    return plan if max_pressure is None else plan.within(model, max_pressure)
+    return plan if options.max_pressure is None else plan.within(model, options.max_pressure)
 
 
 def composed_of(point: Point, model: ResidualModel) -> SteeringPoint:
-    """Return a point as it is, or composed from what was given for one.
+    """Return the steering point of anything that can be sampled.
 
     Raises:
-        InputError: what is no point.
+        InputError: a value that is no point.
     """
     if isinstance(point, SteeringPoint):
         return point

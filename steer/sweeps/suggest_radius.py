@@ -9,12 +9,11 @@ import numpy as np
 from steer.judges.almanac import judges_for
 from steer.judges.judge import Judge
 from steer.judges.success import accepted
-from steer.sampling.run_plan import Point, make_plan
+from steer.sampling.run_plan import Point, SamplingOptions, make_plan
 from steer.sampling.sampler import samples_of
 from steer.statistics.intervals import CONFIDENCE
 from vectors.common.errors import InputError
 from vectors.common.validation import check_integer, check_number
-from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -99,7 +98,7 @@ def suggest_radius(
     >>> 0 <= found.low <= found.radius <= found.high <= 4
     True
     """
-    plan = make_plan(model, point, Settings(max_tokens=max_tokens), seed=seed, geometry=geometry)
+    plan = make_plan(model, point, SamplingOptions(max_tokens=max_tokens, seed=seed, geometry=geometry))
     asked = judges_for(model, plan.point, judges)
     if not asked:
         raise InputError("there is no success to keep without a judge of it: pass judges=")

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.runs.sample_set import SampleSet
-from steer.sampling.run_plan import Point, make_plan
+from steer.sampling.run_plan import Point, SamplingOptions, make_plan
 from steer.sampling.sampler import sample
 from steer.sweeps.grid import Cell, Grid, read_cell
 from vectors.common.errors import InputError, OutputError
 from vectors.common.validation import quote
-from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import Origin, ResidualModel, load_model
 
 
@@ -43,13 +42,10 @@ class Job:
         Raises:
             OutputError: a damaged file, or one of another model, vector or dtype.
         """
-        plan = make_plan(
-            model,
-            self.moved(cell),
-            Settings(max_tokens=self.grid.max_tokens, temperature=cell.temperature),
-            radius=cell.radius,
-            seed=self.grid.seed,
+        options = SamplingOptions(
+            max_tokens=self.grid.max_tokens, temperature=cell.temperature, radius=cell.radius, seed=self.grid.seed
         )
+        plan = make_plan(model, self.moved(cell), options)
         return read_cell(self.place, cell, self.grid.n, plan.identity(model))
 
     def samples(self, model: ResidualModel, cell: Cell) -> SampleSet:

@@ -13,12 +13,11 @@ from steer.runs.sample_file import SampleFile
 from steer.runs.sample_set import SampleSet
 from steer.sampling.exploration import WIDER, Exploration, Place, common
 from steer.sampling.replay import replayed
-from steer.sampling.run_plan import RunPlan, make_plan
+from steer.sampling.run_plan import RunPlan, SamplingOptions, make_plan
 from steer.search.recentring import recentre
 from vectors import keep
 from vectors.common.errors import InputError, ModelError, OutputError
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 
 
@@ -33,7 +32,7 @@ def plan(llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 mean=torch.zeros(llama_model.d_model), gap=3.0, method="mean", positions="all",
             )
         )  # fmt: skip
-    return make_plan(llama_model, "cat + 0.5 sea", Settings(max_tokens=8), radius=0.8, seed=5)
+    return make_plan(llama_model, "cat + 0.5 sea", SamplingOptions(max_tokens=8, radius=0.8, seed=5))
 
 
 def explored(model: ResidualModel, plan: RunPlan, path: Path) -> dict[int, str]:
@@ -205,7 +204,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
         with pytest.raises(InputError, match=said):
             Exploration(
                 llama_model,
-                RunPlan(**({"point": plan.point, "settings": plan.settings, "radius": 1.0} | bad)),
+                RunPlan(**({"point": plan.point, "positions": plan.positions, "radius": 1.0} | bad)),
                 file,
                 n=2,
             )

@@ -12,8 +12,8 @@ import steer
 from steer.composition.steering_point import SteeringPoint
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import replayed
-from steer.sampling.run_plan import make_plan
-from steer.search.recentring import around_of, centre_point, recentre
+from steer.sampling.run_plan import SamplingOptions, make_plan
+from steer.search.recentring import centre_point, picks_of, recentre
 from vectors import keep
 from vectors.activations import natural_covariance
 from vectors.common.errors import InputError, ModelError, OutputError
@@ -42,7 +42,11 @@ def runs(model: ResidualModel, point: object, **options: object) -> SampleSet:
 
 
 def shift(model: ResidualModel, point: object, index: int, **options: object) -> torch.Tensor:
-    return make_plan(model, point, **({"seed": 4, "radius": 0.8} | options)).shifts([index])[1][0].double()  # type: ignore[arg-type]
+    return (
+        make_plan(model, point, SamplingOptions(**({"seed": 4, "radius": 0.8} | options)))
+        .shifts([index])[1][0]
+        .double()
+    )  # type: ignore[arg-type]
 
 
 def test_a_search_of_radius_zero_is_the_pick_itself(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
@@ -60,7 +64,7 @@ def test_doses_stay_and_the_radius_is_still_the_points(llama_model: ResidualMode
     first = runs(llama_model, "cat + 0.5 sea")
     around = recentre(first, [1, 2, 6], shrink=0.5)
     assert around.radius == 0.4
-    plan = make_plan(llama_model, around, seed=9)
+    plan = make_plan(llama_model, around, SamplingOptions(seed=9))
     plain = steer.compose("cat + 0.5 sea", llama_model)
     assert plan.radius == 0.4
     rows = plan.shifts(range(50))[1].double()
@@ -90,9 +94,9 @@ def test_what_came_of_standing_on_what_came_of_standing_replays(
     told = found[0].settings["around"]
     assert told["before"]["before"]["before"]["before"] is None
     assert found[0].radius == pytest.approx(0.8 * 0.7**4)
-    around = around_of(found[0])
-    assert around is not None and around.to_dict() == told
-    assert isinstance(centre_point(llama_model, steer.compose("cat + 0.5 sea", llama_model), around), SteeringPoint)
+    picks = picks_of(found[0])
+    assert picks is not None and picks.to_dict() == told
+    assert isinstance(centre_point(steer.compose("cat + 0.5 sea", llama_model), picks, None), SteeringPoint)
 
 
 def test_natural_searches_find_their_directions_again_or_say_why_not(
@@ -109,7 +113,7 @@ def test_natural_searches_find_their_directions_again_or_say_why_not(
     for place in (tmp_path / "home").rglob("*.spread"):
         place.unlink()
     monkeypatch.setattr(natural_covariance, "MAX_TOKENS", 10)
-    with pytest.raises(ModelError, match=r"found anew since this run.*put back .*natural"):
+    with pytest.raises(ModelError, match=r"measured again after this run.*put back .*natural"):
         replayed(llama_model, first)
 
 
@@ -183,6 +187,6 @@ def test_a_damaged_record_is_one_line(llama_model: ResidualModel, two: list[Conc
     first = runs(llama_model, "cat + 0.5 sea", n=2)
     broken = replace(first[0], settings=first[0].settings | {"around": bad})
     with pytest.raises(InputError) as caught:
-        around_of(broken)
+        picks_of(broken)
     assert len(str(caught.value).splitlines()) == 1
     assert np.isfinite(len(json.dumps(bad)))
