@@ -100,6 +100,9 @@ def sample(
                 watcher(finished)
 
     if calibrated:
+        from steer.judges.almanac import judges_for
+        from steer.sampling.importance_sampling import sample_calibrated
+
         if output is not None:
             check_output(output, "force" if force else "new")
         limit = max(_LEAST_PROPOSALS, _PROPOSALS * n) if most_proposals is None else most_proposals

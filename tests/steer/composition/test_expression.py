@@ -162,22 +162,3 @@ def test_a_factor_distributes_over_parentheses(pairs: list[tuple[str, float]], f
 def test_doses_that_cannot_be_written_are_refused(given_doses: dict[str, float], why: str) -> None:
     with pytest.raises(InputError, match=why):
         format_doses(given_doses)
-
-
-def test_an_expression_is_parsed_once_and_each_dose_checked_once(
-    llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-    for home, name in ((expression, "check_dose"), (steering_point, "check_dose"), (steering_point, "parse")):
-        real = getattr(home, name)
-        monkeypatch.setattr(home, name, lambda *of, name=name, real=real: calls.append(name) or real(*of))
-    cat, sea = (replace(planted_vector(llama_model), name=name) for name in ("cat", "sea"))
-    monkeypatch.setattr(steering_point.library, "load", lambda name, model: {"cat": cat, "sea": sea}[name])
-    compose("cat + 0.8 sea", llama_model, method="sum")
-    assert calls == ["parse", "check_dose", "check_dose"]
-    calls.clear()
-    compose(parse("cat + 0.8 sea"), llama_model, method="sum")
-    assert calls == ["check_dose", "check_dose"]
-    calls.clear()
-    assert compose({cat: 1.0, "cat": 0.5}, llama_model, method="sum").doses == {"cat": 1.5}
-    assert calls == ["check_dose"] * 3  # the two values, and their sum

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steer.composition import expression, steering_point
 from steer.composition.forecast import forecast
 from steer.composition.steering_point import compose
 from vectors.common.errors import InputError, VectorError
@@ -249,3 +250,24 @@ def test_what_is_no_request_is_refused() -> None:
         compose({axis("cat", 1.0): 1e-60})
     with pytest.raises(VectorError, match="layer 1 overflows float32"):
         compose({axis("cat", 1.0, gap=1e300): 1.0})
+
+
+def test_an_expression_is_parsed_once_and_each_dose_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def count(module: Any, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *arguments: calls.append(name) or real(*arguments))
+
+    for module, name in ((expression, "check_dose"), (steering_point, "check_dose"), (steering_point, "parse")):
+        count(module, name)
+    vectors = {"cat": axis("cat", 1), "sea": axis("sea", 0, 1)}
+    monkeypatch.setattr(library, "load", lambda name, model: vectors[name])
+    compose("cat + 0.8 sea", Stand())
+    assert calls == ["parse", "check_dose", "check_dose"]
+    calls.clear()
+    compose(expression.parse("cat + 0.8 sea"), Stand())  # as the commands do, which parse before they load a model
+    assert calls == ["check_dose", "check_dose"]
+    calls.clear()
+    compose({vectors["cat"]: 1.0, vectors["sea"]: 0.8})
+    assert calls == ["check_dose", "check_dose"]
