@@ -1,4 +1,4 @@
-"""The linear algebra of composing: concepts as rows, how nearly they coincide, and the space they span."""
+"""Linear algebra for composition: concepts as rows, whether they are independent, and a basis of their span."""
 
 from collections.abc import Sequence
 
@@ -18,27 +18,27 @@ Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 def unit_rows(vectors: Sequence[ConceptVector], layer: int) -> Matrix:
-    """Return the directions that vectors have at one layer as rows, of length one in float64."""
+    """Return the directions of vectors at one layer as rows of length one, in float64."""
     rows = np.stack([vector.shift_at(layer).double().numpy() for vector in vectors])
-    # float32 rounding left them only nearly unit
+    # float32 directions have length one only up to rounding
     unit: Matrix = rows / np.sqrt((rows * rows).sum(axis=1, keepdims=True))
     return unit
 
 
 def unit_length(vector: ConceptVector, layer: int) -> float:
-    """Return how long a shift dose 1 of a vector stands for at one layer."""
+    """Return the length of the shift of dose 1 at one layer."""
     return vector.scale * (1.0 if layer == vector.layer else float(vector.shift_at(layer).double().norm()))
 
 
-def checked_gram(directions: Matrix, names: Sequence[str]) -> Matrix:
-    """Return the cosines between the rows.
+def check_independent(directions: Matrix, names: Sequence[str]) -> None:
+    """Refuse unit rows that are too nearly parallel or linearly dependent to be dosed separately.
 
     Raises:
-        VectorError: rows too nearly parallel, or dependent, to be dosed apart; it names them.
+        VectorError: naming the concepts.
     """
     gram: Matrix = np.asarray(directions @ directions.T)
     cosines = np.triu(gram, 1)
-    i, j = (int(place) for place in np.unravel_index(np.abs(cosines).argmax(), gram.shape))
+    i, j = (int(index) for index in np.unravel_index(np.abs(cosines).argmax(), gram.shape))
     if abs(cosines[i, j]) > MAX_COSINE:
         raise VectorError(
             f"concepts {quote(names[i])} and {quote(names[j])} are nearly parallel (cosine {cosines[i, j]:.3f}, "
@@ -53,26 +53,25 @@ def checked_gram(directions: Matrix, names: Sequence[str]) -> Matrix:
             f"concepts {', '.join(involved)} are nearly dependent (condition number {condition:.2g}, "
             f"at most {MAX_CONDITION:g}): drop one of them"
         )
-    return gram
 
 
 def orthonormal(directions: Matrix) -> Matrix:
-    """Return a basis of the rows' span, by Gram-Schmidt, twice over.
+    """Return an orthonormal basis of the rows' span, by Gram-Schmidt with a second pass.
 
-    A direction within 1e-6 of the span of those before it is dropped.
+    A row within 1e-6 of the span of the rows before it is dropped.
     """
     basis: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
     for row in directions:
         rest = row.copy()
         for _ in range(2):
-            for each in basis:
-                rest = rest - (each * rest).sum() * each
+            for unit in basis:
+                rest = rest - (unit * rest).sum() * unit
         length = np.sqrt((rest * rest).sum())
         if length > 1e-6:
             rest = rest / length
-            # what rounding left along the earlier rows weighs more once a short rest is stretched
-            for each in basis:
-                rest = rest - (each * rest).sum() * each
+            # scaling a short rest up also scales up its rounding errors along the earlier rows
+            for unit in basis:
+                rest = rest - (unit * rest).sum() * unit
             basis.append(rest / np.sqrt((rest * rest).sum()))
     return np.stack(basis)
 
@@ -81,7 +80,7 @@ def as_shift(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], layer: i
     """Return a shift in float32.
 
     Raises:
-        VectorError: one that overflows it, or vanishes in it.
+        VectorError: a shift that overflows or vanishes in float32.
     """
     delta: Float[Tensor, " d_model"] = torch.from_numpy(values + 0.0).to(torch.float32)  # + 0.0 turns -0.0 into 0.0
     if not bool(torch.isfinite(delta).all()):

@@ -11,11 +11,12 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from steer.composition.expression import Doses, check_dose, format_doses, parse
-from steer.composition.linear_algebra import as_shift, checked_gram, orthonormal, unit_length, unit_rows
+from steer.composition.linear_algebra import as_shift, check_independent, orthonormal, unit_length, unit_rows
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import quote
 from vectors.concepts import library
+from vectors.concepts.composition import smallest_shift
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
 from vectors.model.interventions import Gate, Intervention, rotate
 
@@ -154,10 +155,13 @@ def compose(
     for layer in sorted({layer for vector in vectors for layer in vector.layers}):
         here = [(vector, dose) for vector, dose in chosen.values() if layer in vector.layers]
         directions = unit_rows([vector for vector, _ in here], layer)
-        asked = np.array([dose * unit_length(vector, layer) for vector, dose in here])
-        if method != "sum":
-            asked = np.linalg.solve(checked_gram(directions, [vector.name for vector, _ in here]), asked)
-        deltas[layer] = as_shift(asked @ directions, layer)
+        lengths = np.array([dose * unit_length(vector, layer) for vector, dose in here])
+        if method == "sum":
+            shift = lengths @ directions
+        else:
+            check_independent(directions, [vector.name for vector, _ in here])
+            shift = smallest_shift(torch.from_numpy(directions), torch.from_numpy(lengths)[None])[0].numpy()
+        deltas[layer] = as_shift(shift, layer)
     doses = {name: dose for name, (_, dose) in chosen.items()}
     return SteeringPoint(deltas=deltas, doses=doses, vectors=vectors, method=method)
 

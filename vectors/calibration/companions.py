@@ -11,7 +11,7 @@ from torch import Tensor
 from vectors.calibration.calibrate import Company
 from vectors.common.errors import SteerError
 from vectors.common.rng import Stream, rng
-from vectors.concepts.composition import composed
+from vectors.concepts.composition import compose_shifts
 from vectors.concepts.library import load, names
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
@@ -59,7 +59,7 @@ class Companions:
                 rows = elsewhere.setdefault(other.layer, torch.zeros(n, len(other.direction)))
                 rows[sample] = other.direction.float() * other.scale
         lengths = [self.vector.direction * max(shift, _NOTHING), *(other.direction * other.scale for other in here)]
-        return elsewhere | {layer: composed(torch.stack(lengths).double(), torch.from_numpy(told)).float()}
+        return elsewhere | {layer: compose_shifts(torch.stack(lengths).double(), torch.from_numpy(told)).float()}
 
 
 def find_companions(model: ResidualModel, vector: ConceptVector, *, seed: int) -> Companions | None:
@@ -111,6 +111,6 @@ def in_company(
         beside[:, column] = int(shift > 0)
         lengths = shifts.clone()
         lengths[column] *= shift / shifts[column].norm()
-        return {layer: composed(lengths, beside).float()}
+        return {layer: compose_shifts(lengths, beside).float()}
 
     return placed

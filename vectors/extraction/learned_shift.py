@@ -22,7 +22,7 @@ from vectors.activations.text_likelihood import (
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import check_integer, check_number
-from vectors.concepts.composition import composed
+from vectors.concepts.composition import compose_shifts
 from vectors.model.hooks import read_layers, shift_layers
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
@@ -180,7 +180,7 @@ def learn(
         told[np.arange(batch), concepts] = np.where(denied, -1, 1)
         rows = encode_beginnings(model, [texts[place] for place in places])
         with torch.enable_grad():
-            added = composed(shifts, torch.from_numpy(told).to(shifts.device))
+            added = compose_shifts(shifts, torch.from_numpy(told).to(shifts.device))
             radii = torch.from_numpy(order.random((batch, 1)) * SEARCHED).to(added)
             added = added + radii * _outward(added.detach(), _normal(order, batch, model))
             loss = objective(model, rows, layer, shift_by_position(added, max(map(len, rows)), 1, positions), how)

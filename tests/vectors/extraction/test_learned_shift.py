@@ -127,7 +127,7 @@ def test_a_layer_out_of_range_is_refused(llama_model):
 def test_composed_shifts_are_the_smallest_with_the_projections_of_their_own():
     random = np.random.default_rng(0)
     shifts, told = random.standard_normal((5, 12)) * random.uniform(1, 9, (5, 1)), random.integers(-1, 2, (20, 5))
-    found = learned_shift.composed(torch.from_numpy(shifts), torch.from_numpy(told))
+    found = learned_shift.compose_shifts(torch.from_numpy(shifts), torch.from_numpy(told))
     for row, signs in zip(found.numpy(), told, strict=True):
         chosen = signs != 0
         lengths = np.linalg.norm(shifts[chosen], axis=1)
