@@ -66,7 +66,7 @@ def replayed(
         prefix=prefix,
         generated=[sample.tokens for sample in samples],
         positions=plan.settings.positions,
-        drawn=plan.settings,
+        settings=plan.settings,
         interventions=moves,
         progress=progress,
     )

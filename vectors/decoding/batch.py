@@ -1,4 +1,4 @@
-"""A batch of texts being written: who sits in which row, what each has drawn and paid, one step at a time."""
+"""A decoding batch: which sample is in which row, its tokens, log-probabilities and KL, one token a step."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,23 +17,25 @@ from vectors.model.interventions import Intervention
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
 
-BROKEN = -1  # stands for a token whose logits are not finite
+NOT_FINITE = -1  # returned instead of a token when the logits are not finite
+_FREE = -1  # instead of a sample index: the row holds no sample
 
 
 class Batch:
-    """Rows of texts, the shifted ones first and, where anything is shifted, their unshifted doubles after them.
+    """Samples decoded side by side.
 
-    Without costs there are no doubles, and of a shifted text nothing is known of what the base model makes of it.
+    The KV cache holds the shifted rows first. With `costs`, the same rows follow once more without the shift: these
+    base rows read the same tokens and give the base model's log-probabilities and the KL.
 
     Args:
         model: the model.
-        rows: texts side by side.
-        shifts: from sample indices to their shifts by layer; `None` shifts nothing.
-        prefix: the ids that every text starts from.
-        settings: how tokens are drawn, and where texts are shifted.
-        seed: of the tokens.
-        interventions: what else than adding a shift does, by layer.
-        costs: whether to read what the base model makes of each text.
+        rows: number of samples side by side.
+        shifts: maps sample indices to their shifts by layer; `None` decodes the plain model.
+        prefix: token ids that every sample starts from.
+        settings: how tokens are sampled, and at which positions the shift is added.
+        seed: seed of the tokens.
+        interventions: for each layer a function that replaces the addition of the shift.
+        costs: whether to run the base rows. Without them, a shifted sample's base log-probabilities and KL are NaN.
     """
 
     def __init__(
@@ -48,173 +50,174 @@ class Batch:
         interventions: Mapping[int, Intervention] | None = None,
         costs: bool = True,
     ) -> None:
-        self._model, self._shifts, self._settings, self._seed = model, shifts, settings, seed
+        self._model, self._shifts_of, self._settings, self._seed = model, shifts, settings, seed
         self._prefix, self.rows = list(prefix), rows
-        self._first = len(prefix) - 1  # the place of the last token that was given
+        self._first = len(prefix) - 1  # the position that predicts the first generated token
         length = self._first + settings.max_tokens
-        self._doubles = 2 if shifts is not None and costs else 1
-        self._known = costs or shifts is None
-        self._kept = make_kv_cache(model, rows * self._doubles, length + 1, interventions)
-        self._idle = length  # a place that no text reads
+        self._copies = 2 if shifts is not None and costs else 1
+        self._base_known = costs or shifts is None
+        self._cache = make_kv_cache(model, rows * self._copies, length + 1, interventions)
+        self._idle = length  # free rows write to this position, which no sample reads
         self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
-        self._weighs = self._weights.tolist()
+        self._host_weights = self._weights.tolist()
         device = model.device
         precise = torch.float32 if device.type == "mps" else torch.float64
         self._tokens = torch.full((rows,), self._prefix[-1], device=device)
-        self._places = torch.full((rows,), self._idle, device=device)
+        self._positions = torch.full((rows,), self._idle, device=device)
         self._uniforms = torch.zeros(rows, settings.max_tokens, dtype=precise, device=device)
         self._history = torch.zeros(rows, settings.max_tokens, dtype=torch.long, device=device)
-        self._paid = torch.zeros(rows, settings.max_tokens, 3, device=device)
-        self._deltas: dict[int, Tensor] = {}
-        self._index = [BROKEN] * rows  # the sample in each row
-        self._count = [0] * rows  # tokens drawn by each
-        self._begun = False
-        self._recorded: Callable[[], Tensor] | None = None
+        self._costs = torch.zeros(rows, settings.max_tokens, 3, device=device)
+        self._shifts: dict[int, Tensor] = {}
+        self._samples = [_FREE] * rows  # the index of the sample in each row
+        self._counts = [0] * rows  # tokens generated in each row
+        self._started = False
+        self._graph: Callable[[], Tensor] | None = None
 
     @property
-    def refills(self) -> bool:
-        """Whether rows can begin new texts while others go on."""
-        return self._kept.refills
+    def refillable(self) -> bool:
+        """Whether a row can start a new sample while other rows continue."""
+        return self._cache.refillable
 
     @property
     def live(self) -> int:
-        """Rows with a text."""
+        """Number of rows with an unfinished sample."""
         return self.rows - self.free
 
     @property
     def free(self) -> int:
-        """Rows without one."""
-        return self._index.count(BROKEN)
+        """Number of rows without a sample."""
+        return self._samples.count(_FREE)
 
     @property
     def unfinished(self) -> list[int]:
-        """The samples in the rows."""
-        return [index for index in self._index if index != BROKEN]
+        """Indices of the samples that are being decoded."""
+        return [sample for sample in self._samples if sample != _FREE]
 
-    def begin(self, indices: Sequence[int]) -> None:
-        """Let some samples begin in free rows, as many at most as there are."""
-        free = [row for row, index in enumerate(self._index) if index == BROKEN][: len(indices)]
+    def start(self, samples: Sequence[int]) -> None:
+        """Start samples in free rows; give at most as many as there are free rows."""
+        free = [row for row, sample in enumerate(self._samples) if sample == _FREE][: len(samples)]
         if not free:
             return
         rows = torch.tensor(free, device=self._model.device)
-        for row, index in zip(free, indices, strict=True):
-            self._index[row], self._count[row] = index, 0
-        drawn = [rng(self._seed, index, Stream.TOKEN).random(self._settings.max_tokens) for index in indices]
-        self._uniforms[rows] = torch.from_numpy(np.stack(drawn)).to(self._uniforms)
-        for layer, delta in (self._shifts(indices) if self._shifts else {}).items():
-            if layer not in self._deltas:
+        for row, sample in zip(free, samples, strict=True):
+            self._samples[row], self._counts[row] = sample, 0
+        uniforms = [rng(self._seed, sample, Stream.TOKEN).random(self._settings.max_tokens) for sample in samples]
+        self._uniforms[rows] = torch.from_numpy(np.stack(uniforms)).to(self._uniforms)
+        for layer, shift in (self._shifts_of(samples) if self._shifts_of else {}).items():
+            if layer not in self._shifts:
                 device = block_device(self._model, layer)
-                self._deltas[layer] = torch.zeros(self.rows * self._doubles, self._model.d_model, device=device)
-            self._deltas[layer][rows.to(self._deltas[layer].device)] = delta.to(self._deltas[layer])
-        self._tokens[rows], self._places[rows] = self._prefix[-1], self._first
+                self._shifts[layer] = torch.zeros(self.rows * self._copies, self._model.d_model, device=device)
+            self._shifts[layer][rows.to(self._shifts[layer].device)] = shift.to(self._shifts[layer])
+        self._tokens[rows], self._positions[rows] = self._prefix[-1], self._first
         if self._first:
-            self._read_prefix(rows)
-        self._begun = True
+            self._prefill(rows)
+        self._started = True
 
-    def _read_prefix(self, rows: Int[Tensor, " some"]) -> None:
+    def _prefill(self, rows: Int[Tensor, " some"]) -> None:
+        """Read the prefix, except its last token, into the cache of some rows."""
         ids = self._prefix[:-1]
         weights = self._weights[: self._first]
         shifted = bool(weights.any())
+        all_rows = torch.arange(self.rows * self._copies, device=rows.device)
         with torch.inference_mode():
-            if not self.refills:  # all rows start together: one reading for the shifted and their doubles
-                spread = {layer: self._spread(delta, weights) for layer, delta in self._deltas.items()}
-                every = torch.arange(self.rows * self._doubles, device=rows.device)
-                self._kept.prefill(every, ids, spread if shifted else {})
+            if not self.refillable:  # all rows start together: one forward for shifted and base rows
+                self._cache.prefill(all_rows, ids, self._shifts_by_position(self._shifts, weights) if shifted else {})
                 return
-            if not self._begun:  # what nothing shifts is the same for every text that a row will hold
-                every = torch.arange(self.rows * self._doubles, device=rows.device)
-                self._kept.prefill(every, ids, {})
-            if shifted and self._deltas:
-                deltas = {layer: delta[rows.to(delta.device)] for layer, delta in self._deltas.items()}
-                spread = {layer: self._spread(delta, weights) for layer, delta in deltas.items()}
-                self._kept.prefill(rows, ids, spread)
+            if not self._started:  # the unshifted prefix is the same for every sample that a row will hold
+                self._cache.prefill(all_rows, ids, {})
+            if shifted and self._shifts:
+                shifts = {layer: shift[rows.to(shift.device)] for layer, shift in self._shifts.items()}
+                self._cache.prefill(rows, ids, self._shifts_by_position(shifts, weights))
 
-    def _spread(self, delta: Tensor, weights: Tensor) -> Float[Tensor, "some pos d_model"]:
-        return delta[:, None] * weights.to(delta)[None, :, None]
+    def _shifts_by_position(
+        self, shifts: Mapping[int, Tensor], weights: Tensor
+    ) -> dict[int, Float[Tensor, "some pos d_model"]]:
+        return {layer: shift[:, None] * weights.to(shift)[None, :, None] for layer, shift in shifts.items()}
 
     def advance(self) -> list[tuple[int, list[int], str, Cost]]:
-        """Draw a token for every row and return the texts that this finishes."""
-        live = [row for row, index in enumerate(self._index) if index != BROKEN]
-        drawn = self._drawn([self._first + self._count[row] for row in live]).tolist()
-        ended: list[tuple[int, str]] = []
+        """Generate one token in every row; return sample index, tokens, finish reason and cost of finished samples."""
+        live = [row for row, sample in enumerate(self._samples) if sample != _FREE]
+        tokens = self._next_tokens([self._first + self._counts[row] for row in live]).tolist()
+        finished: list[tuple[int, str]] = []
         for row in live:
-            if drawn[row] == BROKEN:
-                ended.append((row, "not-finite"))
+            if tokens[row] == NOT_FINITE:
+                finished.append((row, "not-finite"))
                 continue
-            self._count[row] += 1
-            if drawn[row] in self._model.eos_ids:
-                ended.append((row, "eos"))
-            elif self._count[row] == self._settings.max_tokens:
-                ended.append((row, "length"))
-        return self._taken(ended)
+            self._counts[row] += 1
+            if tokens[row] in self._model.eos_ids:
+                finished.append((row, "eos"))
+            elif self._counts[row] == self._settings.max_tokens:
+                finished.append((row, "length"))
+        return self._collect(finished)
 
-    def _drawn(self, places: Sequence[int]) -> Int[Tensor, " rows"]:
-        """Take a step with some rows at these places, recorded where that can be."""
-        if self.refills and can_capture(self._model):
-            if self._recorded is None:
-                tokens, at = self._tokens.clone(), self._places.clone()
+    def _next_tokens(self, positions: Sequence[int]) -> Int[Tensor, " rows"]:
+        """Run one step with live rows at these positions, as a CUDA graph if possible."""
+        if self.refillable and can_capture(self._model):
+            if self._graph is None:
+                tokens_before, positions_before = self._tokens.clone(), self._positions.clone()
 
                 def restore() -> None:
-                    self._tokens.copy_(tokens)
-                    self._places.copy_(at)
+                    self._tokens.copy_(tokens_before)
+                    self._positions.copy_(positions_before)
 
-                whole = self._idle + 1
-                self._recorded = capture_step(self._model, lambda: self._step(whole, shifted=True), restore=restore)
-            return self._recorded()
-        width = max(places) + 1 if self.refills else int(self._places.max()) + 1
-        return self._step(width, shifted=any(self._weighs[place] for place in places))
+                width = self._idle + 1
+                self._graph = capture_step(self._model, lambda: self._step(width, shifted=True), restore=restore)
+            return self._graph()
+        width = max(positions) + 1 if self.refillable else int(self._positions.max()) + 1
+        return self._step(width, shifted=any(self._host_weights[position] for position in positions))
 
     def _step(self, width: int, *, shifted: bool) -> Int[Tensor, " rows"]:
-        """Read the last tokens and draw the next ones; no place of a text is `width` or beyond."""
+        """Read the last tokens and sample the next ones; all live positions are below `width`."""
         with torch.inference_mode():
-            places = self._places.repeat(self._doubles)
-            weights = self._weights[places][:, None]
-            shifts = {layer: delta * weights.to(delta) for layer, delta in self._deltas.items()} if shifted else {}
-            logits = self._kept.step(self._tokens.repeat(self._doubles), places, shifts, width)
-            count = (self._places - self._first).clamp(0, self._settings.max_tokens - 1)[:, None]
+            positions = self._positions.repeat(self._copies)
+            weights = self._weights[positions][:, None]
+            shifts = {layer: shift * weights.to(shift) for layer, shift in self._shifts.items()} if shifted else {}
+            logits = self._cache.step(self._tokens.repeat(self._copies), positions, shifts, width)
+            count = (self._positions - self._first).clamp(0, self._settings.max_tokens - 1)[:, None]
             steered, base = logits[: self.rows], logits[-self.rows :]
             uniforms = self._uniforms.gather(1, count).squeeze(1)
             tokens = sample_tokens(steered, uniforms, self._settings)
-            costs = token_logprobs_and_kl(steered, base if self._doubles == 2 else None, tokens)
-            sound = costs.isfinite().all(dim=-1)
-            if not self._known:
+            costs = token_logprobs_and_kl(steered, base if self._copies == 2 else None, tokens)
+            finite = costs.isfinite().all(dim=-1)
+            if not self._base_known:
                 costs[:, 0::2] = torch.nan
             self._history.scatter_(1, count, tokens[:, None])
-            self._paid.scatter_(1, count[:, :, None].expand(-1, -1, 3), costs[:, None])
+            self._costs.scatter_(1, count[:, :, None].expand(-1, -1, 3), costs[:, None])
             self._tokens.copy_(tokens)
-            self._places.add_(1).clamp_(max=self._idle)
-            return torch.where(sound, tokens, BROKEN)
+            self._positions.add_(1).clamp_(max=self._idle)
+            return torch.where(finite, tokens, NOT_FINITE)
 
-    def _taken(self, ended: Sequence[tuple[int, str]]) -> list[tuple[int, list[int], str, Cost]]:
-        if not ended:
+    def _collect(self, finished: Sequence[tuple[int, str]]) -> list[tuple[int, list[int], str, Cost]]:
+        """Return the finished samples and free their rows."""
+        if not finished:
             return []
-        rows = torch.tensor([row for row, _ in ended], device=self._model.device)
-        tokens, costs = self._history[rows].tolist(), self._paid[rows].cpu().double().numpy()
-        found = []
-        for (row, finish), ids, cost in zip(ended, tokens, costs, strict=True):
-            count = self._count[row]
-            found.append((self._index[row], ids[:count], finish, Cost(*cost[:count].T.copy())))
-            self._index[row] = BROKEN
-        if self.refills:
-            self._places[rows] = self._idle
-        return found
+        rows = torch.tensor([row for row, _ in finished], device=self._model.device)
+        tokens, costs = self._history[rows].tolist(), self._costs[rows].cpu().double().numpy()
+        results = []
+        for (row, finish), ids, cost in zip(finished, tokens, costs, strict=True):
+            count = self._counts[row]
+            results.append((self._samples[row], ids[:count], finish, Cost(*cost[:count].T.copy())))
+            self._samples[row] = _FREE
+        if self.refillable:
+            self._positions[rows] = self._idle
+        return results
 
-    def shrink(self) -> None:
-        """Go on with the rows that have a text; a recorded step has its shape for good."""
-        if self._recorded is not None:
+    def drop_free_rows(self) -> None:
+        """Continue with the live rows only; does nothing once a CUDA graph is captured, as its shapes are fixed."""
+        if self._graph is not None:
             return
-        live = [row for row, index in enumerate(self._index) if index != BROKEN]
+        live = [row for row, sample in enumerate(self._samples) if sample != _FREE]
         rows = torch.tensor(live, dtype=torch.long, device=self._model.device)
-        both = torch.cat([rows + double * self.rows for double in range(self._doubles)])
+        cache_rows = torch.cat([rows + copy * self.rows for copy in range(self._copies)])
         if live:
-            self._kept.keep(both)
-        for name in ("_tokens", "_places", "_uniforms", "_history", "_paid"):
+            self._cache.select_rows(cache_rows)
+        for name in ("_tokens", "_positions", "_uniforms", "_history", "_costs"):
             setattr(self, name, getattr(self, name)[rows])
-        self._deltas = {layer: delta[both.to(delta.device)] for layer, delta in self._deltas.items()}
-        self._index, self._count = [self._index[row] for row in live], [self._count[row] for row in live]
+        self._shifts = {layer: shift[cache_rows.to(shift.device)] for layer, shift in self._shifts.items()}
+        self._samples, self._counts = [self._samples[row] for row in live], [self._counts[row] for row in live]
         self.rows = len(live)
 
     def close(self) -> None:
-        """Let go of the memory: what refers to itself would hold it until the garbage is collected."""
-        self._recorded, self._deltas = None, {}
-        self._kept.close()
+        """Free the memory at once: reference cycles would hold it until garbage collection."""
+        self._graph, self._shifts = None, {}
+        self._cache.close()

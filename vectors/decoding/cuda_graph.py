@@ -1,4 +1,4 @@
-"""A step of the decode loop recorded as a CUDA graph: launched whole, it costs the host next to nothing."""
+"""Capture a step of the decode loop as a CUDA graph, so that the host launches all its kernels at once."""
 
 import warnings
 from collections.abc import Callable
@@ -10,24 +10,24 @@ from torch import Tensor
 from vectors.common.errors import SteerWarning
 from vectors.model.residual_model import ResidualModel
 
-_WARM_UPS = 2  # runs before recording: kernels are chosen and memory is set aside in them
-_REFUSED: WeakSet[ResidualModel] = WeakSet()
+_WARM_UPS = 2  # runs before the capture, in which kernels are chosen and memory is allocated
+_FAILED: WeakSet[ResidualModel] = WeakSet()
 
 
 def can_capture(model: ResidualModel) -> bool:
-    """Tell whether a step of the model may be recorded: all of it on one GPU, and no earlier try has failed."""
-    places = {weight.device for weight in model.hf.parameters()}
-    return model not in _REFUSED and len(places) == 1 and next(iter(places)).type == "cuda"
+    """Whether to try to capture a step: the whole model is on one GPU, and no earlier capture failed."""
+    devices = {weight.device for weight in model.hf.parameters()}
+    return model not in _FAILED and len(devices) == 1 and next(iter(devices)).type == "cuda"
 
 
 def capture_step(
     model: ResidualModel, step: Callable[[], Tensor], *, restore: Callable[[], None]
 ) -> Callable[[], Tensor]:
-    """Return what does the same as `step`, recorded; or `step` itself where that cannot be, which is said once a model.
+    """Return a CUDA-graph replay of `step`, or `step` itself if capture fails (one warning a model).
 
     Args:
-        model: the model.
-        step: works on tensors that stay where they are, and waits for nothing.
+        model: the model that `step` runs.
+        step: a function of fixed tensors that never waits for the GPU.
         restore: undoes what a run of `step` changed.
     """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -40,20 +40,20 @@ def capture_step(
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            found = step()
+            output = step()
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         torch.cuda.synchronize()
         restore()
-        _REFUSED.add(model)
+        _FAILED.add(model)
         cause = str(error).splitlines()[0][:120]
-        slow = f"model {model.name!r} is decoded step by step, which is slower: it cannot be recorded ({cause})"
-        warnings.warn(slow, SteerWarning, stacklevel=2)
+        message = f"model {model.name!r} is decoded without a CUDA graph, which is slower: capture failed ({cause})"
+        warnings.warn(message, SteerWarning, stacklevel=2)
         return step
 
     def replay() -> Tensor:
         graph.replay()
-        return found
+        return output
 
     return replay

@@ -1,4 +1,4 @@
-"""The decode loop: texts side by side, each with its own shift and random numbers, beside their unshifted selves."""
+"""The decode loop: samples side by side, each with its own shift and random numbers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,21 +19,26 @@ from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, is_out_of_memory, short_message
 from vectors.model.residual_model import ResidualModel
 
-_ON_CPU = 64  # rows
-_MOST = 1024  # rows on a GPU
-_SHARE = 0.6  # of the free memory that is used
-_MEMORY = Path("/proc/meminfo")
-_DROP_SHARE = 8  # rows without a text leave the batch once they are one in so many: copying the cache costs too
+_CPU_ROWS = 64
+_GPU_ROWS = 1024
+_MEMORY_SHARE = 0.6  # share of the free memory to use
+_MEMINFO = Path("/proc/meminfo")
+_DROP_SHARE = 8  # free rows are dropped once they are 1 in 8: copying the cache has a cost too
 
 Shifts = Callable[[Sequence[int]], Mapping[int, Float[Tensor, "some d_model"]]]
-"""From the indices of some samples to the shift of each of them, by layer."""
+"""Maps the indices of some samples to their shifts, by layer."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """One finished text: its sample's index, the ids it generated (the end token included), why it ended, its cost.
+    """A finished sample.
 
-    `finish` is `eos` (the model ended the text), `length` (it was cut) or `not-finite` (the next token's logits were).
+    Attributes:
+        index: index of the sample.
+        tokens: generated ids, the end token included.
+        finish: `eos` (the model ended the text), `length` (the text was cut) or `not-finite` (the logits of the next
+            token are not finite).
+        cost: log-probabilities and KL of the generated tokens.
     """
 
     index: int
@@ -43,11 +48,11 @@ class Finished:
 
 
 def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> list[int]:
-    """Return the ids every row starts from: the start token alone, or a prompt's.
+    """Return the ids that every sample starts from: the start token alone, or those of a prompt.
 
     Raises:
-        InputError: the prompt is empty, or prefix and `max_tokens` together outgrow the model's context.
-        ModelError: no prompt, and a model without a start token.
+        InputError: the prompt is empty, or prefix and `max_tokens` together exceed the model's context.
+        ModelError: there is no prompt, and the model has no start token.
     """
     if prompt is None:
         ids = model.start_ids()
@@ -58,9 +63,9 @@ def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> lis
             raise InputError("the prompt is empty: leave it out to sample without a prompt, or give some text")
     if len(ids) + max_tokens > model.max_context:
         room = model.max_context - len(ids)
-        mend = f"ask for at most {room} tokens" if room > 0 else "shorten the prompt"
+        fix = f"ask for at most {room} tokens" if room > 0 else "shorten the prompt"
         raise InputError(
-            f"{len(ids)} prompt tokens and {max_tokens} new ones outgrow the context of {model.max_context}: {mend}"
+            f"{len(ids)} prompt tokens and {max_tokens} new ones exceed the context of {model.max_context}: {fix}"
         )
     return ids
 
@@ -72,36 +77,36 @@ def _check_prompt(prompt: object) -> None:
 
 
 def rows_that_fit(model: ResidualModel, length: int, *, doubled: bool) -> int:
-    """Return how many texts of so many tokens are written side by side at best, on the model's device.
+    """Return a batch size for texts of `length` tokens that fits into the free memory of the model's device.
 
-    On a CPU more than a few rows gain little; on a GPU they are nearly free until its memory is full.
+    At most 64 rows on a CPU, where more gain little, and 1024 on a GPU. `doubled` says that every row has a base row.
     """
-    most = _MOST if model.device.type == "cuda" else _ON_CPU
-    if (free := _free(model.device)) is None:
-        return most
+    limit = _GPU_ROWS if model.device.type == "cuda" else _CPU_ROWS
+    if (free := _free_memory(model.device)) is None:
+        return limit
     config = model.hf.config.get_text_config(decoder=True)
-    width = max(_width(block, model.d_model) for block in block_configs(config))
-    kept = 2 * model.n_layers * width * model.dtype.itemsize * length
-    logits = 24 * config.vocab_size  # float32, a few times over
-    return int(max(1, min(most, _SHARE * free / ((kept + logits) * (2 if doubled else 1)))))
+    width = max(_key_width(block, model.d_model) for block in block_configs(config))
+    cache = 2 * model.n_layers * width * model.dtype.itemsize * length
+    logits = 24 * config.vocab_size  # several float32 copies
+    return int(max(1, min(limit, _MEMORY_SHARE * free / ((cache + logits) * (2 if doubled else 1)))))
 
 
-def _width(config: Any, d_model: int) -> int:
-    """How many numbers a block keeps of each key, and of each value."""
+def _key_width(config: Any, d_model: int) -> int:
+    """Return how many numbers a block stores for the key, and for the value, of one token."""
     heads = getattr(config, "num_attention_heads", None) or 1
-    head = getattr(config, "head_dim", None) or d_model // heads
-    return int((getattr(config, "num_key_value_heads", None) or heads) * head)
+    head_width = getattr(config, "head_dim", None) or d_model // heads
+    return int((getattr(config, "num_key_value_heads", None) or heads) * head_width)
 
 
-def _free(device: torch.device) -> int | None:
-    """Bytes of memory that can be had on a device, or None where nothing says so."""
+def _free_memory(device: torch.device) -> int | None:
+    """Return the free memory of a device in bytes, or None if it is unknown."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     try:
-        lines = _MEMORY.read_text().splitlines()
+        lines = _MEMINFO.read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, IndexError, ValueError):  # another system than Linux
+    except (OSError, StopIteration, IndexError, ValueError):  # not Linux
         return None
 
 
@@ -117,54 +122,54 @@ def decode(
     interventions: Mapping[int, Intervention] | None = None,
     costs: bool = True,
 ) -> Iterator[Finished]:
-    """Yield the text of each sample as it finishes; sample `i` is shifted by its row of `shifts([i])`.
+    """Decode samples and yield each as soon as it is finished.
 
-    Tokens come by inverse CDF from the sample's own uniform stream, one number a step, so that a text does not depend
-    on its neighbours (matrix kernels may still round differently at another batch size). Every shifted row has an
-    unshifted one beside it that reads the same tokens: what a text costs is known once it is written. A row whose text
-    is finished begins the next one.
-
-    Raises:
-        ModelError: memory runs out at a single text.
+    Each sample has its own stream of uniform numbers, one a token, so that its text does not depend on its neighbours
+    in the batch (matrix kernels may still round differently at another batch size). A row whose sample is finished
+    starts the next one.
 
     Args:
-        model: the model; between two texts it is as it was.
-        shifts: what each sample is shifted by, the same layers for all; `None` shifts nothing.
-        prefix: the ids that every text starts from.
-        settings: how tokens are drawn, and at which positions texts are shifted.
-        seed: of the tokens.
-        indices: the samples.
-        batch_size: texts written side by side, halved where memory runs out; by default what fits into it.
-        interventions: what else than adding a shift does, by layer.
-        costs: whether the unshifted rows are there; without, a shifted text's base log-probabilities and KL are NaN.
+        model: the model; it is unchanged between two yields.
+        shifts: maps sample indices to their shifts, the same layers for all; `None` decodes the plain model.
+        prefix: token ids that every sample starts from.
+        settings: how tokens are sampled, and at which positions the shift is added.
+        seed: seed of the tokens.
+        indices: indices of the samples.
+        batch_size: samples decoded side by side, halved when memory runs out; by default as many as fit.
+        interventions: for each layer a function that replaces the addition of the shift.
+        costs: whether every shifted row has a base row that reads the same tokens without the shift. Without base
+            rows, the base log-probabilities and the KL of a shifted sample are NaN.
+
+    Raises:
+        ModelError: memory runs out with a single sample.
     """
     waiting = iter(indices)
     rows = batch_size or rows_that_fit(model, len(prefix) + settings.max_tokens, doubled=shifts is not None and costs)
-    while some := list(islice(waiting, rows)):
+    while samples := list(islice(waiting, rows)):
         batch = Batch(
-            model, len(some), shifts, prefix=prefix, settings=settings, seed=seed, interventions=interventions,
+            model, len(samples), shifts, prefix=prefix, settings=settings, seed=seed, interventions=interventions,
             costs=costs,
         )  # fmt: skip
         try:
-            batch.begin(some)
+            batch.start(samples)
             while batch.live:
                 for index, tokens, finish, cost in batch.advance():
                     yield Finished(index, tokens, finish, cost)
-                if batch.free and batch.refills:
-                    batch.begin(list(islice(waiting, batch.free)))
+                if batch.free and batch.refillable:
+                    batch.start(list(islice(waiting, batch.free)))
                 if batch.free * _DROP_SHARE >= batch.rows:
-                    batch.shrink()
+                    batch.drop_free_rows()
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            # what is finished has been yielded; the others begin anew, fewer at a time
-            if (rows := len(some) // 2) == 0:
+            # finished samples have been yielded; the others start again in a smaller batch
+            if (rows := len(samples) // 2) == 0:
                 raise ModelError(
-                    f"model {model.name!r} runs out of memory at a single text ({short_message(error)}): ask for "
+                    f"model {model.name!r} runs out of memory with a single sample ({short_message(error)}): ask for "
                     "fewer tokens, or give a smaller --dtype or another --device"
                 ) from error
-            waiting = chain(batch.unfinished or some, waiting)
+            waiting = chain(batch.unfinished or samples, waiting)
         finally:
             batch.close()
-        if rows < len(some) and model.device.type == "cuda":
+        if rows < len(samples) and model.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""What a steered text cost: log-probabilities and KL of base and steered model, teacher-forced once each."""
+"""The cost of each generated token: log-probabilities under the base and the steered model, and their KL."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,18 @@ from vectors.model.interventions import Intervention
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
-_LOGITS_AT_ONCE = 1 << 26  # entries of one logits tensor: rows are taken a few at a time to stay below
+_MAX_LOGITS = 1 << 26  # entries of the logits of one forward
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One text's cost, a number for each generated token, in nats.
+    """The cost of one text: arrays with a number in nats for each generated token.
 
-    `kl[t]` is KL(steered || base) of the next-token distributions at the prefix before token `t`; `entropy[t]`, where
-    it was asked for, that of the distribution that token `t` was drawn from.
+    Attributes:
+        logprob_base: log-probability of the token under the base model.
+        logprob_steered: log-probability of the token under the steered model.
+        kl: KL(steered || base) of the next-token distributions that the token was sampled from.
+        entropy: entropy of the distribution that the token was sampled from, after temperature and truncation; or None.
     """
 
     logprob_base: np.ndarray
@@ -33,7 +36,7 @@ class Cost:
 
     @property
     def pressure(self) -> dict[str, float]:
-        """Mean and 95th percentile per token, and the total over the text; nothing for a text without tokens."""
+        """Mean and 95th percentile of the KL per token, and its total over the text; 0 for a text without tokens."""
         if not len(self.kl):
             return {"mean": 0.0, "p95": 0.0, "total": 0.0}
         return {
@@ -46,27 +49,29 @@ class Cost:
 def token_logprobs_and_kl(
     steered: Float[Tensor, "rows vocab"], base: Float[Tensor, "rows vocab"] | None, tokens: Int[Tensor, " rows"]
 ) -> Float[Tensor, "rows 3"]:
-    """Return, of the logits that one token a row is drawn from, its log-probabilities base and steered, and the KL.
+    """Return for each row the token's log-probability under base and steered model, and KL(steered || base), in nats.
 
-    Without `base`, nothing is shifted: the log-probabilities are the same and nothing is paid. Logits that are not
-    finite give numbers that are not.
+    Without `base`, nothing is shifted: the log-probabilities are equal and the KL is 0. Logits that are not finite
+    give results that are not finite.
     """
-    chosen = tokens[:, None]
+    token = tokens[:, None]
     scores = steered.float()
-    masses, normaliser = _normalised(scores)
-    logprob = scores.gather(-1, chosen) - normaliser
+    masses, normaliser = _exp_and_logsumexp(scores)
+    logprob = scores.gather(-1, token) - normaliser
     if base is None:
         return torch.cat([logprob, logprob, torch.zeros_like(logprob)], dim=-1)
-    other = base.float()
-    other_normaliser = _normalised(other)[1]
-    lead = (masses * (scores - other)).sum(dim=-1, keepdim=True) / masses.sum(dim=-1, keepdim=True)
-    # a difference of nothing is rounded to a little below it; what is no number stays none
-    kl = (lead - normaliser + other_normaliser).clamp(min=0)
-    return torch.cat([other.gather(-1, chosen) - other_normaliser, logprob, kl], dim=-1)
+    base_scores = base.float()
+    base_normaliser = _exp_and_logsumexp(base_scores)[1]
+    mean_gap = (masses * (scores - base_scores)).sum(dim=-1, keepdim=True) / masses.sum(dim=-1, keepdim=True)
+    # rounding can make a KL of 0 slightly negative; clamp leaves NaN as it is
+    kl = (mean_gap - normaliser + base_normaliser).clamp(min=0)
+    return torch.cat([base_scores.gather(-1, token) - base_normaliser, logprob, kl], dim=-1)
 
 
-def _normalised(scores: Float[Tensor, "rows vocab"]) -> tuple[Float[Tensor, "rows vocab"], Float[Tensor, "rows 1"]]:
-    """The exponentials beside the largest, and the logarithm of the sum of all."""
+def _exp_and_logsumexp(
+    scores: Float[Tensor, "rows vocab"],
+) -> tuple[Float[Tensor, "rows vocab"], Float[Tensor, "rows 1"]]:
+    """Return `exp(scores - max)` and the log-sum-exp of the scores."""
     top = scores.amax(dim=-1, keepdim=True)
     masses = (scores - top).exp()
     return masses, top + masses.sum(dim=-1, keepdim=True).log()
@@ -74,77 +79,78 @@ def _normalised(scores: Float[Tensor, "rows vocab"]) -> tuple[Float[Tensor, "row
 
 def compute_costs(
     model: ResidualModel,
-    deltas: Mapping[int, Float[Tensor, "rows d_model"]],
+    shifts: Mapping[int, Float[Tensor, "rows d_model"]],
     *,
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
     positions: str = "all",
-    drawn: Settings | None = None,
+    settings: Settings | None = None,
     interventions: Mapping[int, Intervention] | None = None,
     progress: Advance | None = None,
 ) -> list[Cost]:
-    """Return the cost of each generated text, row `r` of which was shifted by `deltas[layer][r]`.
+    """Return the cost of each generated text, by teacher-forced forwards.
 
-    The distributions are the models' own, at temperature 1 and without truncation, whatever the text was drawn with;
-    given the settings that it was `drawn` with, costs hold the entropy of what each token was drawn from, too. After
-    every few texts, `progress` is called with how many more are done.
+    Log-probabilities and KL are those of the models' own distributions, at temperature 1 and without truncation,
+    whatever the text was sampled with.
+
+    Args:
+        model: the model.
+        shifts: for each layer the shift of each text, one row a text; empty for the plain model.
+        prefix: token ids before each text.
+        generated: generated token ids of each text.
+        positions: positions at which the shift is added.
+        settings: how the tokens were sampled; if given, the costs have the entropy of that distribution too.
+        interventions: for each layer a function that replaces the addition of the shift.
+        progress: called with the number of further texts after every few.
     """
     order = sorted(range(len(generated)), key=lambda row: len(generated[row]))
     longest = max(len(prefix) + len(tokens) for tokens in generated)
-    at_once = max(1, _LOGITS_AT_ONCE // (longest * model.hf.config.get_text_config().vocab_size))
-    found: dict[int, Cost] = {}
-    for start in range(0, len(order), at_once):
-        rows = order[start : start + at_once]
-        picked = {layer: delta[rows] for layer, delta in deltas.items()}
+    batch_size = max(1, _MAX_LOGITS // (longest * model.hf.config.get_text_config().vocab_size))
+    costs: dict[int, Cost] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch_shifts = {layer: shift[rows] for layer, shift in shifts.items()}
         texts = [generated[row] for row in rows]
-        found.update(
-            zip(rows, _batch_costs(model, picked, prefix, texts, positions, drawn, interventions), strict=True)
-        )
+        batch_costs = _batch_costs(model, batch_shifts, prefix, texts, positions, settings, interventions)
+        costs.update(zip(rows, batch_costs, strict=True))
         if progress:
             progress(len(rows))
-    return [found[row] for row in range(len(generated))]
+    return [costs[row] for row in range(len(generated))]
 
 
 def _batch_costs(
     model: ResidualModel,
-    deltas: Mapping[int, Tensor],
+    shifts: Mapping[int, Tensor],
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
     positions: str,
-    drawn: Settings | None,
+    settings: Settings | None,
     interventions: Mapping[int, Intervention] | None,
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
-    spread = {layer: shift_by_position(delta, length, len(prefix), positions) for layer, delta in deltas.items()}
+    by_position = {layer: shift_by_position(shift, length, len(prefix), positions) for layer, shift in shifts.items()}
     first = len(prefix) - 1
     with torch.inference_mode():
         base = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
-        steered = base
-        if spread:
-            with shift_layers(model, spread, interventions=interventions):
+        if by_position:
+            with shift_layers(model, by_position, interventions=interventions):
                 steered = torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, first:-1].float(), dim=-1)
-        # at an unsteered model nothing is paid: no need to sum up a vocabulary of zeros
-        kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0) if spread else base.new_zeros(base.shape[:-1])
+            kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0)
+        else:
+            steered, kl = base, base.new_zeros(base.shape[:-1])
         targets = batch["input_ids"][:, first + 1 :, None]
-        chosen = [scores.gather(-1, targets).squeeze(-1).cpu().double().numpy() for scores in (base, steered)]
-        entropy = None if drawn is None else _entropy(steered, drawn).cpu().double().numpy()
-    found = kl.cpu().double().numpy()
-    return [
-        Cost(
-            chosen[0][row, : len(tokens)],
-            chosen[1][row, : len(tokens)],
-            found[row, : len(tokens)],
-            None if entropy is None else entropy[row, : len(tokens)],
-        )
-        for row, tokens in enumerate(generated)
-    ]
+        columns = [scores.gather(-1, targets).squeeze(-1) for scores in (base, steered)] + [kl]
+        if settings is not None:
+            columns.append(_entropy(steered, settings))
+        arrays = [column.cpu().double().numpy() for column in columns]
+    return [Cost(*(array[row, : len(tokens)] for array in arrays)) for row, tokens in enumerate(generated)]
 
 
 def _entropy(logprobs: Tensor, settings: Settings) -> Tensor:
-    """Entropy, in nats, of what is drawn from at each position."""
+    """Return the entropy in nats of the distribution that each token is sampled from."""
     if settings.temperature == 0:
         return torch.zeros(logprobs.shape[:-1])
-    rows = torch.stack([probabilities(row, settings) for row in logprobs])
-    found: Tensor = torch.special.entr(rows / rows.sum(dim=-1, keepdim=True)).sum(dim=-1)
-    return found
+    masses = torch.stack([probabilities(row, settings) for row in logprobs])
+    entropy: Tensor = torch.special.entr(masses / masses.sum(dim=-1, keepdim=True)).sum(dim=-1)
+    return entropy

@@ -1,4 +1,4 @@
-"""Drawing a token: temperature and truncation, then the inverse of the distribution function at a uniform number."""
+"""Token sampling: temperature, top-k, top-p and min-p, then the inverse CDF at a uniform number."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ from vectors.common.errors import InputError
 from vectors.common.validation import check_integer, check_number
 from vectors.model.positions import check_positions
 
-_COLDEST = 1e-30  # float32 holds no quotient by less
-_BLOCK = 128  # tokens summed together first: adding a whole vocabulary up in float64 takes as long as a small model
+_LOWEST_TEMPERATURE = 1e-30  # dividing by less overflows float32
+_BLOCK = 128  # tokens a block: a cumulative sum of the whole vocabulary in float64 takes as long as a small model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How tokens are drawn: the base model as it is, unless told otherwise.
+    """How tokens are sampled; the defaults sample the model's own distribution.
 
     Attributes:
-        max_tokens: longest text, in generated tokens.
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_p: keep the likeliest tokens that reach this mass; 1 keeps all.
-        top_k: keep so many of the likeliest tokens; 0 keeps all.
-        min_p: keep tokens at least this fraction as likely as the likeliest; 0 keeps all.
-        positions: which positions are shifted, one of `vectors.model.positions.POSITIONS` or `SCOPES`.
+        max_tokens: maximum number of generated tokens.
+        temperature: divides the logits; 0 takes the most likely token.
+        top_p: keep the smallest set of most likely tokens whose probability reaches this; 1 keeps all.
+        top_k: keep this many of the most likely tokens; 0 keeps all.
+        min_p: keep tokens whose probability is at least this fraction of the highest; 0 keeps all.
+        positions: positions at which the shift is added, one of `vectors.model.positions.POSITIONS` or `SCOPES`.
 
     Raises:
-        InputError: a value outside its range.
+        InputError: a value is outside its range.
     """
 
     max_tokens: int = 128
@@ -56,21 +56,21 @@ class Settings:
 def sample_tokens(
     logits: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"], settings: Settings
 ) -> Int[Tensor, " batch"]:
-    """Return one token a row, by inverse CDF at the row's uniform number, after temperature and truncation.
+    """Sample one token a row by inverse CDF at the row's uniform number, after temperature and truncation.
 
-    Rows whose logits are not finite get a token that means nothing.
+    Rows whose logits are not finite get an arbitrary token.
     """
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
-    if logits.device.type == "mps":  # it knows no float64
+    if logits.device.type == "mps":  # MPS has no float64
         return inverse_cdf(probabilities(logits.cpu(), settings), uniforms.cpu()).to(logits.device)
     return inverse_cdf(probabilities(logits, settings), uniforms)
 
 
 def inverse_cdf(masses: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """Return where each row's distribution function, of masses of any sum, first exceeds the row's uniform number.
+    """Return for each row the first token at which the CDF exceeds the row's uniform number.
 
-    Sums of blocks find the block, those within it the token, both in float64.
+    Masses need not sum to 1. Cumulative sums over blocks find the block, those within it the token, both in float64.
 
     >>> inverse_cdf(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0.3], dtype=torch.float64)).tolist()
     [2]
@@ -86,22 +86,22 @@ def inverse_cdf(masses: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, 
 
 
 def _first_beyond(ends: Tensor, target: Tensor) -> Tensor:
-    """The first place whose running sum exceeds the target; the last that has any mass where rounding leaves none."""
+    """Return the first index whose cumulative sum exceeds the target; if rounding leaves none, the last with mass."""
     last = torch.searchsorted(ends, ends[:, -1:].contiguous(), right=False)
     return torch.minimum(torch.searchsorted(ends, target.contiguous(), right=True), last).clamp(max=ends.shape[-1] - 1)
 
 
 def probabilities(logits: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:
-    """Return what tokens are drawn from, in float32, after temperature (above 0) and truncation, of any sum."""
+    """Return unnormalised probabilities in float32, after temperature (above 0) and truncation."""
     scores = logits.float()
-    masses = ((scores - scores.amax(dim=-1, keepdim=True)) / max(settings.temperature, _COLDEST)).exp()
+    masses = ((scores - scores.amax(dim=-1, keepdim=True)) / max(settings.temperature, _LOWEST_TEMPERATURE)).exp()
     if settings.top_k or settings.top_p < 1 or settings.min_p:
         masses = truncate(masses, settings)
     return masses
 
 
 def truncate(probs: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:
-    """Return `probs` with the tokens outside top-k, then top-p, then min-p set to zero, not renormalised."""
+    """Return `probs` with tokens outside top-k, then top-p, then min-p set to zero, without renormalising."""
     ranked, order = probs.sort(dim=-1, descending=True, stable=True)
     if settings.top_k:
         ranked[:, settings.top_k :] = 0

@@ -136,7 +136,7 @@ def test_the_model_is_left_as_it_was_also_after_an_exception(make_hf, make_token
 
     before = state()
     runs(model, at, radius=0.5)
-    monkeypatch.setattr("vectors.decoding.batch.draw", lambda *_: 1 / 0)
+    monkeypatch.setattr("vectors.decoding.batch.sample_tokens", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         runs(model, at, radius=0.5)
     assert torch.equal(state(), before)

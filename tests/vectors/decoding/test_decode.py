@@ -199,7 +199,7 @@ def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model,
     assert {index: each.tokens for index, each in found.items()} == {i: each.tokens for i, each in expected.items()}
     assert sizes[0] == 8 and sizes[-1] <= 2
     monkeypatch.setattr(Batch, "advance", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
-    with pytest.raises(ModelError, match="out of memory at a single text"):
+    with pytest.raises(ModelError, match="out of memory with a single sample"):
         rows(llama_model, deltas, range(20), size=8)
     monkeypatch.setattr(Batch, "advance", lambda _: (_ for _ in ()).throw(RuntimeError("something else")))
     with pytest.raises(RuntimeError, match="something else"):
@@ -234,12 +234,12 @@ def test_between_two_yields_the_model_is_as_it_was(llama_model):
 
 
 def test_as_many_texts_are_written_side_by_side_as_memory_has_room_for(tiny_model, tmp_path, monkeypatch):
-    told = tmp_path / "meminfo"
-    monkeypatch.setattr(decoding, "_MEMORY", told)
+    meminfo = tmp_path / "meminfo"
+    monkeypatch.setattr(decoding, "_MEMINFO", meminfo)
     assert rows_that_fit(tiny_model, 64, doubled=True) == 64  # nothing says what is free
-    told.write_text("MemTotal: 99 kB\nMemAvailable: 9999999999 kB\n")
+    meminfo.write_text("MemTotal: 99 kB\nMemAvailable: 9999999999 kB\n")
     assert rows_that_fit(tiny_model, 64, doubled=True) == 64
-    told.write_text("MemAvailable: 2000 kB\n")
+    meminfo.write_text("MemAvailable: 2000 kB\n")
     few = rows_that_fit(tiny_model, 64, doubled=True)
     assert 1 <= few < 64 and rows_that_fit(tiny_model, 64, doubled=False) in (2 * few, 2 * few + 1)
     assert rows_that_fit(tiny_model, 10**9, doubled=True) == 1

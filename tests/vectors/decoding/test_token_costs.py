@@ -45,7 +45,7 @@ def test_no_shift_costs_nothing(tiny_model):
 def test_taking_rows_a_few_at_a_time_changes_nothing(llama_model, monkeypatch):
     prefix, deltas = llama_model.start_ids(), {0: torch.ones(3, llama_model.d_model)}
     whole = compute_costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
-    monkeypatch.setattr(token_costs, "_LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(token_costs, "_MAX_LOGITS", 1)
     single = compute_costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
     for one, other in zip(whole, single, strict=True):
         assert np.allclose(one.kl, other.kl, atol=1e-5)

@@ -13,7 +13,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 import steer
 from vectors.common.rng import Stream, rng
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding.kv_cache import Grown, SlotKVCache, make_kv_cache
+from vectors.decoding.kv_cache import GrowingKVCache, SlotKVCache, make_kv_cache
 from vectors.model.hooks import capture, shift_layers
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
@@ -225,8 +225,9 @@ def test_families_keep_texts_in_slots_or_as_they_grow(make_tokenizer: Callable) 
     for name, length, way in (
         ("Llama", 40, SlotKVCache), ("Qwen2-MoE", 40, SlotKVCache), ("DeepSeek V3", 40, SlotKVCache),
         ("Gemma 4", WINDOW, SlotKVCache),
-        ("GPT-Neo", WINDOW, SlotKVCache), ("GPT-Neo", WINDOW + 1, Grown), ("Mistral", WINDOW + 1, Grown),
-        ("BLOOM", 8, Grown), ("Falcon with ALiBi", 8, Grown), ("Jamba", 8, Grown), ("LFM2", 8, Grown),
+        ("GPT-Neo", WINDOW, SlotKVCache), ("GPT-Neo", WINDOW + 1, GrowingKVCache),
+        ("Mistral", WINDOW + 1, GrowingKVCache), ("BLOOM", 8, GrowingKVCache), ("Falcon with ALiBi", 8, GrowingKVCache),
+        ("Jamba", 8, GrowingKVCache), ("LFM2", 8, GrowingKVCache),
     ):  # fmt: skip
         subject = made(name, FAMILIES[name], make_tokenizer())
         assert isinstance(make_kv_cache(subject.model, 2, length), way), name
