@@ -1,1 +1,1 @@
-"""Errors, checks, files, random streams, progress, HTML escaping: nothing here knows a model."""
+"""Errors, input checks, files, random streams, progress, statistics, HTML escaping: nothing here knows a model."""

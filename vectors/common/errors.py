@@ -1,29 +1,29 @@
-"""What goes wrong, by kind: each message is one line saying what was given, what was expected, and the mend."""
+"""Errors and warnings of the project; each message is one line: what was given, what was expected, how to fix it."""
 
 
 class SteerError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base class of all errors that the project raises on purpose."""
 
 
 class InputError(SteerError):
-    """An argument, a text or an expression that cannot be used as given."""
+    """An argument, text or expression cannot be used."""
 
 
 class ModelError(SteerError):
-    """A model that cannot be found, loaded or steered."""
+    """A model cannot be found, loaded or steered."""
 
 
 class VectorError(SteerError):
-    """A vector, or the file that holds it, that cannot be used with this model."""
+    """A concept vector, or its file, is invalid or belongs to another model."""
 
 
 class OutputError(SteerError):
-    """A result that cannot be written where it was asked for."""
+    """A result cannot be written to the given path."""
 
 
 class UnsteeredError(SteerError):
-    """A shift that did not reach the logits: text sampled now would be unsteered."""
+    """A shift does not reach the logits: generated text would be unsteered."""
 
 
 class SteerWarning(UserWarning):
-    """What is done another way than it could be, at a cost: said once."""
+    """Something works, but slower or less exactly than it could; issued once."""

@@ -1,23 +1,23 @@
-"""Names that users choose from, for whoever must not import torch to list them."""
+"""Names of methods and poolings, so that the command line can list them without importing torch."""
 
 METHODS = (
     "learned", "mean-difference", "mean-centred", "weighted-difference", "pca", "pca-centred", "lda", "probe",
     "gradient", "token",
 )  # fmt: skip
-"""Ways to find a direction: the names of `vectors.extraction.methods.METHODS`."""
+"""Extraction methods: the keys of `vectors.extraction.methods.METHODS`."""
 
-SHIFTS = ("learned", "gradient", "token")
-"""Those that find a shift of a certain length; the others find a direction to read along."""
+SHIFT_METHODS = ("learned", "gradient", "token")
+"""Methods that find a shift with a length; the others find a direction that separates activations."""
 
 POOLS = ("mean", "last", "no-max-norm")
-"""How a text's activations become one row: all of its own tokens alike; its last one; all but the one whose activation
-is longest (an attention sink)."""
+"""How the activations of a text's own tokens become one row: their mean; the last one; the mean without the token of
+the largest norm (an attention sink)."""
 
 
 def ranks_by_gain(method: str) -> bool:
-    """Tell whether vectors of a method are judged by what their shift does to texts' likelihood.
+    """Return whether vectors of a method are ranked by how much their shift raises the log-likelihood of texts.
 
     >>> ranks_by_gain("learned-together"), ranks_by_gain("pca")
     (True, False)
     """
-    return method.startswith("learned") or method in SHIFTS
+    return method.startswith("learned") or method in SHIFT_METHODS

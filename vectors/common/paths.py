@@ -1,4 +1,4 @@
-"""Where models and concepts lie: the embedded ones, and the user's library; known without loading anything."""
+"""Where models and concept vectors are stored: the embedded ones, and the user's library."""
 
 import contextlib
 import os
@@ -9,13 +9,20 @@ from typing import Final
 from vectors.common.errors import InputError, OutputError, VectorError
 from vectors.common.validation import check_name, quote
 
+EMBEDDED_NAME: Final = "almanac"
+"""Name of the embedded model."""
+
 EMBEDDED_MODEL: Final = Path(__file__).parents[1] / "almanac" / "model"
 EMBEDDED_LIBRARY: Final = EMBEDDED_MODEL.parent / "library"
 VECTOR_SUFFIX: Final = ".safetensors"
 
 
 def user_library() -> Path:
-    """Return the user's library: the folder `STEER_HOME`, else `~/.local/share/steer`."""
+    """Return the folder of the user's library: `STEER_HOME`, or `~/.local/share/steer`.
+
+    Raises:
+        InputError: The home folder is unknown.
+    """
     try:
         return Path(os.environ.get("STEER_HOME") or "~/.local/share/steer").expanduser()
     except RuntimeError as error:
@@ -23,47 +30,24 @@ def user_library() -> Path:
 
 
 def model_folder(name: str, digest: str) -> Path:
-    """Return the user's folder for a model; of two names for the same weights, the first keeps the folder."""
-    key = re.sub(r"[^A-Za-z0-9]", "", digest)[:8].lower()
-    plain = Path(name).name if Path(name).is_absolute() or name.startswith(".") else name
-    slug = re.sub(r"[^A-Za-z0-9._]+", "-", plain).strip("-.")[-60:].strip("-.") or "model"
-    exact = user_library() / f"{slug}-{key}"
-    others = [place for place in list_folder(user_library()) if place.name.endswith(f"-{key}") and place.is_dir()]
-    return exact if exact in others or not others else others[0]
+    """Return the folder of the user's library that holds the concepts of a model.
 
-
-def list_folder(folder: Path) -> list[Path]:
-    """Return what a library folder holds, in order; nothing where there is no such folder.
-
-    Raises:
-        VectorError: when it cannot be read.
+    The folder is named after the model and the first eight characters of the hash of its weights. If the same weights
+    were used before under another name, the existing folder is returned.
     """
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except (OSError, ValueError) as error:
-        raise VectorError(
-            f"cannot list the library folder {quote(folder)}: make it readable or set STEER_HOME"
-        ) from error
-
-
-def vector_files(folder: Path) -> dict[str, Path]:
-    """Return the vector files of a folder by the names of their concepts."""
-    found: dict[str, Path] = {}
-    for place in list_folder(folder):
-        if place.name.endswith(VECTOR_SUFFIX):
-            # a stray file with an unusable name is not offered, so that it cannot spoil a listing
-            with contextlib.suppress(InputError):
-                found[check_name(place.name.removesuffix(VECTOR_SUFFIX))] = place
-    return found
+    key = re.sub(r"[^A-Za-z0-9]", "", digest)[:8].lower()
+    name = Path(name).name if Path(name).is_absolute() or name.startswith(".") else name
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[-60:].strip("-.") or "model"
+    folder = user_library() / f"{slug}-{key}"
+    same_weights = [path for path in list_folder(user_library()) if path.name.endswith(f"-{key}") and path.is_dir()]
+    return folder if folder in same_weights or not same_weights else same_weights[0]
 
 
 def writable_model_folder(name: str, digest: str) -> Path:
-    """Return the user's folder for a model, made and proven writable.
+    """Create the user's folder for a model if necessary and return it.
 
     Raises:
-        OutputError: when it cannot be.
+        OutputError: The folder cannot be created or written to.
     """
     folder = model_folder(name, digest)
     reason = "you may not write there"
@@ -76,5 +60,28 @@ def writable_model_folder(name: str, digest: str) -> Path:
     return folder
 
 
-EMBEDDED_NAME = "almanac"
-"""What the embedded model is called."""
+def list_folder(folder: Path) -> list[Path]:
+    """Return the sorted contents of a library folder, or an empty list if it does not exist.
+
+    Raises:
+        VectorError: The folder cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:
+        raise VectorError(
+            f"cannot list the library folder {quote(folder)}: make it readable or set STEER_HOME"
+        ) from error
+
+
+def vector_files(folder: Path) -> dict[str, Path]:
+    """Return the vector files of a folder by concept name."""
+    files: dict[str, Path] = {}
+    for path in list_folder(folder):
+        if path.name.endswith(VECTOR_SUFFIX):
+            # files whose names cannot be concept names are skipped, so that one stray file does not break a listing
+            with contextlib.suppress(InputError):
+                files[check_name(path.name.removesuffix(VECTOR_SUFFIX))] = path
+    return files

@@ -1,4 +1,4 @@
-"""Checks shared by every floor: how hostile values are shown, and which numbers and names are accepted."""
+"""Validate numbers and names, and quote arbitrary values safely in messages."""
 
 import math
 import operator
@@ -12,34 +12,34 @@ MAX_NAME = 100
 MAX_SEED = 2**64 - 1
 MAX_BATCH = 2**20
 _FORBIDDEN = frozenset('/\\:*?"<>|')
-_WINDOWS = frozenset(
+_WINDOWS_RESERVED = frozenset(
     ["con", "prn", "aux", "nul"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
-_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and signs that show nothing
-_ZERO_WIDTH_JOINER = "\u200d"  # glues emoji together; every other invisible character is refused or escaped
-_HIDDEN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols without a glyph
+_ZERO_WIDTH_JOINER = "\u200d"  # joins emoji; all other invisible characters are refused or escaped
+_INVISIBLE_CATEGORIES = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 
 
 def quote(value: object) -> str:
-    r"""Render any value for a one-line message: controls escaped, 80 characters at most, text and paths quoted.
+    r"""Return any value as one printable line of at most 80 characters for a message; text and paths get quotes.
 
-    What is longer loses its middle: a path is known by the name at its end.
+    Longer values lose their middle, so that the file name at the end of a path stays.
 
     >>> quote("a\nb")
     "'a\\nb'"
     """
-    quoted = repr(str(value))
-    quoted = quoted if len(quoted) <= 80 else f"{quoted[:37]}...{quoted[-40:]}"
-    return quoted if isinstance(value, str | PurePath) else quoted[1:-1]
+    line = repr(str(value))
+    line = line if len(line) <= 80 else f"{line[:37]}...{line[-40:]}"
+    return line if isinstance(value, str | PurePath) else line[1:-1]
 
 
 def is_invisible(character: str) -> bool:
-    """Whether a character shows nothing by itself, and may steer a terminal or turn the text around it."""
-    return unicodedata.category(character) in _HIDDEN and character != _ZERO_WIDTH_JOINER
+    """Return whether a character is a control or format character, which may act on a terminal or reorder text."""
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES and character != _ZERO_WIDTH_JOINER
 
 
 def escape_invisible(text: str) -> str:
-    r"""Return a text with every control and invisible character escaped, so that it cannot steer a terminal.
+    r"""Return a text with all control and invisible characters escaped, so that it is safe to print in a terminal.
 
     >>> escape_invisible("a\x1b[2Jb\nc")
     'a\\x1b[2Jb\\nc'
@@ -49,29 +49,29 @@ def escape_invisible(text: str) -> str:
     )
 
 
-def check_number(value: object, what: str, *, kind: type[SteerError] = InputError) -> float:
-    """Return `value` as a finite float, or raise `kind` naming it as `what`.
+def check_number(value: object, what: str, *, error: type[SteerError] = InputError) -> float:
+    """Return `value` as a finite float, or raise `error`, calling it `what`.
 
-    Strings and booleans are refused; numpy numbers and 0-d tensors are welcome.
+    Numpy numbers and 0-d tensors are accepted, strings and booleans are not.
 
     >>> check_number(2, "dose")
     2.0
     """
     if isinstance(value, str | bytes | bool) or not isinstance(value, SupportsFloat):
-        raise kind(f"{what} is {quote(value)}: give a finite number")
+        raise error(f"{what} is {quote(value)}: give a finite number")
     try:
         result = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         result = math.nan
     if not math.isfinite(result):
-        raise kind(f"{what} is {quote(value)}: give a finite number")
+        raise error(f"{what} is {quote(value)}: give a finite number")
     return result
 
 
 def check_integer(
-    value: object, what: str, *, low: int = 0, high: int | None = None, kind: type[SteerError] = InputError
+    value: object, what: str, *, low: int = 0, high: int | None = None, error: type[SteerError] = InputError
 ) -> int:
-    """Return `value` as an int in `[low, high]`, or raise `kind` naming it as `what`.
+    """Return `value` as an int in `[low, high]`, or raise `error`, calling it `what`.
 
     >>> check_integer(3, "n", low=1)
     3
@@ -83,16 +83,16 @@ def check_integer(
         except TypeError:
             result = None
     if result is None or result < low or (high is not None and result > high):
-        span = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise kind(f"{what} is {quote(value)}: give a whole number {span}")
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise error(f"{what} is {quote(value)}: give a whole number {bounds}")
     return result
 
 
 def check_utf8(text: str, what: str) -> None:
-    """Refuse text that cannot be written as UTF-8, naming it as `what`.
+    """Check that a text, called `what` in messages, can be encoded as UTF-8.
 
     Raises:
-        InputError: saying at which character.
+        InputError: It cannot; the message names the character.
     """
     try:
         text.encode()
@@ -101,28 +101,28 @@ def check_utf8(text: str, what: str) -> None:
 
 
 def check_name(name: object) -> str:
-    """Return a concept name in Unicode NFC, or say why it cannot name a file on every system.
+    """Check that a concept name is a valid file name on every system, and return it in Unicode NFC.
 
-    Letters of any script, digits, spaces inside, emoji and most punctuation are fine. Path separators, the characters
-    `: * ? " < > |`, control and invisible characters, a leading dot or hyphen, a trailing dot, blanks at either end,
-    names that Windows reserves, the suffix `.safetensors`, and more than 100 characters (200 bytes) are not.
+    Allowed are letters of any script, digits, inner spaces, emoji and most punctuation. Not allowed are path
+    separators, the characters `: * ? " < > |`, control and invisible characters, a leading dot or hyphen, a trailing
+    dot, leading or trailing spaces, names reserved by Windows, the suffix `.safetensors`, and more than 100 characters
+    or 200 bytes.
 
     Raises:
-        InputError: naming the first rule that is broken.
+        InputError: The name breaks a rule; the message names the first.
 
     >>> check_name("slow-burn")
     'slow-burn'
     """
     if not isinstance(name, str):
         raise InputError(f"a concept name is text, got {quote(name)}")
-    result = unicodedata.normalize("NFC", name)
-    broken = _broken_rule(result)
-    if broken:
-        raise InputError(f"{quote(name)} cannot name a concept: {broken}")
-    return result
+    normalised = unicodedata.normalize("NFC", name)
+    if problem := _name_problem(normalised):
+        raise InputError(f"{quote(name)} cannot name a concept: {problem}")
+    return normalised
 
 
-def _broken_rule(name: str) -> str | None:
+def _name_problem(name: str) -> str | None:
     if not name:
         return "it is empty, give it at least one letter"
     for character in name:
@@ -135,7 +135,7 @@ def _broken_rule(name: str) -> str | None:
         return f"it has {size}, keep to {MAX_NAME} characters and {2 * MAX_NAME} bytes"
     if name != name.strip() or name[0] in ".-" or name[-1] == ".":
         return "it starts with '.' or '-', ends with '.', or has blanks around it, leave those out"
-    if name.split(".")[0].strip().lower() in _WINDOWS:
+    if name.split(".")[0].strip().lower() in _WINDOWS_RESERVED:
         return "Windows reserves that name, choose another"
     if name.lower().endswith(".safetensors"):
         return "it ends like a file, leave '.safetensors' off"

@@ -137,19 +137,19 @@ class ConceptVector:
             raise VectorError(f"positions of {what} is {quote(self.positions)}: expected {', '.join(POSITIONS)}")
         for key in ("layer", "n_positive", "n_background"):
             high = MAX_LAYER if key == "layer" else MAX_TEXTS
-            checked[key] = check_integer(getattr(self, key), f"{key} of {what}", high=high, kind=VectorError)
+            checked[key] = check_integer(getattr(self, key), f"{key} of {what}", high=high, error=VectorError)
         checked["gap"] = check_positive(self.gap, f"gap of {what}")
         checked["unit"] = None if self.unit is None else check_positive(self.unit, f"unit of {what}")
-        checked["auc"] = auc = None if self.auc is None else check_number(self.auc, f"auc of {what}", kind=VectorError)
+        checked["auc"] = auc = None if self.auc is None else check_number(self.auc, f"auc of {what}", error=VectorError)
         if auc is not None and not 0.0 <= auc <= 1.0:
             raise VectorError(f"auc of {what} is {auc:g}: expected 0 to 1")
         if (self.held_out is None) != (self.split_seed is None):
             raise VectorError(f"{what} has one of held_out and split_seed: give both or neither")
         if self.held_out is not None:
-            checked["held_out"] = share = check_number(self.held_out, f"held_out of {what}", kind=VectorError)
+            checked["held_out"] = share = check_number(self.held_out, f"held_out of {what}", error=VectorError)
             if not 0.0 < share < 1.0:
                 raise VectorError(f"held_out of {what} is {share:g}: expected a share between 0 and 1")
-            checked["split_seed"] = check_integer(self.split_seed, f"split_seed of {what}", kind=VectorError)
+            checked["split_seed"] = check_integer(self.split_seed, f"split_seed of {what}", error=VectorError)
         checked["unit_curve"] = check_curve(self.unit_curve, what)
         checked["unit_judge"] = None if self.unit_judge is None else check_accepted(self.unit_judge, what)
         checked["direction"] = direction = check_row(self.direction, f"direction of {what}")
@@ -179,7 +179,7 @@ class ConceptVector:
             )
         found = {}
         for layer, row in sorted(self.other_layers.items(), key=lambda pair: str(pair[0])):
-            at = check_integer(layer, f"a layer of {what}", high=MAX_LAYER, kind=VectorError)
+            at = check_integer(layer, f"a layer of {what}", high=MAX_LAYER, error=VectorError)
             found[at] = check_row(row, f"shift at layer {at} of {what}")
             if at == self.layer or not bool(found[at].any()):
                 why = "its own layer" if at == self.layer else "a shift of zero"

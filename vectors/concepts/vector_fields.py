@@ -27,7 +27,7 @@ def check_text(value: object, what: str, *, empty: bool) -> str:
 
 def check_positive(value: object, what: str) -> float:
     """Return a number above zero."""
-    result = check_number(value, what, kind=VectorError)
+    result = check_number(value, what, error=VectorError)
     if result <= 0.0:
         raise VectorError(f"{what} is {result:g}: expected more than 0 (turn the direction round if it points away)")
     return result
@@ -75,6 +75,6 @@ def check_accepted(value: object, what: str) -> tuple[tuple[int, int], tuple[int
         raise VectorError(f"unit_judge of {what} is {quote(value)}: expected two pairs, accepted and of how many")
     found = []
     for accepted, of in sides:
-        count = check_integer(of, f"unit_judge of {what}", low=1, high=MAX_TEXTS, kind=VectorError)
-        found.append((check_integer(accepted, f"unit_judge of {what}", high=count, kind=VectorError), count))
+        count = check_integer(of, f"unit_judge of {what}", low=1, high=MAX_TEXTS, error=VectorError)
+        found.append((check_integer(accepted, f"unit_judge of {what}", high=count, error=VectorError), count))
     return found[0], found[1]

@@ -58,7 +58,7 @@ def load_file(path: str | Path) -> ConceptVector:
         VectorError: when the file is missing, truncated, corrupt, of another format, or holds values no vector may
             have.
     """
-    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, kind=VectorError)
+    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, error=VectorError)
     try:
         return _parse(data)
     except SteerError as error:
@@ -67,7 +67,7 @@ def load_file(path: str | Path) -> ConceptVector:
 
 def is_ours(path: str | Path) -> bool:
     """Whether a `.safetensors` file says that it is one of these; of anything else that can be a file, no."""
-    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, kind=VectorError)
+    data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, error=VectorError)
     try:
         return bool(read_header(io.BytesIO(data))["__metadata__"]["format"] == FORMAT)
     except (VectorError, KeyError, TypeError):
@@ -131,7 +131,7 @@ def _figure(text: str, what: str) -> float | None:
     if not text:
         return None
     try:
-        return check_number(float(text), what, kind=VectorError)
+        return check_number(float(text), what, error=VectorError)
     except ValueError as error:
         raise VectorError(f"its {what} is {quote(text)}, expected a number; extract it again") from error
 

@@ -105,7 +105,7 @@ def load_discovery(path: str | Path) -> Discovery:
     Raises:
         VectorError: when the file is missing, damaged, of another format, or holds what no discovery may.
     """
-    data = read_bytes(path, "a discovery (.safetensors)", limit=MAX_BYTES, kind=VectorError)
+    data = read_bytes(path, "a discovery (.safetensors)", limit=MAX_BYTES, error=VectorError)
     try:
         return _parse(data)
     except SteerError as error:
@@ -120,9 +120,9 @@ def _parse(data: bytes) -> Discovery:
         if about["format"] != FORMAT:
             raise VectorError(f"its format is {quote(about['format'])}, expected {FORMAT}")
         plain = {key: check_text(about[key], f"its {key}", empty=False) for key in ("model", "model_hash", "method")}
-        layer = check_integer(about["layer"], "its layer", high=MAX_LAYER, kind=VectorError)
+        layer = check_integer(about["layer"], "its layer", high=MAX_LAYER, error=VectorError)
         seed, own, listed = (
-            check_integer(about["seed"], "its seed", kind=VectorError),
+            check_integer(about["seed"], "its seed", error=VectorError),
             about["own"],
             about["candidates"],
         )
@@ -158,7 +158,7 @@ def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, 
 
 
 def _candidate(at: int, listed: Any, rows: dict[str, Tensor]) -> Candidate:
-    about: dict[str, Any] = {key: check_number(listed[key], f"its {key}", kind=VectorError) for key in _FIGURES}
+    about: dict[str, Any] = {key: check_number(listed[key], f"its {key}", error=VectorError) for key in _FIGURES}
     about |= {key: tuple(listed[key]) for key in _TOKENS}
     if listed["number"] != at + 1 or not all(isinstance(one, str) for key in _TOKENS for one in about[key]):
         raise VectorError(f"its candidate {at + 1} is not described as one")
@@ -169,6 +169,6 @@ def _candidate(at: int, listed: Any, rows: dict[str, Tensor]) -> Candidate:
 
 
 def _likeness(one: Any) -> Likeness:
-    cosine = None if one["cosine"] is None else check_number(one["cosine"], "a cosine", kind=VectorError)
-    auc = check_number(one["auc"], "an AUC", kind=VectorError)
+    cosine = None if one["cosine"] is None else check_number(one["cosine"], "a cosine", error=VectorError)
+    auc = check_number(one["auc"], "an AUC", error=VectorError)
     return Likeness(name=check_text(one["name"], "a concept's name", empty=False), auc=auc, cosine=cosine)

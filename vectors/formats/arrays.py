@@ -79,7 +79,7 @@ def read_arrays(path: str | Path, *, layer: int | None = None, n_layers: int) ->
             no layer, or a file of steering-lite's whose method is not to add its rows.
     """
     ending = next((each for each in (SAFETENSORS, NPZ, NPY) if str(path).endswith(each)), "")
-    data = read_bytes(path, "a file of rows by layer (.safetensors, .npz, .npy)", limit=MAX_BYTES, kind=VectorError)
+    data = read_bytes(path, "a file of rows by layer (.safetensors, .npz, .npy)", limit=MAX_BYTES, error=VectorError)
     try:
         if ending == SAFETENSORS:
             found, told = _tensors(data)
@@ -153,7 +153,7 @@ def _method(told: Mapping[str, str], ending: str) -> tuple[str, float]:
             f"its method is {quote(method)} at {quote(cfg.get('target_submodule') or target)}: only vectors that are "
             f"added to the residual stream can be used here ({', '.join(_ADDITIVE)})"
         )
-    return str(method), check_number(cfg.get("coeff", 1.0), "its coeff", kind=VectorError)
+    return str(method), check_number(cfg.get("coeff", 1.0), "its coeff", error=VectorError)
 
 
 def _tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -99,7 +99,7 @@ def read_gguf(path: str | Path) -> tuple[Shifts, str | None]:
         VectorError: a file that is missing, cut short, corrupt, larger than 64 MiB, of another kind, or whose tensors
             are no rows of floating-point numbers.
     """
-    data = read_bytes(path, "a control-vector file (.gguf)", limit=MAX_BYTES, kind=VectorError)
+    data = read_bytes(path, "a control-vector file (.gguf)", limit=MAX_BYTES, error=VectorError)
     try:
         return _parsed(_Cursor(data))
     except VectorError as error:

@@ -35,7 +35,7 @@ def read_sae(folder: str | Path, row: int, *, d_model: int) -> Shifts:
             else than the residual stream between blocks.
     """
     place = expand_path(folder, VectorError)
-    raw = read_bytes(place / CONFIG, f"the {CONFIG} of a sparse autoencoder", limit=MAX_HEADER, kind=VectorError)
+    raw = read_bytes(place / CONFIG, f"the {CONFIG} of a sparse autoencoder", limit=MAX_HEADER, error=VectorError)
     try:
         cfg = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -41,7 +41,7 @@ def cosines(rows: Float64[np.ndarray, "n features"]) -> Float64[np.ndarray, "n n
         raise InputError("there are no texts to compare: give at least one")
     if not np.isfinite(rows).all():
         raise InputError("an embedding is not finite: leave that text out")
-    return cosine_similarity(rows) + _both_empty(~rows.any(axis=1))
+    return np.asarray(cosine_similarity(rows)) + _both_empty(np.asarray(~rows.any(axis=1)))
 
 
 def word_cosines(texts: Sequence[Sequence[str]]) -> Float64[np.ndarray, "n n"]:
@@ -62,7 +62,7 @@ def word_cosines(texts: Sequence[Sequence[str]]) -> Float64[np.ndarray, "n n"]:
     if empty.all():
         return _both_empty(empty)
     vectorizer = CountVectorizer(tokenizer=list, token_pattern=None, preprocessor=list, ngram_range=(1, _LONGEST))
-    return cosine_similarity(vectorizer.fit_transform(texts)) + _both_empty(empty)
+    return np.asarray(cosine_similarity(vectorizer.fit_transform(texts))) + _both_empty(empty)
 
 
 def _both_empty(empty: np.ndarray) -> Float64[np.ndarray, "n n"]:

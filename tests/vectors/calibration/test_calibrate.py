@@ -5,8 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vectors.calibration import calibrate as module
 from vectors.calibration.calibrate import BUDGET, Company
@@ -15,15 +13,6 @@ from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import ShiftedSamples, sample_shifted
 from vectors.decoding.token_sampling import Settings
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_scipys(pair):
-    from scipy.stats import binomtest
-
-    hits, n = pair
-    expected = binomtest(hits, n).proportion_ci(method="wilson")
-    assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=2e-4)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectors.common.errors import InputError, OutputError, VectorError
-from vectors.common.paths import user_library
 from vectors.common.validation import MAX_SEED
 from vectors.concepts.library import catalog, keep, load, names
 from vectors.concepts.vector import ConceptVector
@@ -370,13 +369,6 @@ def test_vectors_of_another_model_are_refused_by_name(file: Path) -> None:
     with pytest.raises(VectorError, match="steers layer 1, but 'shallow' has layers 0 to 0"):
         load(file, Stand(name="shallow", n_layers=1))
     assert load(file, Stand(name="the same by another name")) == concept()
-
-
-def test_home_defaults_when_unset_or_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/someone")
-    for value in ("", None):
-        monkeypatch.setenv("STEER_HOME", value) if value is not None else monkeypatch.delenv("STEER_HOME")
-        assert user_library() == Path("/home/someone/.local/share/steer")
 
 
 def test_a_library_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

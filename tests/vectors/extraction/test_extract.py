@@ -3,16 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
 import vectors
 from vectors.activations.moments import moments
 from vectors.calibration.layer_effect import Effect
 from vectors.common import option_names
 from vectors.common.errors import InputError, ModelError, VectorError
-from vectors.common.statistics import auc, auc_interval
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.extraction.extract import layers_for
@@ -27,23 +23,6 @@ SHIPS = [f"a ship {verb} on a {place}" for verb in VERBS for place in PLACES]
 
 def find(model, **options):
     return vectors.extract(model, "cat", positive=CATS, background=SHIPS, **({"calibrate": False} | options))
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30))
-def test_auc_is_scikit_learns(positive, background):
-    truth = [1] * len(positive) + [0] * len(background)
-    assert auc(positive, background) == pytest.approx(roc_auc_score(truth, positive + background))
-
-
-def test_the_interval_of_an_auc_is_that_of_a_plain_bootstrap():
-    random = np.random.default_rng(2)
-    positive, background = random.normal(0.8, 1, 60).round(1), random.normal(0, 1, 90).round(1)
-    low, high = auc_interval(positive, background)
-    again = [
-        auc(random.choice(positive, len(positive)), random.choice(background, len(background))) for _ in range(2000)
-    ]
-    assert (low, high) == pytest.approx(np.quantile(again, [0.025, 0.975]), abs=0.015)
-    assert low < auc(positive, background) < high
 
 
 def test_mean_difference_is_that_of_the_texts_not_held_out(tiny_model):
@@ -290,4 +269,4 @@ def test_weights_move_the_mean(llama_model):
 
 def test_the_names_that_are_listed_are_those_there_are():
     assert tuple(METHODS) == option_names.METHODS
-    assert tuple(name for name, method in METHODS.items() if method.shift) == option_names.SHIFTS
+    assert tuple(name for name, method in METHODS.items() if method.shift) == option_names.SHIFT_METHODS

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vectors.common.errors import ModelError, OutputError
-from vectors.common.files import SPARE, expand_path
+from vectors.common.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, expand_path
 from vectors.common.validation import quote
 from vectors.decoding.prompt_free_samples import sample_shifted
 from vectors.decoding.token_sampling import Settings
@@ -72,7 +72,7 @@ def write_checkpoint(
     place = check_folder(path, force=force)
     rows = checked(deltas, model, kind=OutputError)
     _check_model(model)
-    spare = place.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
+    spare = place.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     try:
         twin, known = _steered(model, rows, positions)
         _save(twin, model, spare)
@@ -201,7 +201,7 @@ def _name(spare: Path, place: Path, force: bool) -> None:
         return
     if not force or not is_checkpoint(place):
         raise OutputError(f"{quote(place)} exists: another process has just written it, choose another path")
-    aside = place.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
+    aside = place.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     os.rename(place, aside)
     try:
         os.rename(spare, place)
