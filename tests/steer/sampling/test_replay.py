@@ -1,0 +1,20 @@
+"""Replaying a run: the same costs as when it was sampled, and refusal of other weights."""
+
+import pytest
+
+import steer
+from steer.sampling.replay import replayed
+from vectors.common.errors import ModelError
+from vectors.model.residual_model import ResidualModel
+
+
+def test_a_replayed_run_has_the_costs_it_was_saved_with(llama_model: ResidualModel) -> None:
+    run = steer.sample(llama_model, None, n=6, max_tokens=12)
+    for sample, cost in zip(run, replayed(llama_model, run), strict=True):
+        assert cost.logprob_base.sum() == pytest.approx(sample.logprob_base, abs=1e-3)
+
+
+def test_other_weights_are_not_replayed(llama_model: ResidualModel, make_hf, make_tokenizer) -> None:
+    run = steer.sample(llama_model, None, n=2, max_tokens=5)
+    with pytest.raises(ModelError, match="other weights"):
+        replayed(ResidualModel(make_hf("llama", seed=5), make_tokenizer(), name="other"), run)
