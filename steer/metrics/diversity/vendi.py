@@ -41,7 +41,7 @@ def cosines(rows: Float64[np.ndarray, "n features"]) -> Float64[np.ndarray, "n n
         raise InputError("there are no texts to compare: give at least one")
     if not np.isfinite(rows).all():
         raise InputError("an embedding is not finite: leave that text out")
-    return np.asarray(cosine_similarity(rows)) + _both_empty(np.asarray(~rows.any(axis=1)))
+    return _kernel(cosine_similarity(rows), empty=np.array([not row.any() for row in rows]))
 
 
 def word_cosines(texts: Sequence[Sequence[str]]) -> Float64[np.ndarray, "n n"]:
@@ -60,14 +60,15 @@ def word_cosines(texts: Sequence[Sequence[str]]) -> Float64[np.ndarray, "n n"]:
         raise InputError("there are no texts to compare: give at least one")
     empty = np.array([not text for text in texts])
     if empty.all():
-        return _both_empty(empty)
+        return _kernel(np.zeros((len(texts), len(texts))), empty=empty)
     vectorizer = CountVectorizer(tokenizer=list, token_pattern=None, preprocessor=list, ngram_range=(1, _LONGEST))
-    return np.asarray(cosine_similarity(vectorizer.fit_transform(texts))) + _both_empty(empty)
+    return _kernel(cosine_similarity(vectorizer.fit_transform(texts)), empty=empty)
 
 
-def _both_empty(empty: np.ndarray) -> Float64[np.ndarray, "n n"]:
-    pairs: np.ndarray = np.outer(empty, empty).astype(float)
-    return pairs
+def _kernel(similarities: np.ndarray, *, empty: np.ndarray) -> np.ndarray:
+    """Return the similarities with a 1 for each pair of empty texts."""
+    kernel: np.ndarray = similarities + np.outer(empty, empty)
+    return kernel
 
 
 def vendi_of_kernel(kernel: Float64[np.ndarray, "n n"], *, order: float = 1.0) -> float:

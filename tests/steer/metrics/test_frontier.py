@@ -1,4 +1,4 @@
-"""The frontier: real texts reach one, and whatever lacks one of the three parts is nothing."""
+"""Frontier: about one for real texts, and zero if one of the three parts is zero."""
 
 import numpy as np
 import pytest
@@ -15,16 +15,16 @@ def real() -> np.ndarray:
     return cosines(np.random.default_rng(0).normal(size=(N, 20)) + 0.5)
 
 
-def test_real_texts_reach_one(real: np.ndarray) -> None:
+def test_real_texts_reach_about_one(real: np.ndarray) -> None:
     random = np.random.default_rng(1)
     found = frontier(np.ones(N, bool), random.random(N) < 0.9, cosines(random.normal(size=(N, 20)) + 0.5), real=real)
     assert found.whole.value == pytest.approx(1.0, abs=0.05)
-    assert 0.95 < found.whole.perfect < 1.0  # by chance one part or the other is less
+    assert 0.95 < found.whole.perfect < 1.0  # sampling noise lowers one part or another
     assert found.figures[0].name == "frontier" and len(found.figures) == 4
 
 
 @pytest.mark.parametrize("part", ["success", "typical", "diversity"])
-def test_without_one_part_there_is_nothing(real: np.ndarray, part: str) -> None:
+def test_it_is_zero_if_one_part_is_zero(real: np.ndarray, part: str) -> None:
     hits = np.zeros(N, bool) if part == "success" else np.ones(N, bool)
     typical = np.zeros(N, bool) if part == "typical" else np.ones(N, bool)
     kernel = np.ones((N, N)) if part == "diversity" else real

@@ -1,4 +1,4 @@
-"""What the steering point itself finds: on real texts it agrees with the oracle, and beside a blind judge it shows."""
+"""The steering point as a probe: it agrees with the oracle on real texts, and differs from a judge that never accepts."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def sides() -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("method", ["learned", "mean-difference"])
-def test_on_real_texts_it_is_right_and_nothing_is_over_optimised(almanac: ResidualModel, sides, method: str) -> None:
+def test_on_real_texts_it_agrees_with_the_oracle(almanac: ResidualModel, sides, method: str) -> None:
     if method == "learned":
         point = steer.compose("cat", almanac)
     else:
@@ -43,13 +43,13 @@ def test_on_real_texts_it_is_right_and_nothing_is_over_optimised(almanac: Residu
     assert found.low <= found.perfect <= found.high and found.n == 24
 
 
-def test_texts_that_only_the_direction_likes_are_over_optimised(almanac: ResidualModel, sides) -> None:
+def test_texts_that_only_the_probe_accepts_are_over_optimised(almanac: ResidualModel, sides) -> None:
     probe = Probe(almanac, steer.compose("cat", almanac), sides[0][:24], sides[1][:24])
     texts = sides[0][24:]
-    found = {text for text, hit in zip(texts, probe.accepted(texts), strict=True) if hit}
-    blind, agreeing = (overoptimisation(texts, judge, probe) for judge in (lambda text: False, found.__contains__))
+    accepted = {text for text, hit in zip(texts, probe.accepted(texts), strict=True) if hit}
+    blind, agreeing = (overoptimisation(texts, judge, probe) for judge in (lambda text: False, accepted.__contains__))
     assert blind.low > 0.5 and agreeing.value == 0.0
-    assert agreeing.low < 0.0 < agreeing.high < 0.3  # 24 texts without a disagreement are no proof that there is none
+    assert agreeing.low < 0.0 < agreeing.high < 0.3  # 24 texts without a disagreement do not prove that there is none
 
 
 def test_too_few_texts_are_refused(almanac: ResidualModel, sides) -> None:

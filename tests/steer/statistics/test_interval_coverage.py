@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold what they are for, in a thousand simulated repeats of each."""
+"""Coverage of 95 % intervals in a thousand simulated experiments each."""
 
 from types import SimpleNamespace
 
@@ -40,7 +40,7 @@ def test_counts_are_covered(events: float) -> None:
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_vendi_scores_of_that_many_texts_are_covered(order: int) -> None:
-    """What is to be covered is the mean score of sets of so many texts; texts are of kinds of uneven frequency."""
+    """The true value is the mean score of sets of as many texts; kinds of texts differ in frequency."""
     random, n = np.random.default_rng(2), 40
     kinds, shares = random.normal(size=(12, 30)), random.dirichlet(np.ones(12))
 
@@ -59,7 +59,7 @@ def test_vendi_scores_of_that_many_texts_are_covered(order: int) -> None:
 
 
 def test_the_95th_percentile_of_pressure_is_covered() -> None:
-    """Tokens of a text are alike: it is texts that are independent."""
+    """Tokens of one text are correlated; only texts are independent."""
     random, n, length = np.random.default_rng(3), 50, 20
 
     def tokens(texts: int) -> np.ndarray:
@@ -77,7 +77,7 @@ def test_the_95th_percentile_of_pressure_is_covered() -> None:
 
 
 def test_typicality_is_covered_though_real_texts_are_few() -> None:
-    """Samples and real texts of one sampler; without the real texts' own uncertainty it would be missed too often."""
+    """Samples and real texts are from one sampler; the interval must include the sampling error of the real texts."""
     random, hits = np.random.default_rng(4), {"typical": 0, "typicality": 0}
     for _ in range(REPEATS):
         samples = [SimpleNamespace(logprob_base=-value, tokens=[0]) for value in random.gamma(9.0, 0.1, size=64)]

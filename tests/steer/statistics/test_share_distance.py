@@ -1,4 +1,4 @@
-"""Distances between counted and true shares: against SciPy's, their noise floor, and how often intervals cover."""
+"""Distances between observed and true shares: SciPy's values, the noise floor, and coverage of the intervals."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_the_noise_floor_is_the_mean_of_perfect_samplers(truth, n):
     ],
 )
 def test_intervals_of_total_variation_cover(truth, towards, part):
-    """The interval is made for the hardest way to a distance, so that it covers more often where another was gone."""
+    """The interval holds for the least favourable sampler at a distance, so it covers others more often."""
     sampler = (1 - part) * truth + part * towards
     true, random, hits = total_variation(sampler, truth), np.random.default_rng(7), 0
     for repeat in range(1000):
@@ -52,20 +52,20 @@ def test_intervals_of_total_variation_cover(truth, towards, part):
     assert hits / 1000 >= 0.93
 
 
-def test_shares_that_are_just_the_true_ones_are_no_proof_of_a_perfect_sampler():
+def test_observed_shares_equal_to_the_truth_do_not_prove_a_perfect_sampler():
     for counts, truth in ((np.array([396, 4]), np.array([0.99, 0.01])), (np.array([30, 70]), np.array([0.3, 0.7]))):
         found = share_distance(counts, truth)
         assert found.value == pytest.approx(0.0, abs=1e-12) and found.low == 0.0 and found.high > found.floor
 
 
-def test_an_interval_holds_the_value_that_it_is_around():
+def test_the_interval_contains_the_value():
     random = np.random.default_rng(2)
     for _ in range(20):
         found = share_distance(random.multinomial(60, UNEVEN), UNEVEN)
         assert found.low <= found.value <= found.high
 
 
-def test_a_truth_that_was_counted_too_widens_the_interval():
+def test_a_truth_counted_in_texts_widens_the_interval():
     counts = np.array([60, 20, 20])
     exact = share_distance(counts, np.full(3, 1 / 3))
     counted = share_distance(counts, np.full(3, 1 / 3), known_from=100)
@@ -73,7 +73,7 @@ def test_a_truth_that_was_counted_too_widens_the_interval():
     assert counted.low < exact.low and counted.high > exact.high
 
 
-def test_no_texts_and_shares_that_are_none_are_refused():
+def test_no_texts_and_invalid_shares_are_refused():
     with pytest.raises(InputError, match="no texts"):
         share_distance(np.array([0, 0]), np.array([0.5, 0.5]))
     with pytest.raises(InputError, match="1 in all"):

@@ -1,4 +1,4 @@
-"""Diversity: a collapsed set, a perfect one, and sets that differ in nothing but their length or their successes."""
+"""Diversity of copies and of real texts, and of texts that differ in length or in success only."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def named(figures) -> dict:
     return {each.name: each for each in figures}
 
 
-def test_one_text_many_times_is_nothing_but_itself() -> None:
+def test_copies_of_one_text_have_the_values_of_an_empty_sampler() -> None:
     found = named(diversity([REAL[0]] * 40, reference=WORLD, real=REAL))
     assert {"Vendi 1, words", "Vendi 2, words", "distinct-3", "self-BLEU", "compression ratio"} < set(found)
     for figure in found.values():
@@ -25,22 +25,22 @@ def test_one_text_many_times_is_nothing_but_itself() -> None:
         assert figure.empty != pytest.approx(figure.perfect) and figure.low < figure.high, figure.name
 
 
-def test_real_texts_show_what_real_texts_show() -> None:
-    """Of intervals at 95 %, one in ten may miss."""
+def test_real_texts_have_the_expected_values() -> None:
+    """Some of the 95 % intervals may miss."""
     found = diversity(WORLD.texts({"topic": "sea"}, 60, seed=9), reference=WORLD, real=REAL)
     missed = [each.name for each in found if not each.low <= each.perfect <= each.high]
     assert len(missed) <= 2, missed
 
 
-def test_longer_texts_are_cut_to_the_same_length() -> None:
-    """Each text said twice: over all of it that is less varied, over its first words it is the same."""
+def test_all_texts_are_cut_to_the_same_length() -> None:
+    """A text repeated twice is less diverse as a whole, and the same over its first words."""
     twice = [f"{text} {text}" for text in REAL[:30]]
     one, other = (named(diversity(texts, length=20)) for texts in (REAL[:30], twice))
     assert one["distinct-1"].value == other["distinct-1"].value
     assert named(diversity(twice, length=500))["distinct-1"].value < one["distinct-1"].value
 
 
-def test_activations_are_of_the_same_words_too() -> None:
+def test_embedders_see_the_same_words() -> None:
     seen: list[str] = []
 
     def embed(texts) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_activations_are_of_the_same_words_too() -> None:
 
 
 @pytest.mark.parametrize("blank", ["", "\n"])
-def test_blank_texts_are_a_kind_of_their_own(llama_model: ResidualModel, blank: str) -> None:
+def test_blank_texts_are_alike_and_unlike_all_others(llama_model: ResidualModel, blank: str) -> None:
     texts = [blank, blank, "a", "the cat sat", *REAL[:8]]
     found = named(diversity(texts, embedders={"activations": activations(llama_model)}))
     one = named(diversity([text for text in texts if text.strip()], length=500))
@@ -61,7 +61,7 @@ def test_blank_texts_are_a_kind_of_their_own(llama_model: ResidualModel, blank: 
     assert "distinct-3" not in named(diversity(["one", *["two words"] * 9]))
 
 
-def test_only_what_a_judge_accepts_counts() -> None:
+def test_only_texts_that_a_judge_accepts_are_compared() -> None:
     mixed = [*REAL[:20], *["a failure"] * 30]
     found = named(diversity(mixed, judges=lambda text: text != "a failure", length=20))
     alone = named(diversity(REAL[:20], length=20))
@@ -70,7 +70,7 @@ def test_only_what_a_judge_accepts_counts() -> None:
         diversity(mixed, judges=lambda text: False)
 
 
-def test_activations_are_read_once_and_in_order(llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activations_are_cached_and_in_order(llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
     embed, texts = activations(llama_model), ["the cat sat", "a storm", "the cat sat", "the sea"]
     rows = embed(texts)
     assert np.array_equal(rows[0], rows[2]) and not np.array_equal(rows[0], rows[1])

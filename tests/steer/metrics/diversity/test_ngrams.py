@@ -1,4 +1,4 @@
-"""How alike texts say what they say: against plain counts, and at both ends."""
+"""Distinct n-grams and the compression ratio, against plain counts and for copies."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from vectors.common.errors import InputError
 TEXTS = ["the cat sat on the mat today", "the cat sat on a hat today", "a dog barked twice in the yard"]
 
 
-def test_distinct_counts_runs_over_all_texts() -> None:
+def test_distinct_counts_ngrams_over_all_texts() -> None:
     rows = [text.split() for text in TEXTS]
     ones = [word for row in rows for word in row]
     twos = [pair for row in rows for pair in pairwise(row)]
@@ -18,7 +18,7 @@ def test_distinct_counts_runs_over_all_texts() -> None:
     assert distinct([["a", "b", "c"]] * 4, 3) == 1 / 4
 
 
-def test_copies_pack_better() -> None:
+def test_copies_compress_better() -> None:
     assert compression_ratio([TEXTS[0]] * 50) > 3 * compression_ratio(TEXTS)
 
 
@@ -27,6 +27,6 @@ def test_words_keep_apostrophes_and_split_marks() -> None:
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
-    assert distinct([["a", "b"]], 3) == 1.0  # of no runs, none repeats another
-    with pytest.raises(InputError, match="no text to pack"):
+    assert distinct([["a", "b"]], 3) == 1.0  # without n-grams, none repeats
+    with pytest.raises(InputError, match="no text to compress"):
         compression_ratio([""])
