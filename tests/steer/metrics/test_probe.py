@@ -1,4 +1,4 @@
-"""The steering point as a probe: it agrees with the oracle on real texts, and differs from a judge that never accepts."""
+"""The steering point as a probe: it agrees with the oracle on real texts, unlike a judge that never accepts."""
 
 import numpy as np
 import pytest
