@@ -26,10 +26,10 @@ from vectors.almanac.world.author import stream
 from vectors.common.statistics import auc
 from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
 from vectors.decoding.token_sampling import Settings
-from vectors.discovery.activation_sample import ActivationSample, gather
+from vectors.discovery.activation_sample import ActivationSample, sample_activations
 from vectors.discovery.candidates import Discovery
 from vectors.discovery.decomposition import Components, components
-from vectors.discovery.discover import DEPTH, SAMPLES, decompose, discover, shape_of
+from vectors.discovery.discover import DEPTH, SAMPLES, decompose, discover, skewness_and_kurtosis
 from vectors.discovery.discover import MAX_TOKENS as OWN_TEXT_TOKENS
 from vectors.discovery.discovery_file import load_discovery, save_discovery
 from vectors.discovery.match_concepts import match_concepts
@@ -90,7 +90,7 @@ class Labelled:
 
 def means_of(texts: Sequence[str]) -> dict[int, np.ndarray]:
     """Text means at every layer, in order."""
-    found = gather(embedded(), texts, list(LAYERS), most_texts=len(texts))
+    found = sample_activations(embedded(), texts, list(LAYERS), max_texts=len(texts))
     place = {text: at for at, text in enumerate(found[0].texts)}
     order = [place[text] for text in texts]
     return {layer: found[layer].means.double().numpy()[order] for layer in LAYERS}
@@ -131,7 +131,7 @@ def first(found: ActivationSample, made: Components, method: str) -> np.ndarray:
     """The places of the components in the order that they are shown in."""
     if method == "pca":
         return np.arange(len(made.filters))
-    return np.argsort(-np.abs(shape_of(found.scores(made.filters, made.mean).numpy())[0]))
+    return np.argsort(-np.abs(skewness_and_kurtosis(found.scores(made.filters, made.mean).numpy())[0]))
 
 
 def cell(aucs: np.ndarray) -> str:
@@ -168,7 +168,7 @@ def found_part(seed: int) -> None:
         "own": sample_prompt_free(model, TEXTS, seed=seed, max_tokens=OWN_TEXT_TOKENS),
         "stream": [made.text for made in islice(stream(seed + LABELLED + (1 << 40)), TEXTS)],
     }
-    found = {name: gather(model, texts, list(LAYERS), seed=seed) for name, texts in sources.items()}
+    found = {name: sample_activations(model, texts, list(LAYERS), seed=seed) for name, texts in sources.items()}
     print("texts read", flush=True)
     here, means = found["own"][layer], labelled.means[layer]
     kinds = [(method, reading) for reading in ("tokens", "means") for method in ("ica", "ica, skewness", "dictionary")]
@@ -180,7 +180,7 @@ def found_part(seed: int) -> None:
     by_k.insert(1, ["ica, tokens, read along its parts", *parts])
     random = np.random.default_rng(seed).standard_normal((max(KS), model.d_model))
     by_k.append(["random directions", *(cell(labelled.found(means @ random[:k].T)) for k in KS)])
-    skewed = np.argsort(-np.abs(shape_of(here.means.double().numpy())[0]))
+    skewed = np.argsort(-np.abs(skewness_and_kurtosis(here.means.double().numpy())[0]))
     by_k.append(["neurons", *(cell(labelled.found(means[:, skewed[:k]])) for k in KS)])
     all_neurons = cell(labelled.found(means))
     print(table(["", *KS], by_k), flush=True)
@@ -205,7 +205,7 @@ def found_part(seed: int) -> None:
     by_layer.append(["supervised mean difference", *(cell(labelled.supervised(labelled.means[at])) for at in LAYERS)])
     by_texts = []
     for count in (128, 256, 512, 1024, 2048):
-        some = gather(model, sources["own"][:count], [layer], seed=seed)[layer]
+        some = sample_activations(model, sources["own"][:count], [layer], seed=seed)[layer]
         by_texts.append([count, len(some.rows), *curve(labelled, some, "ica", "tokens", seed)])
     missed = missing(labelled, here, layer, seed)
     body = "\n".join(

@@ -66,7 +66,7 @@ def command(
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from vectors.common.paths import writable_model_folder
         from vectors.discovery.discover import SAMPLES, discover
-        from vectors.discovery.discovery_file import keep_last, save_discovery
+        from vectors.discovery.discovery_file import save_discovery, save_last_discovery
 
         writable_model_folder(loaded.name, loaded.hash)  # before the work instead of after it
         progress.clear()
@@ -92,7 +92,7 @@ def command(
             )
         if output is not None:
             save_discovery(found, output, force=force)
-        place = keep_last(found)
+        place = save_last_discovery(found)
     if as_json:
         for each in found.candidates:
             emit_json(json.dumps(_facts(found, each)))
@@ -158,8 +158,8 @@ def _cut(text: str, room: int) -> str:
 
 
 def _facts(found: "Discovery", each: "Candidate") -> dict[str, Any]:
-    from vectors.discovery.discovery_file import facts
+    from vectors.discovery.discovery_file import candidate_to_dict
 
     about = {"model": found.model, "layer": found.layer, "method": found.method, "seed": found.seed}
     typical = [found.texts[place] for place in found.ranked(each.number)[: len(each.snippets)]]
-    return facts(each) | about | {"texts": typical}
+    return candidate_to_dict(each) | about | {"texts": typical}

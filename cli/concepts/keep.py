@@ -51,13 +51,13 @@ def keep_command(
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from vectors.common.paths import writable_model_folder
         from vectors.concepts import library
-        from vectors.discovery.discovery_file import load_discovery, load_last
+        from vectors.discovery.discovery_file import load_discovery, load_last_discovery
         from vectors.discovery.promote import promote_candidate
 
         if not force:
             check_free(name, loaded)
         writable_model_folder(loaded.name, loaded.hash)
-        found = load_last(loaded) if source is None else load_discovery(source)
+        found = load_last_discovery(loaded) if source is None else load_discovery(source)
         vector = promote_candidate(
             loaded,
             found,

@@ -1,4 +1,4 @@
-"""What a discovery is: candidates, the texts that they were found in, and how each relates to what is known."""
+"""The result of a discovery: candidate directions, the texts they were found in, and similar known concepts."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,17 +11,17 @@ from vectors.common.errors import InputError
 from vectors.data.contrast import ContrastSet
 
 TAIL = 0.1
-"""Share of the texts that count as typical of a direction."""
+"""Fraction of the texts that count as typical of a candidate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """How a candidate relates to a known concept.
+    """How similar a candidate is to a known concept.
 
     Attributes:
         name: of the concept.
-        auc: how well the candidate's score ranks texts written under that concept above texts written without it.
-        cosine: of both directions, where they lie at one layer.
+        auc: AUC of the candidate's score between texts sampled with that concept and texts sampled without it.
+        cosine: between both directions if they are at the same layer.
     """
 
     name: str
@@ -31,19 +31,20 @@ class Likeness:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Candidate:
-    """One direction that texts differ along; its sign is such that its longer tail is that of texts with much of it.
+    """One direction along which texts differ, signed so that the scores of the texts are skewed to the right.
 
     Attributes:
-        number: from 1, the most telling first.
-        part: what one standard deviation of its score adds to the stream, "d_model".
-        filter: what reads its score, "d_model".
-        scores: of each text, in the discovery's order: the mean over its own tokens, "texts".
-        share: of the variance of single positions.
-        skewness, kurtosis: of the texts' scores; 0 and 0 for a normal distribution, more where few texts have it.
-        top, bottom: the tokens that the part speaks for, and against, by the logit lens.
-        snippets, away: from each of the texts that have most of it, and least, the words around where most, or least,
-            of it is read.
-        like, unlike: the known concept that it, or its opposite, finds, if any.
+        number: rank, from 1.
+        part: the shift of the residual stream for one standard deviation of the score, "d_model".
+        filter: the direction whose product with an activation is the score, "d_model".
+        scores: score of each text, in the order of `Discovery.texts`: the mean over its tokens, "texts".
+        share: fraction of the variance of single positions.
+        skewness, kurtosis: of the texts' scores; a normal distribution has 0 and 0, a concept that few texts have has
+            more.
+        top, bottom: tokens whose logits the part raises, and lowers, most (logit lens).
+        snippets, away: excerpts around the highest score, and the lowest, from the texts with the highest scores, and
+            the lowest.
+        like, unlike: the known concept that this direction, or its opposite, finds, if any.
     """
 
     number: int
@@ -63,17 +64,17 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Discovery:
-    """What was found in some texts at one layer of a model.
+    """The candidates found in a set of texts at one layer of a model.
 
     Attributes:
-        model, model_hash: what read the texts.
+        model, model_hash: the model that read the texts.
         layer: 0-based block.
-        method: of `vectors.discovery.decomposition.METHODS`.
-        seed: of the sampling and the search.
+        method: one of `vectors.discovery.decomposition.METHODS`.
+        seed: of the sampling and the decomposition.
         own: whether the model wrote the texts itself.
-        texts: those that were read, in an order that hangs on themselves and the seed.
-        means: the stream averaged over each text's own tokens, "texts d_model".
-        candidates: the most telling first.
+        texts: the texts, in an order that depends only on the texts and the seed.
+        means: mean of the residual stream over the tokens of each text, "texts d_model".
+        candidates: in the order of their rank.
     """
 
     model: str
@@ -87,7 +88,7 @@ class Discovery:
     candidates: tuple[Candidate, ...]
 
     def typical(self, number: int, *, away: bool = False) -> list[int]:
-        """Return the places of the texts that are typical of a candidate, or of its opposite, the most typical first.
+        """Return the indices of the tenth of the texts with the highest scores, or the lowest with `away`.
 
         Raises:
             InputError: no candidate of that number.
@@ -96,31 +97,31 @@ class Discovery:
         return self.ranked(number, away=away)[:count]
 
     def ranked(self, number: int, *, away: bool = False) -> list[int]:
-        """Return the places of all texts, those with most of a candidate, or of its opposite, first.
+        """Return the indices of all texts from the highest score to the lowest, or reversed with `away`.
 
         Raises:
             InputError: no candidate of that number.
         """
         scores = self.candidate(number).scores * (-1 if away else 1)
-        return [int(place) for place in torch.argsort(scores, descending=True, stable=True)]
+        return [int(index) for index in torch.argsort(scores, descending=True, stable=True)]
 
     def candidate(self, number: int) -> Candidate:
         """Return a candidate by its number.
 
         Raises:
-            InputError: there is none.
+            InputError: no candidate of that number.
         """
         if not 1 <= number <= len(self.candidates):
             raise InputError(f"there is no candidate {number}: give a number from 1 to {len(self.candidates)}")
         return self.candidates[number - 1]
 
     def contrast(self, number: int, *, away: bool = False) -> ContrastSet:
-        """Return the texts that are typical of a candidate, or of its opposite, beside all others.
+        """Return a contrast set: the typical texts of a candidate, or of its opposite, and all others as background.
 
         Raises:
             InputError: no candidate of that number.
         """
-        chosen = set(self.typical(number, away=away))
-        positive = tuple(text for place, text in enumerate(self.texts) if place in chosen)
-        background = tuple(text for place, text in enumerate(self.texts) if place not in chosen)
+        typical = set(self.typical(number, away=away))
+        positive = tuple(text for index, text in enumerate(self.texts) if index in typical)
+        background = tuple(text for index, text in enumerate(self.texts) if index not in typical)
         return ContrastSet(positive, background)

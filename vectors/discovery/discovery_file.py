@@ -1,6 +1,7 @@
-"""A discovery in one safetensors file, never pickle: the last one of each model is kept in the user's library."""
+"""Write a discovery to a safetensors file and read it back; the user's library holds the last one of each model."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,27 @@ from vectors.discovery.candidates import Candidate, Discovery, Likeness
 from vectors.discovery.decomposition import METHODS
 
 FORMAT = "steer-discovery/1"
-MAX_BYTES = 2**30  # four thousand texts as wide as any model
+MAX_BYTES = 2**30  # enough for four thousand texts at any model's width
 MAX_HEADER = 2**24
-LONGEST = 20_000
-"""Characters of each text that are kept: more than any model here reads."""
+MAX_CHARACTERS = 20_000
+"""Longer texts are cut off in the file; no model here reads as many characters."""
 
-_ROWS = ("filters", "means", "parts", "scores")
-_FIGURES = ("share", "skewness", "kurtosis")
-_TOKENS = ("top", "bottom", "snippets", "away")
+_TENSORS = ("filters", "means", "parts", "scores", "texts")
+_NUMBERS = ("share", "skewness", "kurtosis")
+_STRINGS = ("top", "bottom", "snippets", "away")
 _LIKENESSES = ("like", "unlike")
 
 
-def last_place(name: str, digest: str) -> Path:
-    """Return where the last discovery in a model is kept: not where its concepts are looked for."""
+def last_discovery_path(name: str, digest: str) -> Path:
+    """Return the path of a model's last discovery, in a folder that is not searched for concepts."""
     return model_folder(name, digest) / "discovered" / f"last{VECTOR_SUFFIX}"
 
 
-def keep_last(discovery: Discovery) -> Path:
-    """Write a discovery where `load_last` finds it, in place of the one before; return the path.
+def save_last_discovery(discovery: Discovery) -> Path:
+    """Write a discovery where `load_last_discovery` finds it, replacing the previous one, and return its path.
 
     Raises:
-        OutputError: when the user's library cannot be written.
+        OutputError: the user's library cannot be written.
     """
     folder = writable_model_folder(discovery.model, discovery.model_hash) / "discovered"
     try:
@@ -49,61 +50,64 @@ def keep_last(discovery: Discovery) -> Path:
         raise OutputError(
             f"cannot make {quote(folder)} ({error.strerror}): set STEER_HOME to another folder"
         ) from error
-    return save_discovery(discovery, last_place(discovery.model, discovery.model_hash), force=True)
+    return save_discovery(discovery, last_discovery_path(discovery.model, discovery.model_hash), force=True)
 
 
-def load_last(model: ModelLike) -> Discovery:
+def load_last_discovery(model: ModelLike) -> Discovery:
     """Return the last discovery in a model.
 
     Raises:
-        VectorError: when there is none, or its file is unusable.
+        VectorError: there is none, or its file cannot be used.
     """
-    place = last_place(model.name, model.hash)
-    if not place.exists():
+    path = last_discovery_path(model.name, model.hash)
+    if not path.exists():
         raise VectorError(f"nothing has been discovered in model {quote(model.name)} yet: run `steer discover` first")
-    return load_discovery(place)
+    return load_discovery(path)
 
 
 def save_discovery(discovery: Discovery, path: str | Path, *, force: bool = False) -> Path:
-    """Write a discovery to a `.safetensors` file, all or nothing, and return its path.
+    """Write a discovery to a `.safetensors` file in one step, and return its path.
 
     Raises:
-        OutputError: when the path ends otherwise, exists (unless `force`), or cannot be written.
+        OutputError: a path with another ending, that exists (unless `force`), or that cannot be written.
     """
     if not str(path).endswith(VECTOR_SUFFIX):
         raise OutputError(f"{quote(path)} does not end with {VECTOR_SUFFIX}: give the discovery that ending")
-    found = discovery.candidates
-    texts = json.dumps([text[:LONGEST] for text in discovery.texts]).encode()
-    rows = {
-        "parts": torch.stack([each.part for each in found]),
-        "filters": torch.stack([each.filter for each in found]),
-        "scores": torch.stack([each.scores for each in found]),
+    candidates = discovery.candidates
+    texts = json.dumps([text[:MAX_CHARACTERS] for text in discovery.texts]).encode()
+    tensors = {
+        "parts": torch.stack([candidate.part for candidate in candidates]),
+        "filters": torch.stack([candidate.filter for candidate in candidates]),
+        "scores": torch.stack([candidate.scores for candidate in candidates]),
         "means": discovery.means,
         "texts": torch.from_numpy(np.frombuffer(texts, dtype=np.uint8).copy()),
     }
-    about: dict[str, Any] = {key: getattr(discovery, key) for key in ("model", "model_hash", "layer", "method", "seed")}
-    about |= {"format": FORMAT, "own": discovery.own, "candidates": [facts(each) for each in found]}
+    fields: dict[str, Any] = {
+        key: getattr(discovery, key) for key in ("model", "model_hash", "layer", "method", "seed", "own")
+    }
+    fields |= {"format": FORMAT, "candidates": [candidate_to_dict(candidate) for candidate in candidates]}
     data: bytes = safetensors.torch.save(
-        {name: row.contiguous() for name, row in rows.items()}, {"discovery": json.dumps(about, allow_nan=False)}
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        {"discovery": json.dumps(fields, allow_nan=False)},
     )
     return write_atomically(path, data, force=force)
 
 
-def facts(candidate: Candidate) -> dict[str, Any]:
-    """Return everything of a candidate but its tensors, plain JSON."""
-    found: dict[str, Any] = {key: getattr(candidate, key) for key in ("number", *_FIGURES)}
-    found |= {key: list(getattr(candidate, key)) for key in _TOKENS}
+def candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
+    """Return the fields of a candidate as plain JSON, without its tensors."""
+    fields: dict[str, Any] = {key: getattr(candidate, key) for key in ("number", *_NUMBERS)}
+    fields |= {key: list(getattr(candidate, key)) for key in _STRINGS}
     for key in _LIKENESSES:
-        one: Likeness | None = getattr(candidate, key)
-        found[key] = None if one is None else {"name": one.name, "auc": one.auc, "cosine": one.cosine}
-    return found
+        likeness: Likeness | None = getattr(candidate, key)
+        fields[key] = None if likeness is None else asdict(likeness)
+    return fields
 
 
 def load_discovery(path: str | Path) -> Discovery:
-    """Read and check a discovery.
+    """Read and check a discovery file.
 
     Raises:
-        VectorError: when the file is missing, damaged, of another format, or holds what no discovery may.
+        VectorError: a file that is missing, damaged, of another format, or whose contents do not belong together.
     """
     data = read_bytes(path, "a discovery (.safetensors)", limit=MAX_BYTES, error=VectorError)
     try:
@@ -113,29 +117,26 @@ def load_discovery(path: str | Path) -> Discovery:
 
 
 def _parse(data: bytes) -> Discovery:
-    rows, metadata = read_tensors(data, limit=MAX_HEADER)
+    tensors, metadata = read_tensors(data, limit=MAX_HEADER)
     try:
-        about = json.loads(metadata["discovery"])
-        texts = json.loads(bytes(rows["texts"].numpy().tobytes()))
-        if about["format"] != FORMAT:
-            raise VectorError(f"its format is {quote(about['format'])}, expected {FORMAT}")
-        plain = {key: check_text(about[key], f"its {key}", empty=False) for key in ("model", "model_hash", "method")}
-        layer = check_integer(about["layer"], "its layer", high=MAX_LAYER, error=VectorError)
-        seed, own, listed = (
-            check_integer(about["seed"], "its seed", error=VectorError),
-            about["own"],
-            about["candidates"],
-        )
-        _check(rows, texts, listed, plain["method"], own)
-        candidates = tuple(_candidate(at, each, rows) for at, each in enumerate(listed))
+        fields = json.loads(metadata["discovery"])
+        texts = json.loads(bytes(tensors["texts"].numpy().tobytes()))
+        if fields["format"] != FORMAT:
+            raise VectorError(f"its format is {quote(fields['format'])}, expected {FORMAT}")
+        words = {key: check_text(fields[key], f"its {key}", empty=False) for key in ("model", "model_hash", "method")}
+        layer = check_integer(fields["layer"], "its layer", high=MAX_LAYER, error=VectorError)
+        seed = check_integer(fields["seed"], "its seed", error=VectorError)
+        own, listed = fields["own"], fields["candidates"]
+        _check(tensors, texts, listed, words["method"], own)
+        candidates = tuple(_candidate(number, entry, tensors) for number, entry in enumerate(listed, start=1))
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise VectorError(f"it is damaged or no discovery ({quote(error)})") from error
     return Discovery(
-        **plain, layer=layer, seed=seed, own=own, texts=tuple(texts), means=rows["means"], candidates=candidates
+        **words, layer=layer, seed=seed, own=own, texts=tuple(texts), means=tensors["means"], candidates=candidates
     )
 
 
-def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, own: object) -> None:
+def _check(tensors: dict[str, Tensor], texts: object, listed: object, method: str, own: object) -> None:
     """Refuse contents that do not belong together."""
     if (
         not isinstance(texts, list)
@@ -145,30 +146,29 @@ def _check(rows: dict[str, Tensor], texts: object, listed: object, method: str, 
         raise VectorError("its texts are no list of texts")
     if not isinstance(listed, list) or not listed or not isinstance(own, bool) or method not in METHODS:
         raise VectorError("it lists no candidates of a known method")
-    if sorted(rows) != sorted((*_ROWS, "texts")):
-        raise VectorError(f"it holds the tensors {quote(', '.join(sorted(rows)))}")
-    width = rows["means"].shape[-1]
+    if sorted(tensors) != sorted(_TENSORS):
+        raise VectorError(f"it holds the tensors {quote(', '.join(sorted(tensors)))}")
+    width = tensors["means"].shape[-1]
     shapes = {"parts": (len(listed), width), "filters": (len(listed), width), "scores": (len(listed), len(texts))}
     for name, shape in {**shapes, "means": (len(texts), width)}.items():
-        row = rows[name]
-        if tuple(row.shape) != shape or row.dtype != torch.float32 or not bool(row.isfinite().all()):
-            raise VectorError(f"its {name} are {tuple(row.shape)} of {row.dtype}, expected {shape}, finite")
-    if not bool((rows["parts"].norm(dim=1) > 0).all()):
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shape or tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
+            raise VectorError(f"its {name} are {tuple(tensor.shape)} of {tensor.dtype}, expected {shape}, finite")
+    if not bool((tensors["parts"].norm(dim=1) > 0).all()):
         raise VectorError("one of its parts has length zero")
 
 
-def _candidate(at: int, listed: Any, rows: dict[str, Tensor]) -> Candidate:
-    about: dict[str, Any] = {key: check_number(listed[key], f"its {key}", error=VectorError) for key in _FIGURES}
-    about |= {key: tuple(listed[key]) for key in _TOKENS}
-    if listed["number"] != at + 1 or not all(isinstance(one, str) for key in _TOKENS for one in about[key]):
-        raise VectorError(f"its candidate {at + 1} is not described as one")
-    about |= {key: None if listed[key] is None else _likeness(listed[key]) for key in _LIKENESSES}
-    return Candidate(
-        number=at + 1, part=rows["parts"][at], filter=rows["filters"][at], scores=rows["scores"][at], **about
-    )
+def _candidate(number: int, entry: Any, tensors: dict[str, Tensor]) -> Candidate:
+    fields: dict[str, Any] = {key: check_number(entry[key], f"its {key}", error=VectorError) for key in _NUMBERS}
+    fields |= {key: tuple(entry[key]) for key in _STRINGS}
+    if entry["number"] != number or not all(isinstance(string, str) for key in _STRINGS for string in fields[key]):
+        raise VectorError(f"its candidate {number} has fields of other types")
+    fields |= {key: None if entry[key] is None else _likeness(entry[key]) for key in _LIKENESSES}
+    rows = {"part": "parts", "filter": "filters", "scores": "scores"}
+    return Candidate(number=number, **{key: tensors[name][number - 1] for key, name in rows.items()}, **fields)
 
 
-def _likeness(one: Any) -> Likeness:
-    cosine = None if one["cosine"] is None else check_number(one["cosine"], "a cosine", error=VectorError)
-    auc = check_number(one["auc"], "an AUC", error=VectorError)
-    return Likeness(name=check_text(one["name"], "a concept's name", empty=False), auc=auc, cosine=cosine)
+def _likeness(entry: Any) -> Likeness:
+    cosine = None if entry["cosine"] is None else check_number(entry["cosine"], "a cosine", error=VectorError)
+    auc = check_number(entry["auc"], "an AUC", error=VectorError)
+    return Likeness(name=check_text(entry["name"], "a concept's name", empty=False), auc=auc, cosine=cosine)

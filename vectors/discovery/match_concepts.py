@@ -1,4 +1,4 @@
-"""Which known concepts a discovery found again: by the texts that the model writes under each of them."""
+"""Match the candidates of a discovery with known concepts, by the texts that the model writes with each concept."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,14 +15,13 @@ from vectors.decoding.token_sampling import Settings
 from vectors.discovery.candidates import Candidate, Discovery, Likeness
 from vectors.model.residual_model import ResidualModel
 
-ENOUGH = 0.85
-"""AUC from which on a candidate is said to be like a concept."""
+MIN_AUC = 0.85
+"""AUC at which a candidate counts as like a concept."""
 
-EACH = 12
-"""Texts written under each concept."""
+TEXTS_PER_CONCEPT = 12
 
-WITHOUT = 48
-"""Texts written under none: those that a concept's own are told from, with the others'."""
+UNSTEERED_TEXTS = 48
+"""Texts written without a concept; a concept's negatives are these and the texts of all other concepts."""
 
 MAX_TOKENS = 64
 
@@ -36,16 +35,17 @@ def match_concepts(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Discovery:
-    """Return a discovery whose candidates say which known concept they, or their opposites, find.
+    """Return the discovery with the known concept, if any, that each candidate or its opposite finds.
 
-    A learned concept need not point the way that it is read in, so that a cosine says little. Instead the model writes
-    a few texts under each concept at dose 1, and the candidate must rank them above those of all others.
+    The direction that steers towards a concept may differ from the direction that detects it, so a low cosine does not
+    rule a match out. Instead the model writes a few texts with each concept at dose 1, and a candidate matches if its
+    score ranks them above all others with an AUC of at least `MIN_AUC`.
 
     Args:
-        model: the model, with a start token.
-        discovery: what was found in it.
-        concepts: those of its library.
-        progress: told how many texts are written, and of how many.
+        model: the model of the discovery; it must have a start token.
+        discovery: the candidates to match.
+        concepts: known concepts of the model.
+        progress: called with the number of texts written so far and the number of all.
 
     Raises:
         ModelError: a model without a start token.
@@ -53,34 +53,34 @@ def match_concepts(
     if not concepts:
         return discovery
     texts, owners = _written(model, concepts, progress)
-    filters = torch.stack([each.filter for each in discovery.candidates])
+    filters = torch.stack([candidate.filter for candidate in discovery.candidates])
     scores = torch.zeros(len(texts), len(filters))
-    for places, read, own in token_activations(model, texts, [discovery.layer]):
-        hidden = read[discovery.layer].float()
+    for indices, activations, own in token_activations(model, texts, [discovery.layer]):
+        hidden = activations[discovery.layer].float()
         weights = own.to(hidden).unsqueeze(-1)
         means = torch.where(weights > 0, hidden, 0.0).sum(dim=1) / weights.sum(dim=1)
-        scores[places] = means.cpu() @ filters.T
+        scores[indices] = means.cpu() @ filters.T
     owner = torch.tensor(owners)
-    found = []
-    for candidate, mine in zip(discovery.candidates, scores.T, strict=True):
-        aucs = [auc(mine[owner == place].tolist(), mine[owner != place].tolist()) for place in range(len(concepts))]
-        signed = ((1, aucs), (-1, [1 - one for one in aucs]))
-        like, unlike = (_best(candidate, discovery.layer, concepts, each, sign) for sign, each in signed)
-        found.append(replace(candidate, like=like, unlike=unlike))
-    return replace(discovery, candidates=tuple(found))
+    matched = []
+    for candidate, row in zip(discovery.candidates, scores.T, strict=True):
+        aucs = [auc(row[owner == index].tolist(), row[owner != index].tolist()) for index in range(len(concepts))]
+        like = _best_match(candidate, discovery.layer, concepts, aucs, 1)
+        unlike = _best_match(candidate, discovery.layer, concepts, [1 - value for value in aucs], -1)
+        matched.append(replace(candidate, like=like, unlike=unlike))
+    return replace(discovery, candidates=tuple(matched))
 
 
-def _best(
+def _best_match(
     candidate: Candidate, layer: int, concepts: Sequence[ConceptVector], aucs: Sequence[float], sign: int
 ) -> Likeness | None:
-    place = max(range(len(concepts)), key=lambda at: aucs[at])
-    if aucs[place] < ENOUGH:
+    best = max(range(len(concepts)), key=lambda index: aucs[index])
+    if aucs[best] < MIN_AUC:
         return None
-    vector = concepts[place]
+    vector = concepts[best]
     cosine = None
     if vector.layer == layer:
         cosine = sign * float(torch.cosine_similarity(candidate.part, vector.direction, dim=0))
-    return Likeness(name=vector.name, auc=aucs[place], cosine=cosine)
+    return Likeness(name=vector.name, auc=aucs[best], cosine=cosine)
 
 
 def _written(
@@ -90,10 +90,10 @@ def _written(
     groups: dict[tuple[tuple[int, ...], str], list[int]] = {}
     for place, vector in enumerate(concepts):
         groups.setdefault((vector.layers, vector.positions), []).append(place)
-    total, texts, owners = WITHOUT + EACH * len(concepts), list[str](), list[int]()
+    total, texts, owners = UNSTEERED_TEXTS + TEXTS_PER_CONCEPT * len(concepts), list[str](), list[int]()
     more = None if progress is None else count_progress(lambda _what, done, total: progress(done, total), "", total)
-    jobs: list[tuple[tuple[int, ...], str, list[int], int]] = [((), "all", [-1], WITHOUT)]
-    jobs += [(layers, positions, places, EACH) for (layers, positions), places in groups.items()]
+    jobs: list[tuple[tuple[int, ...], str, list[int], int]] = [((), "all", [-1], UNSTEERED_TEXTS)]
+    jobs += [(layers, positions, places, TEXTS_PER_CONCEPT) for (layers, positions), places in groups.items()]
     for layers, positions, places, n in jobs:
         shifts = {
             layer: torch.stack([concepts[place].shift_at(layer) * concepts[place].scale for place in places])

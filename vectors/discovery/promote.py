@@ -1,8 +1,11 @@
-"""From a candidate of a discovery to a concept: the direction that reads it, or a learned shift, with a unit."""
+"""Turn a candidate of a discovery into a concept vector: its own direction, or a shift learned from its texts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import find_companions
@@ -15,10 +18,10 @@ from vectors.extraction.extract import extract
 from vectors.model.residual_model import ResidualModel
 
 HELD_OUT = 0.5
-"""Share of the texts that the pilot's judge is fit on: no direction is fit on the others, only its gap read."""
+"""Fraction of the texts that the pilot's judge is fit on; the rest only measure the gap."""
 
-HELD_FROM_LEARNING = 0.25
-"""The same where the others are learned from."""
+LEARNING_HELD_OUT = 0.25
+"""The same if a shift is learned from the rest."""
 
 
 @with_progress_bars
@@ -34,44 +37,44 @@ def promote_candidate(
     seed: int = 0,
     progress: ProgressOption = None,
 ) -> ConceptVector:
-    """Return a candidate of a discovery as a concept.
+    """Return a candidate of a discovery as a concept vector.
 
-    The tenth of the texts that has most of it counts as its texts, the rest as background, and from them a shift is
-    learned as `extract` learns it: that steers far oftener than the direction that was found, but is another one.
+    The tenth of the texts with the highest scores are the positives, all others the background, and a shift is learned
+    from them as in `extract`. It steers far more reliably than the candidate's own direction, but differs from it.
 
-    Without `learn` the direction is that of the candidate's filter, which tells texts apart better than its part does
-    and steers about as well (see benchmarks/RESULTS.md), added at every position. The gap is how far the means of the
-    two kinds of texts lie apart along it; there is no AUC, since which texts have the concept nobody has said.
+    Without `learn` the direction is the candidate's filter, added at every position: it separates texts better than
+    the part does and steers about as well (see benchmarks/RESULTS.md). The gap is the distance between the means of
+    both groups of texts along it. There is no AUC, since the texts have no labels.
 
     Args:
-        model: the model that the discovery was made in.
-        discovery: what was found.
+        model: the model of the discovery.
+        discovery: the candidates and their texts.
         number: of the candidate, from 1.
-        name: what expressions will call the concept.
+        name: of the concept.
         away: take the opposite of the candidate.
-        learn: learn a shift from the texts by gradient; else the direction itself is kept.
-        calibrate: find the unit by a pilot of samples, with a judge fit on texts kept from the direction; where the
-            pilot shows no effect, the vector says so and dose 1 stands for its gap.
+        learn: learn a shift from the texts by gradient descent instead of using the candidate's direction.
+        calibrate: find the unit by a pilot of samples, with a judge fit on held-out texts. If the pilot shows no
+            effect, the vector says so and dose 1 is its gap.
         seed: of the split and of the pilot.
-        progress: called as the work goes on, or `True` for bars.
+        progress: called with a description, the amount done and the total, or `True` for progress bars.
 
     Raises:
-        InputError: no candidate of that number, too few texts on one side of it, or a model without a start token
-            that is to be calibrated.
-        VectorError: a discovery in another model, or texts that the direction does not tell apart.
+        InputError: no candidate of that number, too few texts in one of the groups, or a model without a start token
+            that cannot be calibrated.
+        VectorError: a discovery in another model, or a direction that does not separate the texts.
 
     >>> from itertools import islice
     >>> from vectors.almanac.world.author import stream
     >>> from vectors.discovery.discover import discover
     >>> from vectors.model.residual_model import load_model
     >>> model = load_model()
-    >>> found = discover(model, [made.text for made in islice(stream(1), 48)], k=2)
-    >>> vector = promote_candidate(model, found, 2, "stormy", learn=False, calibrate=False)
+    >>> discovery = discover(model, [entry.text for entry in islice(stream(1), 48)], k=2)
+    >>> vector = promote_candidate(model, discovery, 2, "stormy", learn=False, calibrate=False)
     >>> vector.method, vector.n_positive, vector.gap > 0
     ('discovered-ica', 5, True)
     """
     name = check_name(name)
-    check_made_in(discovery, model)
+    check_discovery(discovery, model)
     if calibrate and model.bos_id is None:
         raise InputError(
             f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "
@@ -85,21 +88,20 @@ def promote_candidate(
             positive=contrast.positive,
             background=contrast.background,
             calibrate=calibrate,
-            held_out=HELD_FROM_LEARNING,
+            held_out=LEARNING_HELD_OUT,
             seed=seed,
             progress=progress,
         )
         return replace(learned, method=f"learned-discovered-{discovery.method}")
-    fit, held = contrast.split(held_out=HELD_OUT, seed=seed)
-    sides = [torch.tensor([text in set(side) for text in discovery.texts]) for side in (fit.positive, fit.background)]
-    positive, background = (discovery.means[side].double().mean(dim=0) for side in sides)
+    train, held_out = contrast.split(held_out=HELD_OUT, seed=seed)
+    positive, background = (_mean_of(discovery, texts) for texts in (train.positive, train.background))
     direction = candidate.filter.double() * (-1 if away else 1)
     direction = direction / direction.norm()
     gap = float(direction @ (positive - background))
     if gap <= 0:
         raise VectorError(
-            f"candidate {number} points away from its own texts (gap {gap:.3g}): keep another, or discover with more "
-            "texts"
+            f"candidate {number} points away from its own texts (gap {gap:.3g}): keep another candidate, or discover "
+            "with more texts"
         )
     vector = ConceptVector(
         name=name,
@@ -121,16 +123,21 @@ def promote_candidate(
         return vector
     tell = progress_callback(progress)
     return calibrated(
-        model, vector, held, seed=seed, progress=lambda what: tell(what, 0, 0),
+        model, vector, held_out, seed=seed, progress=lambda what: tell(what, 0, 0),
         company=find_companions(model, vector, seed=seed),
     )  # fmt: skip
 
 
-def check_made_in(discovery: Discovery, model: ResidualModel) -> None:
-    """Refuse a discovery that was made in another model, or says so wrongly.
+def _mean_of(discovery: Discovery, texts: Sequence[str]) -> Float64[Tensor, " d_model"]:
+    chosen = set(texts)
+    return discovery.means[torch.tensor([text in chosen for text in discovery.texts])].double().mean(dim=0)
+
+
+def check_discovery(discovery: Discovery, model: ResidualModel) -> None:
+    """Check that a discovery was made in this model.
 
     Raises:
-        VectorError: naming both.
+        VectorError: another model, or a layer or width that the model does not have.
     """
     if discovery.model_hash != model.hash:
         raise VectorError(

@@ -1,4 +1,4 @@
-"""A few words of a text, from around where most of a direction is read in it."""
+"""Excerpts of texts: the words around the position where a direction scores highest."""
 
 from collections.abc import Sequence
 
@@ -9,52 +9,50 @@ from vectors.activations.text_activations import token_activations
 from vectors.discovery.activation_sample import ActivationSample
 from vectors.model.residual_model import ResidualModel
 
-LONGEST = 70
-"""Characters."""
+MAX_CHARACTERS = 70
 
-_SIDE = 24  # tokens looked at on either side, at most
+_MAX_SIDE = 24  # tokens on either side of the position
 
 
-class Snippets:
-    """Reads texts again, position by position, to say where in them a direction shows; each text once.
+class SnippetReader:
+    """Reads texts position by position and cuts excerpts out of them; each text is read once.
 
     Args:
-        model: what reads them.
-        found: the texts, and the layer.
+        model: the model that reads the texts.
+        sample: the texts, and the layer.
     """
 
-    def __init__(self, model: ResidualModel, found: ActivationSample) -> None:
-        self._model, self._found = model, found
-        self._read: dict[int, tuple[list[int], Tensor]] = {}
+    def __init__(self, model: ResidualModel, sample: ActivationSample) -> None:
+        self._model, self._sample = model, sample
+        self._activations: dict[int, tuple[list[int], Tensor]] = {}  # token ids and residual stream, by text index
 
-    def of(self, places: Sequence[int], reader: Float[Tensor, " d_model"]) -> tuple[str, ...]:
-        """Return a snippet of each text, on one line."""
-        self._fill([int(place) for place in places])
-        return tuple(self._one(int(place), reader) for place in places)
+    def snippets(self, indices: Sequence[int], direction: Float[Tensor, " d_model"]) -> tuple[str, ...]:
+        """Return a one-line excerpt of each text, around the position with the largest product with `direction`."""
+        self._read([int(index) for index in indices])
+        return tuple(self._excerpt(*self._activations[int(index)], direction) for index in indices)
 
-    def _fill(self, places: Sequence[int]) -> None:
-        wanted = [place for place in dict.fromkeys(places) if place not in self._read]
-        texts = [self._found.texts[place] for place in wanted]
+    def _read(self, indices: Sequence[int]) -> None:
+        unread = [index for index in dict.fromkeys(indices) if index not in self._activations]
+        texts = [self._sample.texts[index] for index in unread]
         ids = self._model.encode(texts, max_tokens=self._model.max_context)
-        for some, read, own in token_activations(self._model, texts, [self._found.layer]):
-            hidden = read[self._found.layer].float().cpu()
-            for row, place in enumerate(some):
-                mine = own[row].cpu().nonzero().squeeze(1)
-                self._read[wanted[place]] = [ids[place][at] for at in mine.tolist()], hidden[row, mine]
+        for batch, activations, own in token_activations(self._model, texts, [self._sample.layer]):
+            hidden = activations[self._sample.layer].float().cpu()
+            for row, text_index in enumerate(batch):
+                positions = own[row].cpu().nonzero().squeeze(1)
+                tokens = [ids[text_index][position] for position in positions.tolist()]
+                self._activations[unread[text_index]] = tokens, hidden[row, positions]
 
-    def _one(self, place: int, reader: Tensor) -> str:
-        ids, hidden = self._read[place]
-        at = int((hidden @ reader).argmax())
-        first, last = at, at + 1
+    def _excerpt(self, ids: list[int], hidden: Tensor, direction: Tensor) -> str:
+        first = int((hidden @ direction).argmax())
+        last = first + 1
         text = self._line(ids[first:last])
-        # one token more on either side in turn, as long as it fits
-        for _ in range(_SIDE):
+        # add one token to the right and one to the left in turn, as long as the line fits
+        for _ in range(_MAX_SIDE):
             for low, high in ((first, last + 1), (first - 1, last)):
-                if low >= 0 and high <= len(ids) and len(longer := self._line(ids[low:high])) <= LONGEST - 2:
+                if low >= 0 and high <= len(ids) and len(longer := self._line(ids[low:high])) <= MAX_CHARACTERS - 2:
                     first, last, text = low, high, longer
-        return (
-            ("" if first == 0 else "…") + text.lstrip(" /,.;:!?" if first else "") + ("" if last == len(ids) else "…")
-        )
+        start, end = ("" if first == 0 else "…"), ("" if last == len(ids) else "…")
+        return start + text.lstrip(" /,.;:!?" if first else "") + end
 
     def _line(self, ids: Sequence[int]) -> str:
         lines = (" ".join(line.split()) for line in self._model.decode(ids).split("\n"))

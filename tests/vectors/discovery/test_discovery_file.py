@@ -1,4 +1,4 @@
-"""A discovery on disk: read back whole, and never trusted."""
+"""Discovery files are read back as they were written, and refused with one line if they are damaged."""
 
 import json
 
@@ -13,7 +13,13 @@ from vectors.common.errors import OutputError, VectorError
 from vectors.concepts.library import names
 from vectors.discovery.candidates import Discovery
 from vectors.discovery.discover import discover
-from vectors.discovery.discovery_file import facts, keep_last, load_discovery, load_last, save_discovery
+from vectors.discovery.discovery_file import (
+    candidate_to_dict,
+    load_discovery,
+    load_last_discovery,
+    save_discovery,
+    save_last_discovery,
+)
 from vectors.discovery.match_concepts import match_concepts
 from vectors.model.residual_model import ResidualModel, load_model
 
@@ -30,12 +36,12 @@ def model(model_folder) -> ResidualModel:
 
 
 @pytest.fixture(scope="module")
-def found(model) -> Discovery:
+def discovery(model) -> Discovery:
     return discover(model, rainbows(64), k=4, layer=1)
 
 
 def changed(path, change, *, rows=None):
-    """Write the file anew with other metadata or tensors."""
+    """Rewrite the file with changed metadata or tensors."""
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
     about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["discovery"])
@@ -45,44 +51,44 @@ def changed(path, change, *, rows=None):
     path.write_bytes(safetensors.torch.save(tensors, {"discovery": json.dumps(about)}))
 
 
-def test_what_was_written_is_read(found, tmp_path):
-    place = save_discovery(found, tmp_path / "one.safetensors")
-    again = load_discovery(place)
-    assert again.texts == found.texts and torch.equal(again.means, found.means)
+def test_a_discovery_is_read_back_as_it_was_written(discovery, tmp_path):
+    path = save_discovery(discovery, tmp_path / "one.safetensors")
+    again = load_discovery(path)
+    assert again.texts == discovery.texts and torch.equal(again.means, discovery.means)
     for name in ("model", "model_hash", "layer", "method", "seed", "own"):
-        assert getattr(again, name) == getattr(found, name)
-    for one, other in zip(found.candidates, again.candidates, strict=True):
-        assert facts(one) == facts(other)
+        assert getattr(again, name) == getattr(discovery, name)
+    for one, other in zip(discovery.candidates, again.candidates, strict=True):
+        assert candidate_to_dict(one) == candidate_to_dict(other)
         assert all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("part", "filter", "scores"))
-    assert b"pickle" not in place.read_bytes()
+    assert b"pickle" not in path.read_bytes()
 
 
-def test_the_last_one_takes_the_place_of_the_one_before_and_is_no_concept(model, found, home):
+def test_the_last_discovery_replaces_the_previous_one_and_is_no_concept(model, discovery, home):
     with pytest.raises(VectorError, match="run `steer discover`"):
-        load_last(model)
-    place = keep_last(discover(model, rainbows(40), k=2, layer=0))
-    assert keep_last(found) == place and len(load_last(model).candidates) == 4
+        load_last_discovery(model)
+    path = save_last_discovery(discover(model, rainbows(40), k=2, layer=0))
+    assert save_last_discovery(discovery) == path and len(load_last_discovery(model).candidates) == 4
     assert names(model) == [] and not list(home.rglob("*.tmp"))
 
 
-def test_likenesses_are_kept(model, found, tmp_path):
-    assert match_concepts(model, found, []) is found
-    place = save_discovery(found, tmp_path / "one.safetensors")
-    changed(place, lambda about: about["candidates"][1].update(like={"name": "sea", "auc": 0.93, "cosine": None}))
-    like = load_discovery(place).candidates[1].like
+def test_likenesses_are_written(model, discovery, tmp_path):
+    assert match_concepts(model, discovery, []) is discovery
+    path = save_discovery(discovery, tmp_path / "one.safetensors")
+    changed(path, lambda about: about["candidates"][1].update(like={"name": "sea", "auc": 0.93, "cosine": None}))
+    like = load_discovery(path).candidates[1].like
     assert like is not None and (like.name, like.auc, like.cosine) == ("sea", 0.93, None)
 
 
-def test_it_goes_where_it_can(found, tmp_path, monkeypatch):
-    place = save_discovery(found, tmp_path / "one.safetensors")
+def test_paths_that_cannot_be_written_are_refused(discovery, tmp_path, monkeypatch):
+    path = save_discovery(discovery, tmp_path / "one.safetensors")
     with pytest.raises(OutputError, match="exists"):
-        save_discovery(found, place)
+        save_discovery(discovery, path)
     with pytest.raises(OutputError, match="ending"):
-        save_discovery(found, tmp_path / "one.bin")
+        save_discovery(discovery, tmp_path / "one.bin")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "file"))
     with pytest.raises(OutputError, match="STEER_HOME"):
-        keep_last(found)
+        save_last_discovery(discovery)
 
 
 CHANGES = {
@@ -113,21 +119,21 @@ ROWS = {
 
 
 @pytest.mark.parametrize("which", [*CHANGES, *ROWS])
-def test_what_is_wrong_is_refused_with_a_line(found, tmp_path, which):
-    place = save_discovery(found, tmp_path / "one.safetensors")
-    changed(place, CHANGES.get(which, lambda _: None), rows=ROWS.get(which))
+def test_wrong_contents_are_refused_with_one_line(discovery, tmp_path, which):
+    path = save_discovery(discovery, tmp_path / "one.safetensors")
+    changed(path, CHANGES.get(which, lambda _: None), rows=ROWS.get(which))
     with pytest.raises(VectorError, match="steer discover") as caught:
-        load_discovery(place)
+        load_discovery(path)
     assert "\n" not in str(caught.value) and "one.safetensors" in str(caught.value)
 
 
 @given(cut=st.integers(0, 4000), put=st.binary(max_size=20))
-def test_damage_anywhere_is_a_line_and_no_crash(found, tmp_path_factory, cut, put):
-    place = save_discovery(found, tmp_path_factory.mktemp("cut") / "one.safetensors")
-    data = place.read_bytes()
-    place.write_bytes(data[:cut] + put)
+def test_damage_anywhere_raises_a_vector_error(discovery, tmp_path_factory, cut, put):
+    path = save_discovery(discovery, tmp_path_factory.mktemp("cut") / "one.safetensors")
+    data = path.read_bytes()
+    path.write_bytes(data[:cut] + put)
     with pytest.raises(VectorError):
-        load_discovery(place)
+        load_discovery(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
