@@ -7,7 +7,7 @@ from steer.composition.steering_point import SteeringPoint
 from vectors.common.errors import InputError, OutputError
 from vectors.common.files import check_output_path
 from vectors.common.validation import quote
-from vectors.formats.layer_shifts import checked
+from vectors.formats.layer_shifts import check_shifts
 from vectors.model.positions import POSITIONS, check_positions
 from vectors.model.residual_model import ResidualModel
 
@@ -55,7 +55,7 @@ def export(
         raise OutputError(
             f"positions {added_at} change as a text is written, and a file does not: choose {POSITIONS[1]}"
         )
-    rows = checked(point.deltas, model, kind=OutputError)
+    rows = check_shifts(point.deltas, model, kind=OutputError)
     if kind == "checkpoint":
         from vectors.formats.checkpoint.write import write_checkpoint
 

@@ -1,4 +1,4 @@
-"""Which layer a name means: as TransformerLens, transformers and files of steering vectors call residual points."""
+"""Parse the layer from the name of a tensor, a module or a TransformerLens hook."""
 
 import re
 
@@ -15,10 +15,12 @@ _PLAIN = re.compile(
 
 
 def layer_of(name: str) -> int:
-    """Return the 0-based block whose output a name means, or that comes right before the residual point it means.
+    """Return the 0-based block whose output a name refers to.
+
+    A name of the residual stream before a block (`hook_resid_pre`) gives the block before it.
 
     Raises:
-        VectorError: a name of something else than the residual stream after a block.
+        VectorError: a name of anything else than the residual stream after a block.
 
     >>> layer_of("blocks.7.hook_resid_post"), layer_of("blocks.8.hook_resid_pre"), layer_of("model.layers.7")
     (7, 7, 7)

@@ -1,4 +1,4 @@
-"""What files of other libraries hold, shifts by layer: checked, and made a concept of."""
+"""Shifts by layer, as the files of other libraries hold them: check them and convert them to a concept vector."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from vectors.concepts.vector import MAX_LAYER, ConceptVector
 from vectors.concepts.vector_fields import check_row
 from vectors.model.residual_model import ResidualModel
 
-MAX_ROWS = 1024  # no model has as many layers
+MAX_ROWS = 1024  # more than the layers of any model
 
 
 @dataclass(frozen=True)
-class Shifts:
-    """What one file adds to a residual stream.
+class LayerShifts:
+    """The shifts of the residual stream that a file holds.
 
     Attributes:
-        rows: by 0-based block, what is added to its output, "d_model" each.
-        positions: where it is added.
-        method: what the file says it was found by, or the format's name.
+        rows: the shift added to the output of each block, by 0-based block, "d_model" each.
+        method: the extraction method that the file names, or the name of the format.
+        positions: the positions at which they are added.
     """
 
     rows: Mapping[int, Tensor] = field(repr=False)
@@ -31,43 +31,44 @@ class Shifts:
     positions: str = "all"
 
 
-def concept_of(shifts: Shifts, model: ResidualModel, name: str) -> ConceptVector:
-    """Return a concept whose dose 1 adds exactly what the file holds, at every layer that the file has.
+def to_concept(shifts: LayerShifts, model: ResidualModel, name: str) -> ConceptVector:
+    """Return a concept vector whose dose 1 adds the shifts of the file, at every layer of the file.
 
-    Its own layer is that of the longest row, and its gap that row's length. What a vector found here knows of its
-    texts is unknown of this one: it has no AUC, no hash of texts, and a mean of zeros.
+    Its `layer` is that of the longest row and its gap is the length of that row. Since the texts behind the file are
+    unknown, it has no AUC, no hash of the contrast set, and a mean of zeros.
 
     Raises:
-        VectorError: rows that no such model can be shifted by.
+        VectorError: shifts that do not fit the model.
         InputError: a name that cannot name a file.
     """
-    rows = checked(shifts.rows, model)
-    lengths = {layer: float(row.double().norm()) for layer, row in rows.items()}
-    own = max(lengths, key=lambda layer: lengths[layer])
-    relative = {layer: (row.double() / lengths[own]).float() for layer, row in rows.items()}
+    rows = check_shifts(shifts.rows, model)
+    norms = {layer: float(row.double().norm()) for layer, row in rows.items()}
+    longest = max(norms, key=lambda layer: norms[layer])
+    relative = {layer: (row.double() / norms[longest]).float() for layer, row in rows.items()}
     return ConceptVector(
         name=name,
         model=model.name,
         model_hash=model.hash,
-        layer=own,
-        direction=relative[own],
-        other_layers={layer: row for layer, row in relative.items() if layer != own and bool(row.any())},
+        layer=longest,
+        direction=relative[longest],
+        other_layers={layer: row for layer, row in relative.items() if layer != longest and bool(row.any())},
         mean=torch.zeros(model.d_model),
-        gap=lengths[own],
+        gap=norms[longest],
         method=shifts.method,
         positions=shifts.positions,
     )
 
 
-def checked(
+def check_shifts(
     rows: Mapping[int, Tensor], model: ResidualModel, *, kind: type[SteerError] = VectorError
 ) -> dict[int, Float32[Tensor, " d_model"]]:
-    """Return shifts by layer, in order, as float32 on the CPU; rows of zeros add nothing and are left out.
+    """Return shifts in the order of their layers, as float32 on the CPU, without rows of zeros.
 
     Raises:
-        kind: no row but zeros, rows of another width than the model's, of layers that it does not have, or not finite.
+        kind: only rows of zeros, rows of another width than the model's or of layers that it does not have, or values
+            that are not finite.
     """
-    found = {}
+    shifts = {}
     for layer, row in sorted(rows.items()):
         if not 0 <= layer < min(model.n_layers, MAX_LAYER):
             raise kind(
@@ -75,16 +76,16 @@ def checked(
                 "made for another model"
             )
         try:
-            plain = check_row(row, f"the shift at layer {layer}")
+            shift = check_row(row, f"the shift at layer {layer}")
         except VectorError as error:
             raise kind(str(error)) from error
-        if len(plain) != model.d_model:
+        if len(shift) != model.d_model:
             raise kind(
-                f"its shift at layer {layer} has width {len(plain)}, but model {quote(model.name)} is {model.d_model} "
+                f"its shift at layer {layer} has width {len(shift)}, but model {quote(model.name)} is {model.d_model} "
                 "wide: it was made for another model"
             )
-        if bool(plain.any()):
-            found[layer] = plain
-    if not found:
-        raise kind("it shifts nothing: all that it holds is zero")
-    return found
+        if bool(shift.any()):
+            shifts[layer] = shift
+    if not shifts:
+        raise kind("it shifts nothing: all its values are zero")
+    return shifts

@@ -197,7 +197,7 @@ def test_what_depends_on_the_text_is_refused(llama_model: ResidualModel, tmp_pat
 @pytest.mark.parametrize(
     ("deltas", "why"),
     [
-        ({1: torch.zeros(32)}, "all that it holds is zero"),
+        ({1: torch.zeros(32)}, "all its values are zero"),
         ({3: torch.ones(32)}, "layers 0 to 2"),
         ({1: torch.ones(31)}, "width 31"),
         ({1: torch.full((32,), float("nan"))}, "NaN"),
