@@ -52,7 +52,7 @@ def match_concepts(
     """
     if not concepts:
         return discovery
-    texts, owners = _written(model, concepts, progress)
+    texts, owners = _sample_texts(model, concepts, progress)
     filters = torch.stack([candidate.filter for candidate in discovery.candidates])
     scores = torch.zeros(len(texts), len(filters))
     for indices, activations, own in token_activations(model, texts, [discovery.layer]):
@@ -83,28 +83,29 @@ def _best_match(
     return Likeness(name=vector.name, auc=aucs[best], cosine=cosine)
 
 
-def _written(
+def _sample_texts(
     model: ResidualModel, concepts: Sequence[ConceptVector], progress: Callable[[int, int], None] | None
 ) -> tuple[list[str], list[int]]:
-    """Texts, and which concept each was written under; -1 under none."""
-    groups: dict[tuple[tuple[int, ...], str], list[int]] = {}
-    for place, vector in enumerate(concepts):
-        groups.setdefault((vector.layers, vector.positions), []).append(place)
-    total, texts, owners = UNSTEERED_TEXTS + TEXTS_PER_CONCEPT * len(concepts), list[str](), list[int]()
-    more = None if progress is None else count_progress(lambda _what, done, total: progress(done, total), "", total)
-    jobs: list[tuple[tuple[int, ...], str, list[int], int]] = [((), "all", [-1], UNSTEERED_TEXTS)]
-    jobs += [(layers, positions, places, TEXTS_PER_CONCEPT) for (layers, positions), places in groups.items()]
-    for layers, positions, places, n in jobs:
+    """Return sampled texts, and for each the index of the concept it was sampled with, or -1 for none."""
+    groups: dict[tuple[tuple[int, ...], str], list[int]] = {}  # concepts that one batch can shift
+    for index, vector in enumerate(concepts):
+        groups.setdefault((vector.layers, vector.positions), []).append(index)
+    batches: list[tuple[tuple[int, ...], str, list[int], int]] = [((), "all", [-1], UNSTEERED_TEXTS)]
+    batches += [(layers, positions, indices, TEXTS_PER_CONCEPT) for (layers, positions), indices in groups.items()]
+    total = UNSTEERED_TEXTS + TEXTS_PER_CONCEPT * len(concepts)
+    advance = None if progress is None else count_progress(lambda _what, done, total: progress(done, total), "", total)
+    texts, owners = list[str](), list[int]()
+    for layers, positions, indices, n in batches:
         shifts = {
-            layer: torch.stack([concepts[place].shift_at(layer) * concepts[place].scale for place in places])
+            layer: torch.stack([concepts[index].shift_at(layer) * concepts[index].scale for index in indices])
             for layer in layers
         }
         settings = Settings(max_tokens=fitting_length(model, MAX_TOKENS), positions=positions)
         samples = sample_shifted(
             model, {layer: rows.repeat_interleave(n, dim=0) for layer, rows in shifts.items()},
-            n=n * len(places), settings=settings, seed=_SEED, progress=more,
+            n=n * len(indices), settings=settings, seed=_SEED, progress=advance,
         )  # fmt: skip
-        for text, owner in zip(samples.texts, np.repeat(places, n).tolist(), strict=True):
+        for text, owner in zip(samples.texts, np.repeat(indices, n).tolist(), strict=True):
             if text.strip():
                 texts.append(text)
                 owners.append(owner)
