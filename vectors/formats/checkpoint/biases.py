@@ -1,4 +1,4 @@
-"""A shift at every position as a bias: that of the last linear map by which a block writes to the residual stream."""
+"""Write a shift at every position as the bias of the last linear layer of a block's feed-forward part."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from vectors.common.errors import ModelError
 
-SWITCHES: Final = ("mlp_bias", "use_bias", "bias")
-"""Settings of transformers' configs that give a family's linear maps biases."""
+BIAS_SETTINGS: Final = ("mlp_bias", "use_bias", "bias")
+"""Settings of transformers' configs that give linear layers a bias."""
 
-LIKE_LLAMA: Final[Mapping[str, bool]] = {"mistral": False, "qwen2": True}
-"""Families that are Llama by other names, whose maps may have biases, and whether their attention has some."""
+LLAMA_LIKE: Final[Mapping[str, bool]] = {"mistral": False, "qwen2": True}
+"""Families that can be written as Llama, whose config has `mlp_bias`, and whether their attention has biases."""
 
-_LLAMA = (  # what Llama's config calls as those families' do
+_LLAMA_SETTINGS = (  # settings that these families' configs share with Llama's
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps"),
     *("rope_parameters", "tie_word_embeddings", "attention_dropout", "bos_token_id", "eos_token_id", "pad_token_id"),
@@ -26,146 +26,158 @@ _LLAMA = (  # what Llama's config calls as those families' do
 
 @dataclass(frozen=True)
 class Feedforward:
-    """The linear maps of a block's feed-forward part: those into its neurons, the gate first, and the one out."""
+    """The linear layers of a block's feed-forward part: `into` its neurons, the gate first, and `out` of them."""
 
     into: tuple[Any, ...]
     out: Any
 
 
-def twin_of(hf: Any) -> Any:
-    """Return a copy of a transformers model that shares every weight, so that replacing one changes the copy alone."""
-    return copy.deepcopy(hf, {id(held): held for held in chain(hf.parameters(), hf.buffers())})
+def copy_sharing_weights(hf: Any) -> Any:
+    """Return a copy of a transformers model that shares its tensors; replacing one in the copy keeps the model's."""
+    return copy.deepcopy(hf, {id(tensor): tensor for tensor in chain(hf.parameters(), hf.buffers())})
 
 
 def feedforward(block: nn.Module, width: int) -> Feedforward | None:
-    """Return a block's feed-forward maps: its last matrix, and what its neighbours of as many neurons are.
+    """Return the feed-forward layers of a block, or None if its last linear layer does not have `width` outputs.
+
+    The last linear layer of the block is `out`; its siblings with as many outputs as it has inputs are `into`.
 
     >>> from vectors.model.residual_model import load_model
     >>> model = load_model()
-    >>> [size_out(each) for each in feedforward(model.blocks[0], 256).into]
+    >>> [out_features(module) for module in feedforward(model.blocks[0], 256).into]
     [704, 704]
     """
-    matrices = [(name, module) for name, module in block.named_modules() if _is_matrix(module)]
-    if not matrices or size_out(matrices[-1][1]) != width:
+    linear = [(name, module) for name, module in block.named_modules() if _is_linear(module)]
+    if not linear or out_features(linear[-1][1]) != width:
         return None
-    name, last = matrices[-1]
-    near = block.get_submodule(name.rpartition(".")[0]).named_children()
-    into = {each: module for each, module in near if module is not last and _is_matrix(module)}
-    neurons = size_in(last)
-    found = sorted(
-        (("gate" not in each, module) for each, module in into.items() if size_out(module) == neurons),
-        key=lambda pair: pair[0],
-    )
-    return Feedforward(tuple(module for _, module in found), last)
+    last_name, last = linear[-1]
+    siblings = block.get_submodule(last_name.rpartition(".")[0]).named_children()
+    neurons = in_features(last)
+    into = [
+        (name, module)
+        for name, module in siblings
+        if module is not last and _is_linear(module) and out_features(module) == neurons
+    ]
+    into.sort(key=lambda pair: "gate" not in pair[0])
+    return Feedforward(tuple(module for _, module in into), last)
 
 
-def size_out(module: Any) -> int:
-    """Return the width of what a linear map gives; GPT-2's keep their weights the other way round."""
+def out_features(module: Any) -> int:
+    """Return the number of outputs of a linear layer; GPT-2's `Conv1D` has the transposed weight."""
     return int(module.weight.shape[1 if hasattr(module, "nf") else 0])
 
 
-def size_in(module: Any) -> int:
-    """Return the width of what a linear map takes."""
+def in_features(module: Any) -> int:
+    """Return the number of inputs of a linear layer."""
     return int(module.weight.shape[0 if hasattr(module, "nf") else 1])
 
 
-def with_biases(twin: Any, blocks_path: str, layers: Iterable[int], width: int) -> Any:
-    """Return a twin whose feed-forward maps have biases in some layers: itself, or a Llama of its weights.
-
-    Raises:
-        ModelError: a family without them, and without a setting for them.
-    """
-    for layer in layers:
-        if not _has_biases(twin.get_submodule(blocks_path)[layer], width):
-            twin = _switched(twin)
-            if not _has_biases(twin.get_submodule(blocks_path)[layer], width):
-                raise _none(twin.config)
-    return twin
-
-
-def add_biases(twin: Any, blocks_path: str, deltas: Mapping[int, Tensor]) -> None:
-    """Add each shift to what its block writes at every position.
+def with_biases(hf: Any, blocks_path: str, layers: Iterable[int], width: int) -> Any:
+    """Return the model with feed-forward biases in the given layers: itself, or a Llama with its weights.
 
     Args:
-        twin: as `with_biases` gives it.
-        blocks_path: where its blocks lie.
-        deltas: by 0-based block, what is added to its output, "d_model" each.
+        hf: a copy of the model, as `copy_sharing_weights` returns it.
+        blocks_path: dotted name of the list of blocks.
+        layers: 0-based blocks.
+        width: d_model.
+
+    Raises:
+        ModelError: a family that has no such biases and no setting for them.
+    """
+    for layer in layers:
+        if not _has_biases(hf.get_submodule(blocks_path)[layer], width):
+            hf = _enable_biases(hf)
+            if not _has_biases(hf.get_submodule(blocks_path)[layer], width):
+                raise _no_biases(hf.config)
+    return hf
+
+
+def add_biases(hf: Any, blocks_path: str, deltas: Mapping[int, Tensor]) -> None:
+    """Add each shift to the output of its block at every position.
+
+    Args:
+        hf: a model with biases, as `with_biases` returns it.
+        blocks_path: dotted name of the list of blocks.
+        deltas: the shift of each block's output, by 0-based block, "d_model" each.
     """
     for layer, delta in deltas.items():
-        maps = feedforward(twin.get_submodule(blocks_path)[layer], len(delta))
-        assert maps is not None  # as with_biases has seen
-        moved = maps.out.bias.detach().double() + delta.to(maps.out.bias.device).double() / share(twin.config)
-        maps.out.bias = nn.Parameter(moved.to(maps.out.bias.dtype), requires_grad=False)
+        layers = feedforward(hf.get_submodule(blocks_path)[layer], len(delta))
+        assert layers is not None  # checked by with_biases
+        bias = layers.out.bias
+        shifted = bias.detach().double() + delta.to(bias.device).double() / residual_multiplier(hf.config)
+        layers.out.bias = nn.Parameter(shifted.to(bias.dtype), requires_grad=False)
 
 
-def share(config: Any) -> float:
-    """Return what a family multiplies by what its blocks write before it is added (Granite)."""
+def residual_multiplier(config: Any) -> float:
+    """Return the factor by which a family multiplies a block's output before it is added to the stream (Granite)."""
     return float(getattr(config, "residual_multiplier", 1.0))
 
 
-def _is_matrix(module: Any) -> bool:
+def _is_linear(module: Any) -> bool:
     return getattr(getattr(module, "weight", None), "ndim", 0) == 2 and not isinstance(module, nn.Embedding)
 
 
 def _has_biases(block: nn.Module, width: int) -> bool:
-    maps = feedforward(block, width)
-    return maps is not None and all(getattr(each, "bias", None) is not None for each in (*maps.into, maps.out))
+    layers = feedforward(block, width)
+    return layers is not None and all(
+        getattr(module, "bias", None) is not None for module in (*layers.into, layers.out)
+    )
 
 
-def _switched(twin: Any) -> Any:
-    """Return the twin with biases of zero wherever its family can have them."""
-    config = twin.config
-    switch = next((each for each in SWITCHES if getattr(config, each, None) is False), None)
-    if switch is not None:
-        setattr(config, switch, True)
+def _enable_biases(hf: Any) -> Any:
+    """Return the model with biases of zero wherever its family can have them."""
+    config = hf.config
+    setting = next((name for name in BIAS_SETTINGS if getattr(config, name, None) is False), None)
+    if setting is not None:
+        setattr(config, setting, True)
         with torch.device("meta"):
-            wanted = type(twin)(copy.deepcopy(config)).state_dict()
-        _fill(twin, {name: row for name, row in wanted.items() if name not in twin.state_dict()})
-        return twin
-    if config.model_type not in LIKE_LLAMA or _slides(config):
-        raise _none(config)
-    return _llama(twin)
+            state = type(hf)(copy.deepcopy(config)).state_dict()
+        _fill(hf, {name: weight for name, weight in state.items() if name not in hf.state_dict()})
+        return hf
+    if config.model_type not in LLAMA_LIKE or _has_local_attention(config):
+        raise _no_biases(config)
+    return _as_llama(hf)
 
 
-def _llama(twin: Any) -> Any:
+def _as_llama(hf: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = twin.config
-    told = {key: getattr(config, key) for key in _LLAMA if hasattr(config, key)}
-    told |= {"mlp_bias": True, "attention_bias": LIKE_LLAMA[config.model_type], "dtype": twin.dtype}
+    config = hf.config
+    settings = {key: getattr(config, key) for key in _LLAMA_SETTINGS if hasattr(config, key)}
+    settings |= {"mlp_bias": True, "attention_bias": LLAMA_LIKE[config.model_type], "dtype": hf.dtype}
     with torch.device("meta"):
-        llama: Any = LlamaForCausalLM(LlamaConfig(**told))
-    missing = llama.load_state_dict(twin.state_dict(), strict=False, assign=True)
+        llama: Any = LlamaForCausalLM(LlamaConfig(**settings))
+    missing = llama.load_state_dict(hf.state_dict(), strict=False, assign=True)
     if missing.unexpected_keys:
-        raise _none(config)
+        raise _no_biases(config)
     _fill(llama, {name: llama.state_dict()[name] for name in missing.missing_keys})
     llama.tie_weights()
-    llama.model.rotary_emb = type(llama.model.rotary_emb)(llama.config).to(twin.device)  # it has no weights to assign
-    llama.generation_config = twin.generation_config
+    llama.model.rotary_emb = type(llama.model.rotary_emb)(llama.config).to(hf.device)  # it has no weights to assign
+    llama.generation_config = hf.generation_config
     return llama.eval()
 
 
-def _fill(twin: Any, missing: Mapping[str, Tensor]) -> None:
-    """Give a model the biases that it lacks, all of them zero."""
-    known = next(each for each in twin.parameters() if each.device.type != "meta")
-    for name, row in missing.items():
-        owner, _, what = name.rpartition(".")
-        if what != "bias" or row.ndim != 1:
-            raise _none(twin.config)
-        zeros = torch.zeros(row.shape, dtype=known.dtype, device=known.device)
-        setattr(twin.get_submodule(owner), what, nn.Parameter(zeros, requires_grad=False))
+def _fill(hf: Any, missing: Mapping[str, Tensor]) -> None:
+    """Add the missing biases to a model, all zero."""
+    weight = next(weight for weight in hf.parameters() if weight.device.type != "meta")
+    for name, bias in missing.items():
+        owner, _, attribute = name.rpartition(".")
+        if attribute != "bias" or bias.ndim != 1:
+            raise _no_biases(hf.config)
+        zeros = torch.zeros(bias.shape, dtype=weight.dtype, device=weight.device)
+        setattr(hf.get_submodule(owner), attribute, nn.Parameter(zeros, requires_grad=False))
 
 
-def _slides(config: Any) -> bool:
-    """Whether attention looks back a part of the way only, which Llama's does not."""
+def _has_local_attention(config: Any) -> bool:
+    """Whether some layers attend to a window only; Llama has no such layers."""
     kinds = getattr(config, "layer_types", None) or []
     window = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
     return window or any(kind != "full_attention" for kind in kinds)
 
 
-def _none(config: Any) -> ModelError:
+def _no_biases(config: Any) -> ModelError:
     return ModelError(
-        f"blocks of family {config.model_type!r} have no biases in their feed-forward part, and no setting that gives "
-        "them some, so that a checkpoint cannot hold a shift: write a .gguf for llama.cpp (of concepts made for "
-        "positions all), or steer live"
+        f"blocks of family {config.model_type!r} have no biases in their feed-forward part, and no setting for them, "
+        "so that a checkpoint cannot hold a shift: write a .gguf for llama.cpp (of concepts made for positions all), "
+        "or steer live"
     )

@@ -1,10 +1,10 @@
-"""A shift at the start token alone as a pair of neurons more: they see the start token, and nothing else.
+"""Write a shift at the start token alone as two additional neurons that are active at the start token only.
 
-Position 0 attends to itself alone, so that what a block's feed-forward part reads there is the same in every text. A
-plane before that point, behind what is read at all other positions, makes a step: of two neurons that differ by their
-bias, both are silent behind the plane and differ by a constant before it, which no rounding changes. The difference
-writes the shift. (Another embedding of the start token would not do: later positions read its keys and values in the
-blocks below, too.)
+Position 0 attends to itself alone, so that the input of a block's feed-forward part there is the same in every text.
+The neurons' weights are the normal of a plane that separates this input from the inputs at all other positions. The two
+neurons differ in their bias: both are inactive on the far side of the plane, and on the near side their activations
+differ by a constant, which the output weights turn into the shift. (Changing the embedding of the start token would not
+do: later positions read its keys and values in the blocks below, too.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,50 +16,50 @@ from torch import Tensor, nn
 
 from vectors.common.errors import ModelError
 from vectors.common.validation import quote
-from vectors.formats.checkpoint.biases import Feedforward, feedforward, share, size_in
+from vectors.formats.checkpoint.biases import Feedforward, feedforward, in_features, residual_multiplier
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 NEURONS: Final = 32
-"""How many a block gains, all but two of them zero: block sizes of quantised formats divide it."""
+"""Neurons added to each block, all but two of them zero; a multiple of the block sizes of quantised formats."""
 
 MARGIN: Final = 0.5
-"""Least distance of the start token from what is read elsewhere, in standard deviations of that along the way."""
+"""Smallest accepted distance between the start token and other positions, in standard deviations of the latter."""
 
-_BEFORE, _BEHIND = 64.0, 936.0  # where the start token and the next of all others lie, for the first neuron
-_STEP = 32.0  # by which the second one has less: half of what the start token gives, so that both are far from zero
-_NEAREST = 400  # steps of the search for the nearest point of what is read elsewhere
-_RIDGE = 1e-3  # of the mean variance
+_START, _OTHERS = 64.0, 936.0  # the first neuron's input at the start token, and minus the largest one elsewhere
+_STEP = 32.0  # the second neuron's bias is lower by this: half of the start token's, so both are far from zero
+_ITERATIONS = 400  # of the search for the nearest point of the convex hull
+_RIDGE = 1e-3  # relative to the mean variance
 _SIZES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 
 
-def grow(twin: Any, blocks_path: str, width: int) -> int:
-    """Give every block of a twin that has biases more neurons, all zero, and return the number of the first of them.
+def add_neurons(hf: Any, blocks_path: str, width: int) -> int:
+    """Add zero neurons to every block of a model with biases, and return the index of the first of them.
 
     Raises:
-        ModelError: a family whose number of neurons is no setting.
+        ModelError: a family whose config does not set the number of neurons.
     """
-    config, maps = twin.config, [feedforward(block, width) for block in twin.get_submodule(blocks_path)]
-    size = next((each for each in _SIZES if hasattr(config, each)), None)
-    if size is None or any(each is None or not 1 <= len(each.into) <= 2 for each in maps):
+    config, blocks = hf.config, [feedforward(block, width) for block in hf.get_submodule(blocks_path)]
+    setting = next((name for name in _SIZES if hasattr(config, name)), None)
+    if setting is None or any(block is None or not 1 <= len(block.into) <= 2 for block in blocks):
         raise ModelError(
             f"blocks of family {config.model_type!r} cannot gain neurons (their number is no setting), so that a "
-            "checkpoint cannot tell the start token apart: take concepts made for positions all, or steer live"
+            "checkpoint cannot treat the start token differently: use concepts made for positions all, or steer live"
         )
-    known = [each for each in maps if each is not None]
-    first = size_in(known[0].out)
-    setattr(config, size, first + NEURONS)
-    for each in known:
-        for module in each.into:
-            _grow(module, out=True)
-        _grow(each.out, out=False)
+    layers = [block for block in blocks if block is not None]
+    first = in_features(layers[0].out)
+    setattr(config, setting, first + NEURONS)
+    for block in layers:
+        for module in block.into:
+            _enlarge(module, out=True)
+        _enlarge(block.out, out=False)
     return first
 
 
 def write_at_start(
-    twin: Any,
-    at: int,
+    hf: Any,
+    first: int,
     model: ResidualModel,
     deltas: Mapping[int, Tensor],
     ids: Sequence[Sequence[int]],
@@ -67,80 +67,83 @@ def write_at_start(
     sign: float,
     positions: str,
 ) -> float:
-    """Let neurons of a twin write shifts at the start token alone, and return their least margin.
+    """Make two neurons of each block write its shift at the start token, and return the smallest margin.
 
     Args:
-        twin: of the model, with neurons to spare.
-        at: number of the first of those.
-        model: the model itself.
-        deltas: by 0-based block, what steering adds to its output, "d_model" each.
-        ids: texts that begin with the start token: what the neurons are to be silent about.
-        sign: of what they write, 1 to add the shift.
-        positions: where steering adds the shifts.
+        hf: the copy of the model to change, with additional neurons.
+        first: index of the first of them.
+        model: the original model.
+        deltas: the shift of each block's output, by 0-based block, "d_model" each.
+        ids: texts that begin with the start token; the neurons are fit to be inactive at their other positions.
+        sign: 1 to add the shift, -1 to subtract it.
+        positions: where live steering adds the shifts.
 
     Raises:
-        ModelError: a start token that looks like others.
+        ModelError: a start token that cannot be separated from other positions.
     """
-    blocks = twin.get_submodule(model.blocks_path)
-    maps = {layer: _maps(blocks[layer], model) for layer in sorted(deltas)}
-    seen = {layer: _Reads(_maps(model.blocks[layer], model).into[0]) for layer in maps}
-    _run(model, deltas, ids, positions, seen)
+    blocks = hf.get_submodule(model.blocks_path)
+    feedforwards = {layer: _feedforward(blocks[layer], model) for layer in sorted(deltas)}
+    inputs = {layer: _InputRecorder(_feedforward(model.blocks[layer], model).into[0]) for layer in feedforwards}
+    _run(model, deltas, ids, positions, inputs)
     margins = []
-    for layer, (into, out) in ((layer, (each.into, each.out)) for layer, each in maps.items()):
-        row, offset, margin = plane(seen[layer].start, torch.cat(seen[layer].others))
+    for layer, block in feedforwards.items():
+        gate, out = block.into[0], block.out
+        row, offset, margin = separating_plane(inputs[layer].start, torch.cat(inputs[layer].others))
         margins.append(margin)
         if margin < MARGIN:
             raise ModelError(
-                f"at layer {layer} of model {quote(model.name)} the start token reads too much like other positions "
+                f"at layer {layer} of model {quote(model.name)} the start token is too similar to other positions "
                 f"(margin {margin:.2g}, at least {MARGIN:g}): choose another layer"
             )
-        _side(into[0])[at : at + 2] = row.to(into[0].weight)
-        into[0].bias[at : at + 2] = torch.tensor([offset, offset - _STEP]).to(into[0].bias)
-        for module in into[1:]:  # what the gate lets through
-            module.bias[at : at + 2] = 1.0
-        apart = _apart(twin, model, out, at)  # as the blocks below, already written, make it
-        column = (sign * deltas[layer].double() / share(twin.config) / apart).to(out.weight)
-        _side(out)[:, at : at + 2] = torch.stack([column, -column], dim=1)
+        pair = slice(first, first + 2)
+        _weight(gate)[pair] = row.to(gate.weight)
+        gate.bias[pair] = torch.tensor([offset, offset - _STEP]).to(gate.bias)
+        for module in block.into[1:]:  # the values that the gate multiplies
+            module.bias[pair] = 1.0
+        # measured on the copy, whose lower blocks already write their shifts
+        difference = _activation_difference(hf, model, out, first)
+        column = (sign * deltas[layer].double() / residual_multiplier(hf.config) / difference).to(out.weight)
+        _weight(out)[:, pair] = torch.stack([column, -column], dim=1)
     return min(margins)
 
 
-def plane(
+def separating_plane(
     start: Float64[Tensor, " d_model"], others: Float64[Tensor, "n d_model"]
 ) -> tuple[Float64[Tensor, " d_model"], float, float]:
-    """Return a plane between one point and others, and how far apart they are in standard deviations.
+    """Return the normal and the offset of a plane between one point and others, and the margin in standard deviations.
 
-    In coordinates in which the others vary as much in every direction, the nearest point of their convex hull is found
-    by Gilbert's algorithm (1966); the plane stands across the way to it. The point lies 64 before it and the next of
-    the others 936 behind: what is read where nothing was measured may come as near as a tenth of the way.
+    In coordinates that whiten the others, Gilbert's algorithm (1966) finds the point of their convex hull nearest to
+    the start; the normal is the difference of the two. It is scaled so that the start gives 64 and the nearest of the
+    others -936: inputs that were not measured stay below zero unless they come nine tenths of the way to the start.
 
     >>> others = torch.tensor([[0.0, 0.0], [0.0, 2.0], [-1.0, 1.0]]).double()
-    >>> row, offset, _ = plane(torch.tensor([2.0, 1.0]).double(), others)
+    >>> row, offset, _ = separating_plane(torch.tensor([2.0, 1.0]).double(), others)
     >>> [round(float(point @ row) + offset) for point in others]
     [-936, -936, -1436]
     """
-    middle = others.mean(dim=0)
-    scatter = (others - middle).T @ (others - middle) / len(others)
-    values, modes = torch.linalg.eigh(scatter)
-    flat = modes / (values + _RIDGE * values.mean().clamp(min=1e-12)).sqrt()
-    points, point = (others - middle) @ flat, (start - middle) @ flat
+    mean = others.mean(dim=0)
+    covariance = (others - mean).T @ (others - mean) / len(others)
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    whitening = eigenvectors / (eigenvalues + _RIDGE * eigenvalues.mean().clamp(min=1e-12)).sqrt()
+    points, point = (others - mean) @ whitening, (start - mean) @ whitening
     nearest = torch.zeros_like(point)
-    for _ in range(_NEAREST):
+    for _ in range(_ITERATIONS):
         towards = points[(points @ (point - nearest)).argmax()] - nearest
         step = float((point - nearest) @ towards / (towards @ towards).clamp(min=1e-30))
         if step <= 1e-9:
             break
         nearest = nearest + min(step, 1.0) * towards
-    across = point - nearest
-    row = flat @ across
+    normal = point - nearest
+    row = whitening @ normal
     gap = float(start @ row - (others @ row).max())
     if gap <= 0:
         return row, 0.0, 0.0
-    row = (row * ((_BEFORE + _BEHIND) / gap)).float().double()  # rounded before the offset, which then makes up for it
-    return row, _BEFORE - float(start @ row), gap / float(across.norm())
+    row = (row * ((_START + _OTHERS) / gap)).float().double()  # rounded first, so that the offset makes up for it
+    return row, _START - float(start @ row), gap / float(normal.norm())
 
 
-class _Reads:
-    """Keeps what a block's feed-forward part reads, at the start token and elsewhere."""
+class _InputRecorder:
+    """A hook that records the inputs of a module, at the start token and at all other positions."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -149,9 +152,9 @@ class _Reads:
         self.mask = torch.zeros(0, 0, dtype=torch.bool)
 
     def __call__(self, _module: Any, inputs: tuple[Tensor, ...]) -> None:
-        read = inputs[0].reshape(*self.mask.shape, -1).cpu().double()
-        self.start = read[0, 0]
-        self.others.append(read[:, 1:][self.mask[:, 1:]])
+        rows = inputs[0].reshape(*self.mask.shape, -1).cpu().double()
+        self.start = rows[0, 0]
+        self.others.append(rows[:, 1:][self.mask[:, 1:]])
 
 
 def _run(
@@ -159,23 +162,25 @@ def _run(
     deltas: Mapping[int, Tensor],
     ids: Sequence[Sequence[int]],
     positions: str,
-    seen: Mapping[int, _Reads],
+    inputs: Mapping[int, _InputRecorder],
 ) -> None:
-    hooks = [reads.module.register_forward_pre_hook(reads) for reads in seen.values()]
+    hooks = [recorder.module.register_forward_pre_hook(recorder) for recorder in inputs.values()]
     try:
         for first in range(0, len(ids), 16):
             batch = model.batch(ids[first : first + 16])
-            for reads in seen.values():
-                reads.mask = batch["attention_mask"].bool().cpu()
-            with torch.no_grad(), shift_layers(model, spread(deltas, batch["input_ids"], positions)):
+            for recorder in inputs.values():
+                recorder.mask = batch["attention_mask"].bool().cpu()
+            with torch.no_grad(), shift_layers(model, shifts_by_position(deltas, batch["input_ids"], positions)):
                 model.hf(**batch, use_cache=False, **model.last_only)
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def spread(deltas: Mapping[int, Tensor], ids: Tensor, positions: str) -> dict[int, Float[Tensor, "rows pos d_model"]]:
-    """Return the shift of each position of texts that were given whole."""
+def shifts_by_position(
+    deltas: Mapping[int, Tensor], ids: Tensor, positions: str
+) -> dict[int, Float[Tensor, "rows pos d_model"]]:
+    """Return the shift at each position of complete texts, by layer."""
     rows, length = ids.shape
     return {
         layer: shift_by_position(delta[None].expand(rows, -1), length, length, positions)
@@ -183,46 +188,46 @@ def spread(deltas: Mapping[int, Tensor], ids: Tensor, positions: str) -> dict[in
     }
 
 
-def _side(module: Any) -> Tensor:
-    """The weights of a linear map, a row for each number that it gives."""
+def _weight(module: Any) -> Tensor:
+    """Return the weight of a linear layer as outputs by inputs; GPT-2's `Conv1D` has it transposed."""
     weight: Tensor = module.weight.data
     return weight.T if hasattr(module, "nf") else weight
 
 
-def _grow(module: Any, *, out: bool) -> None:
-    """Give a linear map more numbers to give, or to take, all of them zero."""
-    weight = _side(module)
+def _enlarge(module: Any, *, out: bool) -> None:
+    """Add outputs to a linear layer, or inputs, whose weights are zero."""
+    weight = _weight(module)
     rows, columns = weight.shape
-    grown = weight.new_zeros(rows + NEURONS * out, columns + NEURONS * (not out))
-    grown[:rows, :columns] = weight
-    flipped = hasattr(module, "nf")
-    module.weight = nn.Parameter(grown.T.contiguous() if flipped else grown, requires_grad=False)
+    larger = weight.new_zeros(rows + NEURONS * out, columns + NEURONS * (not out))
+    larger[:rows, :columns] = weight
+    transposed = hasattr(module, "nf")
+    module.weight = nn.Parameter(larger.T.contiguous() if transposed else larger, requires_grad=False)
     if out:
         bias = module.bias.new_zeros(rows + NEURONS)
         bias[:rows] = module.bias
         module.bias = nn.Parameter(bias, requires_grad=False)
-        setattr(module, "nf" if flipped else "out_features", rows + NEURONS)
+        setattr(module, "nf" if transposed else "out_features", rows + NEURONS)
     else:
-        setattr(module, "nx" if flipped else "in_features", columns + NEURONS)
+        setattr(module, "nx" if transposed else "in_features", columns + NEURONS)
 
 
-def _apart(twin: Any, model: ResidualModel, out: Any, at: int) -> float:
-    """How far apart the two neurons are at the start token."""
-    read: list[float] = []
+def _activation_difference(hf: Any, model: ResidualModel, out: Any, first: int) -> float:
+    """Return the difference between the activations of the two neurons at the start token."""
+    activations: list[float] = []
 
-    def hook(_module: Any, inputs: tuple[Tensor, ...]) -> None:
-        read.extend(inputs[0].reshape(-1, inputs[0].shape[-1])[0, at : at + 2].tolist())
+    def record(_module: Any, inputs: tuple[Tensor, ...]) -> None:
+        activations.extend(inputs[0].reshape(-1, inputs[0].shape[-1])[0, first : first + 2].tolist())
 
-    watched = out.register_forward_pre_hook(hook)
+    hook = out.register_forward_pre_hook(record)
     try:
         with torch.no_grad():
-            twin(**model.batch([model.start_ids()]), use_cache=False)
+            hf(**model.batch([model.start_ids()]), use_cache=False)
     finally:
-        watched.remove()
-    return read[0] - read[1]
+        hook.remove()
+    return activations[0] - activations[1]
 
 
-def _maps(block: nn.Module, model: ResidualModel) -> Feedforward:
-    maps = feedforward(block, model.d_model)
-    assert maps is not None  # as `grow` has seen
-    return maps
+def _feedforward(block: nn.Module, model: ResidualModel) -> Feedforward:
+    layers = feedforward(block, model.d_model)
+    assert layers is not None  # checked by `add_neurons`
+    return layers

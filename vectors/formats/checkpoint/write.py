@@ -1,4 +1,4 @@
-"""A steered checkpoint: a folder whose weights carry a shift, for engines that know nothing of steering."""
+"""Write a steered checkpoint: a folder whose weights contain a shift, for engines without steering."""
 
 import json
 import os
@@ -16,21 +16,21 @@ from vectors.common.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, expand_path
 from vectors.common.validation import quote
 from vectors.decoding.prompt_free_samples import sample_shifted
 from vectors.decoding.token_sampling import Settings
-from vectors.formats.checkpoint.biases import add_biases, twin_of, with_biases
-from vectors.formats.checkpoint.model_card import describe, is_checkpoint
-from vectors.formats.checkpoint.neurons import grow, spread, write_at_start
-from vectors.formats.layer_shifts import checked
+from vectors.formats.checkpoint.biases import add_biases, copy_sharing_weights, with_biases
+from vectors.formats.checkpoint.model_card import is_checkpoint, write_metadata
+from vectors.formats.checkpoint.neurons import add_neurons, shifts_by_position, write_at_start
+from vectors.formats.layer_shifts import check_shifts
 from vectors.model.hooks import shift_layers
 from vectors.model.loading import BLOCKS_NOTE, short_message, silence_transformers
 from vectors.model.residual_model import ResidualModel
 
-HELD: Final = ("all", "bos", "not-bos")
+SUPPORTED_POSITIONS: Final = ("all", "bos", "not-bos")
 TOLERANCE: Final = 1e-4
-"""How far the folder's logits may be from those of live steering, relative to their spread (or to 1)."""
+"""Largest accepted difference from the logits of live steering, relative to their standard deviation (at least 1)."""
 
-_TOKENS = 16_384  # of texts of any tokens
+_RANDOM_TOKENS = 16_384
 _LENGTH = 96  # tokens of a text
-_STEERED = 16  # texts that are sampled
+_SAMPLES = 16  # texts sampled with the shift
 
 
 def write_checkpoint(
@@ -42,73 +42,76 @@ def write_checkpoint(
     about: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Path:
-    """Write a folder in Hugging Face's format whose logits are those of live steering, and return its path.
+    """Write a folder in Hugging Face's format with the logits of live steering, and return its path.
 
-    A shift at every position becomes a bias, one at the start token neurons that see nothing else; a family that has
-    no biases is written as one that has, where that is the same (Mistral and Qwen2 as Llama). The folder is loaded
-    again and compared with live steering before it takes its name: nothing is left where anything fails.
+    A shift at every position becomes a bias, and a shift at the start token becomes neurons that are active there
+    alone. A family without biases is written as an equivalent one with biases where there is one (Mistral and Qwen2 as
+    Llama). The folder is loaded again and compared with live steering before it gets its name; on any failure nothing
+    is left behind.
 
-    Of a shift at the start token, texts must begin with that and have it nowhere else: where it stands twice in a row,
-    no weights can tell one from the other.
+    With a shift at the start token, texts must begin with that token and must not contain it elsewhere: no weights can
+    distinguish a start token that is repeated right after itself.
 
     Args:
         path: a folder that does not exist.
-        model: in float32.
-        deltas: by 0-based block, what is added to its output, "d_model" each.
-        positions: where: `all`, `bos` or `not-bos`.
-        about: what the folder says of the point, plain JSON.
-        force: replace a folder that is such a checkpoint already; no other one is ever replaced.
+        model: a model in float32.
+        deltas: the shift of each block's output, by 0-based block, "d_model" each.
+        positions: where the shifts are added: `all`, `bos` or `not-bos`.
+        about: further metadata of the steering point, plain JSON.
+        force: replace an existing steered checkpoint; no other folder is ever replaced.
 
     Raises:
-        OutputError: other positions, or a place that cannot be written.
-        ModelError: a family that cannot hold it, a model in another dtype, a start token that looks like others, or
-            logits that are not those of live steering.
+        OutputError: other positions, or a path that cannot be written.
+        ModelError: a family that cannot hold the shift, a model in another dtype, a start token that cannot be
+            separated from other positions, or logits that differ from those of live steering.
     """
-    if positions not in HELD:
+    if positions not in SUPPORTED_POSITIONS:
         raise OutputError(
             f"a shift at positions {positions} depends on what is being written, and weights do not: choose one of "
-            f"{', '.join(HELD)}"
+            f"{', '.join(SUPPORTED_POSITIONS)}"
         )
-    place = check_folder(path, force=force)
-    rows = checked(deltas, model, kind=OutputError)
+    folder = check_folder(path, force=force)
+    rows = check_shifts(deltas, model, kind=OutputError)
     _check_model(model)
-    spare = place.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    temporary = _temporary_folder(folder)
     try:
-        twin, known = _steered(model, rows, positions)
-        _save(twin, model, spare)
-        fresh = _texts(model, rows, positions, seed=1)[-2 * _STEERED :]  # that no neuron was fit on
-        known |= {"difference": _difference(spare, model, rows, positions, fresh)}
-        describe(spare, model, rows, positions, known | dict(about or {}))
-        _name(spare, place, force)
+        steered, measured = _steered_copy(model, rows, positions)
+        _save(steered, model, temporary)
+        held_out = _texts(model, rows, positions, seed=1)[-2 * _SAMPLES :]  # no neuron was fit on them
+        measured |= {"difference": _logit_difference(temporary, model, rows, positions, held_out)}
+        write_metadata(temporary, model, rows, positions, measured | dict(about or {}))
+        _move_into_place(temporary, folder, force)
     except OSError as error:
         raise OutputError(
-            f"cannot write {quote(place)} ({error.strerror}): choose a path that can be written"
+            f"cannot write {quote(folder)} ({error.strerror}): choose a path that can be written"
         ) from error
     finally:
-        shutil.rmtree(spare, ignore_errors=True)
-    return place
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
 
 
 def check_folder(path: str | Path, *, force: bool = False) -> Path:
-    """Return where a checkpoint can go, or say why not, without touching it.
+    """Check that a checkpoint can be written to a path, without touching it, and return the path.
 
     Raises:
-        OutputError: what is there is no checkpoint of ours, or is one and `force` is not given; or nothing can be
-            written there.
+        OutputError: something exists there that is no steered checkpoint, or is one and `force` is not given, or the
+            path cannot be written.
     """
-    place = expand_path(path, OutputError)
-    if not place.name:
-        raise OutputError(f"{quote(place)} names no folder: give the path of a new one")
-    if os.path.lexists(place):
-        if place.is_symlink() or not is_checkpoint(place):
-            raise OutputError(f"{quote(place)} exists and is no steered checkpoint: choose another path")
+    folder = expand_path(path, OutputError)
+    if not folder.name:
+        raise OutputError(f"{quote(folder)} names no folder: give the path of a new one")
+    if os.path.lexists(folder):
+        if folder.is_symlink() or not is_checkpoint(folder):
+            raise OutputError(f"{quote(folder)} exists and is no steered checkpoint: choose another path")
         if not force:
-            raise OutputError(f"{quote(place)} exists: pass --force (force=True) to replace it, or choose another path")
-    if not place.parent.is_dir():
-        raise OutputError(f"cannot write {quote(place)}: there is no folder {quote(place.parent)}, create it first")
-    if not os.access(place.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {quote(place)}: you may not write there, choose another path")
-    return place
+            raise OutputError(
+                f"{quote(folder)} exists: pass --force (force=True) to replace it, or choose another path"
+            )
+    if not folder.parent.is_dir():
+        raise OutputError(f"cannot write {quote(folder)}: there is no folder {quote(folder.parent)}, create it first")
+    if not os.access(folder.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {quote(folder)}: you may not write there, choose another path")
+    return folder
 
 
 def _check_model(model: ResidualModel) -> None:
@@ -122,54 +125,55 @@ def _check_model(model: ResidualModel) -> None:
     if not type(model.hf).__module__.startswith("transformers."):
         raise ModelError(
             f"model {quote(model.name)} runs code of its own ({type(model.hf).__name__}), which a checkpoint does not "
-            "carry: give a model of transformers' own families"
+            "contain: give a model of transformers' own families"
         )
 
 
-def _steered(model: ResidualModel, rows: Mapping[int, Tensor], positions: str) -> tuple[Any, dict[str, Any]]:
-    """A copy of the model that carries the shift, sharing the weights that stay as they are, and what it measures."""
-    twin = with_biases(twin_of(model.hf), model.blocks_path, rows, model.d_model)
+def _steered_copy(model: ResidualModel, rows: Mapping[int, Tensor], positions: str) -> tuple[Any, dict[str, Any]]:
+    """Return a copy of the model that contains the shift and shares all other weights, and the measured margin."""
+    steered = with_biases(copy_sharing_weights(model.hf), model.blocks_path, rows, model.d_model)
     if positions == "all":
-        add_biases(twin, model.blocks_path, rows)
-        return twin, {}
-    first = grow(twin, model.blocks_path, model.d_model)
+        add_biases(steered, model.blocks_path, rows)
+        return steered, {}
+    first = add_neurons(steered, model.blocks_path, model.d_model)
     if positions == "not-bos":
-        add_biases(twin, model.blocks_path, rows)
+        add_biases(steered, model.blocks_path, rows)
     ids = _texts(model, rows, positions, seed=0)
     sign = 1.0 if positions == "bos" else -1.0
-    return twin, {"start_margin": write_at_start(twin, first, model, rows, ids, sign=sign, positions=positions)}
+    return steered, {"start_margin": write_at_start(steered, first, model, rows, ids, sign=sign, positions=positions)}
 
 
 def _texts(model: ResidualModel, rows: Mapping[int, Tensor], positions: str, *, seed: int) -> list[list[int]]:
-    """Texts of any tokens in any order, of all the vocabulary if it is not too large, and steered ones."""
-    prefix, known = [] if model.bos_id is None else [model.bos_id], len(model.hf.get_input_embeddings().weight)
+    """Return texts of random tokens, which cover the vocabulary if it is small enough, and texts sampled steered."""
+    prefix = [] if model.bos_id is None else [model.bos_id]
+    vocabulary = len(model.hf.get_input_embeddings().weight)
     length = min(_LENGTH, model.max_context)
     random = torch.Generator().manual_seed(seed)
-    drawn = torch.cat([torch.randperm(known, generator=random) for _ in range(1 + _TOKENS // known)])[:_TOKENS]
-    others = [token for token in drawn.tolist() if token not in prefix]
-    texts = [[*prefix, *others[at : at + length - 1]] for at in range(0, len(others), length - 1)]
+    permutations = [torch.randperm(vocabulary, generator=random) for _ in range(1 + _RANDOM_TOKENS // vocabulary)]
+    tokens = [token for token in torch.cat(permutations)[:_RANDOM_TOKENS].tolist() if token not in prefix]
+    texts = [[*prefix, *tokens[start : start + length - 1]] for start in range(0, len(tokens), length - 1)]
     if not prefix:
         return texts
     settings = Settings(max_tokens=length - 1, positions=positions)
     return texts + model.encode(
-        sample_shifted(model, rows, n=_STEERED, settings=settings, seed=seed).texts, max_tokens=length
+        sample_shifted(model, rows, n=_SAMPLES, settings=settings, seed=seed).texts, max_tokens=length
     )
 
 
-def _save(twin: Any, model: ResidualModel, folder: Path) -> None:
+def _save(steered: Any, model: ResidualModel, folder: Path) -> None:
     with silence_transformers():
-        twin.save_pretrained(folder)
+        steered.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
     (folder / BLOCKS_NOTE).write_text(json.dumps({"blocks": model.blocks_path}), encoding="utf-8")
-    usual = (folder / BLOCKS_NOTE).stat().st_mode
-    for file in folder.iterdir():  # safetensors writes for the owner alone; who serves the folder may be another
-        file.chmod(usual)
+    mode = (folder / BLOCKS_NOTE).stat().st_mode
+    for file in folder.iterdir():  # safetensors makes its files readable for the owner alone
+        file.chmod(mode)
 
 
-def _difference(
+def _logit_difference(
     folder: Path, model: ResidualModel, rows: Mapping[int, Tensor], positions: str, texts: Sequence[Sequence[int]]
 ) -> float:
-    """How far the logits of the folder are from those of live steering, at every position of some texts."""
+    """Return the largest difference between the logits of a checkpoint and of live steering, over some texts."""
     with silence_transformers():
         from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
@@ -177,35 +181,39 @@ def _difference(
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         except Exception as error:
             raise ModelError(f"the steered checkpoint cannot be loaded again ({short_message(error)})") from error
-    off, widest = 0.0, 1.0
+    difference, scale = 0.0, 1.0
     for ids in texts:
         batch = model.batch([ids])
         with torch.no_grad():
-            with shift_layers(model, spread(rows, batch["input_ids"], positions)):
+            with shift_layers(model, shifts_by_position(rows, batch["input_ids"], positions)):
                 live = model.hf(**batch, use_cache=False).logits
-            held = loaded.to(model.device).eval()(**batch, use_cache=False).logits
-        off, widest = max(off, float((held - live).abs().max())), max(widest, float(live.std()))
-    if not off <= TOLERANCE * widest:
+            written = loaded.to(model.device).eval()(**batch, use_cache=False).logits
+        difference, scale = max(difference, float((written - live).abs().max())), max(scale, float(live.std()))
+    if not difference <= TOLERANCE * scale:
         raise ModelError(
-            f"family {model.hf.config.model_type!r} does not hold this shift exactly (its logits differ by {off:.2g} "
-            "from those of live steering; some families norm what a block writes): write a .gguf for "
+            f"family {model.hf.config.model_type!r} does not hold this shift exactly (its logits differ by "
+            f"{difference:.2g} from those of live steering; some families norm a block's output): write a .gguf for "
             "llama.cpp, or steer live"
         )
-    return off
+    return difference
 
 
-def _name(spare: Path, place: Path, force: bool) -> None:
-    """Give the new folder its name; an older checkpoint is put aside first and removed last."""
-    if not os.path.lexists(place):
-        os.rename(spare, place)
+def _temporary_folder(folder: Path) -> Path:
+    return folder.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
+
+
+def _move_into_place(temporary: Path, folder: Path, force: bool) -> None:
+    """Rename the new folder; an existing checkpoint is renamed first and removed last."""
+    if not os.path.lexists(folder):
+        os.rename(temporary, folder)
         return
-    if not force or not is_checkpoint(place):
-        raise OutputError(f"{quote(place)} exists: another process has just written it, choose another path")
-    aside = place.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-    os.rename(place, aside)
+    if not force or not is_checkpoint(folder):
+        raise OutputError(f"{quote(folder)} exists: another process has just written it, choose another path")
+    previous = _temporary_folder(folder)
+    os.rename(folder, previous)
     try:
-        os.rename(spare, place)
+        os.rename(temporary, folder)
     except OSError:
-        os.rename(aside, place)
+        os.rename(previous, folder)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)

@@ -26,8 +26,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.common.errors import ModelError, OutputError
-from vectors.formats.checkpoint.model_card import NOTE
-from vectors.formats.checkpoint.neurons import plane
+from vectors.formats.checkpoint.model_card import METADATA
+from vectors.formats.checkpoint.neurons import separating_plane
 from vectors.formats.checkpoint.write import write_checkpoint
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
@@ -158,7 +158,7 @@ def test_the_folder_says_what_is_in_it_and_loads_here_too(
 ) -> None:
     model, deltas = model_of("llama"), {1: shift()}
     place = write_checkpoint(tmp_path / "s", model, deltas, positions="bos", about={"expression": "sea + cat"})
-    told = json.loads((place / NOTE).read_text())
+    told = json.loads((place / METADATA).read_text())
     assert told["base_hash"] == model.hash and told["positions"] == "bos" and told["expression"] == "sea + cat"
     assert told["layers"] == {"1": pytest.approx(10.0)} and told["difference"] < 1e-4 and told["start_margin"] > 0.5
     card = (place / "README.md").read_text()
@@ -222,15 +222,15 @@ def test_only_a_checkpoint_of_ours_is_replaced_and_only_when_asked(llama_model: 
     with pytest.raises(OutputError, match="exists: pass --force"):
         write_checkpoint(place, llama_model, {1: shift(2)})
     write_checkpoint(place, llama_model, {2: shift(2)}, force=True)
-    assert json.loads((place / NOTE).read_text())["layers"].keys() == {"2"}
+    assert json.loads((place / METADATA).read_text())["layers"].keys() == {"2"}
     with pytest.raises(ModelError):
         write_checkpoint(place, load_half(llama_model), {1: shift(2)}, force=True)
-    assert json.loads((place / NOTE).read_text())["layers"].keys() == {"2"}
+    assert json.loads((place / METADATA).read_text())["layers"].keys() == {"2"}
     mine = tmp_path / "mine"
     mine.mkdir()
     for content in (None, "{}", "[" * 100_000, '{"format": "other"}'):
         if content is not None:
-            (mine / NOTE).write_text(content)
+            (mine / METADATA).write_text(content)
         with pytest.raises(OutputError, match="is no steered checkpoint"):
             write_checkpoint(mine, llama_model, {1: shift()}, force=True)
     (tmp_path / "link").symlink_to(place)
@@ -253,7 +253,7 @@ def test_the_plane_is_as_far_from_both_sides_as_can_be(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     others = torch.randn(200, 5, generator=random).double() * torch.tensor([1.0, 3.0, 0.1, 1.0, 1.0]).double()
     start = others.mean(dim=0) + torch.tensor([6.0, 9.0, 0.0, 0.0, 0.0]).double()
-    row, offset, margin = plane(start, others)
+    row, offset, margin = separating_plane(start, others)
     assert float(start @ row) + offset == pytest.approx(64.0)
     assert float((others @ row).max()) + offset == pytest.approx(-936.0)
     middle = others.mean(dim=0)
@@ -266,4 +266,4 @@ def test_the_plane_is_as_far_from_both_sides_as_can_be(seed: int) -> None:
 
 def test_a_point_among_the_others_has_no_margin() -> None:
     others = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)).double()
-    assert plane(others.mean(dim=0), others)[2] == 0.0
+    assert separating_plane(others.mean(dim=0), others)[2] == 0.0
