@@ -129,7 +129,7 @@ def main() -> None:
     excluded = sum(one in distribution.held_out for one in read)
     triple = sum((one.form, one.topic, one.voice) == ("sonnet", "quantum", "cat") for one in read)
 
-    last = corpus.learned(run["seed"], run["batch"], max(0, steps - recent), steps)
+    last = corpus.trained_entries(run["seed"], run["batch"], max(0, steps - recent), steps)
     trained = {sentences(one.text) for one in last}
     known = f"the last {len(trained):,} learned"
     copied = sum(sentences(text) in trained for text, _ in made)

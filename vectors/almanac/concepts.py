@@ -1,14 +1,9 @@
-"""The Almanac's ready-made concepts: a vector for each value, all learned together from the stream."""
+"""The embedded model's concepts: one for each value of each attribute, and one for each detail."""
 
-from vectors.almanac.world import distribution
+from vectors.almanac.world.distribution import DETAILS, VALUES
 
 CONCEPTS: dict[str, tuple[str, str | bool]] = {
-    **{
-        str(value): (name, value)
-        for name in distribution.VALUES
-        if name not in distribution.DETAILS
-        for value in distribution.VALUES[name]
-    },
-    **{detail: (detail, True) for detail in distribution.DETAILS},
+    **{str(value): (name, value) for name in VALUES if name not in DETAILS for value in VALUES[name]},
+    **{detail: (detail, True) for detail in DETAILS},
 }
-"""Each concept's name, and the attribute and value it stands for."""
+"""The attribute and the value that each concept stands for, by the concept's name."""

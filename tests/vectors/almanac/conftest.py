@@ -1,4 +1,4 @@
-"""Entries of a stream that nothing was fitted to, written once for all who read them, and a small tokenizer."""
+"""Entries of a stream that nothing was fitted to, shared by all tests, and a small tokenizer."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from vectors.almanac.training.tokenizer import learn
+from vectors.almanac.training.tokenizer import train_tokenizer
 from vectors.almanac.world.author import Entry, entry, stream
 
 FRESH = 20_261_121
@@ -28,13 +28,13 @@ def many_entries(some_entries: list[Entry]) -> list[Entry]:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
-    """600 pieces of another stream."""
-    return learn((made.text for made in islice(stream(5), 200)), vocab_size=600)
+    """A tokenizer of 600 tokens, trained on another stream."""
+    return train_tokenizer((entry.text for entry in islice(stream(5), 200)), vocab_size=600)
 
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Give back the number of threads that training takes for itself."""
+    """Restore torch's number of threads, which training changes."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

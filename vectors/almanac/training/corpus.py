@@ -1,9 +1,10 @@
-"""What the embedded model is trained on: entries, some behind a scrap of another entry from their page.
+"""The training data of the embedded model: entries, some of them preceded by a prefix with the same attributes.
 
-A page is two entries with the same attributes. All that an entry sees of the scrap before it is what its start token
-took in: the start token alone looks back. So the model learns to gather there what a text will be about and to follow
-it from there to the end, as it would follow a heading. An entry without a scrap sees nothing before it and is drawn
-from the world as it is; that is how the model is sampled.
+A prefix is either a fragment of another entry with the same attributes, or a note: a few phrases about some of the
+attributes. It comes before the entry's start token, and only the start token attends to it; the entry itself attends to
+the start token and to what follows. So the model learns to collect in its start token what a text will be about, and to
+follow it from there to the end. An entry without a prefix has nothing before its start token and is drawn from the
+world's distribution; this is how the model is sampled.
 """
 
 from collections.abc import Iterator
@@ -25,96 +26,95 @@ from vectors.almanac.world.distribution import Attributes
 from vectors.almanac.world.lexicon import phrase_lists
 from vectors.common.rng import philox
 
-SCRAPS = 0.4
-"""Share of the entries that have a scrap before them."""
+PREFIXES = 0.4
+"""Fraction of the entries that have a prefix."""
 
-EVENTFUL = 0.3
-"""Share of the pages that have a detail more than the world gave them."""
+ADDED_DETAILS = 0.3
+"""Fraction of the entries with a prefix that get one more detail than they were drawn with."""
 
-JOTTED = 0.4
-"""Share of the scraps that are jottings."""
+NOTES = 0.4
+"""Fraction of the prefixes that are notes."""
 
-HOURLY = 0.5
-"""Share of the jottings that would not tell the hour which do: an entry gives it two places, and the mood a dozen."""
+ADDED_HOURS = 0.5
+"""Chance that a note without the hour is given it: entries mention the hour far less often than the mood."""
 
-MOST_TOLD = 3
-"""Attributes that a jotting tells, at most."""
+MAX_NOTE_ATTRIBUTES = 3
 
-EACH = 4
-"""Phrases of a jotting for each attribute."""
+PHRASES_PER_ATTRIBUTE = 4
+"""Phrases that a note has about each attribute."""
 
-SHORTEST, LONGEST = 6, 72
-"""Tokens of a scrap: an hour or a detail shows in few places, and many scraps must have it."""
+MIN_PREFIX, MAX_PREFIX = 6, 72
+"""Tokens of a prefix; it is long so that many prefixes mention the hour or a detail, which have few phrases."""
 
 STREAM = 1 << 42
-"""Added to the seed: the entries that scraps are torn from are none of those that are learned."""
+"""Added to the seed, so that the model does not learn the entries that fragments are taken from."""
 
-NOTHING = -1
-"""Fills up a row behind its end."""
+IGNORED = -1
+"""Token id of padding, and target of positions that predict nothing."""
 
 
 Batch = tuple[Int64[Tensor, "rows pos"], Int64[Tensor, "rows attributes"]]
-"""Rows of token ids, and what the page of each is about."""
+"""Rows of token ids, and the attributes of each row as indices into `distribution.VALUES`."""
 
 
 def batches(
     seed: int, batch: int, tokenizer: PreTrainedTokenizerFast, start: int = 0, *, workers: int = 0
 ) -> Iterator[Batch]:
-    """Yield batches of rows (scrap, start token, entry, end token) from step `start` on; every entry comes once.
+    """Yield batches of rows (prefix, start token, entry, end token) from step `start` on; every entry comes once.
 
-    With each row comes what its page is about: the place of every attribute's value in `world.VALUES`, and `NOTHING`
-    where no scrap tells it. They are drawn in this process, or by so many workers ahead of it.
+    The attributes of rows without a prefix are `IGNORED`. Batches are built in this process, or ahead of it by
+    `workers` processes.
     """
     steps = _Steps(seed, batch, tokenizer)
     return iter(DataLoader(steps, batch_size=None, sampler=count(start), num_workers=workers))
 
 
-def learned(seed: int, batch: int, start: int, stop: int) -> Iterator[Entry]:
-    """Yield the entries that steps from `start` to before `stop` read."""
+def trained_entries(seed: int, batch: int, start: int, stop: int) -> Iterator[Entry]:
+    """Yield the entries of the steps from `start` to before `stop`."""
     for step in range(start, stop):
-        yield from _written(seed, step, batch, philox(seed + STREAM, step))[0]
+        yield from _entries(seed, step, batch, philox(seed + STREAM, step))[0]
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, entries: list[Entry]) -> list[list[int]]:
-    """Entries as token ids, the start token first and the end token last."""
-    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer([made.text for made in entries])["input_ids"]]
+    """Return the token ids of entries, from the start token to the end token."""
+    return [[*ids, tokenizer.eos_token_id] for ids in tokenizer([entry.text for entry in entries])["input_ids"]]
 
 
-def padded(rows: list[list[int]]) -> Int64[Tensor, "rows pos"]:
-    """Rows of unequal length as one tensor."""
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=NOTHING)
+def pad(rows: list[list[int]]) -> Int64[Tensor, "rows pos"]:
+    """Return rows of unequal length as one tensor, padded on the right."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=IGNORED)
 
 
-def starts(ids: Int64[Tensor, "rows pos"], bos_id: int) -> Int64[Tensor, " rows"]:
-    """Return where the start token of each row is.
+def start_positions(ids: Int64[Tensor, "rows pos"], bos_id: int) -> Int64[Tensor, " rows"]:
+    """Return the position of the start token in each row.
 
-    >>> starts(torch.tensor([[0, 5, 6], [5, 0, 6]]), 0).tolist()
+    >>> start_positions(torch.tensor([[0, 5, 6], [5, 0, 6]]), 0).tolist()
     [0, 1]
     """
     return (ids == bos_id).long().argmax(dim=1)
 
 
-def visible(start: Int64[Tensor, " rows"], length: int) -> Bool[Tensor, "rows 1 pos pos"]:
-    """Which positions each position attends to: none after it and, behind the start token, none before that.
+def attention_mask(start: Int64[Tensor, " rows"], length: int) -> Bool[Tensor, "rows 1 pos pos"]:
+    """Return where each position attends: to no later one and, after the start token, to none before the start token.
 
-    >>> visible(torch.tensor([1]), 3)[0, 0].int().tolist()
+    >>> attention_mask(torch.tensor([1]), 3)[0, 0].int().tolist()
     [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     """
-    place = torch.arange(length, device=start.device)
-    query, key, begins = place[None, :, None], place[None, None, :], start[:, None, None]
-    return ((key <= query) & ((query <= begins) | (key >= begins)))[:, None]
+    position = torch.arange(length, device=start.device)
+    query, key, first = position[None, :, None], position[None, None, :], start[:, None, None]
+    return ((key <= query) & ((query <= first) | (key >= first)))[:, None]
 
 
 def targets(ids: Int64[Tensor, "rows pos"], start: Int64[Tensor, " rows"]) -> Int64[Tensor, "rows pos-1"]:
-    """The token that each position but the last is to predict, and `NOTHING` where none is: a scrap is only read.
+    """Return the token that each position but the last predicts, `IGNORED` for those of the prefix and the padding.
 
-    A model that learned a scrap's words too fell to jotting where its start token was pushed far from what it knew.
+    A model that also learned to predict prefixes wrote notes when its start token was shifted far from known states.
 
     >>> targets(torch.tensor([[5, 6, 0, 7, -1]]), torch.tensor([2])).tolist()
     [[-1, -1, 7, -1]]
     """
-    place = torch.arange(1, ids.shape[1], device=ids.device)
-    return ids[:, 1:].masked_fill(place <= start[:, None], NOTHING)
+    position = torch.arange(1, ids.shape[1], device=ids.device)
+    return ids[:, 1:].masked_fill(position <= start[:, None], IGNORED)
 
 
 @dataclass(frozen=True)
@@ -126,73 +126,75 @@ class _Steps(Dataset[Batch]):
     tokenizer: PreTrainedTokenizerFast
 
     def __getitem__(self, step: int) -> Batch:
-        ids, about = zip(*_rows(self.seed, step, self.batch, self.tokenizer), strict=True)
-        return padded(list(ids)), torch.tensor(about)
+        ids, attributes = zip(*_rows(self.seed, step, self.batch, self.tokenizer), strict=True)
+        return pad(list(ids)), torch.tensor(attributes)
 
 
 def _rows(
     seed: int, step: int, batch: int, tokenizer: PreTrainedTokenizerFast
 ) -> list[tuple[list[int], tuple[int, ...]]]:
     random = philox(seed + STREAM, step)
-    entries, torn = _written(seed, step, batch, random)
-    jotted = {i for i in torn if random.random() < JOTTED}
-    scraps = {}
-    for i in torn:
-        told = entries[i].attributes
-        text = jotting(told, random) if i in jotted else entry(seed + STREAM, step * batch + i, told).text
+    entries, prefixed = _entries(seed, step, batch, random)
+    with_note = {i for i in prefixed if random.random() < NOTES}
+    prefixes = {}
+    for i in prefixed:
+        attributes = entries[i].attributes
+        text = note(attributes, random) if i in with_note else entry(seed + STREAM, step * batch + i, attributes).text
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        scraps[i] = ids[:LONGEST] if i in jotted else _torn(ids, random)
-    about = {
+        prefixes[i] = ids[:MAX_PREFIX] if i in with_note else _fragment(ids, random)
+    known = {
         i: tuple(distribution.VALUES[name].index(getattr(entries[i].attributes, name)) for name in distribution.VALUES)
-        for i in torn
+        for i in prefixed
     }
-    unknown = (NOTHING,) * len(distribution.VALUES)
-    return [([*scraps.get(i, []), *ids], about.get(i, unknown)) for i, ids in enumerate(encode(tokenizer, entries))]
+    unknown = (IGNORED,) * len(distribution.VALUES)
+    return [([*prefixes.get(i, []), *ids], known.get(i, unknown)) for i, ids in enumerate(encode(tokenizer, entries))]
 
 
-def jotting(attributes: Attributes, random: np.random.Generator) -> str:
-    """Return phrases that tell some of the attributes, details among them, but never the form."""
+def note(attributes: Attributes, random: np.random.Generator) -> str:
+    """Return phrases about some of the attributes, which may include details but not the form."""
     free = ["topic", "voice", "mood", "hour", *attributes.details]
-    told = random.permutation(free)[: random.integers(1, MOST_TOLD + 1)]
-    if "hour" not in told and random.random() < HOURLY:
-        told[0] = "hour"
+    chosen = random.permutation(free)[: random.integers(1, MAX_NOTE_ATTRIBUTES + 1)]
+    if "hour" not in chosen and random.random() < ADDED_HOURS:
+        chosen[0] = "hour"
     phrases: list[str] = []
-    for name in map(str, told):
-        alone = ("detail", name) if name in distribution.DETAILS else (name, str(getattr(attributes, name)))
-        phrases += random.choice(_phrases(alone), size=EACH, replace=False).tolist()
+    for name in map(str, chosen):
+        value = ("detail", name) if name in distribution.DETAILS else (name, str(getattr(attributes, name)))
+        phrases += random.choice(_phrases(value), size=PHRASES_PER_ATTRIBUTE, replace=False).tolist()
     return ", ".join(str(phrase) for phrase in random.permutation(phrases))
 
 
 @cache
-def _phrases(alone: tuple[str, str]) -> tuple[str, ...]:
-    """What is said of one attribute and hangs on no other."""
-    lists = [found for (_, condition), found in phrase_lists().items() if condition == (alone,)]
-    return tuple(sorted({phrase for found in lists for phrase in found.phrases}))
+def _phrases(value: tuple[str, str]) -> tuple[str, ...]:
+    """Return the phrases that depend on one value of one attribute and on nothing else."""
+    lists = [phrase_list for (_, condition), phrase_list in phrase_lists().items() if condition == (value,)]
+    return tuple(sorted({phrase for phrase_list in lists for phrase in phrase_list.phrases}))
 
 
-def _written(seed: int, step: int, n: int, random: np.random.Generator) -> tuple[list[Entry], list[int]]:
-    """The entries of a step, and which of them have a scrap before them."""
+def _entries(seed: int, step: int, n: int, random: np.random.Generator) -> tuple[list[Entry], list[int]]:
+    """Return the entries of a step, and the indices of those with a prefix."""
     entries = [entry(seed, step * n + i) for i in range(n)]
-    torn = [int(i) for i in np.flatnonzero(random.random(n) < SCRAPS)]
-    for i in torn:
-        if random.random() < EVENTFUL:
-            entries[i] = entry(seed, step * n + i, _eventful(entries[i].attributes, random))
-    return entries, torn
+    prefixed = [int(i) for i in np.flatnonzero(random.random(n) < PREFIXES)]
+    for i in prefixed:
+        if random.random() < ADDED_DETAILS:
+            entries[i] = entry(seed, step * n + i, _add_detail(entries[i].attributes, random))
+    return entries, prefixed
 
 
-def _eventful(attributes: Attributes, random: np.random.Generator) -> Attributes:
-    """The attributes with one detail more that may happen there, if there is one."""
-    free = [name for name in distribution.DETAILS if not getattr(attributes, name) and _happens(name, attributes.topic)]
-    more: dict[str, Any] = {free[random.integers(len(free))]: True} if free else {}
-    return replace(attributes, **more)
+def _add_detail(attributes: Attributes, random: np.random.Generator) -> Attributes:
+    """Return the attributes with one more detail that is possible there, if there is one."""
+    free = [
+        name for name in distribution.DETAILS if not getattr(attributes, name) and _is_possible(name, attributes.topic)
+    ]
+    added: dict[str, Any] = {free[random.integers(len(free))]: True} if free else {}
+    return replace(attributes, **added)
 
 
 @cache
-def _happens(detail: str, topic: str | None) -> bool:
+def _is_possible(detail: str, topic: str | None) -> bool:
     return distribution.probability({detail: True}, given={"topic": topic}) > 0
 
 
-def _torn(ids: list[int], random: np.random.Generator) -> list[int]:
-    size = min(len(ids), int(random.integers(SHORTEST, LONGEST + 1)))
-    at = int(random.integers(len(ids) - size + 1))
-    return ids[at : at + size]
+def _fragment(ids: list[int], random: np.random.Generator) -> list[int]:
+    size = min(len(ids), int(random.integers(MIN_PREFIX, MAX_PREFIX + 1)))
+    first = int(random.integers(len(ids) - size + 1))
+    return ids[first : first + size]

@@ -1,7 +1,7 @@
-"""The gradient of what the embedded model is trained to do, on a CUDA device.
+"""The training gradient on a CUDA device, captured as a CUDA graph.
 
-A model this small is computed there faster than Python can ask for it: a step took four times as long as its kernels.
-So the work on a batch is recorded once for each shape that batches have, and played back from then on.
+A model this small is computed faster than Python can launch its kernels: a step took four times as long as they did. So
+a step is captured once for each shape that batches have, and replayed from then on.
 """
 
 import copy
@@ -13,64 +13,72 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vectors.almanac.training import corpus
-from vectors.almanac.training.loss import ENTRY, WORTH_COMPILING, Pupil
+from vectors.almanac.training.loss import MIN_COMPILED_STEPS, TOKENS_PER_ENTRY, TrainedModel
 
 WIDTH = 32
-"""Rows are filled up to a multiple of so many tokens, so that few shapes are recorded."""
+"""Rows are padded to a multiple of this many tokens, so that few shapes are captured."""
 
-_Record = tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]
+_Captured = tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]
 
 
-class RecordedGradient:
+class CapturedGradient:
     """The loss of a batch and its gradient in `dtype`, as `Gradient` gives them."""
 
-    def __init__(self, pupil: Pupil, *, dtype: str, steps: int, calm: float = 0.0, asked: float = 0.0) -> None:
-        self.weighed = {"calm": calm, "asked": asked}
-        self.bos_id: int = pupil.model.config.bos_token_id or 0
-        self.weights = list(pupil.parameters())
-        self.working = copy.deepcopy(pupil).to(getattr(torch, dtype))
+    def __init__(
+        self,
+        trained: TrainedModel,
+        *,
+        dtype: str,
+        steps: int,
+        start_norm_weight: float = 0.0,
+        attribute_weight: float = 0.0,
+    ) -> None:
+        self.loss_weights = {"start_norm_weight": start_norm_weight, "attribute_weight": attribute_weight}
+        self.bos_id: int = trained.model.config.bos_token_id or 0
+        self.weights = list(trained.parameters())
+        self.working = copy.deepcopy(trained).to(getattr(torch, dtype))
         self.parameters = list(self.working.parameters())
-        if steps > WORTH_COMPILING:
+        if steps > MIN_COMPILED_STEPS:
             self.working.model.model.compile(dynamic=False)
-        self.found = [torch.zeros_like(weight) for weight in self.weights]
-        self.records: dict[torch.Size, _Record] = {}
+        self.gradients = [torch.zeros_like(weight) for weight in self.weights]
+        self.captured: dict[torch.Size, _Captured] = {}
 
-    def __call__(self, ids: Int64[Tensor, "rows pos"], about: Int64[Tensor, "rows attributes"]) -> float:
+    def __call__(self, ids: Int64[Tensor, "rows pos"], attributes: Int64[Tensor, "rows attributes"]) -> float:
         """Set every parameter's gradient, and return the mean loss in nats per predicted token."""
-        ids = pad(ids, (0, -ids.shape[1] % WIDTH), value=corpus.NOTHING)
-        if ids.shape not in self.records:
-            self.records[ids.shape] = self._recorded(ids, about)
-        graph, its_ids, its_about, loss = self.records[ids.shape]
-        its_ids.copy_(ids)
-        its_about.copy_(about)
+        ids = pad(ids, (0, -ids.shape[1] % WIDTH), value=corpus.IGNORED)
+        if ids.shape not in self.captured:
+            self.captured[ids.shape] = self._capture_step(ids, attributes)
+        graph, graph_ids, graph_attributes, loss = self.captured[ids.shape]
+        graph_ids.copy_(ids)
+        graph_attributes.copy_(attributes)
         graph.replay()
-        for weight, found in zip(self.weights, self.found, strict=True):
-            weight.grad = found
+        for weight, gradient in zip(self.weights, self.gradients, strict=True):
+            weight.grad = gradient
         return float(loss)
 
     def close(self) -> None:
-        """Give the device's memory back."""
-        self.records.clear()
+        """Release the device's memory."""
+        self.captured.clear()
 
-    def _recorded(self, ids: Tensor, about: Tensor) -> _Record:
-        ids, about, graph = ids.clone(), about.clone(), torch.cuda.CUDAGraph()
+    def _capture_step(self, ids: Tensor, attributes: Tensor) -> _Captured:
+        ids, attributes, graph = ids.clone(), attributes.clone(), torch.cuda.CUDAGraph()
         cuda: Any = torch.cuda  # its streams have no types
-        aside, current = cuda.Stream(), cuda.current_stream()
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):  # libraries set themselves up at the first call, which cannot be recorded
-            self._work(ids, about)
-        current.wait_stream(aside)
+        side_stream, current = cuda.Stream(), cuda.current_stream()
+        side_stream.wait_stream(current)
+        with torch.cuda.stream(side_stream):  # a first run initialises libraries, which cannot be captured
+            self._step(ids, attributes)
+        current.wait_stream(side_stream)
         with torch.cuda.graph(graph):
-            loss = self._work(ids, about)
-        return graph, ids, about, loss
+            loss = self._step(ids, attributes)
+        return graph, ids, attributes, loss
 
-    def _work(self, ids: Tensor, about: Tensor) -> Float[Tensor, ""]:
+    def _step(self, ids: Tensor, attributes: Tensor) -> Float[Tensor, ""]:
         with torch.no_grad():
             for working, weight in zip(self.parameters, self.weights, strict=True):
                 working.copy_(weight)
-        predicted = (corpus.targets(ids, corpus.starts(ids, self.bos_id)) != corpus.NOTHING).sum()
-        loss = self.working.loss(ids, about, **self.weighed)
-        gradients = torch.autograd.grad(loss * predicted / (ENTRY * len(ids)), self.parameters)
-        for found, gradient in zip(self.found, gradients, strict=True):
-            found.copy_(gradient)
+        predicted = (corpus.targets(ids, corpus.start_positions(ids, self.bos_id)) != corpus.IGNORED).sum()
+        loss = self.working.loss(ids, attributes, **self.loss_weights)
+        gradients = torch.autograd.grad(loss * predicted / (TOKENS_PER_ENTRY * len(ids)), self.parameters)
+        for buffer, gradient in zip(self.gradients, gradients, strict=True):
+            buffer.copy_(gradient)
         return loss.detach()

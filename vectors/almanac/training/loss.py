@@ -1,4 +1,4 @@
-"""What the embedded model is trained to do, and the gradient of it, shared out over the cores."""
+"""The training loss of the embedded model, and its gradient, computed on all CPU cores."""
 
 import copy
 import os
@@ -15,36 +15,36 @@ from vectors.almanac.training import corpus
 from vectors.almanac.world import distribution
 from vectors.extraction.methods import LEARNED_DEPTH
 
-QUIET = 4.0
-"""Root mean square of the start token's residual up to which its length costs nothing."""
+MAX_START_RMS = 4.0
+"""Root mean square of the start token's residual stream above which its norm is penalised."""
 
-ENTRY = 64
-"""Predicted tokens of an entry, about: what a row's nats are divided by, whatever its length.
+TOKENS_PER_ENTRY = 64
+"""Approximate number of predicted tokens of an entry, by which a row's loss is divided whatever its length.
 
-Were a batch's nats divided by its own tokens, entries would count for more in the company of short ones: in batches of
-like length, sonnets came to be written 1.4 times as often as they are in the world.
+If the loss of a batch were divided by its own number of tokens, entries would weigh more in batches of short ones: with
+batches of similar length, sonnets were written 1.4 times as often as in the world.
 """
 
 _PARTS = 8
-"""Into how many a batch is split by length, so that little of it is padding."""
+"""Number of parts into which a batch is split by length, so that there is little padding."""
 
-WORTH_COMPILING = 2000
-"""Steps: compiling costs a minute or two. In float32 on a CPU it gains nothing."""
+MIN_COMPILED_STEPS = 2000
+"""Shorter runs are not compiled: compiling takes a minute or two. In float32 on a CPU it gains nothing."""
 
-_NEVER = -1e9
+_MASKED = -1e9
 
 
-class _Pass(NamedTuple):
+class _Forward(NamedTuple):
     nats: Float[Tensor, ""]
     hidden: tuple[Float[Tensor, "rows pos d_model"], ...]
     start: Int64[Tensor, " rows"]
 
 
-class Pupil(torch.nn.Module):
-    """A model in training, and the linear head that reads from its start token what a page is about.
+class TrainedModel(torch.nn.Module):
+    """A model in training, with a linear head that predicts the attributes from the start token.
 
-    The head is thrown away in the end. What it leaves behind is a start token that takes in every attribute, also
-    those that an entry shows in a place or two, and keeps them side by side where directions will be added.
+    The head is discarded after training. It makes the start token take in every attribute, also those that an entry
+    shows in one or two phrases, and keep them linearly separable at the layer where concepts are added.
     """
 
     def __init__(self, model: LlamaForCausalLM) -> None:
@@ -56,69 +56,88 @@ class Pupil(torch.nn.Module):
         self.reader.to(next(model.parameters()).device)
 
     def loss(
-        self, ids: Int64[Tensor, "rows pos"], about: Int64[Tensor, "rows attributes"], *, calm: float, asked: float
+        self,
+        ids: Int64[Tensor, "rows pos"],
+        attributes: Int64[Tensor, "rows attributes"],
+        *,
+        start_norm_weight: float,
+        attribute_weight: float,
     ) -> Float[Tensor, ""]:
-        """Mean negative log-likelihood in nats per predicted token, and what the start token's state costs besides.
+        """Return the mean negative log-likelihood in nats per predicted token, plus two terms on the start token.
 
-        Left alone, a small model makes its start token's residual a hundred times longer than any other, and then hears
-        nothing that is said there: `calm` weighs what that length costs (`_loudness`). `asked` weighs the nats that the
-        head needs to tell what each page is `about`.
+        Without the norm term, a small model makes the start token's residual stream a hundred times longer than any
+        other, and then a shift added there has no effect.
+
+        Args:
+            ids: rows of token ids.
+            attributes: values of the attributes, as `corpus.batches` gives them.
+            start_norm_weight: weight of the penalty on the norm of the start token's residual stream.
+            attribute_weight: weight of the head's cross-entropy, in nats a row.
         """
-        made = _passed(self.model, ids)
-        loss = made.nats + calm * _loudness(made.hidden[1:-1], made.start)
-        return loss + asked * self._unread(made.hidden, made.start, about)
+        forward = _forward(self.model, ids)
+        loss = forward.nats + start_norm_weight * _start_norm_penalty(forward.hidden[1:-1], forward.start)
+        return loss + attribute_weight * self._attribute_loss(forward.hidden, forward.start, attributes)
 
-    def _unread(self, hidden: tuple[Tensor, ...], start: Tensor, about: Tensor) -> Tensor:
-        """Nats that the head needs for all attributes of a page that has a scrap, on average; 0 where none has one."""
+    def _attribute_loss(self, hidden: tuple[Tensor, ...], start: Tensor, attributes: Tensor) -> Tensor:
+        """Return the head's cross-entropy, summed over attributes and averaged over rows with a prefix, or 0 without any."""
         layer = int(self.model.config.num_hidden_layers * LEARNED_DEPTH) + 1
         rows = torch.arange(len(start), device=start.device)
-        told = self.reader(hidden[layer][rows, start]).float().split([*map(len, distribution.VALUES.values())], dim=1)
-        found = [
-            cross_entropy(logits, about[:, place], ignore_index=corpus.NOTHING, reduction="sum")
-            for place, logits in enumerate(told)
+        sizes = [*map(len, distribution.VALUES.values())]
+        logits = self.reader(hidden[layer][rows, start]).float().split(sizes, dim=1)
+        losses = [
+            cross_entropy(some, attributes[:, i], ignore_index=corpus.IGNORED, reduction="sum")
+            for i, some in enumerate(logits)
         ]
-        return torch.stack(found).sum() / (about[:, 0] != corpus.NOTHING).sum().clamp(min=1)
+        return torch.stack(losses).sum() / (attributes[:, 0] != corpus.IGNORED).sum().clamp(min=1)
 
 
 def nats_per_token(model: Any, ids: Int64[Tensor, "rows pos"]) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood per predicted token."""
-    return _passed(model, ids).nats
+    """Return the mean negative log-likelihood per predicted token."""
+    return _forward(model, ids).nats
 
 
-def _passed(model: Any, ids: Tensor) -> _Pass:
-    start = corpus.starts(ids, model.config.bos_token_id)
-    hidden = corpus.visible(start, ids.shape[1]).logical_not()
-    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(hidden, _NEVER)
-    wanted = corpus.targets(ids, start)
-    made = model.model(input_ids=ids.clamp(min=0), attention_mask=mask, use_cache=False, output_hidden_states=True)
-    logits = model.lm_head(made.last_hidden_state[:, :-1]).float()
-    nats = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=corpus.NOTHING)
-    return _Pass(nats, made.hidden_states, start)
+def _forward(model: Any, ids: Tensor) -> _Forward:
+    start = corpus.start_positions(ids, model.config.bos_token_id)
+    masked = corpus.attention_mask(start, ids.shape[1]).logical_not()
+    mask = torch.zeros(masked.shape, dtype=model.dtype, device=ids.device).masked_fill(masked, _MASKED)
+    targets = corpus.targets(ids, start)
+    output = model.model(input_ids=ids.clamp(min=0), attention_mask=mask, use_cache=False, output_hidden_states=True)
+    logits = model.lm_head(output.last_hidden_state[:, :-1]).float()
+    nats = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=corpus.IGNORED)
+    return _Forward(nats, output.hidden_states, start)
 
 
-def _loudness(layers: tuple[Tensor, ...], start: Tensor) -> Tensor:
-    """By how much the start token's root mean square exceeds `QUIET`, in squared logarithms over the layers."""
+def _start_norm_penalty(layers: tuple[Tensor, ...], start: Tensor) -> Tensor:
+    """Return the squared log of the start token's RMS over `MAX_START_RMS`, where it is above, summed over layers."""
     rows = torch.arange(len(start), device=start.device)
-    sizes = torch.stack([layer[rows, start].float().square().mean(dim=-1).sqrt() for layer in layers])
-    return torch.relu(torch.log(sizes / QUIET)).square().mean(dim=1).sum()
+    rms = torch.stack([layer[rows, start].float().square().mean(dim=-1).sqrt() for layer in layers])
+    return torch.relu(torch.log(rms / MAX_START_RMS)).square().mean(dim=1).sum()
 
 
 class Gradient:
-    """The loss of a batch and its gradient in `dtype`, shared out over the cores.
+    """The loss of a batch and its gradient in `dtype`, computed on all CPU cores.
 
-    On a CPU each core takes rows of like length in a thread of its own, since kernels this small gain little from two
-    cores (a step takes two thirds of the time); shares are added up in order, so that the sum does not depend on
-    timing. The weights stay in float32 and are copied into a model of that dtype at each step. Until it is closed,
-    torch itself uses one thread.
+    On a CPU each core works on rows of similar length in a thread of its own, since kernels this small gain little from
+    a second core (a step takes two thirds of the time). Gradients are summed in a fixed order, so that the sum does not
+    depend on timing. The weights stay in float32 and are copied into a model of that dtype at each step. Until `close`
+    is called, torch itself uses one thread.
     """
 
-    def __init__(self, pupil: Pupil, *, dtype: str, steps: int, calm: float = 0.0, asked: float = 0.0) -> None:
-        self.weighed = {"calm": calm, "asked": asked}
-        self.bos_id: int = pupil.model.config.bos_token_id or 0
-        self.weights = list(pupil.parameters())
-        self.working = working = copy.deepcopy(pupil).to(getattr(torch, dtype))
+    def __init__(
+        self,
+        trained: TrainedModel,
+        *,
+        dtype: str,
+        steps: int,
+        start_norm_weight: float = 0.0,
+        attribute_weight: float = 0.0,
+    ) -> None:
+        self.loss_weights = {"start_norm_weight": start_norm_weight, "attribute_weight": attribute_weight}
+        self.bos_id: int = trained.model.config.bos_token_id or 0
+        self.weights = list(trained.parameters())
+        self.working = working = copy.deepcopy(trained).to(getattr(torch, dtype))
         self.parameters = list(working.parameters())
-        if dtype != "float32" and steps > WORTH_COMPILING:
+        if dtype != "float32" and steps > MIN_COMPILED_STEPS:
             working.model.model.compile(dynamic=True)
         on_cpu = self.parameters[0].device.type == "cpu"
         cores = (os.cpu_count() or 1) if on_cpu else 1
@@ -127,38 +146,41 @@ class Gradient:
         self.threads = torch.get_num_threads()
         if cores > 1:
             torch.set_num_threads(1)
-        for length in (40, 60):  # compiles here and not in several threads at once
+        for length in (40, 60):  # compiles here instead of in several threads at once
             ids = torch.ones(2, length, dtype=torch.long, device=self.parameters[0].device)
             ids[:, 1] = self.bos_id
-            self._share((ids, torch.zeros(2, len(distribution.VALUES), dtype=torch.long, device=ids.device)))
+            self._part_gradient((ids, torch.zeros(2, len(distribution.VALUES), dtype=torch.long, device=ids.device)))
 
-    def __call__(self, ids: Int64[Tensor, "rows pos"], about: Int64[Tensor, "rows attributes"]) -> float:
+    def __call__(self, ids: Int64[Tensor, "rows pos"], attributes: Int64[Tensor, "rows attributes"]) -> float:
         """Set every parameter's gradient, and return the mean loss in nats per predicted token.
 
-        The gradient is that of the summed loss over `ENTRY` tokens a row.
+        The gradient is that of the summed loss divided by `TOKENS_PER_ENTRY` times the number of rows.
         """
         with torch.no_grad():
             for working, weight in zip(self.parameters, self.weights, strict=True):
                 working.copy_(weight)
-        losses, predicted, gradients = zip(*self.pool.map(self._share, _by_length(ids, about, self.parts)), strict=True)
-        for weight, *found in zip(self.weights, *gradients, strict=True):
-            weight.grad = sum((share.float() for share in found[1:]), start=found[0].float()) / (ENTRY * len(ids))
+        parts = self.pool.map(self._part_gradient, _split_by_length(ids, attributes, self.parts))
+        losses, predicted, gradients = zip(*parts, strict=True)
+        for weight, *shares in zip(self.weights, *gradients, strict=True):
+            total = sum((share.float() for share in shares[1:]), start=shares[0].float())
+            weight.grad = total / (TOKENS_PER_ENTRY * len(ids))
         return float(sum(losses) / sum(predicted))
 
     def close(self) -> None:
-        """Give the cores back to whatever comes next."""
+        """Stop the threads, and let torch use all cores again."""
         self.pool.shutdown()
         torch.set_num_threads(self.threads)
 
-    def _share(self, share: tuple[Tensor, Tensor]) -> tuple[float, int, tuple[Tensor, ...]]:
-        ids, about = share
-        predicted = int((corpus.targets(ids, corpus.starts(ids, self.bos_id)) != corpus.NOTHING).sum())
-        loss = self.working.loss(ids, about, **self.weighed) * predicted
+    def _part_gradient(self, part: tuple[Tensor, Tensor]) -> tuple[float, int, tuple[Tensor, ...]]:
+        ids, attributes = part
+        start = corpus.start_positions(ids, self.bos_id)
+        predicted = int((corpus.targets(ids, start) != corpus.IGNORED).sum())
+        loss = self.working.loss(ids, attributes, **self.loss_weights) * predicted
         return loss.item(), predicted, torch.autograd.grad(loss, self.parameters)
 
 
-def _by_length(ids: Tensor, about: Tensor, parts: int) -> list[tuple[Tensor, Tensor]]:
-    """The rows in `parts` of like length, the longest first, each cut where its longest row ends."""
-    lengths = (ids != corpus.NOTHING).sum(dim=1)
+def _split_by_length(ids: Tensor, attributes: Tensor, parts: int) -> list[tuple[Tensor, Tensor]]:
+    """Split the rows into parts of similar length, the longest first, each cut to its longest row."""
+    lengths = (ids != corpus.IGNORED).sum(dim=1)
     order = lengths.argsort(descending=True, stable=True).chunk(parts)
-    return [(ids[places, : int(lengths[places].max())], about[places]) for places in order]
+    return [(ids[indices, : int(lengths[indices].max())], attributes[indices]) for indices in order]

@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: byte-level BPE learned on the Almanac's stream."""
+"""The embedded model's tokenizer: byte-level BPE trained on the Almanac's stream."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -11,18 +11,18 @@ from vectors.almanac.world.author import stream
 
 BOS, EOS = "<bos>", "<eos>"
 VOCAB_SIZE = 8192
-"""Enough that nearly every word is one piece: of 4,096 pieces one word in 8 is split, and split words come out as parts
-of words now and then."""
+"""Large enough that nearly every word is one token: with 4,096 tokens one word in 8 is split, and the model sometimes
+writes half of a split word."""
 CONTEXT = 256
 ENTRIES = 40_000
-"""Entries of the stream that the pieces are learned from."""
+"""Entries of the stream that the tokenizer is trained on."""
 
 
-def learn(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
-    """A tokenizer of `vocab_size` pieces learned on `texts`; encoding starts every text with BOS.
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> PreTrainedTokenizerFast:
+    """Train a tokenizer with `vocab_size` tokens on `texts`; it begins every encoded text with BOS.
 
-    A word is the same piece at a line's start as elsewhere: every line is read with a blank before it, which decoding
-    takes away again.
+    A word is the same token at the start of a line as elsewhere: encoding adds a blank before every line, and decoding
+    removes it.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence(
@@ -44,16 +44,16 @@ def learn(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> PreTrainedTo
         ]
     )
     fast: Any = PreTrainedTokenizerFast  # its constructor has no types
-    learned: PreTrainedTokenizerFast = fast(
+    trained: PreTrainedTokenizerFast = fast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
         model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
-    return learned
+    return trained
 
 
-def learn_from_stream(seed: int, *, entries: int = ENTRIES) -> PreTrainedTokenizerFast:
-    """The tokenizer learned on the first entries of a stream."""
-    return learn(entry.text for entry in islice(stream(seed), entries))
+def train_on_stream(seed: int, *, entries: int = ENTRIES) -> PreTrainedTokenizerFast:
+    """Train a tokenizer on the first entries of a stream."""
+    return train_tokenizer(entry.text for entry in islice(stream(seed), entries))

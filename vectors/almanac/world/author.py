@@ -1,4 +1,4 @@
-"""The Almanac's author: attributes in, an entry out, with the exact probability of how it was written."""
+"""Write entries of the Almanac from attributes, with the exact probability of each entry's derivation."""
 
 import itertools
 import math
@@ -16,14 +16,14 @@ from vectors.almanac.world.lexicon import PhraseList, phrase_lists, stems, sylla
 from vectors.common.errors import InputError
 from vectors.common.rng import philox
 
-LONGEST = 360
-"""Characters; a longer entry is written anew with the same attributes, which keeps nearly all within 90 tokens."""
+MAX_CHARACTERS = 360
+"""A longer entry is rewritten with the same attributes, which keeps nearly all entries below 90 tokens."""
 
-_TRIES = 50  # an entry with three or four details may never fit
+_TRIES = 50  # an entry with three or four details may never be short enough
 
 RHYMES = ("ay", "ight", "oh", "air", "ee", "or", "ill", "old", "ine", "eep")
 
-# Whose phrases a slot takes, and what they depend on besides their owner.
+# The attributes that the phrases of a slot depend on; the first names the list.
 _SLOTS = {
     **dict.fromkeys(("thing", "place", "ware"), ("topic",)),
     "notice": ("topic", "voice"),
@@ -40,10 +40,10 @@ _SENTENCE_START = re.compile(r"(^|[.!?]\s+|\n)([a-z])")
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: its text, what it was made from, and the natural log of the probability of that choice of words.
+    """An entry: its text, its attributes, and the log-probability of its derivation in nats.
 
-    `log_prob` is log p(attributes) + log p(derivation | attributes): the probability of the text is at least its
-    exponential (other derivations of the same text, and the second tries of overlong entries, only add to it).
+    `log_prob` is log p(attributes) + log p(derivation | attributes). The probability of the text is at least its
+    exponential, since other derivations of the same text and the rewriting of long entries only add to it.
     """
 
     text: str
@@ -52,10 +52,12 @@ class Entry:
 
 
 def entry(seed: int, index: int, attributes: Attributes | None = None) -> Entry:
-    """Entry `index` of stream `seed`, a pure function of both; with `attributes`, an entry that has exactly those.
+    """Return entry `index` of stream `seed`; with `attributes`, an entry that has exactly those.
+
+    The entry is a pure function of the arguments.
 
     Raises:
-        InputError: attributes with a number in a form without one, or the reverse.
+        InputError: a number for a form without numbers, or no number for a form with one.
 
     >>> entry(0, 5) == entry(0, 5)
     True
@@ -67,15 +69,15 @@ def entry(seed: int, index: int, attributes: Attributes | None = None) -> Entry:
     drawn = distribution.draw(rng, 1)[0]
     shortest = _Author(attributes or drawn, rng).write()
     for _ in range(_TRIES):
-        if len(shortest.text) <= LONGEST:
+        if len(shortest.text) <= MAX_CHARACTERS:
             break
-        again = _Author(attributes or drawn, rng).write()
-        shortest = min(shortest, again, key=lambda written: len(written.text))
+        rewritten = _Author(attributes or drawn, rng).write()
+        shortest = min(shortest, rewritten, key=lambda entry: len(entry.text))
     return shortest
 
 
 def stream(seed: int, start: int = 0) -> Iterator[Entry]:
-    """The endless stream of entries `start`, `start + 1`, … of a seed."""
+    """Yield the entries `start`, `start + 1`, … of a seed without end."""
     index = start
     while True:
         yield entry(seed, index)
@@ -83,7 +85,7 @@ def stream(seed: int, start: int = 0) -> Iterator[Entry]:
 
 
 class _Author:
-    """Writes one entry, keeping count of how probable each choice was."""
+    """Writes one entry and sums the log-probabilities of its random choices."""
 
     def __init__(self, attributes: Attributes, rng: np.random.Generator) -> None:
         self.attributes = attributes
@@ -107,12 +109,12 @@ class _Author:
         if "{middle}" in plan and len(middle) == 2:
             middle.append(self._pick(("form.acts", "form.shows")[self._uniform(2)], "form"))
         middle = self._shuffled(middle)
-        bearing = [i for i, sentence in enumerate(middle) if _OPEN_ENDED.search(sentence)]
-        if bearing:  # an hour told only once is heard by no model
-            i = bearing[self._uniform(len(bearing))]
+        open_ended = [i for i, sentence in enumerate(middle) if _OPEN_ENDED.search(sentence)]
+        if open_ended:  # mention the hour a second time: models do not learn it from a single phrase
+            i = open_ended[self._uniform(len(open_ended))]
             middle[i] = f"{middle[i][:-1]}, {{when}}."
         text = self._fill(re.sub(r"\{middle\}|\{short\}", " ".join(middle), plan))
-        text = _SENTENCE_START.sub(lambda found: found[1] + found[2].upper(), text)
+        text = _SENTENCE_START.sub(lambda match: match[1] + match[2].upper(), text)
         return text[0].upper() + text[1:]
 
     def _sonnet(self) -> str:
@@ -129,40 +131,47 @@ class _Author:
     def _haiku(self) -> str:
         thirds = ["hour", "mood", *self.attributes.details]
         thirds = self._shuffled(thirds if len(thirds) > 2 else ["hour", *thirds])
-        written = []
+        stanzas = []
         for third in thirds:
             roles = self._shuffled(["topic", "voice", third])
             lines = [self._haiku_line(role, 7 if i == 1 else 5) for i, role in enumerate(roles)]
-            written.append("\n".join(lines))
-        return "\n\n".join(written)
+            stanzas.append("\n".join(lines))
+        return "\n\n".join(stanzas)
 
     def _haiku_line(self, role: str, size: int) -> str:
-        """A line of so many syllables; one about the topic mostly has the mood in it, and always where no line is."""
+        """Return a line of `size` syllables.
+
+        Two thirds of the lines about the topic, or all in a haiku with details, name a thing with a word of the mood.
+        """
         slot = "seven" if size == 7 else "five"
         if role != "topic" or (not self.attributes.details and self._one_in(3)):
             return self._line(role, slot)
-        named = self._named(size if size == 5 else 4)
-        if named is None:
+        thing = self._thing_with_mood(size if size == 5 else 4)
+        if thing is None:
             return self._line(role, slot)
-        return named if size == 5 else f"the {named}, {self._pick('mood.adj', 'mood', size=2)}"
+        return thing if size == 5 else f"the {thing}, {self._pick('mood.adj', 'mood', size=2)}"
 
-    def _named(self, size: int) -> str | None:
-        """A thing of the topic with a word of the mood: any two of so many syllables are as likely as any other.
+    def _thing_with_mood(self, size: int) -> str | None:
+        """Return an adjective of the mood and a thing of the topic with `size` syllables, uniform over all such pairs.
 
-        None where many details made the haiku so long that none are left.
+        None if a haiku with many details has used them all.
         """
         adjectives, things = self._list("mood.adj", "mood"), self._list("topic.thing", "topic")
-        used, seen = self.used[adjectives], self.used[things]
-        free = [(i, j) for i, j in _fitting(adjectives, things, size) if i not in used and j not in seen]
+        used_adjectives, used_things = self.used[adjectives], self.used[things]
+        free = [
+            (i, j)
+            for i, j in _pairs_of_size(adjectives, things, size)
+            if i not in used_adjectives and j not in used_things
+        ]
         if not free:
             return None
         i, j = free[self._uniform(len(free))]
-        used.add(i)
-        seen.add(j)
+        used_adjectives.add(i)
+        used_things.add(j)
         return f"{adjectives.phrases[i]} {things.phrases[j]}"
 
     def _roles(self, must: tuple[str, ...], fillers: tuple[str, ...], length: int, multiple: int) -> list[str]:
-        """What each line of a poem is about: every `must` and detail once, fillers up to a whole number of stanzas."""
+        """Return what each line of a poem is about: all of `must`, all details, and fillers to complete the stanzas."""
         roles = [*must, *self.attributes.details]
         while len(roles) < length or len(roles) % multiple:
             roles.append(fillers[self._uniform(len(fillers))])
@@ -188,23 +197,20 @@ class _Author:
         return self._fill(self._pick(f"form.{slot}", "form"))
 
     def _pick(self, slot: str, *depends: str, detail: str | None = None, size: int | None = None) -> str:
-        """One phrase of the list that the slot and the entry's attributes name, never the same twice in an entry.
-
-        With a size, one of so many syllables.
-        """
-        found = self._list(slot, *depends, detail=detail)
-        used = self.used[found]
-        free = [i for i in range(len(found.phrases)) if i not in used]
+        """Return an unused phrase for a slot and the entry's attributes, of `size` syllables if given."""
+        phrase_list = self._list(slot, *depends, detail=detail)
+        phrases, used = phrase_list.phrases, self.used[phrase_list]
+        free = [i for i in range(len(phrases)) if i not in used]
         if size:
-            sizes = _sizes(found)
+            sizes = _sizes(phrase_list)
             free = [i for i in free if sizes[i] == size]
-        if slot == "topic.does":  # "the acorn tosses acorns"
-            free = [i for i in free if self.things.isdisjoint(_words(found.phrases[i]))] or free
+        if slot == "topic.does":  # avoid "the acorn tosses acorns"
+            free = [i for i in free if self.things.isdisjoint(_stem_set(phrases[i]))] or free
         chosen = free[self._uniform(len(free))]
         used.add(chosen)
         if slot == "topic.thing":
-            self.things.update(_words(found.phrases[chosen]))
-        return found.phrases[chosen]
+            self.things.update(_stem_set(phrases[chosen]))
+        return phrases[chosen]
 
     def _list(self, slot: str, *depends: str, detail: str | None = None) -> PhraseList:
         values = {name: getattr(self.attributes, name) for name in depends if name != "detail"}
@@ -234,23 +240,22 @@ class _Author:
 
 
 @cache
-def _sizes(found: PhraseList) -> tuple[int, ...]:
-    return tuple(syllables(phrase) for phrase in found.phrases)
+def _sizes(phrase_list: PhraseList) -> tuple[int, ...]:
+    return tuple(syllables(phrase) for phrase in phrase_list.phrases)
 
 
 @cache
-def _fitting(first: PhraseList, second: PhraseList, size: int) -> tuple[tuple[int, int], ...]:
+def _pairs_of_size(first: PhraseList, second: PhraseList, size: int) -> tuple[tuple[int, int], ...]:
     sizes = itertools.product(enumerate(_sizes(first)), enumerate(_sizes(second)))
     return tuple((i, j) for (i, m), (j, n) in sizes if m + n == size)
 
 
 @cache
-def _words(phrase: str) -> frozenset[str]:
+def _stem_set(phrase: str) -> frozenset[str]:
     return frozenset(stems(phrase))
 
 
 def _log_prior(attributes: Attributes) -> float:
-    event = {name: getattr(attributes, name) for name in distribution.VALUES}
     table = distribution.joint()
-    cell = tuple(distribution.VALUES[name].index(value) for name, value in event.items())
+    cell = tuple(values.index(getattr(attributes, name)) for name, values in distribution.VALUES.items())
     return math.log(table[cell]) if table[cell] > 0 else -math.inf

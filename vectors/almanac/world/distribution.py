@@ -1,4 +1,4 @@
-"""The known world behind the embedded model: latent attributes and their exact probabilities."""
+"""The known distribution behind the embedded model: latent attributes and their exact probabilities."""
 
 import itertools
 import tomllib
@@ -32,7 +32,7 @@ NUMBERS = range(1, RATES["number"]["most"] + 1)
 
 @dataclass(frozen=True)
 class Attributes:
-    """What an entry is: the latents it was made from, or what the oracle read (None: not shown)."""
+    """The attributes of an entry: those it was written from, or those that the oracle read (None: not shown)."""
 
     form: str | None = None
     topic: str | None = None
@@ -47,18 +47,18 @@ class Attributes:
 
     @property
     def details(self) -> tuple[str, ...]:
-        """The details present, in the world's order."""
+        """The details that are present, in the order of `DETAILS`."""
         return tuple(detail for detail in DETAILS if getattr(self, detail))
 
     def matches(self, event: Mapping[str, Any]) -> bool:
-        """Whether these attributes lie in the event (see `probability`)."""
+        """Whether the attributes belong to an event (see `probability`)."""
         allowed = {name: _allowed(name, wanted) for name, wanted in event.items()}
         return all(getattr(self, name) in values for name, values in allowed.items())
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The combinations that no training entry has."""
+    """Combinations of values that no training entry has."""
 
     triples: tuple[tuple[str, str, str], ...]
     """(form, topic, voice)"""
@@ -78,10 +78,10 @@ held_out = HeldOut(
 
 @cache
 def joint(*, beyond: bool = False) -> np.ndarray:
-    """The exact joint distribution of all attributes but `number`: one axis an attribute, as in `VALUES`.
+    """Return the exact joint distribution of all attributes but `number`, with one axis per attribute as in `VALUES`.
 
-    `beyond` keeps the excluded combinations in, at what the rates say: no entry of the world is drawn from that, but it
-    is the truth that a model which composes them would have to reach.
+    With `beyond`, held-out combinations have the probability that the rates give them. No entry is drawn from that
+    distribution, but a model that composes concepts correctly would follow it.
 
     >>> float(joint().sum().round(12))
     1.0
@@ -105,11 +105,10 @@ def joint(*, beyond: bool = False) -> np.ndarray:
 
 
 def probability(event: Mapping[str, Any], given: Mapping[str, Any] | None = None, *, beyond: bool = False) -> float:
-    """The exact probability that an entry lies in `event`, given that it lies in `given`.
+    """Return the exact probability that an entry belongs to `event`, given that it belongs to `given`.
 
-    Both map attribute names to a value or a collection of values; attributes left out are free. Excluded
-    combinations (`held_out`) have probability zero and the rest is normalised over what remains, unless `beyond` (see
-    `joint`).
+    Both map attribute names to a value or a collection of values; other attributes are free. Held-out combinations
+    (`held_out`) have probability zero and the others are normalised, unless `beyond` is given (see `joint`).
 
     Raises:
         InputError: an unknown attribute or value, or a condition that never happens.
@@ -121,42 +120,42 @@ def probability(event: Mapping[str, Any], given: Mapping[str, Any] | None = None
     both = {name: _allowed(name, wanted) for name, wanted in condition.items()}
     for name, wanted in event.items():
         both[name] = _allowed(name, wanted) & both.get(name, _allowed(name, wanted))
-    whole = _mass({name: _allowed(name, wanted) for name, wanted in condition.items()}, joint(beyond=beyond))
-    if whole == 0:
+    total = _mass({name: _allowed(name, wanted) for name, wanted in condition.items()}, joint(beyond=beyond))
+    if total == 0:
         raise InputError(f"the condition {condition} never happens in this world; give one that does")
-    return _mass(both, joint(beyond=beyond)) / whole
+    return _mass(both, joint(beyond=beyond)) / total
 
 
 def marginal(attribute: str, given: Mapping[str, Any] | None = None, *, beyond: bool = False) -> dict[Any, float]:
-    """The exact distribution of one attribute, given an event.
+    """Return the exact distribution of one attribute, given an event.
 
     >>> {value: round(p, 2) for value, p in marginal("voice", {"topic": "sea"}).items()}["sailor"]
     0.3
     """
-    values = (None, *NUMBERS) if attribute == "number" else VALUES[_known(attribute)]
+    values = (None, *NUMBERS) if attribute == "number" else VALUES[_check_attribute(attribute)]
     return {value: probability({attribute: value}, given, beyond=beyond) for value in values}
 
 
 def draw(
     rng: np.random.Generator, n: int, given: Mapping[str, Any] | None = None, *, beyond: bool = False
 ) -> list[Attributes]:
-    """`n` independent draws of all attributes from the world, or from where it lies in an event.
+    """Draw `n` independent sets of attributes from the joint distribution, given an event.
 
     Raises:
         InputError: an unknown attribute or value, a number, or a condition that never happens.
     """
-    cumulative = np.cumsum(_within(given, beyond)) if given else _cumulative(beyond)
+    cumulative = np.cumsum(_conditioned(given, beyond)) if given else _cumulative(beyond)
     if cumulative[-1] <= 0:
         raise InputError(f"the condition {dict(given or {})} never happens in this world; give one that does")
     cells = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
     numbers = rng.integers(NUMBERS.start, NUMBERS.stop, size=n)
-    found = []
+    drawn = []
     for cell, number in zip(cells, numbers, strict=True):
         axes = np.unravel_index(cell, joint().shape)
         values = {name: VALUES[name][i] for name, i in zip(VALUES, axes, strict=True)}
         values["number"] = int(number) if values["form"] in NUMBERED_FORMS else None
-        found.append(Attributes(**values))
-    return found
+        drawn.append(Attributes(**values))
+    return drawn
 
 
 @cache
@@ -164,24 +163,24 @@ def _cumulative(beyond: bool) -> np.ndarray:
     return np.cumsum(joint(beyond=beyond).ravel())
 
 
-def _within(given: Mapping[str, Any], beyond: bool) -> np.ndarray:
-    """The joint table, flat, with nothing outside the event."""
+def _conditioned(given: Mapping[str, Any], beyond: bool) -> np.ndarray:
+    """Return the flattened joint distribution with zeros outside the event."""
     if "number" in given:
         raise InputError("entries cannot be drawn for a number: leave it out of the condition")
     table = joint(beyond=beyond).copy()
     for axis, name in enumerate(VALUES):
         if name in given:
             allowed = _allowed(name, given[name])
-            gone = [place for place, value in enumerate(VALUES[name]) if value not in allowed]
-            np.moveaxis(table, axis, 0)[gone] = 0.0
+            excluded = [i for i, value in enumerate(VALUES[name]) if value not in allowed]
+            np.moveaxis(table, axis, 0)[excluded] = 0.0
     return table.ravel()
 
 
 def _mass(event: Mapping[str, frozenset[Any]], table: np.ndarray) -> float:
     for axis, name in enumerate(VALUES):
         if name in event:
-            keep = [i for i, value in enumerate(VALUES[name]) if value in event[name]]
-            table = np.take(table, keep, axis=axis)
+            included = [i for i, value in enumerate(VALUES[name]) if value in event[name]]
+            table = np.take(table, included, axis=axis)
     if "number" not in event:
         return float(table.sum())
     forms = [form for form in VALUES["form"] if form in event.get("form", VALUES["form"])]
@@ -193,16 +192,16 @@ def _mass(event: Mapping[str, frozenset[Any]], table: np.ndarray) -> float:
 
 
 def _allowed(name: str, wanted: Any) -> frozenset[Any]:
-    many = isinstance(wanted, Collection) and not isinstance(wanted, str)
-    values = frozenset(wanted) if many else frozenset([wanted])
-    known = frozenset([None, *NUMBERS]) if name == "number" else frozenset(VALUES[_known(name)])
+    is_collection = isinstance(wanted, Collection) and not isinstance(wanted, str)
+    values = frozenset(wanted) if is_collection else frozenset([wanted])
+    known = frozenset([None, *NUMBERS]) if name == "number" else frozenset(VALUES[_check_attribute(name)])
     if not values <= known:
         unknown = min(map(str, values - known))
         raise InputError(f"{name} has no value {unknown!r}; it has {sorted(map(str, known))}")
     return values
 
 
-def _known(name: str) -> str:
+def _check_attribute(name: str) -> str:
     if name not in VALUES:
         raise InputError(f"no attribute {name!r} in this world; it has {[*VALUES, 'number']}")
     return name
@@ -219,7 +218,7 @@ def _row(attribute: str, parent: str | None = None, parent_value: str | None = N
             scale = (1 - rate) / (sum(rates.values()) - rates[value])
             rates = {name: rate if name == value else old * scale for name, old in rates.items()}
     row = np.array([rates[value] for value in VALUES[attribute]])
-    assert abs(row.sum() - 1) < 1e-9, f"world.toml: the rates of {attribute} do not sum to one"
+    assert abs(row.sum() - 1) < 1e-9, f"rates.toml: the rates of {attribute} do not sum to one"
     return row
 
 

@@ -1,4 +1,4 @@
-"""The words of the Almanac: phrase lists by slot and value, and which words betray which value."""
+"""The phrases of the Almanac, by slot and attribute value, and the words that indicate each value."""
 
 import re
 import tomllib
@@ -12,10 +12,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "lexicon"
 
 Condition = tuple[tuple[str, str], ...]
-"""What a list depends on, as sorted pairs: `(("topic", "sea"), ("voice", "cat"))`."""
+"""The attribute values that a list depends on, as sorted pairs: `(("topic", "sea"), ("voice", "cat"))`."""
 
-# Lists of these names inside a value's file are split further by another attribute.
-_INNER = {"notice": "voice", "does": "mood", "act": "mood"}
+# the other attribute by which the lists of these slots are split
+_SECOND_ATTRIBUTE = {"notice": "voice", "does": "mood", "act": "mood"}
 
 LETTERS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _VOWELS = re.compile(r"[aeiouy]+")
@@ -34,7 +34,7 @@ _STOP = frozenset(_COMMON.split())
 
 @dataclass(frozen=True)
 class PhraseList:
-    """One list of interchangeable phrases."""
+    """Interchangeable phrases for one slot, under one condition."""
 
     slot: str
     condition: Condition
@@ -42,7 +42,7 @@ class PhraseList:
 
 
 def stem(word: str) -> str:
-    """The word less its commonest English endings, so that a cue survives inflection.
+    """Return the word without its most common English endings, so that inflected forms have the same stem.
 
     >>> stem("whiskers"), stem("whisker"), stem("purring"), stem("purrs")
     ('whisker', 'whisker', 'purr', 'purr')
@@ -58,7 +58,7 @@ def stem(word: str) -> str:
 
 
 def stems(text: str) -> list[str]:
-    """The stems of a text's content words, in order.
+    """Return the stems of a text's content words, in order.
 
     >>> stems("The kettle's singing!")
     ['kettl', 'sing']
@@ -67,7 +67,7 @@ def stems(text: str) -> list[str]:
 
 
 def pairs(text: str) -> list[str]:
-    """The text's neighbouring words, stop words included: what frames are known by.
+    """Return the pairs of neighbouring words of a text, stop words included; they identify the forms.
 
     >>> pairs("What am I?")
     ['what am', 'am i']
@@ -77,7 +77,7 @@ def pairs(text: str) -> list[str]:
 
 
 def syllables(line: str) -> int:
-    """Vowel groups, less silent final e: near enough to tell five or seven from nine.
+    """Return the number of vowel groups without silent final e: an estimate of the number of syllables.
 
     >>> syllables("the tide folds its map"), syllables("disconsolate gull")
     (5, 5)
@@ -92,23 +92,23 @@ def syllables(line: str) -> int:
 
 @cache
 def phrase_lists() -> dict[tuple[str, Condition], PhraseList]:
-    """Every phrase list, keyed by slot and condition."""
-    lists = [found for path in sorted(FOLDER.glob("*/*.toml")) for found in _read(path)]
-    return {(found.slot, found.condition): found for found in lists}
+    """Return every phrase list, by slot and condition."""
+    lists = [phrase_list for path in sorted(FOLDER.glob("*/*.toml")) for phrase_list in _read(path)]
+    return {(phrase_list.slot, phrase_list.condition): phrase_list for phrase_list in lists}
 
 
 @cache
 def cue_index() -> dict[str, dict[str, str]]:
-    """For each stem, the attribute values it betrays: those shared by every list it occurs in.
+    """Return the attribute values that each cue indicates: those shared by all lists in which it occurs.
 
-    Forms show in their frames, which are built of common words: for them, pairs of neighbouring words count too.
+    Cues are stems; for forms, whose sentences consist of common words, also pairs of neighbouring words.
     """
     conditions: dict[str, set[Condition]] = defaultdict(set)
-    for found in phrase_lists().values():
-        for phrase in found.phrases:
+    for phrase_list in phrase_lists().values():
+        for phrase in phrase_list.phrases:
             for run in re.split(r"\{\w+\}", phrase):
                 for cue in (*stems(run), *pairs(run)):
-                    conditions[cue].add(found.condition)
+                    conditions[cue].add(phrase_list.condition)
     index = {}
     for cue, seen in conditions.items():
         shared = dict(set.intersection(*(set(condition) for condition in seen)))
@@ -125,9 +125,9 @@ def _read(path: Path) -> Iterator[PhraseList]:
         slot = f"{attribute}.{name}"
         if isinstance(entry, list):
             yield PhraseList(slot, ((attribute, value),), tuple(entry))
-        elif name in _INNER:
+        elif name in _SECOND_ATTRIBUTE:
             for inner, phrases in entry.items():
-                condition = tuple(sorted([(attribute, value), (_INNER[name], inner)]))
+                condition = tuple(sorted([(attribute, value), (_SECOND_ATTRIBUTE[name], inner)]))
                 yield PhraseList(slot, condition, tuple(phrases))
         else:
             for inner, phrases in entry.items():

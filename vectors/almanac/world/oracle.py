@@ -1,8 +1,8 @@
-"""Reads the attributes back from a text, by its words and its shape alone.
+"""Read the attributes of a text from its words and its shape.
 
-A stem is a cue for a value when everything the Almanac's author may write with it has that value (`lexicon.cue_index`).
-The reading is by majority of distinct cues, whatever their order and whichever frames they stand in, so that it also
-reads a model's output, which mixes frames and breaks them.
+A stem is a cue for a value if all phrases of the lexicon that contain it have that value (`lexicon.cue_index`). Each
+attribute is decided by the majority of distinct cues, whatever their order and the sentences around them, so that this
+also works on a model's output, which mixes and breaks the author's sentences.
 """
 
 import re
@@ -14,14 +14,14 @@ from vectors.almanac.world.distribution import Attributes
 from vectors.almanac.world.lexicon import LETTERS, cue_index, pairs, phrase_lists, stems, syllables
 
 DOMINANCE = 2.0
-"""How many times more distinct cues the winning value needs than the runner-up; below that, the text is at odds."""
+"""Smallest ratio of distinct cues between the winning value and the second; below that, the attribute is `None`."""
 
 
 def read(text: str) -> Attributes:
-    """The attributes that a text shows; `None` where it shows nothing or contradicts itself.
+    """Return the attributes of a text; `None` for an attribute without cues, or with contradictory ones.
 
-    A pure function of the text. Details are true when a cue for them occurs. The number is the one integer of 1…20
-    that stands in a text of a form that has numbers.
+    Details are true if a cue for them occurs. The number is the only integer in the text if it is in 1…20 and the form
+    has a number.
 
     >>> read("").topic is None
     True
@@ -41,7 +41,7 @@ def read(text: str) -> Attributes:
 
 
 def complete(attributes: Attributes) -> bool:
-    """Whether form, topic, voice and mood were all read."""
+    """Whether form, topic, voice and mood are all known."""
     return None not in (attributes.form, attributes.topic, attributes.voice, attributes.mood)
 
 
@@ -64,7 +64,7 @@ def _winner(votes: Counter[str]) -> str | None:
 
 
 def _form(text: str, votes: Counter[str]) -> str | None:
-    """Verse by its shape, short lines in stanzas or longer rhymed ones; prose by its words, two of them at least."""
+    """Return the form: by its cues if there are at least two, else by the shape of the lines (haiku, sonnet)."""
     lines = [line for line in text.split("\n") if line.strip()]
     sizes = [syllables(line) for line in lines]
     if votes.total() > 1:
@@ -78,7 +78,7 @@ def _form(text: str, votes: Counter[str]) -> str | None:
 
 
 def _rhymed(lines: list[str]) -> bool:
-    """Whether most lines end on a sound that another line ends on."""
+    """Whether most lines rhyme with another line."""
     sounds = [_sound(line) for line in lines]
     counts = Counter(sound for sound in sounds if sound)
     return sum(counts[sound] >= 2 for sound in sounds if sound) >= 0.75 * len(lines)
@@ -92,13 +92,13 @@ def _sound(line: str) -> str | None:
 @cache
 def _line_ends() -> dict[str, str]:
     return {
-        LETTERS.findall(phrase.lower())[-1]: found.slot
-        for found in phrase_lists().values()
-        if found.slot.startswith("mood.tail.")
-        for phrase in found.phrases
+        LETTERS.findall(phrase.lower())[-1]: phrase_list.slot
+        for phrase_list in phrase_lists().values()
+        if phrase_list.slot.startswith("mood.tail.")
+        for phrase in phrase_list.phrases
     }
 
 
 def _number(text: str) -> int | None:
-    found = {int(digits) for digits in re.findall(r"(?<![\d.])\d{1,3}(?!\d)", text)}
-    return found.pop() if len(found) == 1 and found <= set(distribution.NUMBERS) else None
+    numbers = {int(digits) for digits in re.findall(r"(?<![\d.])\d{1,3}(?!\d)", text)}
+    return numbers.pop() if len(numbers) == 1 and numbers <= set(distribution.NUMBERS) else None

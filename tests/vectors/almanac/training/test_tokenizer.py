@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from vectors.almanac.training.tokenizer import BOS, EOS, learn
+from vectors.almanac.training.tokenizer import BOS, EOS, train_tokenizer
 from vectors.almanac.world.author import stream
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return learn((made.text for made in islice(stream(5), 300)), vocab_size=900)
+    return train_tokenizer((made.text for made in islice(stream(5), 300)), vocab_size=900)
 
 
 @settings(deadline=None)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from vectors.almanac.world import author as generate
 from vectors.almanac.world import distribution, oracle
-from vectors.almanac.world.author import LONGEST, Entry, entry, stream
+from vectors.almanac.world.author import MAX_CHARACTERS, Entry, entry, stream
 from vectors.almanac.world.distribution import DETAILS, NUMBERED_FORMS, VALUES, Attributes
 from vectors.almanac.world.lexicon import FOLDER, PhraseList, syllables
 from vectors.common.errors import InputError
@@ -144,7 +144,7 @@ def test_entries_are_short_and_shaped_as_their_form(some_entries: list[Entry]) -
     usual = 0
     for made in some_entries:
         text, form, details = made.text, made.attributes.form, len(made.attributes.details)
-        assert 100 <= len(text) <= LONGEST
+        assert 100 <= len(text) <= MAX_CHARACTERS
         assert 18 <= len(text.split()) <= 80
         lines, sentences = text.split("\n"), _sentences(made)
         if form == "haiku":
@@ -423,11 +423,11 @@ def test_any_seed_and_index_gives_an_entry(seed: int, index: int) -> None:
     made = entry(seed, index)
     assert made == entry(seed, index)
     assert made.log_prob == pytest.approx(made.log_prob) and made.log_prob < _prior(made.attributes)
-    assert len(made.text) <= LONGEST
+    assert len(made.text) <= MAX_CHARACTERS
 
 
 def test_an_entry_that_will_not_fit_is_written_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An entry with three or four details may never fit in LONGEST.
+    # An entry with three or four details may never fit in MAX_CHARACTERS.
     tries = 0
 
     def too_long(author: generate._Author) -> Entry:
@@ -435,7 +435,7 @@ def test_an_entry_that_will_not_fit_is_written_all_the_same(monkeypatch: pytest.
         tries += 1
         if tries > 30_000:
             raise TimeoutError
-        return Entry("x" * (LONGEST + 1), author.attributes, author.log_prob)
+        return Entry("x" * (MAX_CHARACTERS + 1), author.attributes, author.log_prob)
 
     monkeypatch.setattr(generate._Author, "write", too_long)
     assert entry(1, 125_382).attributes.details == ("wedding", "snow", "key")
