@@ -55,7 +55,7 @@ def export(
         raise OutputError(
             f"positions {added_at} change as a text is written, and a file does not: choose {POSITIONS[1]}"
         )
-    rows = check_shifts(point.deltas, model, kind=OutputError)
+    rows = check_shifts(point.deltas, model, error=OutputError)
     if kind == "checkpoint":
         from vectors.formats.checkpoint.write import write_checkpoint
 

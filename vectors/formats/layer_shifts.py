@@ -60,32 +60,32 @@ def to_concept(shifts: LayerShifts, model: ResidualModel, name: str) -> ConceptV
 
 
 def check_shifts(
-    rows: Mapping[int, Tensor], model: ResidualModel, *, kind: type[SteerError] = VectorError
+    rows: Mapping[int, Tensor], model: ResidualModel, *, error: type[SteerError] = VectorError
 ) -> dict[int, Float32[Tensor, " d_model"]]:
     """Return shifts in the order of their layers, as float32 on the CPU, without rows of zeros.
 
     Raises:
-        kind: only rows of zeros, rows of another width than the model's or of layers that it does not have, or values
+        error: only rows of zeros, rows of another width than the model's or of layers that it does not have, or values
             that are not finite.
     """
     shifts = {}
     for layer, row in sorted(rows.items()):
         if not 0 <= layer < min(model.n_layers, MAX_LAYER):
-            raise kind(
+            raise error(
                 f"it shifts layer {layer}, but model {quote(model.name)} has layers 0 to {model.n_layers - 1}: it was "
                 "made for another model"
             )
         try:
             shift = check_row(row, f"the shift at layer {layer}")
-        except VectorError as error:
-            raise kind(str(error)) from error
+        except VectorError as reason:
+            raise error(str(reason)) from reason
         if len(shift) != model.d_model:
-            raise kind(
+            raise error(
                 f"its shift at layer {layer} has width {len(shift)}, but model {quote(model.name)} is {model.d_model} "
                 "wide: it was made for another model"
             )
         if bool(shift.any()):
             shifts[layer] = shift
     if not shifts:
-        raise kind("it shifts nothing: all its values are zero")
+        raise error("it shifts nothing: all its values are zero")
     return shifts

@@ -79,7 +79,7 @@ class TrainedModel(torch.nn.Module):
         return loss + attribute_weight * self._attribute_loss(forward.hidden, forward.start, attributes)
 
     def _attribute_loss(self, hidden: tuple[Tensor, ...], start: Tensor, attributes: Tensor) -> Tensor:
-        """Return the head's cross-entropy, summed over attributes and averaged over rows with a prefix, or 0 without any."""
+        """Return the head's cross-entropy, summed over attributes and averaged over rows with a prefix (0 if none)."""
         layer = int(self.model.config.num_hidden_layers * LEARNED_DEPTH) + 1
         rows = torch.arange(len(start), device=start.device)
         sizes = [*map(len, distribution.VALUES.values())]

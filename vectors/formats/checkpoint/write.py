@@ -71,7 +71,7 @@ def write_checkpoint(
             f"{', '.join(SUPPORTED_POSITIONS)}"
         )
     folder = check_folder(path, force=force)
-    rows = check_shifts(deltas, model, kind=OutputError)
+    rows = check_shifts(deltas, model, error=OutputError)
     _check_model(model)
     temporary = _temporary_folder(folder)
     try:
@@ -199,7 +199,7 @@ def _logit_difference(
 
 
 def _temporary_folder(folder: Path) -> Path:
-    return folder.parent / f"{SPARE[0]}{secrets.token_hex(8)}{SPARE[1]}"
+    return folder.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
 
 
 def _move_into_place(temporary: Path, folder: Path, force: bool) -> None:
