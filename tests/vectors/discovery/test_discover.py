@@ -73,18 +73,6 @@ def test_skewness_and_kurtosis_are_those_of_scipy_without_outliers():
     assert np.isfinite(skewness_and_kurtosis(np.zeros((5, 1)))).all()
 
 
-def test_typical_texts_are_the_tenth_with_the_highest_scores(model):
-    discovery = discover(model, texts(95), k=2, layer=1)
-    contrast, away = discovery.contrast(1), discovery.contrast(1, away=True)
-    assert len(contrast.positive) == 10 and len(contrast.background) == 85
-    scores = dict(zip(discovery.texts, discovery.candidates[0].scores.tolist(), strict=True))
-    assert min(map(scores.get, contrast.positive)) >= max(map(scores.get, contrast.background))
-    assert max(map(scores.get, away.positive)) <= min(map(scores.get, away.background))
-    for number in (0, 3, -1):
-        with pytest.raises(InputError, match="from 1 to 2"):
-            discovery.candidate(number)
-
-
 def test_the_model_writes_texts_of_its_own(model):
     discovery = discover(model, k=3, samples=40, seed=5)
     assert discovery.own and discovery.layer == 1 and len(discovery.candidates) == 3

@@ -1,4 +1,4 @@
-"""A steered checkpoint: plain transformers gives what live steering gives, or nothing is written."""
+"""Steered checkpoints: transformers gives the logits of live steering, or nothing is written."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,6 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.common.errors import ModelError, OutputError
 from vectors.formats.checkpoint.model_card import METADATA
-from vectors.formats.checkpoint.neurons import separating_plane
 from vectors.formats.checkpoint.write import write_checkpoint
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
@@ -72,7 +71,7 @@ def model_of(
 ) -> Callable[[str], ResidualModel]:
     """A tiny random model of a family."""
 
-    def made(family: str) -> ResidualModel:
+    def build(family: str) -> ResidualModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             if family in CONFIGS:
@@ -81,7 +80,7 @@ def model_of(
                 hf = make_hf(family)
         return ResidualModel(hf, make_tokenizer(), name=family)
 
-    return made
+    return build
 
 
 def shift(seed: int = 0, size: float = 10.0) -> torch.Tensor:
@@ -89,18 +88,18 @@ def shift(seed: int = 0, size: float = 10.0) -> torch.Tensor:
     return size * drawn / drawn.norm()
 
 
-def compared(place: Path, model: ResidualModel, deltas: dict[int, torch.Tensor], positions: str) -> None:
-    """Logits at once and token by token, and what is generated greedily, against live steering."""
-    loaded: Any = AutoModelForCausalLM.from_pretrained(place, local_files_only=True).eval()
+def check_logits(folder: Path, model: ResidualModel, deltas: dict[int, torch.Tensor], positions: str) -> None:
+    """Compare logits at once, logits token by token and greedy text with those of live steering."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
     ids = torch.randint(2, 64, (3, 12), generator=torch.Generator().manual_seed(5))
     ids[:, 0] = 0
-    spread = {at: shift_by_position(delta[None].expand(3, -1), 12, 12, positions) for at, delta in deltas.items()}
+    shifts = {layer: shift_by_position(delta[None].expand(3, -1), 12, 12, positions) for layer, delta in deltas.items()}
     with torch.no_grad():
-        with shift_layers(model, spread):
+        with shift_layers(model, shifts):
             live = model.hf(ids, use_cache=False).logits
         base = model.hf(ids, use_cache=False).logits
         whole = loaded(ids, use_cache=False).logits
-        assert (live - base).abs().max() > 0.1  # the shift is there to be seen
+        assert (live - base).abs().max() > 0.1  # the shift has an effect
         assert (whole - live).abs().max() < 1e-4
         cache, parts = None, []
         for at in range(12):
@@ -110,25 +109,27 @@ def compared(place: Path, model: ResidualModel, deltas: dict[int, torch.Tensor],
         assert (torch.cat(parts, dim=1) - live).abs().max() < 1e-4
         plain = GenerationConfig(do_sample=False, max_new_tokens=9, eos_token_id=None, pad_token_id=63)
         loaded.generation_config.eos_token_id = None
-        given = ids[:1, :3]
-        written = loaded.generate(given, attention_mask=torch.ones_like(given), generation_config=plain)
-        greedy = given
+        prompt = ids[:1, :3]
+        written = loaded.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=plain)
+        greedy = prompt
         for _ in range(9):
             length = greedy.shape[1]
-            spread = {at: shift_by_position(delta[None], length, length, positions) for at, delta in deltas.items()}
-            with shift_layers(model, spread):
+            shifts = {
+                layer: shift_by_position(delta[None], length, length, positions) for layer, delta in deltas.items()
+            }
+            with shift_layers(model, shifts):
                 best = model.hf(greedy, use_cache=False).logits[:, -1:].argmax(dim=-1)
             greedy = torch.cat([greedy, best], dim=1)
     assert torch.equal(written, greedy)
 
 
 @pytest.mark.parametrize("family", EVERYWHERE)
-def test_a_shift_everywhere_is_held(model_of: Callable[[str], ResidualModel], tmp_path: Path, family: str) -> None:
+def test_a_shift_at_every_position(model_of: Callable[[str], ResidualModel], tmp_path: Path, family: str) -> None:
     model = model_of(family)
     before = {name: weight.clone() for name, weight in model.hf.state_dict().items()}
     config = model.hf.config.to_json_string()
     deltas = {0: shift(1), 2: shift(2)}
-    compared(write_checkpoint(tmp_path / "steered", model, deltas), model, deltas, "all")
+    check_logits(write_checkpoint(tmp_path / "steered", model, deltas), model, deltas, "all")
     assert model.hf.config.to_json_string() == config
     after = model.hf.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[name], weight) for name, weight in before.items())
@@ -136,42 +137,46 @@ def test_a_shift_everywhere_is_held(model_of: Callable[[str], ResidualModel], tm
 
 @pytest.mark.parametrize("positions", ["bos", "not-bos"])
 @pytest.mark.parametrize("family", AT_START)
-def test_a_shift_at_or_but_at_the_start_token_is_held(
+def test_a_shift_at_the_start_token_or_everywhere_else(
     model_of: Callable[[str], ResidualModel], tmp_path: Path, family: str, positions: str
 ) -> None:
     model = model_of(family)
     before = {name: weight.clone() for name, weight in model.hf.state_dict().items()}
     deltas = {1: shift(1)}
-    compared(write_checkpoint(tmp_path / "steered", model, deltas, positions=positions), model, deltas, positions)
+    check_logits(write_checkpoint(tmp_path / "steered", model, deltas, positions=positions), model, deltas, positions)
     assert all(torch.equal(model.hf.state_dict()[name], weight) for name, weight in before.items())
 
 
-def test_several_layers_are_held_at_the_start_token(model_of: Callable[[str], ResidualModel], tmp_path: Path) -> None:
+def test_shifts_of_several_layers_at_the_start_token(model_of: Callable[[str], ResidualModel], tmp_path: Path) -> None:
     model, deltas = model_of("gpt2"), {0: shift(1), 1: shift(2, 3.0), 2: shift(3)}
     for positions in ("bos", "not-bos"):
-        place = write_checkpoint(tmp_path / positions, model, deltas, positions=positions)
-        compared(place, model, deltas, positions)
+        folder = write_checkpoint(tmp_path / positions, model, deltas, positions=positions)
+        check_logits(folder, model, deltas, positions)
 
 
-def test_the_folder_says_what_is_in_it_and_loads_here_too(
-    model_of: Callable[[str], ResidualModel], tmp_path: Path
-) -> None:
+def test_the_metadata_and_loading_the_folder(model_of: Callable[[str], ResidualModel], tmp_path: Path) -> None:
     model, deltas = model_of("llama"), {1: shift()}
-    place = write_checkpoint(tmp_path / "s", model, deltas, positions="bos", about={"expression": "sea + cat"})
-    told = json.loads((place / METADATA).read_text())
-    assert told["base_hash"] == model.hash and told["positions"] == "bos" and told["expression"] == "sea + cat"
-    assert told["layers"] == {"1": pytest.approx(10.0)} and told["difference"] < 1e-4 and told["start_margin"] > 0.5
-    card = (place / "README.md").read_text()
+    folder = write_checkpoint(tmp_path / "s", model, deltas, positions="bos", about={"expression": "sea + cat"})
+    metadata = json.loads((folder / METADATA).read_text())
+    assert (
+        metadata["base_hash"] == model.hash and metadata["positions"] == "bos" and metadata["expression"] == "sea + cat"
+    )
+    assert (
+        metadata["layers"] == {"1": pytest.approx(10.0)}
+        and metadata["difference"] < 1e-4
+        and metadata["start_margin"] > 0.5
+    )
+    card = (folder / "README.md").read_text()
     assert "`sea + cat`" in card and "begin with the start token" in card
-    assert len({each.stat().st_mode for each in place.iterdir()}) == 1  # whoever may read one may read all
-    again = load_model(place, "cpu")
+    assert len({each.stat().st_mode for each in folder.iterdir()}) == 1  # all files have the same permissions
+    again = load_model(folder, "cpu")
     assert again.hash != model.hash and again.n_layers == 3
-    assert not [each for each in tmp_path.iterdir() if each != place]
+    assert not [each for each in tmp_path.iterdir() if each != folder]
 
 
 @pytest.mark.parametrize("positions", ["all", "bos"])
 @pytest.mark.parametrize("family", ["qwen3", "gemma2", "olmo2", "mistral with a window"])
-def test_families_that_cannot_hold_it_are_refused_by_name(
+def test_families_without_biases_are_refused_by_name(
     model_of: Callable[[str], ResidualModel], tmp_path: Path, family: str, positions: str
 ) -> None:
     model = model_of(family)
@@ -180,7 +185,7 @@ def test_families_that_cannot_hold_it_are_refused_by_name(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_not_held_exactly_is_found_out(model_of: Callable[[str], ResidualModel], tmp_path: Path) -> None:
+def test_inexact_checkpoints_are_refused(model_of: Callable[[str], ResidualModel], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="family 'opt' does not hold this shift exactly"):
         write_checkpoint(tmp_path / "steered", model_of("opt with norms behind"), {1: shift()})
     with pytest.raises(ModelError, match="family 'bloom' cannot gain neurons"):
@@ -189,7 +194,9 @@ def test_what_is_not_held_exactly_is_found_out(model_of: Callable[[str], Residua
 
 
 @pytest.mark.parametrize("positions", ["generated", "first:3", "decay:8", "nowhere"])
-def test_what_depends_on_the_text_is_refused(llama_model: ResidualModel, tmp_path: Path, positions: str) -> None:
+def test_positions_that_depend_on_the_text_are_refused(
+    llama_model: ResidualModel, tmp_path: Path, positions: str
+) -> None:
     with pytest.raises(OutputError, match=f"at positions {positions} depends on what is being written"):
         write_checkpoint(tmp_path / "steered", llama_model, {1: shift()}, positions=positions)
 
@@ -217,15 +224,15 @@ def test_half_precision_is_refused(model_folder: Callable[[str], Path], tmp_path
         write_checkpoint(tmp_path / "steered", model, {1: shift()})
 
 
-def test_only_a_checkpoint_of_ours_is_replaced_and_only_when_asked(llama_model: ResidualModel, tmp_path: Path) -> None:
-    place = write_checkpoint(tmp_path / "steered", llama_model, {1: shift()})
+def test_only_a_steered_checkpoint_is_replaced_and_only_with_force(llama_model: ResidualModel, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "steered", llama_model, {1: shift()})
     with pytest.raises(OutputError, match="exists: pass --force"):
-        write_checkpoint(place, llama_model, {1: shift(2)})
-    write_checkpoint(place, llama_model, {2: shift(2)}, force=True)
-    assert json.loads((place / METADATA).read_text())["layers"].keys() == {"2"}
+        write_checkpoint(folder, llama_model, {1: shift(2)})
+    write_checkpoint(folder, llama_model, {2: shift(2)}, force=True)
+    assert json.loads((folder / METADATA).read_text())["layers"].keys() == {"2"}
     with pytest.raises(ModelError):
-        write_checkpoint(place, load_half(llama_model), {1: shift(2)}, force=True)
-    assert json.loads((place / METADATA).read_text())["layers"].keys() == {"2"}
+        write_checkpoint(folder, load_half(llama_model), {1: shift(2)}, force=True)
+    assert json.loads((folder / METADATA).read_text())["layers"].keys() == {"2"}
     mine = tmp_path / "mine"
     mine.mkdir()
     for content in (None, "{}", "[" * 100_000, '{"format": "other"}'):
@@ -233,7 +240,7 @@ def test_only_a_checkpoint_of_ours_is_replaced_and_only_when_asked(llama_model: 
             (mine / METADATA).write_text(content)
         with pytest.raises(OutputError, match="is no steered checkpoint"):
             write_checkpoint(mine, llama_model, {1: shift()}, force=True)
-    (tmp_path / "link").symlink_to(place)
+    (tmp_path / "link").symlink_to(folder)
     with pytest.raises(OutputError, match="is no steered checkpoint"):
         write_checkpoint(tmp_path / "link", llama_model, {1: shift()}, force=True)
     with pytest.raises(OutputError, match="there is no folder"):
@@ -244,26 +251,3 @@ def test_only_a_checkpoint_of_ours_is_replaced_and_only_when_asked(llama_model: 
 def load_half(model: ResidualModel) -> ResidualModel:
     assert model.origin is not None
     return load_model(model.origin["name_or_path"], "cpu", "bfloat16")
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_plane_is_as_far_from_both_sides_as_can_be(seed: int) -> None:
-    """Against scikit-learn's support vectors in the same coordinates."""
-    svm = pytest.importorskip("sklearn.svm")
-    random = torch.Generator().manual_seed(seed)
-    others = torch.randn(200, 5, generator=random).double() * torch.tensor([1.0, 3.0, 0.1, 1.0, 1.0]).double()
-    start = others.mean(dim=0) + torch.tensor([6.0, 9.0, 0.0, 0.0, 0.0]).double()
-    row, offset, margin = separating_plane(start, others)
-    assert float(start @ row) + offset == pytest.approx(64.0)
-    assert float((others @ row).max()) + offset == pytest.approx(-936.0)
-    middle = others.mean(dim=0)
-    values, modes = torch.linalg.eigh((others - middle).T @ (others - middle) / len(others))
-    flat = modes / (values + 1e-3 * values.mean()).sqrt()
-    both = torch.cat([(start - middle)[None] @ flat, (others - middle) @ flat]).numpy()
-    fit = svm.SVC(kernel="linear", C=1e6).fit(both, [1] + [0] * len(others))
-    assert margin == pytest.approx(2 / float((fit.coef_**2).sum()) ** 0.5, rel=0.01)
-
-
-def test_a_point_among_the_others_has_no_margin() -> None:
-    others = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)).double()
-    assert separating_plane(others.mean(dim=0), others)[2] == 0.0

@@ -1,0 +1,34 @@
+"""Names of residual points give their layer, and names of anything else are refused."""
+
+import pytest
+
+from vectors.common.errors import VectorError
+from vectors.formats.layer_names import layer_of
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("5", 5), ("layers.5", 5), ("layer.5", 5), ("layer_5", 5), ("layer5", 5), ("direction.5", 5), ("h.5", 5),
+        ("directions.5", 5), ("model.layers.5", 5), ("transformer.h.5", 5), ("gpt_neox.layers.5", 5), ("layer5.v", 5),
+        ("layer5.shared.v", 5), ("blocks.5", 5), ("blocks.5.hook_resid_post", 5), ("blocks.6.hook_resid_pre", 5),
+        ("blocks.5.hook_out", 5), ("blocks.6.hook_in", 5), ("0", 0),
+    ],
+)  # fmt: skip
+def test_names_of_residual_points_give_their_layer(name: str, layer: int) -> None:
+    assert layer_of(name) == layer
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blocks.5.hook_mlp_out", "blocks.5.hook_attn_out", "blocks.5.attn.hook_z", "blocks.5.hook_resid_mid",
+        "blocks.5.mlp.hook_post", "blocks.0.hook_resid_pre", "blocks.5.ln1.hook_normalized", "layers.5.mlp.down_proj",
+        "model.layers.5.self_attn.o_proj", "layers.05", "layers.-1", "layers.", "", "x", "٥", "5" * 40, "hook_embed",
+        "layers.5\n", "model.norm",
+    ],
+)  # fmt: skip
+def test_names_of_anything_else_are_refused(name: str) -> None:
+    with pytest.raises(VectorError) as caught:
+        layer_of(name)
+    assert len(str(caught.value).splitlines()) == 1
