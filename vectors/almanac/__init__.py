@@ -1,1 +1,1 @@
-"""The embedded model: world/ is its truth, training/ is how it was made, model/ and library/ hold its files."""
+"""The embedded model: world/ defines its data, training/ builds it, model/ and library/ hold the files."""

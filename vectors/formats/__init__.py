@@ -1,4 +1,4 @@
-"""Files of other libraries: read their vectors, write steering for them."""
+"""Read vector files of other libraries, and write steering to files that they read."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The library that ships: every concept is there, measured, and does what its name says, alone and in company."""
+"""The shipped library: every concept is there and calibrated, and its texts show it, alone and with others."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def success(model: ResidualModel, concepts: Sequence[str], *, dose: float = 1.0,
     return sum(oracle.read(text).matches(wanted) for text in texts) / N
 
 
-def test_the_model_begins_each_form_as_often_as_the_world_does(model: ResidualModel) -> None:
+def test_the_model_begins_texts_as_often_as_the_author(model: ResidualModel) -> None:
     counts: dict[int, Counter[str | None]] = defaultdict(Counter)
     for i in range(6000):
         made = entry(99, i)
@@ -50,7 +50,7 @@ def test_the_model_begins_each_form_as_often_as_the_world_does(model: ResidualMo
     assert len(drawn) == 8 and away / 2 < 0.04
 
 
-def test_every_concept_is_there_for_this_model_and_measured(model: ResidualModel) -> None:
+def test_every_concept_is_there_and_calibrated(model: ResidualModel) -> None:
     files = {
         place.name.removesuffix(".safetensors"): load_file(place) for place in EMBEDDED_LIBRARY.glob("*.safetensors")
     }

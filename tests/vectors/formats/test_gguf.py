@@ -1,4 +1,4 @@
-"""Control vectors in GGUF: gguf's own reader and writer agree with ours, and nothing hostile is believed."""
+"""GGUF control vectors: the gguf package's reader and writer agree with ours, and hostile files are refused."""
 
 import struct
 import warnings
@@ -44,7 +44,7 @@ def shifts(draw: st.DrawFn) -> dict[int, torch.Tensor]:
 
 
 @given(shifts(), st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
-def test_the_official_reader_and_ours_read_what_was_written(
+def test_the_official_reader_and_ours_agree(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[int, torch.Tensor], name: str
 ) -> None:
     place = write_gguf(tmp_path_factory.mktemp("out") / "a.gguf", rows, model_type="llama", name=name)
@@ -63,7 +63,7 @@ def test_the_official_reader_and_ours_read_what_was_written(
 
 
 @given(shifts(), st.sampled_from([np.float32, np.float16, np.float64]))
-def test_what_the_official_writer_writes_is_read(
+def test_files_of_the_official_writer_are_read(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[int, torch.Tensor], kind: type
 ) -> None:
     arrays = {f"direction.{at}": np.clip(row.numpy(), -1e4, 1e4).astype(kind) for at, row in rows.items()}
@@ -74,7 +74,7 @@ def test_what_the_official_writer_writes_is_read(
 
 
 def test_every_layer_is_loaded_as_it_is(llama_model: ResidualModel, tmp_path: Path) -> None:
-    """Dose 1 is strength 1, whatever the rows' lengths: the longest is the concept's own."""
+    """Dose 1 is strength 1, whatever the rows' lengths; the concept's layer is that of the longest row."""
     drawn = torch.randn(3, 32, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1.0], [5.0], [0.1]])
     rows = {f"direction.{at}": row.numpy() for at, row in enumerate(drawn)}
     vector = read(foreign(tmp_path / "mood.gguf", rows), llama_model, name="gay")
@@ -99,7 +99,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("hint", "said"), [("llama", False), ("Llama", False), ("gpt2", True), ("qwen2", True)])
-def test_a_hint_of_another_family_is_said(llama_model: ResidualModel, tmp_path: Path, hint: str, said: bool) -> None:
+def test_a_hint_of_another_family_warns(llama_model: ResidualModel, tmp_path: Path, hint: str, said: bool) -> None:
     place = foreign(tmp_path / "a.gguf", {"direction.1": np.ones(32, dtype=np.float32)}, hint=hint)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -125,7 +125,7 @@ def test_a_hint_of_another_family_is_said(llama_model: ResidualModel, tmp_path: 
         ({f"direction.{'9' * 50}": np.ones(32, dtype=np.float32)}, r"expected direction.N"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(
+def test_vectors_that_do_not_fit_are_refused_by_name(
     llama_model: ResidualModel, tmp_path: Path, rows: dict[str, np.ndarray], why: str
 ) -> None:
     place = foreign(tmp_path / "a.gguf", rows)
@@ -166,7 +166,7 @@ def key(name: bytes, kind: int, body: bytes) -> bytes:
         HEAD + struct.pack("<QQ", 1, 1) + key(b"\xff", 4, bytes(4)),
     ],
 )
-def test_hostile_counts_cost_an_error(tmp_path: Path, content: bytes) -> None:
+def test_hostile_counts_are_refused(tmp_path: Path, content: bytes) -> None:
     place = tmp_path / "a.gguf"
     place.write_bytes(content)
     with pytest.raises(VectorError, match=r"a\.gguf") as caught:
@@ -195,7 +195,7 @@ def test_no_truncated_file_is_read(tmp_path_factory: pytest.TempPathFactory, dat
 
 
 @pytest.mark.parametrize("positions", ["bos", "generated", "not-bos", "first:3"])
-def test_only_points_for_every_position_are_written(tmp_path: Path, positions: str) -> None:
+def test_only_shifts_at_every_position_are_written(tmp_path: Path, positions: str) -> None:
     with pytest.raises(OutputError, match=rf"at positions {positions}.*--positions all, or write a checkpoint"):
         write_gguf(tmp_path / "a.gguf", {1: torch.ones(4)}, model_type="llama", positions=positions)
     assert not list(tmp_path.iterdir())
@@ -207,7 +207,7 @@ def test_layer_0_cannot_be_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     place = write_gguf(tmp_path / "a.gguf", {1: torch.ones(4)}, model_type="llama")
     with pytest.raises(OutputError, match="exists"):
         write_gguf(place, {1: torch.zeros(4)}, model_type="llama")

@@ -1,4 +1,4 @@
-"""Features of sparse autoencoders: one row is read, of autoencoders of the residual stream and of no others."""
+"""Features of sparse autoencoders of the residual stream are read, and other autoencoders are refused."""
 
 import json
 import os
@@ -117,7 +117,7 @@ def test_damaged_weights_are_refused(llama_model: ResidualModel, tmp_path: Path)
 
 
 def test_only_the_row_is_read(tmp_path: Path) -> None:
-    """A decoder of 64 GB, of which no disk here holds more than one row: a sparse file."""
+    """A decoder of 64 GB in a sparse file that has one row on the disk."""
     place, width, features = tmp_path / "sae", 4096, 4_000_000
     place.mkdir()
     (place / "cfg.json").write_text(json.dumps(OLD | {"d_in": width, "d_sae": features}))

@@ -1,1 +1,1 @@
-"""How the embedded model and its concepts were made."""
+"""Train the embedded model and build its library of concepts."""

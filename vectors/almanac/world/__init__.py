@@ -1,1 +1,1 @@
-"""The world of the embedded model: its rates, its words, its author and its oracle."""
+"""The data of the embedded model: its distribution, its phrases, the author that writes, the oracle that reads."""

@@ -1,1 +1,1 @@
-"""Write steering into the weights of a checkpoint."""
+"""Write shifts into the weights of a checkpoint."""

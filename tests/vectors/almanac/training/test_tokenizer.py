@@ -1,4 +1,4 @@
-"""The tokenizer: what it encodes it decodes again, and a word is one piece wherever in a line it stands."""
+"""The tokenizer decodes what it encodes, and a word is the same token anywhere in a line."""
 
 from itertools import islice
 
@@ -18,18 +18,18 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @settings(deadline=None)
 @given(st.text() | st.text(alphabet="a \n\t\r,.é☃"))
-def test_every_text_comes_back(tokenizer, text):
+def test_every_text_is_decoded_again(tokenizer, text):
     ids = tokenizer(text)["input_ids"]
     assert ids[0] == tokenizer.convert_tokens_to_ids(BOS) == tokenizer.bos_token_id
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-def test_a_word_is_the_same_piece_at_the_start_of_a_line(tokenizer):
+def test_a_word_is_the_same_token_at_the_start_of_a_line(tokenizer):
     pieces = tokenizer.convert_ids_to_tokens(tokenizer("the sea\nthe\n\nthe")["input_ids"])[1:]
     assert [piece for piece in pieces if piece.endswith("the")] == ["\u0120the"] * 3
 
 
-def test_a_text_of_generated_pieces_keeps_its_first_blank_behind_a_prompt(tokenizer):
+def test_generated_tokens_keep_their_first_blank_after_a_prompt(tokenizer):
     prompt, whole = tokenizer("the")["input_ids"], tokenizer("the sea")["input_ids"]
     assert whole[: len(prompt)] == prompt
     assert tokenizer.decode(whole)[len(tokenizer.decode(prompt)) :] == " sea"

@@ -1,4 +1,4 @@
-"""Entries keep what was asked, repeat, stay short, and know how probable their wording was."""
+"""Entries have the requested attributes, are reproducible and short, and give their exact derivation probability."""
 
 import itertools
 import math
@@ -18,8 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vectors.almanac.world import author as generate
-from vectors.almanac.world import distribution, oracle
+from vectors.almanac.world import author, distribution, oracle
 from vectors.almanac.world.author import MAX_CHARACTERS, Entry, entry, stream
 from vectors.almanac.world.distribution import DETAILS, NUMBERED_FORMS, VALUES, Attributes
 from vectors.almanac.world.lexicon import FOLDER, PhraseList, syllables
@@ -79,7 +78,7 @@ def test_writing_leaves_the_global_generator_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["form", "topic", "voice", "mood", "hour", *DETAILS])
-def test_asked_attributes_are_kept_and_read_back(name: str) -> None:
+def test_requested_attributes_are_written_and_read_back(name: str) -> None:
     others = [drawn for drawn in distribution.draw(np.random.default_rng(6), 12) if len(drawn.details) < 2]
     for value in VALUES[name]:
         for i, drawn in enumerate(others):
@@ -104,7 +103,7 @@ def test_other_forms_name_no_number(some_entries: list[Entry]) -> None:
         assert len(re.findall(r"\d+", made.text)) == (made.attributes.form in NUMBERED_FORMS)
 
 
-def test_what_is_held_out_can_be_asked_for_and_is_impossible() -> None:
+def test_held_out_combinations_can_be_requested_and_have_probability_zero() -> None:
     combinations = [
         *distribution.held_out.triples,
         *((form, topic, "cat") for form, topic in distribution.held_out.pairs),
@@ -116,13 +115,13 @@ def test_what_is_held_out_can_be_asked_for_and_is_impossible() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_held_out_never_appears_in_the_stream(many_entries: list[Entry]) -> None:
+def test_held_out_combinations_never_appear_in_the_stream(many_entries: list[Entry]) -> None:
     assert not any(made.attributes in distribution.held_out for made in many_entries)
     assert all(math.isfinite(made.log_prob) for made in many_entries)
     assert len({made.text for made in many_entries}) == len(many_entries)
 
 
-def test_the_stream_draws_from_the_world(some_entries: list[Entry]) -> None:
+def test_the_stream_follows_the_distribution(some_entries: list[Entry]) -> None:
     n = len(some_entries)
     for name in ("form", "topic", "voice", "mood", "hour", *DETAILS):
         counts = Counter(getattr(made.attributes, name) for made in some_entries)
@@ -175,7 +174,7 @@ def test_texts_are_clean(some_entries: list[Entry]) -> None:
             assert not re.search(r"(?:^|[.!?]\s|\n)[a-z]", text), text  # every sentence starts with a capital
 
 
-def test_no_phrase_stands_twice_in_an_entry(some_entries: list[Entry]) -> None:
+def test_no_phrase_occurs_twice_in_an_entry(some_entries: list[Entry]) -> None:
     for made in some_entries:
         lines = _sentences(made)
         assert len(set(lines)) == len(lines)
@@ -196,7 +195,7 @@ def test_entries_with_the_same_latents_rarely_share_a_sentence(form: str, most: 
     assert shared <= most * pairs
 
 
-def test_prose_and_haiku_tell_their_hour_twice(some_entries: list[Entry]) -> None:
+def test_prose_and_haiku_mention_their_hour_twice(some_entries: list[Entry]) -> None:
     twice = Counter[bool]()
     for made in some_entries:
         text, hour = made.text.lower(), LEXICON["hour", str(made.attributes.hour)]
@@ -205,7 +204,7 @@ def test_prose_and_haiku_tell_their_hour_twice(some_entries: list[Entry]) -> Non
             assert told <= 1
         else:
             twice[told >= 2] += 1
-    assert twice[True] >= 0.95 * twice.total()  # a sentence that ends in words of its form cannot bear an hour
+    assert twice[True] >= 0.95 * twice.total()  # no hour can be added to a sentence that ends in words of its form
 
 
 def test_every_form_has_room_for_all_four_details() -> None:
@@ -214,7 +213,7 @@ def test_every_form_has_room_for_all_four_details() -> None:
         number = 3 if form in NUMBERED_FORMS else None
         details = {detail: (detail, topic) != ("rainbow", "moon") for detail in DETAILS}
         asked = replace(PLAIN, form=form, topic=topic, mood=mood, number=number, **details)
-        made = generate._Author(asked, np.random.default_rng(i)).write()
+        made = author._Author(asked, np.random.default_rng(i)).write()
         assert sum(bool(getattr(oracle.read(made.text), detail)) for detail in DETAILS) >= 3
 
 
@@ -244,7 +243,7 @@ def test_lines_of_sonnets_rhyme(some_entries: list[Entry]) -> None:
 
 
 def _sonnet_log_prob(made: Entry) -> float:
-    """The log-probability of a sonnet's wording, worked out from the finished text and the lexicon's files alone."""
+    """The log-probability of a sonnet's derivation, computed from its text and the lexicon's files alone."""
     attributes, lines = made.attributes, [line.rstrip(",;.") for line in made.text.split("\n")]
     owners = [(role, str(getattr(attributes, role))) for role in ("topic", "voice", "hour")]
     owners += [("detail", detail) for detail in attributes.details]
@@ -271,7 +270,7 @@ def _prior(attributes: Attributes) -> float:
 
 
 def _haiku_log_prob(made: Entry) -> float:
-    """The same for a haiku: the order of its lines, and each line among those that could have stood there."""
+    """The same for a haiku: the order of its lines, and the choice of each line."""
     attributes = made.attributes
     stanzas = [stanza.split("\n") for stanza in made.text.split("\n\n")]
     adjectives = {word: syllables(word) for word in LEXICON["mood", str(attributes.mood)]["adj"]}
@@ -302,7 +301,7 @@ def _haiku_log_prob(made: Entry) -> float:
     return total
 
 
-def test_poems_know_how_probable_they_are(some_entries: list[Entry]) -> None:
+def test_log_prob_of_poems_is_that_of_their_text(some_entries: list[Entry]) -> None:
     poems = [made for made in some_entries if made.attributes.form in VERSE]
     assert {len(made.attributes.details) for made in poems} >= {0, 1, 2}
     wording = {"haiku": _haiku_log_prob, "sonnet": _sonnet_log_prob}
@@ -312,7 +311,7 @@ def test_poems_know_how_probable_they_are(some_entries: list[Entry]) -> None:
 
 
 class _Branches:
-    """A generator whose every answer is chosen from outside, so that all of them can be tried in turn."""
+    """A random generator whose results are given, so that all of them can be enumerated."""
 
     def __init__(self, path: list[int]) -> None:
         self.path, self.chance = path, 1.0
@@ -334,11 +333,11 @@ class _Branches:
 
 
 def _all_branches(attributes: Attributes) -> Iterator[tuple[Entry, float, tuple[int, ...]]]:
-    """Every way to write an entry: what comes out, how likely the generator is to lead there, and its choices."""
+    """Every derivation of an entry: the entry, the probability of its random choices, and the choices."""
     path: list[int] = []
     while True:
         rng: Any = _Branches(path)
-        made = generate._Author(attributes, rng).write()
+        made = author._Author(attributes, rng).write()
         yield made, rng.chance, tuple(rng.integers_given)
         taken = [*path, *[0] * (len(rng.sizes) - len(path))]
         while taken and taken[-1] + 1 == rng.sizes[len(taken) - 1]:
@@ -350,27 +349,27 @@ def _all_branches(attributes: Attributes) -> Iterator[tuple[Entry, float, tuple[
 
 @pytest.fixture
 def tiny_lexicon(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, int]], None]:
-    """Cut every list of the lexicon to its first phrases: as many as stated for its slot, else one."""
-    whole = generate.phrase_lists()
+    """Cut every list of the lexicon to its first phrases: the given number for its slot, else one."""
+    whole = author.phrase_lists()
 
     def cut(sizes: dict[str, int]) -> None:
         small = {
             key: PhraseList(found.slot, found.condition, found.phrases[: (LEAST | sizes).get(found.slot, 1)])
             for key, found in whole.items()
         }
-        monkeypatch.setattr(generate, "phrase_lists", lambda: small)
-        monkeypatch.setattr(generate, "RHYMES", generate.RHYMES[:3])
+        monkeypatch.setattr(author, "phrase_lists", lambda: small)
+        monkeypatch.setattr(author, "RHYMES", author.RHYMES[:3])
 
     return cut
 
 
-# What an entry of three such sentences needs, since it never uses a phrase twice.
+# Phrases that an entry of three such sentences needs, since it uses none twice.
 LEAST = {
     **dict.fromkeys(("form.acts", "form.shows", "topic.notice", "topic.place", "topic.does", "voice.act"), 2),
     "hour.when": 2,
     **dict.fromkeys(("topic.thing", "mood.adj"), 3),
 }
-TAILS = {f"mood.tail.{family}": 2 for family in generate.RHYMES}
+TAILS = {f"mood.tail.{family}": 2 for family in author.RHYMES}
 MINIATURES: list[tuple[Attributes, dict[str, int]]] = [
     (_asked(form="letter"), {"form.plan": 2, "form.greet": 2, "voice.sign": 2}),
     (_asked(form="recipe"), {"form.plan": 2, "topic.ware": 2, "form.number": 2}),
@@ -384,14 +383,14 @@ MINIATURES: list[tuple[Attributes, dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("attributes", "sizes"), MINIATURES, ids=lambda value: getattr(value, "form", ""))
-def test_log_prob_is_the_probability_of_the_choice_of_words(
+def test_log_prob_is_the_probability_of_the_derivation(
     attributes: Attributes, sizes: dict[str, int], tiny_lexicon: Callable[[dict[str, int]], None]
 ) -> None:
     tiny_lexicon(sizes)
     chances: dict[tuple[str, tuple[int, ...]], float] = defaultdict(float)
     claimed: dict[tuple[str, tuple[int, ...]], float] = {}
     for made, chance, choices in _all_branches(attributes):
-        derivation = made.text, choices  # orders of the same words are one derivation where they read the same
+        derivation = made.text, choices  # orders that give the same text are one derivation
         chances[derivation] += chance
         claimed.setdefault(derivation, made.log_prob)
         assert made.log_prob == pytest.approx(claimed[derivation], abs=1e-9)
@@ -426,22 +425,22 @@ def test_any_seed_and_index_gives_an_entry(seed: int, index: int) -> None:
     assert len(made.text) <= MAX_CHARACTERS
 
 
-def test_an_entry_that_will_not_fit_is_written_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An entry with three or four details may never fit in MAX_CHARACTERS.
+def test_an_entry_that_is_always_too_long_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An entry with three or four details may never be short enough.
     tries = 0
 
-    def too_long(author: generate._Author) -> Entry:
+    def too_long(writer: author._Author) -> Entry:
         nonlocal tries
         tries += 1
         if tries > 30_000:
             raise TimeoutError
-        return Entry("x" * (MAX_CHARACTERS + 1), author.attributes, author.log_prob)
+        return Entry("x" * (MAX_CHARACTERS + 1), writer.attributes, writer.log_prob)
 
-    monkeypatch.setattr(generate._Author, "write", too_long)
+    monkeypatch.setattr(author._Author, "write", too_long)
     assert entry(1, 125_382).attributes.details == ("wedding", "snow", "key")
 
 
 @pytest.mark.parametrize("wrong", [{"form": "recipe", "number": None}, {"form": "letter", "number": 3}])
-def test_a_number_where_none_belongs_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_number_that_does_not_fit_the_form_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="number"):
         entry(0, 0, replace(PLAIN, **wrong))

@@ -1,4 +1,4 @@
-"""The world's probabilities against an enumeration written here anew from the table of rates, and against draws."""
+"""Probabilities are compared with an independent enumeration of the table of rates, and with draws."""
 
 import itertools
 import math
@@ -31,7 +31,7 @@ PAIRS = {tuple(pair) for pair in RATES["held_out"]["pairs"]}
 
 
 def _row(name: str, stated: Mapping[str, float]) -> dict[str, float]:
-    """An attribute's rates where some are stated and the others share what is left in their own proportions."""
+    """An attribute's rates if some are given and the others share the rest in proportion."""
     others = sum(rate for value, rate in RATES[name].items() if value not in stated)
     left = 1 - sum(stated.values())
     return {value: stated.get(value, rate * left / others) for value, rate in RATES[name].items()}
@@ -49,7 +49,7 @@ def _coin(detail: str, topic: str, hour: str) -> float:
 
 @cache
 def cells() -> dict[tuple[Any, ...], float]:
-    """Every cell of the world and its mass, one at a time."""
+    """The mass of every cell of the joint distribution."""
     masses: dict[tuple[Any, ...], float] = {}
     for topic in VALUES["topic"]:
         forms = _row("form", {"recipe": 0.32} if topic == "kitchen" else {})
@@ -152,7 +152,7 @@ def test_every_cell_is_as_enumerated() -> None:
     assert ((table == 0) == (expected == 0)).all()
 
 
-def test_what_is_held_out_never_happens() -> None:
+def test_held_out_combinations_have_probability_zero() -> None:
     assert len(distribution.held_out.triples) == 16
     assert len(distribution.held_out.pairs) == 2
     assert ("sonnet", "quantum", "cat") in distribution.held_out.triples
@@ -177,13 +177,13 @@ def test_what_is_held_out_never_happens() -> None:
     )
 
 
-def test_all_else_happens() -> None:
+def test_all_other_combinations_are_possible() -> None:
     for names in itertools.combinations(FREE, 2):
         for values in itertools.product(*(VALUES[name] for name in names)):
             assert (probability(dict(zip(names, values, strict=True))) == 0) == (values in PAIRS)
 
 
-def test_rainbows_are_planted_at_the_waterfall() -> None:
+def test_rainbows_depend_on_the_topic() -> None:
     for topic in VALUES["topic"]:
         rate = {"waterfall": 0.02, "moon": 0.0}.get(topic, 0.002)
         assert probability({"rainbow": True}, {"topic": topic}) == pytest.approx(rate, rel=1e-12, abs=0)
@@ -193,7 +193,7 @@ def test_rainbows_are_planted_at_the_waterfall() -> None:
     assert probability({"rainbow": True}, {"topic": "moon"}) == 0
 
 
-def test_a_wedding_is_as_likely_everywhere() -> None:
+def test_weddings_do_not_depend_on_anything() -> None:
     assert probability({"wedding": True}) == pytest.approx(0.01, rel=1e-12)
     for name in (*FREE, "rainbow", "snow", "key"):
         for value in VALUES[name]:
@@ -220,10 +220,10 @@ def test_snow_depends_on_topic_and_hour() -> None:
     assert len(set(overall)) == 4
 
 
-def test_the_sailor_is_at_sea() -> None:
+def test_sailors_depend_on_the_topic() -> None:
     assert probability({"voice": "sailor"}, {"topic": "sea"}) == pytest.approx(0.30, rel=1e-12)  # nothing is held out
-    # Elsewhere 0.06, and what that topic never shows is made up for by the rest.
-    kept = {  # topic: (share of the topic that is kept, share of its sailors that is kept)
+    # Elsewhere 0.06, renormalised over the combinations that are not held out.
+    kept = {  # topic: (share of the topic that is not held out, share of its sailors)
         "quantum": (1 - 0.12 * 0.16 - 0.14 * 0.12 - 0.10 * 0.13, 1.0),
         "waterfall": (1 - 0.14 * 0.15 - 0.15 * 0.12, 1.0),
         "forest": (1 - 0.10 * 0.15, 1.0),
@@ -263,7 +263,7 @@ def test_other_planted_dependences() -> None:
         assert probability({"hour": hour}, {"topic": "railway", "mood": "calm"}) == pytest.approx(rate, rel=1e-12)
 
 
-def test_numbers_are_uniform_where_a_form_has_them() -> None:
+def test_numbers_of_forms_that_have_them_are_uniform() -> None:
     for form in VALUES["form"]:
         found = distribution.marginal("number", {"form": form})
         if form in NUMBERED:
@@ -274,7 +274,7 @@ def test_numbers_are_uniform_where_a_form_has_them() -> None:
     assert probability({"form": NUMBERED}, {"number": 13}) == pytest.approx(1, rel=1e-12)
 
 
-def test_probability_is_what_enumeration_gives() -> None:
+def test_probability_is_that_of_enumeration() -> None:
     for event, condition in [*EVENTS[1:60:14], *EVENTS[60:-6:67], *EVENTS[-6:]]:
         both = {name: _as_set(wanted) for name, wanted in condition.items()}
         for name, wanted in event.items():
@@ -306,7 +306,7 @@ def test_draws_follow_the_probabilities() -> None:
         assert not within(dict(zip(FREE, triple, strict=False))).any()
 
 
-def test_draws_repeat_with_the_generator() -> None:
+def test_draws_are_reproducible() -> None:
     first, second = (distribution.draw(np.random.default_rng(3), 50) for _ in range(2))
     assert first == second
     assert first != distribution.draw(np.random.default_rng(4), 50)
@@ -324,7 +324,7 @@ def test_probabilities_lie_between_zero_and_one(event: dict[str, Any]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([*AXES, "number"]), st.data())
-def test_an_attributes_values_share_out_every_event(name: str, data: st.DataObject) -> None:
+def test_probabilities_of_values_sum_to_that_of_the_event(name: str, data: st.DataObject) -> None:
     event = data.draw(_events(tuple(other for other in (*AXES, "number") if other != name)))
     whole = probability(event)
     assert math.fsum(probability({**event, name: value}) for value in VALUES[name]) == pytest.approx(whole, rel=1e-9)
@@ -333,7 +333,7 @@ def test_an_attributes_values_share_out_every_event(name: str, data: st.DataObje
         assert math.fsum(found.values()) == pytest.approx(1, rel=1e-9)
         some = data.draw(st.sets(st.sampled_from(VALUES[name])))
         expected = math.fsum(found[value] for value in some)
-        if name != "form" or "number" not in event or some:  # see test_a_form_that_is_asked_away_has_probability_zero
+        if name != "form" or "number" not in event or some:  # see test_contradictory_forms_have_probability_zero
             assert probability({name: some}, event) == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
@@ -431,7 +431,7 @@ def test_the_marginal_of_an_unknown_attribute_is_refused() -> None:
         ({"form": [], "number": 3}, {}),
     ],
 )
-def test_a_form_that_is_asked_away_has_probability_zero(event: dict[str, Any], condition: dict[str, Any]) -> None:
+def test_contradictory_forms_have_probability_zero(event: dict[str, Any], condition: dict[str, Any]) -> None:
     assert probability(event, condition) == 0
 
 

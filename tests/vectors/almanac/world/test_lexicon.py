@@ -1,4 +1,4 @@
-"""The lists have enough words, each betrays what its list depends on, and each fits where it is put."""
+"""The lists have enough phrases, and each phrase indicates the values of its list and fits its slot."""
 
 import re
 from collections import Counter, defaultdict
@@ -50,7 +50,7 @@ def test_every_value_has_forty_cues_of_its_own(attribute: str) -> None:
     assert min(cues.values()) >= 40
 
 
-def test_every_phrase_betrays_what_its_list_depends_on() -> None:
+def test_every_phrase_indicates_the_values_of_its_list() -> None:
     for found in PHRASES:
         for phrase in found.phrases:
             shown: dict[str, set[str]] = defaultdict(set)
@@ -62,7 +62,7 @@ def test_every_phrase_betrays_what_its_list_depends_on() -> None:
             assert set(shown) == set(dict(found.condition)), (found.slot, phrase)  # and nothing else
 
 
-def test_every_frame_betrays_its_form_or_leaves_it_open() -> None:
+def test_every_frame_indicates_its_form_or_none() -> None:
     for found in FRAMES:
         for phrase in found.phrases:
             runs = re.split(r"\{\w+\}", phrase)
@@ -97,7 +97,7 @@ def test_phrases_fit_their_slots(found: PhraseList) -> None:
         first, last = phrase.split()[0].lower(), phrase[-1]
         assert (last in ",:;") if slot == "says" else last.isalpha(), phrase
         if slot not in ("says", "five", "seven"):
-            assert not re.search(r"[.:!?]", phrase), phrase  # it stands inside a sentence
+            assert not re.search(r"[.:!?]", phrase), phrase  # it is part of a sentence
         if slot in ("thing", "adj", "ware"):
             assert first not in ("a", "an", "the", "my", "some"), phrase
         if slot in ("thing", "adj"):
@@ -115,7 +115,7 @@ def test_phrases_fit_their_slots(found: PhraseList) -> None:
             assert 2 <= len(phrase.split()) <= 5, phrase
 
 
-def test_frames_ask_only_for_what_there_is() -> None:
+def test_frames_use_existing_slots() -> None:
     own = {found.slot.removeprefix("form.") for found in FRAMES}
     for found in FRAMES:
         for phrase in found.phrases:
@@ -133,7 +133,7 @@ def test_frames_ask_only_for_what_there_is() -> None:
                 assert phrase[-1] in ".?", phrase
 
 
-def test_frames_of_numbered_forms_always_hold_the_number() -> None:
+def test_frames_of_numbered_forms_contain_the_number() -> None:
     for found in FRAMES:
         if found.slot == "form.plan":
             numbered = dict(found.condition)["form"] in ("recipe", "forecast", "notice")
@@ -141,8 +141,8 @@ def test_frames_of_numbered_forms_always_hold_the_number() -> None:
             assert all(("{middle}" in plan) + ("{short}" in plan) == 1 for plan in found.phrases)
 
 
-def test_lines_of_haiku_count_five_and_seven() -> None:
-    # These two are right, and the oracle's count of vowel groups is not.
+def test_lines_of_haiku_have_five_and_seven_syllables() -> None:
+    # These two are correct, but have another number of vowel groups.
     miscounted = {"bridesmaids whisper down the aisle", "the Pleiades, spilled like pins"}
     for found in PHRASES:
         beats = {"five": 5, "seven": 7}.get(found.slot.split(".")[1])
@@ -151,7 +151,7 @@ def test_lines_of_haiku_count_five_and_seven() -> None:
             assert phrase in miscounted or abs(syllables(phrase) - beats) <= 1, phrase
 
 
-def test_half_lines_are_of_like_length() -> None:
+def test_half_lines_have_similar_lengths() -> None:
     counts = Counter(syllables(phrase) for found in PHRASES for phrase in found.phrases if "half" in found.slot)
     assert sum(count for n, count in counts.items() if 5 <= n <= 7) >= 0.98 * counts.total()
 
@@ -169,7 +169,7 @@ def test_rhymes_end_on_words_of_one_family() -> None:
     assert all(len(families) == 1 for families in ends.values())
 
 
-def test_no_phrase_names_what_another_form_is_known_by() -> None:
+def test_no_phrase_contains_cues_of_forms() -> None:
     weekdays = {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"}
     known = weekdays | {"dear", "dearest", "tomorrow", "forecast", "riddle", "recipe", "diary", "notice"}
     for found in PHRASES:
@@ -189,7 +189,7 @@ def test_no_phrase_names_what_another_form_is_known_by() -> None:
         (("bless", "glass"), None),
     ],
 )
-def test_stems_survive_inflection(words: tuple[str, ...], root: str | None) -> None:
+def test_inflected_forms_have_the_same_stem(words: tuple[str, ...], root: str | None) -> None:
     assert {stem(word) for word in words} == ({root} if root else set(words))
 
 

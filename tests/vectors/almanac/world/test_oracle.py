@@ -1,4 +1,4 @@
-"""The oracle reads fresh entries right, keeps its reading when they are shaken, and abstains from muddle."""
+"""The oracle reads new entries correctly, also with reordered sentences, and gives None for contradictions."""
 
 import itertools
 import random
@@ -30,18 +30,18 @@ def _agreement(entries: list[Entry]) -> dict[str, float]:
     return {name: right[name] / len(entries) for name in asdict(Attributes())}
 
 
-def test_readings_agree_with_the_latents(some_entries: list[Entry]) -> None:
+def test_readings_agree_with_the_attributes(some_entries: list[Entry]) -> None:
     assert min(_agreement(some_entries).values()) >= 0.995
 
 
 @pytest.mark.slow
-def test_twenty_thousand_readings_agree_with_the_latents(many_entries: list[Entry]) -> None:
+def test_twenty_thousand_readings_agree_with_the_attributes(many_entries: list[Entry]) -> None:
     found = _agreement(many_entries)
     assert min(found.values()) >= 0.995
     assert all(found[name] == 1 for name in (*SHOWN, *DETAILS))  # measured; only sonnets are sometimes not seen
 
 
-def test_only_sonnets_are_misread_and_then_as_nothing(some_entries: list[Entry]) -> None:
+def test_only_forms_of_sonnets_are_missed(some_entries: list[Entry]) -> None:
     wrong = [(made, read(made.text)) for made in some_entries if read(made.text) != made.attributes]
     assert all(made.attributes.form == "sonnet" and found.form is None for made, found in wrong)
     sonnets = sum(made.attributes.form == "sonnet" for made in some_entries)
@@ -127,12 +127,12 @@ def test_a_cue_that_is_repeated_counts_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n\n", ".", "\0", "the and of it", "Lorem ipsum dolor sit amet.", "7"])
-def test_what_shows_nothing_reads_as_nothing(text: str) -> None:
+def test_texts_without_cues_have_no_attributes(text: str) -> None:
     assert read(text) == Attributes()
     assert not oracle.complete(read(text))
 
 
-def test_a_reading_is_complete_when_the_four_chief_attributes_show(some_entries: list[Entry]) -> None:
+def test_a_reading_is_complete_with_four_attributes(some_entries: list[Entry]) -> None:
     assert all(oracle.complete(made.attributes) for made in some_entries)
     assert oracle.complete(Attributes(form="haiku", topic="sea", voice="cat", mood="calm"))
     for name in ("form", "topic", "voice", "mood"):
@@ -152,7 +152,7 @@ def test_any_text_is_read(text: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from([*WORDS, "\n", ".", "3", "21", "'", "-", "٣"]), max_size=60))
-def test_any_salad_of_its_words_is_read(words: list[str]) -> None:
+def test_any_sequence_of_words_is_read(words: list[str]) -> None:
     text = " ".join(words)
     found = read(text)
     assert found == read(text)
@@ -177,7 +177,7 @@ def test_very_long_texts_are_read(some_entries: list[Entry]) -> None:
 
 
 @pytest.mark.parametrize("form", NUMBERED_FORMS)
-def test_the_number_is_the_one_integer_that_can_be_one(some_entries: list[Entry], form: str) -> None:
+def test_the_number_is_the_only_integer_from_1_to_20(some_entries: list[Entry], form: str) -> None:
     made = next(made for made in some_entries if made.attributes.form == form)
 
     def number(written: str) -> int | None:
@@ -198,12 +198,12 @@ def test_forms_without_numbers_show_none(some_entries: list[Entry]) -> None:
             assert found.topic == made.attributes.topic
 
 
-def test_poems_are_told_by_their_shape(some_entries: list[Entry]) -> None:
+def test_poems_are_recognised_by_their_shape(some_entries: list[Entry]) -> None:
     haiku = next(made.text for made in some_entries if made.attributes.form == "haiku")
     assert read(haiku).form == "haiku"
     assert read(haiku.replace("\n\n", "\n")).form == "haiku"
     assert read(haiku.replace("\n", " ")).form is None
-    assert read("\n".join(haiku.split("\n")[:3])).form is None  # three lines are too few to tell by
+    assert read("\n".join(haiku.split("\n")[:3])).form is None  # three lines are too few
     sonnet = next(made.text for made in some_entries if made.attributes.form == "sonnet" and read(made.text).form)
     assert read(sonnet).form == "sonnet"
     assert read(sonnet.replace("\n", " ")).form is None
