@@ -95,14 +95,14 @@ def discover(
     check_integer(k, "k", low=1)
     check_k(model, k, samples if texts is None else len(set(texts)))
     own = texts is None
-    read = _own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
-    check_k(model, k, len(set(read)))
-    check_texts(model, read)
+    sources = _own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
+    check_k(model, k, len(set(sources)))
+    check_texts(model, sources)
     sample = sample_activations(
-        model, read, [block], seed=seed, progress=lambda done, total: tell("reading texts", done, total)
+        model, sources, [block], seed=seed, progress=lambda done, total: tell("reading texts", done, total)
     )[block]
     tell(f"looking for {method} components", 0, 0)
-    found = decompose(sample, k, method=method, seed=seed)
+    decomposition = decompose(sample, k, method=method, seed=seed)
     tell("describing candidates", 0, 0)
     return Discovery(
         model=model.name,
@@ -113,7 +113,7 @@ def discover(
         own=own,
         texts=sample.texts,
         means=sample.means,
-        candidates=_candidates(model, sample, found, k, by_skewness=method != "pca"),
+        candidates=_candidates(model, sample, decomposition, k, by_skewness=method != "pca"),
     )
 
 
@@ -149,8 +149,8 @@ def _own_texts(model: ResidualModel, n: int, *, seed: int, progress: Progress) -
             f"model {model.name!r} has no start token to write texts of its own from: give texts (--texts FILE)"
         )
     n = check_integer(n, "samples", low=1)
-    more = count_progress(progress, "writing texts", n)
-    return sample_prompt_free(model, n, seed=seed, max_tokens=MAX_TOKENS, progress=more)
+    advance = count_progress(progress, "writing texts", n)
+    return sample_prompt_free(model, n, seed=seed, max_tokens=MAX_TOKENS, progress=advance)
 
 
 def skewness_and_kurtosis(scores: Float64[np.ndarray, "texts k"]) -> tuple[np.ndarray, np.ndarray]:
@@ -172,17 +172,17 @@ def skewness_and_kurtosis(scores: Float64[np.ndarray, "texts k"]) -> tuple[np.nd
 
 
 def _candidates(
-    model: ResidualModel, sample: ActivationSample, found: Components, k: int, *, by_skewness: bool
+    model: ResidualModel, sample: ActivationSample, decomposition: Components, k: int, *, by_skewness: bool
 ) -> tuple[Candidate, ...]:
-    scores = sample.scores(found.filters, found.mean).numpy()
+    scores = sample.scores(decomposition.filters, decomposition.mean).numpy()
     skewness, kurtosis = skewness_and_kurtosis(scores)
     order = np.argsort(-np.abs(skewness), kind="stable")[:k] if by_skewness else np.arange(k)
     signs = np.where(skewness < 0, -1.0, 1.0)
     reader = SnippetReader(model, sample)
     candidates = []
     for number, index in enumerate(order, start=1):
-        part = (found.parts[index] * signs[index]).float()
-        direction = torch.from_numpy(found.filters[index].numpy() * signs[index]).float()
+        part = (decomposition.parts[index] * signs[index]).float()
+        direction = torch.from_numpy(decomposition.filters[index].numpy() * signs[index]).float()
         text_scores = scores[:, index] * signs[index]
         ranking = np.argsort(-text_scores, kind="stable")
         top, bottom = logit_lens_tokens(model, part, TOKENS)
@@ -192,7 +192,7 @@ def _candidates(
                 part=part,
                 filter=direction,
                 scores=torch.from_numpy(text_scores).float(),
-                share=float(found.shares[index]),
+                share=float(decomposition.shares[index]),
                 skewness=float(abs(skewness[index])),
                 kurtosis=float(kurtosis[index]),
                 top=tuple(top),
