@@ -1,4 +1,4 @@
-"""The moments of both sides of every concept that texts are labelled with, from one reading of the texts."""
+"""Moments of both sides of every labelled concept, from one pass over the texts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Direction = Float64[Tensor, " d_model"]
 
 @dataclass(frozen=True)
 class ContrastMoments:
-    """What was read at one layer: moments of the texts with the concept and of the background."""
+    """Moments at one layer of the texts with a concept, and of the background texts."""
 
     positive: Moments
     background: Moments
@@ -29,12 +29,12 @@ class ContrastMoments:
         return self.positive.mean - self.background.mean
 
 
-def mean_difference(reading: ContrastMoments) -> Direction:
+def mean_difference(moments: ContrastMoments) -> Direction:
     """Return the difference of the two means.
 
     Source: Marks and Tegmark, "The geometry of truth" (2023); Rimsky et al., "Steering Llama 2" (2023).
     """
-    return reading.difference
+    return moments.difference
 
 
 def contrast_moments(
@@ -47,28 +47,31 @@ def contrast_moments(
     pool: Pool = "mean",
     progress: Callable[[int], None] | None = None,
 ) -> list[dict[int, ContrastMoments]]:
-    """Return for each concept, by layer, the moments of the texts that have it and of the rest.
+    """Return for each concept and layer the moments of the texts that have the concept, and of all other texts.
 
-    Those of the rest are what is left of all, so that no text is taken twice.
+    The moments of the other texts are those of all texts minus those of the positives, so each text is added once.
 
     Args:
-        model: the model that reads.
+        model: the model.
         texts: the texts.
-        has: which of them have which concept.
+        has: whether a text has a concept.
         layers: 0-based blocks.
-        second: whether second moments are wanted.
-        pool: how a text's activations become one row.
-        progress: told how many more texts are done.
+        second: whether to compute second moments.
+        pool: how the activations of a text become one row.
+        progress: called with the number of further texts.
     """
-    own = [{at: Moments.empty(model.d_model, second=second) for at in layers} for _ in range(has.shape[1])]
-    every = {at: Moments.empty(model.d_model, second=second) for at in layers}
-    for places, means in text_means(model, texts, layers, pool=pool):
-        for at in layers:
-            rows = means[at].cpu()
-            every[at].add(rows)
-            for column, mine in enumerate(own):
-                if len(chosen := np.flatnonzero(has[places, column])):
-                    mine[at].add(rows[torch.from_numpy(chosen)])
+    positives = [{layer: Moments.empty(model.d_model, second=second) for layer in layers} for _ in range(has.shape[1])]
+    total = {layer: Moments.empty(model.d_model, second=second) for layer in layers}
+    for indices, means in text_means(model, texts, layers, pool=pool):
+        for layer in layers:
+            rows = means[layer].cpu()
+            total[layer].add(rows)
+            for column, positive in enumerate(positives):
+                if len(selected := np.flatnonzero(has[indices, column])):
+                    positive[layer].add(rows[torch.from_numpy(selected)])
         if progress:
-            progress(len(places))
-    return [{at: ContrastMoments(mine[at], every[at].without(mine[at])) for at in layers} for mine in own]
+            progress(len(indices))
+    return [
+        {layer: ContrastMoments(positive[layer], total[layer].without(positive[layer])) for layer in layers}
+        for positive in positives
+    ]

@@ -1,4 +1,4 @@
-"""How natural activations vary at a layer: the directions they vary along most, how far, and how far along the rest."""
+"""The covariance of texts' mean activations at a layer: a few leading directions, and a constant elsewhere."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ from vectors.common.validation import check_integer
 from vectors.model.residual_model import ResidualModel
 
 RANK = 64
-"""Directions that are told apart, at most; along all others activations are taken to vary alike."""
+"""Maximum rank: variance along all other directions is taken to be equal."""
 
 FEWEST = 32
-"""Texts, at least: fewer say nothing about how texts vary."""
+"""Minimum number of texts."""
 
 
 @dataclass(frozen=True, eq=False)
 class LowRankCovariance:
-    """The covariance of texts' mean activations at one layer, of low rank and a constant along everything else.
+    """The covariance of texts' mean activations at one layer: low rank, plus a constant along all other directions.
 
     Attributes:
         layer: 0-based block whose output it was read from.
-        mean: of all texts, "d_model".
-        basis: the leading directions, orthonormal rows, "rank d_model".
-        deviations: standard deviation along each of them, falling.
-        rest: standard deviation along every direction at right angles to them.
-        distances: Mahalanobis distances of natural texts, in order.
-        count: texts that it was measured on.
+        mean: mean of all texts, "d_model".
+        basis: leading directions, orthonormal rows, "rank d_model".
+        deviations: standard deviation along each of them, largest first, "rank".
+        rest: standard deviation along every orthogonal direction.
+        distances: Mahalanobis distances of the texts from their mean, sorted.
+        count: number of texts.
     """
 
     layer: int
@@ -46,24 +46,24 @@ class LowRankCovariance:
     count: int
 
     def colour(self, white: Float64[Tensor, "rows d_model"]) -> Float64[Tensor, "rows d_model"]:
-        """Return standard normal rows as rows of this covariance around zero."""
-        along = white @ self.basis.T
-        return self.rest * white + (along * (self.deviations - self.rest)) @ self.basis
+        """Transform standard normal rows into rows with this covariance and mean zero."""
+        coordinates = white @ self.basis.T
+        return self.rest * white + (coordinates * (self.deviations - self.rest)) @ self.basis
 
     def distance(self, shifts: Float64[Tensor, "rows d_model"]) -> Float64[Tensor, " rows"]:
-        """Return the Mahalanobis distance of each shift from no shift."""
-        along = shifts @ self.basis.T
-        outside = (shifts.square().sum(dim=-1) - along.square().sum(dim=-1)).clamp(min=0)
-        return ((along / self.deviations).square().sum(dim=-1) + outside / self.rest**2).sqrt()
+        """Return the Mahalanobis length of each shift."""
+        coordinates = shifts @ self.basis.T
+        outside = (shifts.square().sum(dim=-1) - coordinates.square().sum(dim=-1)).clamp(min=0)
+        return ((coordinates / self.deviations).square().sum(dim=-1) + outside / self.rest**2).sqrt()
 
     def percentile(self, shift: Float[Tensor, " d_model"]) -> float:
-        """Return the share of natural texts that lie no farther from the mean than the shift does from zero."""
-        found = float(self.distance(shift.double()[None])[0])
-        return float(np.searchsorted(self.distances, found, side="right") / len(self.distances))
+        """Return the share of texts whose distance from the mean is at most the length of the shift."""
+        length = float(self.distance(shift.double()[None])[0])
+        return float(np.searchsorted(self.distances, length, side="right") / len(self.distances))
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal digest of what directions are drawn from."""
+        """Hexadecimal digest of the layer, the basis and the standard deviations."""
         content = hashlib.sha256(f"{self.layer} {self.rest!r}".encode())
         for tensor in (self.basis, self.deviations):
             content.update(tensor.numpy().tobytes())
@@ -73,43 +73,46 @@ class LowRankCovariance:
 def estimate_covariance(
     model: ResidualModel, texts: Sequence[str], layer: int, *, rank: int = RANK
 ) -> LowRankCovariance:
-    """Return how the mean activations of some texts vary at a layer.
+    """Estimate the covariance of the texts' mean activations at a layer.
 
     Args:
-        model: the model that reads them.
-        texts: natural ones: the more they are like what the model writes by itself, the better.
+        model: the model.
+        texts: natural texts, best ones like those that the model writes without a prompt.
         layer: 0-based block.
-        rank: directions that are told apart, at most a quarter as many as texts.
+        rank: maximum rank; it is also at most a quarter of the number of texts.
 
     Raises:
-        InputError: too few texts, or texts that do not vary.
-        ModelError: activations that are not finite.
+        InputError: there are too few texts, or they do not vary.
+        ModelError: activations are not finite.
     """
     if len(texts) < FEWEST:
-        raise InputError(f"{len(texts)} texts say too little about how texts vary: give at least {FEWEST}")
-    wanted = min(check_integer(rank, "rank", low=1), model.d_model - 1, len(texts) // 4)
-    found: Moments = moments(model, texts, [layer], second=True)[layer]
-    scatter = found.scatter
+        raise InputError(f"{len(texts)} texts are too few for a covariance: give at least {FEWEST}")
+    rank = min(check_integer(rank, "rank", low=1), model.d_model - 1, len(texts) // 4)
+    text_moments: Moments = moments(model, texts, [layer], second=True)[layer]
+    scatter = text_moments.scatter
     assert scatter is not None
-    values, modes = torch.linalg.eigh(scatter / (found.count - 1))
-    values, modes = values.flip(0).clamp(min=0), modes.flip(1)
-    rest = float(values[wanted:].mean().sqrt())
-    floor = float(values[0].sqrt()) * 1e-6
+    variances, modes = torch.linalg.eigh(scatter / (text_moments.count - 1))
+    variances, modes = variances.flip(0).clamp(min=0), modes.flip(1)
+    rest = float(variances[rank:].mean().sqrt())
+    floor = float(variances[0].sqrt()) * 1e-6
     if floor == 0.0:
         raise InputError("the texts do not vary at this layer: give different ones")
-    # the sign of an eigenvector means nothing: the largest entry is made positive, so that a seed means one thing
-    basis = modes[:, :wanted].T
+    # the sign of an eigenvector is arbitrary: a positive largest entry makes results of a seed reproducible
+    basis = modes[:, :rank].T
     largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
     basis = basis * largest.sign()
-    shape = LowRankCovariance(
+    covariance = LowRankCovariance(
         layer=layer,
-        mean=found.mean,
+        mean=text_moments.mean,
         basis=basis.contiguous(),
-        deviations=values[:wanted].sqrt().clamp(min=floor),
+        deviations=variances[:rank].sqrt().clamp(min=floor),
         rest=max(rest, floor),
         distances=np.zeros(0),
-        count=round(found.count),
+        count=round(text_moments.count),
     )
-    far = [shape.distance(means[layer].cpu().double() - found.mean) for _, means in text_means(model, texts, [layer])]
-    object.__setattr__(shape, "distances", np.sort(torch.cat(far).numpy()))
-    return shape
+    distances = [
+        covariance.distance(means[layer].cpu().double() - text_moments.mean)
+        for _, means in text_means(model, texts, [layer])
+    ]
+    object.__setattr__(covariance, "distances", np.sort(torch.cat(distances).numpy()))
+    return covariance

@@ -1,4 +1,4 @@
-"""Where in the depth concepts can be read: how well a difference of means at each layer tells unseen texts apart."""
+"""Held-out AUC by layer: how well the difference of means separates unseen texts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,68 +15,69 @@ from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.model.residual_model import ResidualModel
 
 LAYERS = 8
-"""Layers that are looked at, at most, spread over the depth."""
+"""Maximum number of layers, evenly spaced over the depth."""
 
 MOST_TEXTS = 2048
-"""Texts of each side that one concept's are found in, and told apart, at most."""
+"""Maximum number of texts of each side, in the fitting set and in the held-out set."""
 
 
 def layers_over_depth(n_layers: int) -> list[int]:
-    """Return all layers or, of many, some that are spread evenly over the depth.
+    """Return all layers, or eight evenly spaced ones of a deeper model.
 
     >>> layers_over_depth(32)
     [0, 4, 8, 12, 16, 20, 24, 28]
     """
-    return list(range(n_layers)) if n_layers <= LAYERS else [n_layers * place // LAYERS for place in range(LAYERS)]
+    return list(range(n_layers)) if n_layers <= LAYERS else [n_layers * step // LAYERS for step in range(LAYERS)]
 
 
 def auc_by_layer(
     model: ResidualModel, fit: ContrastSet, held: ContrastSet, *, pool: Pool = "mean", seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return for each layer the AUC of held-out texts along the difference of means, and its 95 % interval."""
-    (known, known_has), (texts, has) = _both(fit, seed), _both(held, seed)
-    found = contrast_moments(model, known, known_has, layers_over_depth(model.n_layers), pool=pool)
-    return auc_by_concept_and_layer(model, found, texts, has, pool=pool, seed=seed)[0]
+    """Return for each layer the AUC of held-out texts along the difference of means, with its 95 % interval."""
+    (fit_texts, fit_has), (texts, has) = _labelled_texts(fit, seed), _labelled_texts(held, seed)
+    moments = contrast_moments(model, fit_texts, fit_has, layers_over_depth(model.n_layers), pool=pool)
+    return auc_by_concept_and_layer(model, moments, texts, has, pool=pool, seed=seed)[0]
 
 
 def auc_by_concept_and_layer(
     model: ResidualModel,
-    found: Sequence[Mapping[int, ContrastMoments]],
+    moments: Sequence[Mapping[int, ContrastMoments]],
     texts: Sequence[str],
     has: Bool[np.ndarray, "texts concepts"],
     *,
     pool: Pool = "mean",
     seed: int = 0,
 ) -> list[list[dict[str, Any]]]:
-    """Return the same for each of several concepts, from one reading of the texts that are to be told apart.
+    """Return for each concept what `auc_by_layer` returns for one, from one pass over the held-out texts.
 
     Args:
-        model: the model that reads.
-        found: by concept and layer, the moments of other texts.
-        texts: texts that are not among those.
-        has: which of them have which concept.
-        pool: how a text's activations become one row.
-        seed: of the interval.
+        model: the model.
+        moments: for each concept, by layer, the moments of the fitting texts.
+        texts: held-out texts.
+        has: whether a held-out text has a concept.
+        pool: how the activations of a text become one row.
+        seed: seed of the bootstrap interval.
     """
-    layers = list(found[0])
-    differences = {at: torch.stack([mean_difference(each[at]) for each in found]) for at in layers}
-    scores = {at: torch.zeros(len(texts), len(found), dtype=torch.float64) for at in layers}
-    for places, means in text_means(model, texts, layers, pool=pool):
-        for at in layers:
-            scores[at][places] = means[at].cpu().double() @ differences[at].T
+    layers = list(moments[0])
+    differences = {layer: torch.stack([mean_difference(concept[layer]) for concept in moments]) for layer in layers}
+    scores = {layer: torch.zeros(len(texts), len(moments), dtype=torch.float64) for layer in layers}
+    for indices, means in text_means(model, texts, layers, pool=pool):
+        for layer in layers:
+            scores[layer][indices] = means[layer].cpu().double() @ differences[layer].T
     return [
-        [_row(at, scores[at][:, column].numpy(), has[:, column], seed) for at in layers] for column in range(len(found))
+        [_row(layer, scores[layer][:, column].numpy(), has[:, column], seed) for layer in layers]
+        for column in range(len(moments))
     ]
 
 
 def _row(layer: int, scores: np.ndarray, has: np.ndarray, seed: int) -> dict[str, Any]:
     positive, background = scores[has].tolist(), scores[~has].tolist()
     low, high = auc_interval(positive, background, seed=seed)
-    found = {"auc": auc(positive, background), "low": low, "high": high}
-    return {"layer": layer} | {key: float(f"{value:.6g}") for key, value in found.items()}
+    values = {"auc": auc(positive, background), "low": low, "high": high}
+    return {"layer": layer} | {key: float(f"{value:.6g}") for key, value in values.items()}
 
 
-def _both(contrast: ContrastSet, seed: int) -> tuple[list[str], np.ndarray]:
-    """Texts of both sides, the first of each by a hash of themselves and the seed; and which of them have it."""
+def _labelled_texts(contrast: ContrastSet, seed: int) -> tuple[list[str], np.ndarray]:
+    """Return up to `MOST_TEXTS` texts of each side, picked by hash and seed, and which of them are positive."""
     positive, background = (pick_texts(side, MOST_TEXTS, seed) for side in (contrast.positive, contrast.background))
     return [*positive, *background], np.array([[True]] * len(positive) + [[False]] * len(background))

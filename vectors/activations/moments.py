@@ -1,4 +1,4 @@
-"""Count, mean and second moments of activations, added up batch by batch."""
+"""Count, mean and second moments of activations, accumulated batch by batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from vectors.model.residual_model import ResidualModel
 
 @dataclass
 class Moments:
-    """Running first and, if asked for, second moments of one layer's text means, in float64.
+    """Running mean and, optionally, second moments of one layer's text means, in float64.
 
     >>> import torch
     >>> moments = Moments.empty(2)
@@ -25,41 +25,41 @@ class Moments:
     """
 
     count: float
-    """How many rows there were, or the sum of their weights."""
+    """Number of rows, or the sum of their weights."""
 
     mean: Float64[Tensor, " d_model"]
     scatter: Float64[Tensor, "d_model d_model"] | None
-    """Sum of outer products of deviations from the mean."""
+    """Sum of outer products of deviations from the mean, or None."""
 
     @classmethod
     def empty(cls, d_model: int, *, second: bool = False) -> "Moments":
-        """Moments of nothing yet."""
+        """Return the moments of no rows."""
         scatter = torch.zeros(d_model, d_model, dtype=torch.float64) if second else None
         return cls(0, torch.zeros(d_model, dtype=torch.float64), scatter)
 
     def add(self, rows: Float[Tensor, "rows d_model"], weights: Float64[Tensor, " rows"] | None = None) -> None:
-        """Take more rows in. Source: Chan, Golub and LeVeque, "Updating formulae" (1979)."""
-        rows = rows.cpu().double()  # in this order: not every device knows float64
-        more = len(rows) if weights is None else float(weights.sum())
-        if not more:
+        """Add rows. Source: Chan, Golub and LeVeque, "Updating formulae" (1979)."""
+        rows = rows.cpu().double()  # first to the CPU: not every device has float64
+        weight = len(rows) if weights is None else float(weights.sum())
+        if not weight:
             return
-        mean, count = rows.mean(dim=0) if weights is None else weights @ rows / more, self.count + more
+        mean, count = rows.mean(dim=0) if weights is None else weights @ rows / weight, self.count + weight
         step = mean - self.mean
         if self.scatter is not None:
             centred = rows - mean
-            spread = centred if weights is None else centred * weights[:, None]
-            self.scatter += centred.T @ spread + torch.outer(step, step) * (self.count * more / count)
-        self.mean = self.mean + step * (more / count)
+            weighted = centred if weights is None else centred * weights[:, None]
+            self.scatter += centred.T @ weighted + torch.outer(step, step) * (self.count * weight / count)
+        self.mean = self.mean + step * (weight / count)
         self.count = count
 
     def without(self, part: "Moments") -> "Moments":
-        """Return the moments of the rows that are not in a part of them.
+        """Return the moments of the rows that are not in `part`.
 
         >>> import torch
-        >>> every, part = Moments.empty(1), Moments.empty(1)
-        >>> every.add(torch.tensor([[1.0], [2.0], [6.0]])), part.add(torch.tensor([[6.0]]))
+        >>> total, part = Moments.empty(1), Moments.empty(1)
+        >>> total.add(torch.tensor([[1.0], [2.0], [6.0]])), part.add(torch.tensor([[6.0]]))
         (None, None)
-        >>> every.without(part).mean.tolist()
+        >>> total.without(part).mean.tolist()
         [1.5]
         """
         count = self.count - part.count
@@ -69,8 +69,8 @@ class Moments:
         if self.scatter is None or part.scatter is None:
             return Moments(count, mean, None)
         step = part.mean - mean
-        spread = torch.outer(step, step) * (part.count * count / self.count)
-        return Moments(count, mean, self.scatter - part.scatter - spread)
+        between = torch.outer(step, step) * (part.count * count / self.count)
+        return Moments(count, mean, self.scatter - part.scatter - between)
 
 
 def moments(
@@ -83,20 +83,20 @@ def moments(
     weights: Mapping[str, float] | None = None,
     progress: Advance | None = None,
 ) -> dict[int, Moments]:
-    """Return, for each layer, the moments of the texts' mean activations, or of what another `pool` makes of them.
+    """Return for each layer the moments of the texts' pooled activations, by default their means.
 
-    A text counts as much as its weight says, and 1 where nothing is said.
+    `weights` maps texts to their weights; other texts have weight 1.
 
     Raises:
-        InputError: a text without a token of its own, or a layer the model does not have.
+        InputError: a text has no token of its own, or the model has no such layer.
     """
-    found = {layer: Moments.empty(model.d_model, second=second) for layer in layers}
-    for places, means in text_means(model, texts, layers, pool=pool):
+    by_layer = {layer: Moments.empty(model.d_model, second=second) for layer in layers}
+    for indices, means in text_means(model, texts, layers, pool=pool):
         counts = None
         if weights:
-            counts = torch.tensor([weights.get(texts[place], 1.0) for place in places], dtype=torch.float64)
+            counts = torch.tensor([weights.get(texts[index], 1.0) for index in indices], dtype=torch.float64)
         for layer in layers:
-            found[layer].add(means[layer], counts)
+            by_layer[layer].add(means[layer], counts)
         if progress:
-            progress(len(places))
-    return found
+            progress(len(indices))
+    return by_layer

@@ -1,4 +1,4 @@
-"""What is natural at a layer: the spread of the texts that a model writes by itself, kept once it is known."""
+"""The covariance of the activations of texts that a model writes without a prompt, cached on disk."""
 
 import contextlib
 import json
@@ -18,10 +18,10 @@ from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.model.residual_model import ResidualModel
 
 TEXTS = 128
-"""That the model writes: a spread of 32 directions."""
+"""Number of texts sampled: enough for a rank of 32."""
 
 MAX_TOKENS = 64
-"""Length limit of each, in generated tokens."""
+"""Length limit of a text, in generated tokens."""
 
 _FORMAT = "steer-spread/1"
 _MAX_BYTES = 64 * 2**20
@@ -30,63 +30,64 @@ _TENSORS = ("mean", "basis", "deviations", "distances")
 
 
 def natural_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int, LowRankCovariance]:
-    """Return how the mean activations of the model's own texts vary, by layer.
+    """Return for each layer the covariance of the mean activations of texts that the model writes without a prompt.
 
-    They are sampled from the start token alone, at temperature 1. What they say is kept in the user's library, in the
-    model's folder, so that the same shape is found there by later runs; where nothing can be kept, it is found anew.
+    The texts are sampled from the start token at temperature 1. The covariance is cached in the model's folder of the
+    user's library, so that later runs use the same one; if the library is not writable, it is estimated again.
 
     Args:
-        model: the model that writes and reads them.
+        model: the model.
         layers: 0-based blocks.
 
     Raises:
-        InputError: texts that do not vary, or too few that are not empty.
-        ModelError: a model without a start token, or activations that are not finite.
+        InputError: the texts do not vary, or too few of them are not blank.
+        ModelError: the model has no start token, or its activations are not finite.
     """
-    kept = cached_covariance(model, layers)
-    missing = [layer for layer in layers if layer not in kept]
+    covariances = cached_covariance(model, layers)
+    missing = [layer for layer in layers if layer not in covariances]
     texts = sample_prompt_free(model, TEXTS, seed=_SEED, max_tokens=MAX_TOKENS) if missing else []
     for layer in missing:
-        kept[layer] = estimate_covariance(model, texts, layer)
+        covariances[layer] = estimate_covariance(model, texts, layer)
         with contextlib.suppress(SteerError, OSError):
-            place = writable_model_folder(model.name, model.hash) / _place(layer)
-            place.parent.mkdir(exist_ok=True)
-            write_atomically(place, _bytes(kept[layer], model), force=True)
-    return kept
+            path = writable_model_folder(model.name, model.hash) / _file_name(layer)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, _to_bytes(covariances[layer], model), force=True)
+    return covariances
 
 
 def cached_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int, LowRankCovariance]:
-    """Return what is kept of some layers; nothing for those of which nothing usable is."""
-    found = dict[int, LowRankCovariance]()
+    """Return the cached covariances of some layers, without those that are missing or damaged."""
+    covariances = dict[int, LowRankCovariance]()
     for layer in layers:
         with contextlib.suppress(SteerError):
-            place = model_folder(model.name, model.hash) / _place(layer)
-            spread = _parse(read_bytes(place, "a spread", limit=_MAX_BYTES), model, layer)
-            if spread is not None:
-                found[layer] = spread
-    return found
+            path = model_folder(model.name, model.hash) / _file_name(layer)
+            covariance = _parse(read_bytes(path, "a covariance", limit=_MAX_BYTES), model, layer)
+            if covariance is not None:
+                covariances[layer] = covariance
+    return covariances
 
 
-def _place(layer: int) -> Path:
+def _file_name(layer: int) -> Path:
     return Path("natural") / f"layer-{layer}.spread"
 
 
-def _bytes(spread: LowRankCovariance, model: ResidualModel) -> bytes:
-    rows = {name: torch.as_tensor(getattr(spread, name)).contiguous() for name in _TENSORS}
-    about = {
-        "format": _FORMAT, "model_hash": model.hash, "layer": spread.layer, "rest": spread.rest, "count": spread.count,
+def _to_bytes(covariance: LowRankCovariance, model: ResidualModel) -> bytes:
+    rows = {name: torch.as_tensor(getattr(covariance, name)).contiguous() for name in _TENSORS}
+    fields = {
+        "format": _FORMAT, "model_hash": model.hash, "layer": covariance.layer, "rest": covariance.rest,
+        "count": covariance.count,
     }  # fmt: skip
-    data: bytes = safetensors.torch.save(rows, {"spread": json.dumps(about)})
+    data: bytes = safetensors.torch.save(rows, {"spread": json.dumps(fields)})
     return data
 
 
 def _parse(data: bytes, model: ResidualModel, layer: int) -> LowRankCovariance | None:
-    """Return a spread of this model and layer; None for what is damaged or of another."""
+    """Return the covariance in a file, or None if the file is damaged or of another model or layer."""
     try:
         rows, metadata = read_tensors(data)
-        about = json.loads(metadata["spread"])
-        rest, count = float(about["rest"]), int(about["count"])
-        same = (about["format"], about["model_hash"], about["layer"]) == (_FORMAT, model.hash, layer)
+        fields = json.loads(metadata["spread"])
+        rest, count = float(fields["rest"]), int(fields["count"])
+        same = (fields["format"], fields["model_hash"], fields["layer"]) == (_FORMAT, model.hash, layer)
     except (SteerError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     if not same or sorted(rows) != sorted(_TENSORS) or any(row.dtype != torch.float64 for row in rows.values()):

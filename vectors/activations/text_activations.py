@@ -1,4 +1,4 @@
-"""Texts to per-layer moments of the residual stream, streaming: memory does not grow with the number of texts."""
+"""Read texts in batches and yield their residual-stream activations; memory use does not grow with their number."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,63 +13,67 @@ from vectors.model.hooks import read_layers
 from vectors.model.residual_model import ResidualModel
 
 BATCH_TOKENS = 4096
-"""Tokens of one forward, padding included."""
+"""Maximum number of tokens of one forward, padding included."""
 
-_CHUNK = 512  # texts tokenised and sorted by length together, so that a batch holds little padding
+_CHUNK = 512  # texts tokenised together and sorted by length, so that batches have little padding
 
 
 def text_means(
     model: ResidualModel, texts: Sequence[str], layers: Sequence[int], *, pool: Pool = "mean"
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch d_model"]]]]:
-    """Yield batches of the residual stream averaged over each text's own tokens, with the texts' places in `texts`.
+    """Yield in batches the indices of texts and, by layer, their activations pooled over each text's own tokens.
 
-    `pool` is the average, or another one of `vectors.common.option_names.POOLS`, or a function.
-    Special tokens (start, end, padding) are in no average: a start token is an attention sink with a huge norm. Of a
-    text longer than the model's context only the beginning is read. Texts come shortest first within a chunk, so
-    batches are not in the order of `texts`.
+    Special tokens (start, end, padding) are left out: a start token is an attention sink with a huge norm. Texts longer
+    than the model's context are cut. Batches are sorted by length, so they are not in the order of `texts`.
+
+    Args:
+        model: the model.
+        texts: the texts.
+        layers: 0-based blocks.
+        pool: one of `vectors.common.option_names.POOLS`, or a function; see `pool_tokens`.
 
     Raises:
-        InputError: a text without a single token of its own, or a layer the model does not have.
-        ModelError: activations that are not finite.
+        InputError: a text has no token of its own, or the model has no such layer.
+        ModelError: activations are not finite.
     """
-    for places, found, own in token_activations(model, texts, layers):
+    for indices, hidden, own in token_activations(model, texts, layers):
         with torch.inference_mode():
-            means = {layer: pool_tokens(found[layer], own, pool) for layer in layers}
+            means = {layer: pool_tokens(hidden[layer], own, pool) for layer in layers}
         for layer in layers:
             if not bool(means[layer].isfinite().all()):
                 raise ModelError(
                     f"activations of model {model.name!r} at layer {layer} are not finite: load it in float32"
                 )
-        yield places, means
+        yield indices, means
 
 
 def token_activations(
     model: ResidualModel, texts: Sequence[str], layers: Sequence[int]
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch pos d_model"]], Bool[Tensor, "batch pos"]]]:
-    """Yield batches of the residual stream, with the texts' places and with which positions are a text's own tokens.
+    """Yield in batches the indices of texts, their residual stream by layer, and the mask of each text's own tokens.
 
     Raises:
-        InputError: a text without a single token of its own, or a layer the model does not have.
+        InputError: a text has no token of its own, or the model has no such layer.
     """
     special = torch.tensor(sorted(special_ids(model)), dtype=torch.long)
     for first in range(0, len(texts), _CHUNK):
         chunk = texts[first : first + _CHUNK]
         rows = model.encode(chunk, max_tokens=model.max_context)
         _check_own(model, chunk, rows)
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
-        for places in _batches(order, rows):
-            batch = model.batch([rows[place] for place in places])
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        for indices in _batches(order, rows):
+            batch = model.batch([rows[index] for index in indices])
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
             with torch.inference_mode():
-                found = read_layers(model, batch, layers)
-            yield [first + place for place in places], found, own
+                hidden = read_layers(model, batch, layers)
+            yield [first + index for index in indices], hidden, own
 
 
 def check_texts(model: ResidualModel, texts: Sequence[str]) -> None:
-    """Refuse a text that holds nothing for the model to read, before anything slow.
+    """Check that every text has a token of its own, before slow work starts.
 
     Raises:
-        InputError: a text without a single token of its own.
+        InputError: a text has none.
     """
     for first in range(0, len(texts), _CHUNK):
         chunk = texts[first : first + _CHUNK]
@@ -84,18 +88,19 @@ def _check_own(model: ResidualModel, texts: Sequence[str], rows: Sequence[Sequen
 
 
 def special_ids(model: ResidualModel) -> set[int]:
-    """Return the ids that are no text; the one that stands for an unknown word is some."""
+    """Return the ids of special tokens; the unknown-word token counts as text."""
     tokenizer = model.tokenizer
     marks = {model.bos_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
     return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id} | {*model.eos_ids} | marks
 
 
 def _batches(order: Sequence[int], rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    places: list[int] = []
-    for place in order:
-        if places and (len(places) + 1) * len(rows[place]) > BATCH_TOKENS:
-            yield places
-            places = []
-        places.append(place)
-    if places:
-        yield places
+    """Split row indices, sorted by length, into batches of at most `BATCH_TOKENS` tokens."""
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * len(rows[index]) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

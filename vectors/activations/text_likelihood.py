@@ -1,4 +1,4 @@
-"""How likely a model finds the beginnings of texts: what shifts are learned from."""
+"""The likelihood of the beginnings of texts under a model, from which shifts are learned."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 MAX_TOKENS = 64
-"""Tokens of each text that are learned from: what it is about shows in its first sentences, if not all in the first."""
+"""Tokens read of each text: its first sentences show what it is about."""
 
 BATCH = 48
-"""Texts in one forward, at most."""
+"""Maximum number of texts of one forward."""
 
 
 def encode_beginnings(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
-    """Return texts as ids, cut at `MAX_TOKENS`; those that are not cut close with the end token."""
+    """Return the ids of texts, cut at `MAX_TOKENS`; texts that are not cut end with the end token."""
     longest = min(MAX_TOKENS, model.max_context - 1)
     end = sorted(model.eos_ids)[:1]
     encoded = model.encode(texts, max_tokens=longest + 1)
@@ -29,18 +29,18 @@ def encode_beginnings(model: ResidualModel, texts: Sequence[str]) -> list[list[i
 
 
 def losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "rows pos"]:
-    """Return the negative log-likelihood, in nats, of every token after the first; 0 where there is none."""
+    """Return the negative log-likelihood, in nats, of every token after the first; 0 at padding."""
     return losses_and_logits(model, rows)[0]
 
 
 def losses_and_logits(
     model: ResidualModel, rows: Sequence[Sequence[int]]
 ) -> tuple[Float[Tensor, "rows pos"], Float[Tensor, "rows pos vocab"]]:
-    """Return the negative log-likelihood of every token after the first, and the logits that it is read from."""
+    """Return the negative log-likelihood of every token after the first, and the logits that predict it."""
     batch = model.batch(rows)
     logits = model.hf(**batch, use_cache=False).logits.float()
     targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100).roll(-1, dims=1)
-    targets[:, -1] = -100  # nothing follows; cutting the logits instead would copy them
+    targets[:, -1] = -100  # no token follows; cutting the logits instead would copy them
     nats = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
     return nats.view_as(targets)[:, :-1], logits[:, :-1]
 
@@ -51,12 +51,12 @@ def mean_loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tens
 
 
 def count_predicted(rows: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens rows have after their first."""
+    """Return the number of predicted tokens: all but the first of each row."""
     return sum(len(row) - 1 for row in rows)
 
 
 def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield texts so many at a time as one forward takes."""
+    """Yield texts in batches of `BATCH`."""
     for start in range(0, len(texts), BATCH):
         yield texts[start : start + BATCH]
 
@@ -64,27 +64,27 @@ def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 def likelihood_gains(
     model: ResidualModel, texts: Sequence[str], *, layer: int, shift: Float64[Tensor, " d_model"], positions: str
 ) -> list[float]:
-    """Return by how many nats the shift makes the beginning of each text likelier.
+    """Return by how many nats a shift raises the log-likelihood of each text's beginning.
 
     Raises:
-        InputError: a layer the model does not have.
-        ModelError: likelihoods that are not finite.
+        InputError: the model has no such layer.
+        ModelError: likelihoods are not finite.
     """
-    found = []
-    for some in batches(texts):
-        rows = encode_beginnings(model, some)
-        spread = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
+    gains = []
+    for batch in batches(texts):
+        rows = encode_beginnings(model, batch)
+        shifts = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
         with torch.no_grad():
-            without = losses(model, rows)
-            with shift_layers(model, {layer: spread}):
-                gained = (without - losses(model, rows)).sum(dim=1).tolist()
-        check_finite(model, layer, sum(gained))
-        found += gained
-    return found
+            base = losses(model, rows)
+            with shift_layers(model, {layer: shifts}):
+                batch_gains = (base - losses(model, rows)).sum(dim=1).tolist()
+        check_finite(model, layer, sum(batch_gains))
+        gains += batch_gains
+    return gains
 
 
 def check_finite(model: ResidualModel, layer: int, nats: float) -> None:
-    """Refuse to go on with a likelihood that is not finite."""
+    """Raise ModelError if a log-likelihood is not finite."""
     if not math.isfinite(nats):
         raise ModelError(
             f"model {model.name!r} gives texts no finite likelihood under a shift at layer {layer}: load it in float32"

@@ -65,7 +65,7 @@ def test_what_is_damaged_or_of_another_model_is_found_anew(llama_model, model_fo
     elif damage == "nan":
         place.write_bytes(whole[:-8] + np.array([np.nan]).tobytes())
     else:
-        place.write_bytes(home_of._bytes(estimate_covariance(gpt2_model, ["a", "b c"] * 20, 0), llama_model))
+        place.write_bytes(home_of._to_bytes(estimate_covariance(gpt2_model, ["a", "b c"] * 20, 0), llama_model))
     assert cached_covariance(llama_model, [1]) == {}
     assert natural_covariance(llama_model, [1])[1].digest == spread.digest and place.read_bytes() == whole
 
