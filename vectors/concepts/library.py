@@ -1,4 +1,4 @@
-"""The library: the concepts that ship with a model, the user's own, and how names find them."""
+"""The library: find concepts by name among those that ship with a model and those of the user."""
 
 import difflib
 from dataclasses import replace
@@ -19,62 +19,61 @@ from vectors.concepts.vector_file import load_file, save
 
 
 def keep(vector: ConceptVector, *, force: bool = False) -> Path:
-    """Save a vector under its name in the user's library, in the folder of the model it was made for; return the path.
-
-    Expressions find it there by its name.
+    """Save a vector in the user's library and return the path; expressions for the same model find it by its name.
 
     Raises:
-        OutputError: when the library already holds that name (unless `force`) or cannot be written.
+        OutputError: the library already has a concept of that name (unless `force`), or is not writable.
     """
     folder = writable_model_folder(vector.model, vector.model_hash)
     return save(vector, folder / f"{vector.name}{VECTOR_SUFFIX}", force=force)
 
 
 def catalog(model: ModelLike) -> dict[str, Path]:
-    """Return the file of every concept known for `model`, by name in order; the user's own shadow the shipped ones."""
+    """Return the files of all concepts for `model` by name, sorted; the user's own replace shipped ones."""
     shipped = {} if model.library is None else vector_files(model.library)
     return dict(sorted((shipped | vector_files(model_folder(model.name, model.hash))).items()))
 
 
 def names(model: ModelLike) -> list[str]:
-    """Return the names of every concept known for `model`, in order."""
+    """Return the names of all concepts for `model`, sorted."""
     return list(catalog(model))
 
 
 def load(concept: str | Path, model: ModelLike) -> ConceptVector:
-    """Return a concept by its name in the model's library, or from the path of a `.safetensors` file.
+    """Load a concept by its name in the model's library, or from the path of a `.safetensors` file.
 
-    A file that was renamed in the library answers to its file name.
+    The name of a file in the library decides, even if the vector was saved under another name.
 
     Raises:
-        InputError: when nothing has that name (the nearest names are listed) or it is no valid name.
-        VectorError: when the file is unusable or was made for another model.
+        InputError: there is no such concept (the message lists similar names), or the name is not valid.
+        VectorError: the file is unusable, or was made for another model.
     """
     text = str(concept)
     if text.endswith(VECTOR_SUFFIX):
         vector = load_file(concept)
     elif isinstance(concept, Path) or "/" in text or "\\" in text:
         raise InputError(
-            f"{quote(text)} is no concept name (they hold no slash) and no path that ends with {VECTOR_SUFFIX}: "
-            "give either"
+            f"{quote(text)} is no concept name (names have no slash) and no path that ends with {VECTOR_SUFFIX}: "
+            "give one of the two"
         )
     else:
-        name, known = check_name(text), catalog(model)
-        if name not in known:
-            raise InputError(_unknown(name, list(known), model))
-        vector = load_file(known[name])
+        name, paths = check_name(text), catalog(model)
+        if name not in paths:
+            raise InputError(_no_such_concept(name, list(paths), model))
+        vector = load_file(paths[name])
         vector = vector if vector.name == name else replace(vector, name=name)
     check_fits(vector, model)
     return vector
 
 
-def _unknown(name: str, known: list[str], model: ModelLike) -> str:
+def _no_such_concept(name: str, known: list[str], model: ModelLike) -> str:
     start = f"there is no concept {quote(name)} for model {quote(model.name)}"
-    elsewhere = [place.name for place in list_folder(user_library()) if place.is_dir() and name in vector_files(place)]
+    folders = [folder for folder in list_folder(user_library()) if folder.is_dir()]
+    elsewhere = [folder.name for folder in folders if name in vector_files(folder)]
     if elsewhere:
         start += f" (there is one for {quote(', '.join(elsewhere))})"
     if not known:
         return f"{start}: its library is empty, make one with `steer extract`"
-    by_fold = {other.casefold(): other for other in known}
-    near = difflib.get_close_matches(name.casefold(), list(by_fold), n=5, cutoff=0.0)[:3]
-    return f"{start}: the nearest are {', '.join(by_fold[fold] for fold in near)}; `steer ls` lists all"
+    by_lower_case = {other.casefold(): other for other in known}
+    nearest = difflib.get_close_matches(name.casefold(), list(by_lower_case), n=5, cutoff=0.0)[:3]
+    return f"{start}: the nearest are {', '.join(by_lower_case[key] for key in nearest)}; `steer ls` lists all"

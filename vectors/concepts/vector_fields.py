@@ -1,7 +1,8 @@
-"""The fields of a vector, each checked: what comes from strangers' files is refused with a sentence."""
+"""Checks of the fields of a concept vector; a wrong one raises an error of one line."""
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import torch
@@ -9,13 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.errors import VectorError
-from vectors.common.validation import check_integer, check_number, quote
+from vectors.common.validation import check_integer, check_name, check_number, quote
+from vectors.model.positions import POSITIONS
 
 MAX_TEXTS = 999_999_999
+MAX_LAYER = 99_999
+NORM_TOLERANCE = 1e-3
 
 
 def check_text(value: object, what: str, *, empty: bool) -> str:
-    """Return text that can be written."""
+    """Return text that can be written as UTF-8."""
     if not isinstance(value, str) or not (value or empty):
         raise VectorError(f"{what} is {quote(value)}: expected text")
     try:
@@ -36,8 +40,8 @@ def check_positive(value: object, what: str) -> float:
 def check_row(value: object, what: str) -> Float[Tensor, " d_model"]:
     """Return a row as float32 on the CPU, copied."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 1 or not len(value):
-        given = f"shape {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else quote(value)
-        raise VectorError(f"{what} is {given}: expected a floating-point tensor with one dimension, d_model")
+        actual = f"shape {tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else quote(value)
+        raise VectorError(f"{what} is {actual}: expected a floating-point tensor with one dimension, d_model")
     row = value.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
     if not bool(torch.isfinite(row).all()):
         raise VectorError(f"{what} holds NaN or infinity: extract it again")
@@ -64,17 +68,86 @@ def check_evidence(value: object, what: str) -> dict[str, Any]:
     return check_curve([value], what.replace("vector", "evidence of vector", 1))[0] if value else {}
 
 
-def check_accepted(value: object, what: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Check how many texts a judge accepted, on each side."""
-    sides = (
-        [tuple(side) if isinstance(side, list | tuple) else () for side in value]
+def check_judge(value: object, what: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return two pairs, for positive and for background texts: how many a judge accepted, and of how many."""
+    pairs = (
+        [tuple(pair) if isinstance(pair, list | tuple) else () for pair in value]
         if isinstance(value, list | tuple)
         else []
     )
-    if [len(side) for side in sides] != [2, 2]:
+    if [len(pair) for pair in pairs] != [2, 2]:
         raise VectorError(f"unit_judge of {what} is {quote(value)}: expected two pairs, accepted and of how many")
-    found = []
-    for accepted, of in sides:
-        count = check_integer(of, f"unit_judge of {what}", low=1, high=MAX_TEXTS, error=VectorError)
-        found.append((check_integer(accepted, f"unit_judge of {what}", high=count, error=VectorError), count))
-    return found[0], found[1]
+    counts = []
+    for accepted, total in pairs:
+        n = check_integer(total, f"unit_judge of {what}", low=1, high=MAX_TEXTS, error=VectorError)
+        counts.append((check_integer(accepted, f"unit_judge of {what}", high=n, error=VectorError), n))
+    return counts[0], counts[1]
+
+
+def check_split(held_out: object, split_seed: object, what: str) -> tuple[float | None, int | None]:
+    """Return the share of held-out texts and the seed of the split, or None twice."""
+    if (held_out is None) != (split_seed is None):
+        raise VectorError(f"{what} has one of held_out and split_seed: give both or neither")
+    if held_out is None:
+        return None, None
+    share = check_number(held_out, f"held_out of {what}", error=VectorError)
+    if not 0.0 < share < 1.0:
+        raise VectorError(f"held_out of {what} is {share:g}: expected a share between 0 and 1")
+    return share, check_integer(split_seed, f"split_seed of {what}", error=VectorError)
+
+
+def check_other_layers(value: object, layer: int, what: str) -> dict[int, Tensor]:
+    """Return the shifts at other layers than `layer`, in order of their layers."""
+    if not isinstance(value, Mapping):
+        raise VectorError(f"other_layers of {what} is {quote(value)}: expected a mapping from layers to shifts")
+    shifts = {}
+    for key, row in sorted(value.items(), key=lambda pair: str(pair[0])):
+        other = check_integer(key, f"a layer of {what}", high=MAX_LAYER, error=VectorError)
+        shifts[other] = check_row(row, f"shift at layer {other} of {what}")
+        if other == layer or not bool(shifts[other].any()):
+            problem = "its own layer" if other == layer else "a shift of zero"
+            raise VectorError(f"other_layers of {what} holds {problem} ({other}): leave it out")
+    return dict(sorted(shifts.items()))
+
+
+def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all fields of a vector, checked and normalised.
+
+    Raises:
+        VectorError: a field is unusable.
+        InputError: the name cannot name a file.
+    """
+    checked: dict[str, Any] = {"name": check_name(fields["name"])}
+    what = f"vector {quote(fields['name'])}"
+    for key in ("model", "model_hash", "method", "positions", "contrast_hash", "created"):
+        checked[key] = check_text(fields[key], f"{key} of {what}", empty=key == "contrast_hash")
+    if checked["positions"] not in POSITIONS:
+        raise VectorError(f"positions of {what} is {quote(fields['positions'])}: expected {', '.join(POSITIONS)}")
+    for key, high in (("layer", MAX_LAYER), ("n_positive", MAX_TEXTS), ("n_background", MAX_TEXTS)):
+        checked[key] = check_integer(fields[key], f"{key} of {what}", high=high, error=VectorError)
+    checked["gap"] = check_positive(fields["gap"], f"gap of {what}")
+    unit, auc, judge = fields["unit"], fields["auc"], fields["unit_judge"]
+    checked["unit"] = None if unit is None else check_positive(unit, f"unit of {what}")
+    checked["auc"] = None if auc is None else check_number(auc, f"auc of {what}", error=VectorError)
+    if auc is not None and not 0.0 <= checked["auc"] <= 1.0:
+        raise VectorError(f"auc of {what} is {checked['auc']:g}: expected 0 to 1")
+    checked["held_out"], checked["split_seed"] = check_split(fields["held_out"], fields["split_seed"], what)
+    checked["unit_curve"] = check_curve(fields["unit_curve"], what)
+    checked["unit_judge"] = None if judge is None else check_judge(judge, what)
+    checked["direction"] = direction = check_row(fields["direction"], f"direction of {what}")
+    checked["mean"] = check_row(fields["mean"], f"mean of {what}")
+    checked["other_layers"] = shifts = check_other_layers(fields["other_layers"], checked["layer"], what)
+    for label, row in {"mean": checked["mean"], **{f"shift at layer {at}": row for at, row in shifts.items()}}.items():
+        if len(direction) != len(row):
+            raise VectorError(
+                f"{what} has a direction of width {len(direction)} and a {label} of width {len(row)}: make them equal"
+            )
+    checked["evidence"] = check_evidence(fields["evidence"], what)
+    norm = float(direction.double().norm())
+    if abs(norm - 1.0) > NORM_TOLERANCE:
+        raise VectorError(f"direction of {what} has length {norm:.6g}: divide it by its length first, it must be 1")
+    try:
+        datetime.fromisoformat(checked["created"])
+    except ValueError as error:
+        raise VectorError(f"created of {what} is {quote(checked['created'])}: expected an ISO 8601 time") from error
+    return checked

@@ -1,4 +1,4 @@
-"""One concept in one safetensors file, never pickle: written whole, and checked when it is read."""
+"""Save and load a concept vector as a safetensors file, never pickle."""
 
 import io
 import json
@@ -16,22 +16,22 @@ from vectors.common.validation import check_number, quote
 from vectors.concepts.vector import ConceptVector
 
 FORMAT = "steer-vector/1"
-MAX_BYTES = 64 * 2**20  # a row for each of a hundred layers, and a short header: above any real width
+MAX_BYTES = 64 * 2**20  # enough for a row at each of a hundred layers of any real width
 _TEXTS = ("name", "model", "model_hash", "method", "positions", "contrast_hash", "created")
 _COUNTS = ("layer", "n_positive", "n_background")
 _KEYS = ("format", *_TEXTS, *_COUNTS, "gap", "unit", "unit_curve", "auc")
-_SPLIT = ("held_out", "split_seed")  # vectors of unknown texts lack them
-_MEND = "give a file that `steer extract` or `vectors.save` wrote"
+_SPLIT = ("held_out", "split_seed")  # empty in vectors whose texts are unknown
+_FIX = "give a file that `steer extract` or `vectors.save` wrote"
 
 
 def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Path:
-    """Write one vector to a `.safetensors` file, all or nothing, and return its path.
+    """Save a vector to a `.safetensors` file, atomically, and return the path.
 
     Raises:
-        OutputError: when the path ends otherwise, exists (unless `force`), or cannot be written.
+        OutputError: the path has another suffix, exists (unless `force`), or cannot be written.
     """
     if not str(path).endswith(VECTOR_SUFFIX):
-        raise OutputError(f"{quote(path)} does not end with {VECTOR_SUFFIX}: give the vector file that ending")
+        raise OutputError(f"{quote(path)} does not end with {VECTOR_SUFFIX}: give the vector file that suffix")
     metadata = {key: str(getattr(vector, key)) for key in (*_TEXTS, *_COUNTS)}
     metadata["format"] = FORMAT
     for key in ("gap", "unit", "auc", *_SPLIT):
@@ -52,11 +52,10 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
 
 
 def load_file(path: str | Path) -> ConceptVector:
-    """Read and check one vector file.
+    """Load a vector from a file and check it.
 
     Raises:
-        VectorError: when the file is missing, truncated, corrupt, of another format, or holds values no vector may
-            have.
+        VectorError: the file is missing, truncated, corrupt or of another format, or a field is unusable.
     """
     data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, error=VectorError)
     try:
@@ -66,7 +65,7 @@ def load_file(path: str | Path) -> ConceptVector:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Whether a `.safetensors` file says that it is one of these; of anything else that can be a file, no."""
+    """Whether the metadata of a file say that it is a vector file; False for any other readable file."""
     data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, error=VectorError)
     try:
         return bool(read_header(io.BytesIO(data))["__metadata__"]["format"] == FORMAT)
@@ -81,34 +80,36 @@ def _parse(data: bytes) -> ConceptVector:
         raise VectorError(f"{error}; save or export it again") from error
     missing = [key for key in _KEYS if key not in metadata]
     if missing:
-        raise VectorError(f"its metadata lack {', '.join(missing)}: {_MEND}")
+        raise VectorError(f"its metadata lack {', '.join(missing)}: {_FIX}")
     if metadata["format"] != FORMAT:
-        raise VectorError(f"its format is {quote(metadata['format'])}, expected {FORMAT}: {_MEND}")
+        raise VectorError(f"its format is {quote(metadata['format'])}, expected {FORMAT}: {_FIX}")
     counts = {key: _count(metadata[key], key) for key in _COUNTS}
     expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
-    further = {name: _count(name.removeprefix("further."), "layer") for name in tensors if name.startswith("further.")}
-    if sorted({*tensors} - {*further}) != expected:
-        found = quote(", ".join(sorted(tensors)))
-        raise VectorError(f"it holds the tensors {found}, expected {' and '.join(expected)}; save or export it again")
-    kinds = {str(row.dtype) for row in tensors.values()}
-    if kinds != {"torch.float32"}:
-        raise VectorError(f"its tensors are {' and '.join(sorted(kinds))}, expected torch.float32; save it again")
-    gap = _figure(metadata["gap"], "gap")
+    other_layers = {
+        name: _count(name.removeprefix("further."), "layer") for name in tensors if name.startswith("further.")
+    }
+    if sorted({*tensors} - {*other_layers}) != expected:
+        names = quote(", ".join(sorted(tensors)))
+        raise VectorError(f"it holds the tensors {names}, expected {' and '.join(expected)}; save or export it again")
+    dtypes = {str(row.dtype) for row in tensors.values()}
+    if dtypes != {"torch.float32"}:
+        raise VectorError(f"its tensors are {' and '.join(sorted(dtypes))}, expected torch.float32; save it again")
+    gap = _number(metadata["gap"], "gap")
     if gap is None:
         raise VectorError("its gap is empty, expected a number; extract it again")
-    plain: dict[str, Any] = {key: metadata[key] for key in _TEXTS} | counts
+    fields: dict[str, Any] = {key: metadata[key] for key in _TEXTS} | counts
     return ConceptVector(
-        **plain,
+        **fields,
         direction=tensors[expected[0]],
         mean=tensors[expected[1]],
         gap=gap,
-        unit=_figure(metadata["unit"], "unit"),
+        unit=_number(metadata["unit"], "unit"),
         unit_curve=_curve(metadata["unit_curve"]),
         unit_judge=_json(metadata.get("unit_judge", ""), "unit_judge", empty=None),
         evidence=_json(metadata.get("evidence", ""), "evidence", empty={}),
-        other_layers={layer: tensors[name] for name, layer in further.items()},
-        auc=_figure(metadata["auc"], "auc"),
-        held_out=_figure(metadata.get("held_out", ""), "held_out"),
+        other_layers={layer: tensors[name] for name, layer in other_layers.items()},
+        auc=_number(metadata["auc"], "auc"),
+        held_out=_number(metadata.get("held_out", ""), "held_out"),
         split_seed=_seed(metadata.get("split_seed", "")),
     )
 
@@ -127,7 +128,7 @@ def _seed(text: str) -> int | None:
     return int(text)
 
 
-def _figure(text: str, what: str) -> float | None:
+def _number(text: str, what: str) -> float | None:
     if not text:
         return None
     try:
@@ -150,6 +151,6 @@ def _json(text: str, what: str, *, empty: Any) -> Any:
     if not text:
         return empty
     try:
-        return json.loads(text)  # which the vector checks
+        return json.loads(text)  # ConceptVector checks the value
     except (ValueError, RecursionError) as error:
         raise VectorError(f"its {what} is not JSON; extract it again") from error

@@ -15,8 +15,8 @@ from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import VECTOR_SUFFIX, model_folder, writable_model_folder
 from vectors.common.tensor_file import read_tensors
 from vectors.common.validation import check_integer, check_number, quote
-from vectors.concepts.vector import MAX_LAYER, ModelLike
-from vectors.concepts.vector_fields import check_text
+from vectors.concepts.vector import ModelLike
+from vectors.concepts.vector_fields import MAX_LAYER, check_text
 from vectors.discovery.candidates import Candidate, Discovery, Likeness
 from vectors.discovery.decomposition import METHODS
 

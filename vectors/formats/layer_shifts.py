@@ -9,8 +9,8 @@ from torch import Tensor
 
 from vectors.common.errors import SteerError, VectorError
 from vectors.common.validation import quote
-from vectors.concepts.vector import MAX_LAYER, ConceptVector
-from vectors.concepts.vector_fields import check_row
+from vectors.concepts.vector import ConceptVector
+from vectors.concepts.vector_fields import MAX_LAYER, check_row
 from vectors.model.residual_model import ResidualModel
 
 MAX_ROWS = 1024  # more than the layers of any model
