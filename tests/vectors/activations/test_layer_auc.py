@@ -1,4 +1,4 @@
-"""Where a concept can be read: scikit-learn's AUC along the difference of means, layer by layer."""
+"""AUC along the difference of means by layer, against scikit-learn's."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ DOGS = [f"the dog {verb} by the {place}" for verb in VERBS for place in PLACES]
 
 
 @pytest.mark.parametrize("n_layers", [1, 3, LAYERS, LAYERS + 1, 33, 80])
-def test_layers_are_spread_over_the_depth(n_layers):
+def test_layers_are_evenly_spaced_over_the_depth(n_layers):
     layers = layers_over_depth(n_layers)
     assert layers == sorted(set(layers)) and layers[0] == 0 and layers[-1] < n_layers
     assert len(layers) == min(n_layers, LAYERS)
@@ -28,10 +28,10 @@ def test_each_layers_auc_is_scikit_learns(llama_model):
     rows = auc_by_layer(llama_model, fit, held, seed=3)
     assert [row["layer"] for row in rows] == [0, 1, 2]
     for row in rows:
-        at = row["layer"]
-        means = [moments(llama_model, side, [at])[at].mean for side in (fit.positive, fit.background)]
+        layer = row["layer"]
+        means = [moments(llama_model, side, [layer])[layer].mean for side in (fit.positive, fit.background)]
         scores = [
-            float(moments(llama_model, [text], [at])[at].mean @ (means[0] - means[1]))
+            float(moments(llama_model, [text], [layer])[layer].mean @ (means[0] - means[1]))
             for side in (held.positive, held.background) for text in side
         ]  # fmt: skip
         truth = [1] * len(held.positive) + [0] * len(held.background)
@@ -39,22 +39,22 @@ def test_each_layers_auc_is_scikit_learns(llama_model):
         assert row["low"] <= row["auc"] <= row["high"]
 
 
-def test_several_concepts_are_read_as_each_by_itself(llama_model):
-    texts, has = [*CATS, *DOGS], np.array([[at < 36, "sea" in text] for at, text in enumerate([*CATS, *DOGS])])
-    known, rest = slice(0, 72, 5), slice(1, 72, 5)
-    found = contrast_moments(llama_model, texts[known], has[known], [0, 1, 2])
-    both = auc_by_concept_and_layer(llama_model, found, texts[rest], has[rest], seed=1)
+def test_several_concepts_give_the_auc_of_each_alone(llama_model):
+    texts, has = [*CATS, *DOGS], np.array([[index < 36, "sea" in text] for index, text in enumerate([*CATS, *DOGS])])
+    fit, held = slice(0, 72, 5), slice(1, 72, 5)
+    fit_moments = contrast_moments(llama_model, texts[fit], has[fit], [0, 1, 2])
+    both = auc_by_concept_and_layer(llama_model, fit_moments, texts[held], has[held], seed=1)
     for column in (0, 1):
         sides = [
-            [[text for text, mine in zip(texts[part], has[part, column], strict=True) if mine == wanted]
+            [[text for text, label in zip(texts[part], has[part, column], strict=True) if label == wanted]
              for wanted in (True, False)]
-            for part in (known, rest)
+            for part in (fit, held)
         ]  # fmt: skip
         alone = auc_by_layer(llama_model, *(ContrastSet(*side) for side in sides), seed=1)
         assert [row["auc"] for row in both[column]] == pytest.approx([row["auc"] for row in alone])
 
 
-def test_a_shift_tells_where_it_could_be_read_and_a_direction_has_its_own_rows(llama_model, monkeypatch):
+def test_evidence_of_a_learned_shift_has_the_auc_by_layer(llama_model, monkeypatch):
     monkeypatch.setattr("vectors.extraction.extract_jointly.steps_for", lambda concepts: 2)
     monkeypatch.setattr("vectors.extraction.methods.STEPS", 2)
     monkeypatch.setattr("vectors.extraction.learned_shift.STEPS", 2)

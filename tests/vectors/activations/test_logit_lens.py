@@ -20,15 +20,15 @@ def head_of(model):
     return gain, False, hf.lm_head
 
 
-def test_it_is_the_unembedding_of_the_direction_with_the_norm_folded_in(tiny_model):
+def test_direction_logits_are_the_unembedding_with_the_norm_folded_in(tiny_model):
     direction = torch.randn(tiny_model.d_model, generator=torch.Generator().manual_seed(1))
     gain, centres, head = head_of(tiny_model)
     with torch.no_grad():
         expected = head(gain * (direction - direction.mean() * centres))
-    found = direction_logits(tiny_model, direction[None])[0]
-    scale = float(found @ expected / (expected @ expected))
+    logits = direction_logits(tiny_model, direction[None])[0]
+    scale = float(logits @ expected / (expected @ expected))
     assert scale > 0
-    torch.testing.assert_close(found, scale * expected, rtol=1e-3, atol=1e-3 * float(found.abs().max()))
+    torch.testing.assert_close(logits, scale * expected, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
     top, bottom = logit_lens_tokens(tiny_model, direction, 5)
     words = [token for token in expected.argsort(descending=True).tolist() if 3 <= token < len(tiny_model.tokenizer)]
     assert top == [tiny_model.decode([token]) for token in words[:5]]
@@ -48,13 +48,13 @@ def test_the_ranking_is_that_of_the_models_own_head_and_norm(llama_model):
     assert torch.equal(own.argsort(), direction_logits(llama_model, direction[None])[0].argsort())
 
 
-def test_length_means_nothing_and_the_opposite_turns_it_round(llama_model):
+def test_length_does_not_matter_and_the_opposite_swaps_the_sides(llama_model):
     direction = torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(3))
     assert logit_lens_tokens(llama_model, direction, 4) == logit_lens_tokens(llama_model, 100 * direction, 4)
     assert logit_lens_tokens(llama_model, -direction, 4) == logit_lens_tokens(llama_model, direction, 4)[::-1]
 
 
-def test_a_shipped_concept_speaks_for_nothing_special_or_blank():
+def test_special_and_blank_tokens_are_left_out():
     model = load_model(device="cpu")
     top, bottom = logit_lens_tokens(model, torch.eye(model.d_model)[0], 10_000)
     assert len(top) == len(bottom) <= len(model.tokenizer) and all(token.strip() for token in top)
@@ -62,7 +62,7 @@ def test_a_shipped_concept_speaks_for_nothing_special_or_blank():
 
 
 @pytest.mark.parametrize("width", [3, 33])
-def test_what_is_no_direction_of_the_model_is_refused(llama_model, width):
+def test_unusable_directions_are_refused(llama_model, width):
     with pytest.raises(VectorError, match="width 32"):
         logit_lens_tokens(llama_model, torch.ones(width), 3)
     for row in (torch.zeros(32), torch.full((32,), float("nan"))):
@@ -72,7 +72,7 @@ def test_what_is_no_direction_of_the_model_is_refused(llama_model, width):
         logit_lens_tokens(llama_model, torch.ones(32), 0)
 
 
-def test_the_model_is_left_as_it_was(llama_model):
+def test_the_model_is_unchanged(llama_model):
     ids = torch.tensor([[0, 4, 7]])
     before = llama_model.hf(ids).logits
     logit_lens_tokens(llama_model, torch.ones(32) + torch.arange(32.0), 3)

@@ -1,4 +1,4 @@
-"""How positions become one row, against numpy."""
+"""Pooling of positions into one row, against numpy."""
 
 import numpy as np
 import pytest
@@ -19,20 +19,20 @@ OWN = torch.tensor([[False, True, True, True], [False, True, False, False]])
 
 
 @given(st.integers(0, 10**6))
-def test_pools_are_what_numpy_makes_of_them(seed: int) -> None:
+def test_pools_agree_with_numpy(seed: int) -> None:
     random = np.random.default_rng(seed)
     hidden, own = random.normal(size=(3, 6, 4)).astype(np.float32), random.random((3, 6)) < 0.5
     own[:, 2] = True
-    found = {pool: pool_tokens(torch.from_numpy(hidden), torch.from_numpy(own), pool).numpy() for pool in POOLS}
+    rows_by_pool = {pool: pool_tokens(torch.from_numpy(hidden), torch.from_numpy(own), pool).numpy() for pool in POOLS}
     for row in range(3):
-        mine = hidden[row][own[row]]
-        rest = np.delete(mine, np.linalg.norm(mine, axis=1).argmax(), axis=0) if len(mine) > 1 else mine
-        assert np.allclose(found["mean"][row], mine.mean(axis=0), atol=1e-6)
-        assert np.array_equal(found["last"][row], mine[-1])
-        assert np.allclose(found["no-max-norm"][row], rest.mean(axis=0), atol=1e-6)
+        own_rows = hidden[row][own[row]]
+        rest = np.delete(own_rows, np.linalg.norm(own_rows, axis=1).argmax(), axis=0) if len(own_rows) > 1 else own_rows
+        assert np.allclose(rows_by_pool["mean"][row], own_rows.mean(axis=0), atol=1e-6)
+        assert np.array_equal(rows_by_pool["last"][row], own_rows[-1])
+        assert np.allclose(rows_by_pool["no-max-norm"][row], rest.mean(axis=0), atol=1e-6)
 
 
-def test_what_is_not_a_texts_own_counts_for_nothing() -> None:
+def test_other_positions_do_not_count() -> None:
     spoilt = torch.where(OWN[:, :, None], HIDDEN, torch.nan)
     for pool in (*POOLS, lambda rows: torch.ones(len(rows))):
         assert torch.equal(pool_tokens(HIDDEN, OWN, pool), pool_tokens(spoilt, OWN, pool))
@@ -50,7 +50,7 @@ def test_a_function_weighs_the_positions_of_each_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "weigher",
+    "token_weights",
     [
         lambda rows: torch.zeros(len(rows)),
         lambda rows: -torch.ones(len(rows)),
@@ -59,9 +59,9 @@ def test_a_function_weighs_the_positions_of_each_text() -> None:
         lambda rows: [1.0] * len(rows),
     ],
 )
-def test_useless_weights_are_refused(weigher) -> None:
+def test_useless_weights_are_refused(token_weights) -> None:
     with pytest.raises(InputError, match="pool gave"):
-        pool_tokens(HIDDEN, OWN, weigher)
+        pool_tokens(HIDDEN, OWN, token_weights)
 
 
 def test_unknown_names_are_refused() -> None:
@@ -77,7 +77,7 @@ def test_the_last_token_of_a_text_is_read(llama_model) -> None:
     assert torch.allclose(rows[1][0], hidden[0, -1], atol=1e-6)
 
 
-def test_a_text_of_weight_two_is_as_good_as_two_of_it(llama_model) -> None:
+def test_a_text_of_weight_two_counts_like_two_copies(llama_model) -> None:
     texts = ["the cat ran", "a dog in the night", "blue sea"]
     weighed = moments(llama_model, texts, [1], second=True, weights={texts[1]: 2.0})[1]
     twice = moments(llama_model, [*texts, texts[1]], [1], second=True)[1]

@@ -1,4 +1,4 @@
-"""Which tokens a shift moves, against a hook of the test's own and plain Hugging Face forwards."""
+"""Tokens that a shift makes more or less likely, against a hook of the test's own and plain Hugging Face forwards."""
 
 import pytest
 import torch
@@ -18,8 +18,8 @@ def vector_of(model, positions="all", **more):
     )  # fmt: skip
 
 
-def parts(model, vector, length):
-    """Each token's part of both divergences, one text at a time."""
+def kl_shares(model, vector, length):
+    """Each token's share of the KL in both directions, one text at a time."""
     gained = lost = 0.0
     for text in TEXTS:
         ids = torch.tensor(model.encode([text]))
@@ -33,23 +33,23 @@ def parts(model, vector, length):
                 return output
 
             handle = model.blocks[1].register_forward_hook(hook)
-            led = model.hf(ids).logits[0].double().softmax(dim=-1)
+            steered = model.hf(ids).logits[0].double().softmax(dim=-1)
             handle.remove()
-        gained = gained + (led * (led / base).log()).sum(dim=0)
-        lost = lost + (base * (base / led).log()).sum(dim=0)
+        gained = gained + (steered * (steered / base).log()).sum(dim=0)
+        lost = lost + (base * (base / steered).log()).sum(dim=0)
     return gained, lost
 
 
 @pytest.mark.parametrize("positions", ["all", "bos"])
-def test_the_tokens_are_those_with_the_greatest_parts_of_either_divergence(tiny_model, positions):
+def test_the_tokens_have_the_largest_shares_of_the_kl_in_either_direction(tiny_model, positions):
     vector = vector_of(tiny_model, positions)
     top, bottom = most_shifted_tokens(tiny_model, vector, TEXTS, 5, shift=2.0)
-    for found, part in zip((top, bottom), parts(tiny_model, vector, 2.0), strict=True):
+    for found, part in zip((top, bottom), kl_shares(tiny_model, vector, 2.0), strict=True):
         order = [token for token in part.argsort(descending=True).tolist() if 3 <= token < len(tiny_model.tokenizer)]
         assert found == [tiny_model.decode([token]) for token in order[:5]]
 
 
-def test_the_length_is_the_vectors_own_unless_another_is_given(llama_model):
+def test_the_default_length_is_the_vectors_scale(llama_model):
     vector = vector_of(llama_model)
     assert most_shifted_tokens(llama_model, vector, TEXTS, 9) == most_shifted_tokens(
         llama_model, vector, TEXTS, 9, shift=3.0
@@ -60,19 +60,19 @@ def test_the_length_is_the_vectors_own_unless_another_is_given(llama_model):
 
 
 def test_several_layers_are_shifted_at_once(llama_model):
-    further = {2: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(5))}
-    wide = vector_of(llama_model, other_layers=further)
+    other_layers = {2: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(5))}
+    wide = vector_of(llama_model, other_layers=other_layers)
     assert most_shifted_tokens(llama_model, wide, TEXTS, 9) != most_shifted_tokens(
         llama_model, vector_of(llama_model), TEXTS, 9
     )
 
 
-def test_nothing_is_moved_by_hardly_anything(llama_model):
+def test_a_zero_shift_makes_no_token_more_likely(llama_model):
     top, bottom = most_shifted_tokens(llama_model, vector_of(llama_model), TEXTS, 9, shift=0.0)
     assert top == bottom == []
 
 
-def test_what_shipped_concepts_make_likelier_reads_like_them():
+def test_a_shipped_concept_makes_its_own_words_more_likely():
     model = vectors.load_model(device="cpu")
-    told = vectors.load("cat", model).evidence["moved"]
-    assert {"purr", "tail", "mew"} & set(told["top"])
+    tokens = vectors.load("cat", model).evidence["moved"]
+    assert {"purr", "tail", "mew"} & set(tokens["top"])

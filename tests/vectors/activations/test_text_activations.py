@@ -23,20 +23,20 @@ def plain_mean(model, text: str, layer: int) -> torch.Tensor:
     ids = model.encode([text])[0]
     with torch.no_grad():
         hidden = model.hf(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer + 1][0]
-    own = [place for place, token in enumerate(ids) if token not in (0, 1)]
+    own = [index for index, token in enumerate(ids) if token not in (0, 1)]
     return hidden[own].mean(dim=0)
 
 
 def test_text_means_are_hf_hidden_states_without_special_positions(tiny_model):
     layers = [0, 1]  # after the last block HF's states carry the final norm
     found = {}
-    for places, means in text_means(tiny_model, TEXTS, layers):
-        for row, place in enumerate(places):
-            found[place] = {layer: means[layer][row] for layer in layers}
+    for indices, means in text_means(tiny_model, TEXTS, layers):
+        for row, index in enumerate(indices):
+            found[index] = {layer: means[layer][row] for layer in layers}
     assert sorted(found) == list(range(len(TEXTS)))
-    for place, text in enumerate(TEXTS):
+    for index, text in enumerate(TEXTS):
         for layer in layers:
-            assert torch.allclose(found[place][layer], plain_mean(tiny_model, text, layer), atol=1e-5)
+            assert torch.allclose(found[index][layer], plain_mean(tiny_model, text, layer), atol=1e-5)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -64,7 +64,7 @@ def test_padding_on_either_side_reads_the_same(tiny_model, side):
         assert torch.allclose(read[1][row][own].mean(dim=0), plain_mean(tiny_model, text, 1), atol=1e-4)
 
 
-def test_moments_stream_to_what_numpy_says():
+def test_streamed_moments_agree_with_numpy():
     rows = np.random.default_rng(0).normal(size=(100, 5)) + 100
     found = Moments.empty(5, second=True)
     for start in range(0, 100, 7):
@@ -91,14 +91,14 @@ def test_memory_does_not_grow_with_the_number_of_texts(llama_model, monkeypatch)
     most = 0
     original = text_activations.pool_tokens
 
-    def watched(hidden: torch.Tensor, own: torch.Tensor, pool: str) -> torch.Tensor:
+    def tracked(hidden: torch.Tensor, own: torch.Tensor, pool: str) -> torch.Tensor:
         nonlocal most
-        made = original(hidden, own, pool)
-        alive.extend((weakref.ref(hidden), weakref.ref(made)))
+        pooled = original(hidden, own, pool)
+        alive.extend((weakref.ref(hidden), weakref.ref(pooled)))
         most = max(most, sum(each() is not None for each in alive))
-        return made
+        return pooled
 
-    monkeypatch.setattr(text_activations, "pool_tokens", watched)
+    monkeypatch.setattr(text_activations, "pool_tokens", tracked)
     found = moments(llama_model, TEXTS * 50, [0, 1])[1]
     assert found.count == 400 and len(alive) > 100
     assert most <= 8  # of two batches and two layers, hidden states and means

@@ -1,4 +1,4 @@
-"""Vector files survive the round trip and nothing else does; the library finds, shadows, suggests and refuses."""
+"""Vector files are read back unchanged and damaged ones refused; the library finds, replaces, suggests and refuses."""
 
 import json
 from dataclasses import dataclass, replace
@@ -21,8 +21,8 @@ from vectors.model.positions import POSITIONS
 
 
 @dataclass
-class Stand:
-    """As much of a model as the library looks at."""
+class StandInModel:
+    """The properties of a model that the library uses."""
 
     name: str = "tiny"
     hash: str = "0123456789abcdef"
@@ -49,9 +49,9 @@ def concept(name: str = "cat", **changes: Any) -> ConceptVector:
 
 @pytest.fixture(autouse=True)
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "home"
-    monkeypatch.setenv("STEER_HOME", str(place))
-    return place
+    path = tmp_path / "home"
+    monkeypatch.setenv("STEER_HOME", str(path))
+    return path
 
 
 @pytest.fixture
@@ -77,9 +77,11 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         plain, st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), plain, st.none())
     )
     layer = draw(st.integers(0, 200))
-    further = {at: draw(st.floats(0.5, 2)) * raw for at in draw(st.sets(st.integers(0, 200), max_size=3)) - {layer}}
+    other_layers = {
+        at: draw(st.floats(0.5, 2)) * raw for at in draw(st.sets(st.integers(0, 200), max_size=3)) - {layer}
+    }
     return dict(
-        other_layers=further,
+        other_layers=other_layers,
         evidence=draw(curve),
         name=draw(st.sampled_from(["cat", "slow burn", "猫", "it's"])),
         model=draw(plain),
@@ -102,7 +104,9 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(fields())
-def test_every_vector_survives_its_file(tmp_path_factory: pytest.TempPathFactory, given_fields: dict[str, Any]) -> None:
+def test_every_vector_survives_saving_and_loading(
+    tmp_path_factory: pytest.TempPathFactory, given_fields: dict[str, Any]
+) -> None:
     vector = concept(**given_fields)
     back = load_file(save(vector, tmp_path_factory.mktemp("trip") / "a.safetensors"))
     assert back == vector
@@ -113,7 +117,7 @@ def test_every_vector_survives_its_file(tmp_path_factory: pytest.TempPathFactory
     )
 
 
-def test_the_file_holds_what_readers_expect(file: Path) -> None:
+def test_the_file_has_the_documented_tensors_and_metadata(file: Path) -> None:
     with safetensors.safe_open(file, framework="pt") as opened:
         assert sorted(opened.keys()) == ["direction.1", "mean.1"]
         metadata = opened.metadata()
@@ -155,7 +159,7 @@ def rewritten(file: Path, metadata: dict[str, str | None] | None = None, **rows:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "why"),
+    ("metadata", "problem"),
     [
         ({"layer": None}, "metadata lack layer"),
         ({key: None for key in ("gap", "unit", "auc")}, "metadata lack gap, unit, auc"),
@@ -185,16 +189,16 @@ def rewritten(file: Path, metadata: dict[str, str | None] | None = None, **rows:
         ({"model": "two\nlines", "name": ""}, "cannot name a concept"),
     ],
 )
-def test_bad_metadata_are_refused_by_file(file: Path, metadata: dict[str, str | None], why: str) -> None:
+def test_bad_metadata_are_refused_naming_the_file(file: Path, metadata: dict[str, str | None], problem: str) -> None:
     rewritten(file, metadata)
-    with pytest.raises(VectorError, match=why) as caught:
+    with pytest.raises(VectorError, match=problem) as caught:
         load_file(file)
     assert "cat.safetensors" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("rows", "why"),
+    ("rows", "problem"),
     [
         ({"direction_1": torch.tensor([1.0, float("nan"), 0.0, 0.0])}, "NaN"),
         ({"mean_1": torch.full((4,), float("inf"))}, "infinity"),
@@ -210,32 +214,32 @@ def test_bad_metadata_are_refused_by_file(file: Path, metadata: dict[str, str | 
         ({"further_2": torch.ones(5)}, "a shift at layer 2 of width 5"),
     ],
 )
-def test_bad_tensors_are_refused(file: Path, rows: dict[str, torch.Tensor | None], why: str) -> None:
+def test_bad_tensors_are_refused(file: Path, rows: dict[str, torch.Tensor | None], problem: str) -> None:
     rewritten(file, None, **rows)
-    with pytest.raises(VectorError, match=why):
+    with pytest.raises(VectorError, match=problem):
         load_file(file)
 
 
 @given(st.data())
 def test_no_truncated_file_is_read(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    place = save(concept(), tmp_path_factory.mktemp("cut") / "a.safetensors")
-    whole = place.read_bytes()
-    place.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    path = save(concept(), tmp_path_factory.mktemp("cut") / "a.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(VectorError, match=r"truncated|corrupt"):
-        load_file(place)
+        load_file(path)
 
 
 @given(st.data())
-def test_a_corrupted_file_is_refused_or_still_a_sound_vector(
+def test_a_corrupted_file_is_refused_or_still_a_valid_vector(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    place = save(concept(), tmp_path_factory.mktemp("bad") / "a.safetensors")
-    content = bytearray(place.read_bytes())
+    path = save(concept(), tmp_path_factory.mktemp("bad") / "a.safetensors")
+    content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 5))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    place.write_bytes(content)
+    path.write_bytes(content)
     try:
-        vector = load_file(place)
+        vector = load_file(path)
     except VectorError as error:
         assert len(str(error).splitlines()) == 1
     else:
@@ -253,11 +257,11 @@ def test_a_corrupted_file_is_refused_or_still_a_sound_vector(
         bytes(64),
     ],
 )
-def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    place = tmp_path / "a.safetensors"
-    place.write_bytes(content)
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
     with pytest.raises(VectorError, match=r"truncated|corrupt"):
-        load_file(place)
+        load_file(path)
 
 
 def test_a_huge_header_is_refused_before_it_is_parsed(file: Path) -> None:
@@ -267,7 +271,7 @@ def test_a_huge_header_is_refused_before_it_is_parsed(file: Path) -> None:
         load_file(file)
 
 
-def test_saving_refuses_and_leaves_nothing(tmp_path: Path, file: Path) -> None:
+def test_refused_saving_leaves_no_file(tmp_path: Path, file: Path) -> None:
     before = file.read_bytes()
     with pytest.raises(OutputError, match="exists"):
         save(concept(gap=9.0), file)
@@ -281,25 +285,25 @@ def test_saving_refuses_and_leaves_nothing(tmp_path: Path, file: Path) -> None:
 
 
 def test_a_kept_vector_is_found_by_name(library: Path) -> None:
-    place = keep(concept())
-    assert place == library / "tiny-01234567" / "cat.safetensors"
-    assert load("cat", Stand()) == concept()
+    path = keep(concept())
+    assert path == library / "tiny-01234567" / "cat.safetensors"
+    assert load("cat", StandInModel()) == concept()
     with pytest.raises(OutputError, match="exists"):
         keep(concept())
 
 
 @pytest.mark.parametrize("model", ["../../etc", "Org/Name-1.5", "", "/", "x" * 500, "a\nb", "🦙", "C:\\m", ".."])
 def test_any_model_name_makes_one_folder_of_the_library(library: Path, model: str) -> None:
-    place = keep(concept(model=model or "m"))
-    assert place.parent.parent == library
-    assert load("cat", Stand(name=model)).gap == 2.5
+    path = keep(concept(model=model or "m"))
+    assert path.parent.parent == library
+    assert load("cat", StandInModel(name=model)).gap == 2.5
 
 
 def test_the_same_weights_under_another_name_share_the_library(library: Path) -> None:
     keep(concept())
-    assert load("cat", Stand(name="/some/copy/of/tiny")) == concept()
+    assert load("cat", StandInModel(name="/some/copy/of/tiny")) == concept()
     keep(concept("dog", model="copy"))
-    assert names(Stand()) == ["cat", "dog"]
+    assert names(StandInModel()) == ["cat", "dog"]
     assert len(list(library.iterdir())) == 1
 
 
@@ -309,7 +313,7 @@ def test_the_users_vector_shadows_the_shipped_one(tmp_path: Path) -> None:
     save(concept("cat", gap=1.0), shipped / "cat.safetensors")
     save(concept("sea", gap=1.0), shipped / "sea.safetensors")
     (shipped / "notes.txt").write_text("not a vector")
-    model = Stand(library=shipped)
+    model = StandInModel(library=shipped)
     assert names(model) == ["cat", "sea"]
     assert load("cat", model).gap == 1.0
     keep(concept("cat", gap=7.0))
@@ -322,35 +326,35 @@ def test_an_unknown_name_lists_the_nearest_and_says_how_to_list_all() -> None:
     for name in ("sonnet", "sonata", "cat", "gloomy"):
         keep(concept(name))
     with pytest.raises(InputError, match=r"no concept 'Sonett' .*nearest are sonnet, .*`steer ls` lists all"):
-        load("Sonett", Stand())
+        load("Sonett", StandInModel())
 
 
 def test_an_unknown_name_says_where_else_it_exists() -> None:
     keep(concept(model="other", model_hash="ffffffffffff"))
     with pytest.raises(InputError, match=r"there is one for 'other-ffffffff'\): its library is empty"):
-        load("cat", Stand())
+        load("cat", StandInModel())
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "a\0b", "x" * 300, "CON", "a\\b", "\n"])
 def test_hostile_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"cannot name a concept|no concept name") as caught:
-        load(name, Stand())
+        load(name, StandInModel())
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_path_is_loaded_as_a_path(file: Path) -> None:
-    assert load(str(file), Stand()) == concept()
-    assert load(file, Stand()) == concept()
+    assert load(str(file), StandInModel()) == concept()
+    assert load(file, StandInModel()) == concept()
     with pytest.raises(VectorError, match="there is no file"):
-        load("nowhere/cat.safetensors", Stand())
+        load("nowhere/cat.safetensors", StandInModel())
     with pytest.raises(VectorError, match="is not a path"):
-        load("\0.safetensors", Stand())
+        load("\0.safetensors", StandInModel())
 
 
 def test_a_renamed_library_file_answers_to_its_new_name() -> None:
-    place = keep(concept("cat"))
-    place.rename(place.with_name("kitty.safetensors"))
-    assert load("kitty", Stand()) == replace(concept("cat"), name="kitty")
+    path = keep(concept("cat"))
+    path.rename(path.with_name("kitty.safetensors"))
+    assert load("kitty", StandInModel()) == replace(concept("cat"), name="kitty")
 
 
 def test_stray_files_do_not_spoil_a_listing(library: Path) -> None:
@@ -358,17 +362,17 @@ def test_stray_files_do_not_spoil_a_listing(library: Path) -> None:
     folder = library / "tiny-01234567"
     (folder / ".steer-0123.tmp").write_bytes(b"half")
     (folder / "two\nlines.safetensors").write_bytes(b"x")
-    assert names(Stand()) == ["cat"]
+    assert names(StandInModel()) == ["cat"]
 
 
 def test_vectors_of_another_model_are_refused_by_name(file: Path) -> None:
     with pytest.raises(VectorError, match=r"'tiny' \(width 4, .*'gpt2' \(width 768, .*extract it again"):
-        load(file, Stand(name="gpt2", d_model=768, hash="ffff"))
+        load(file, StandInModel(name="gpt2", d_model=768, hash="ffff"))
     with pytest.raises(VectorError, match=r"'tiny' \(width 4, .*'tuned' \(width 4, "):
-        load(file, Stand(name="tuned", hash="ffff"))
+        load(file, StandInModel(name="tuned", hash="ffff"))
     with pytest.raises(VectorError, match="steers layer 1, but 'shallow' has layers 0 to 0"):
-        load(file, Stand(name="shallow", n_layers=1))
-    assert load(file, Stand(name="the same by another name")) == concept()
+        load(file, StandInModel(name="shallow", n_layers=1))
+    assert load(file, StandInModel(name="the same by another name")) == concept()
 
 
 def test_a_library_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,4 +380,4 @@ def test_a_library_that_is_a_file_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "plain"))
     with pytest.raises(OutputError, match="set STEER_HOME to a writable folder"):
         keep(concept())
-    assert names(Stand()) == []
+    assert names(StandInModel()) == []

@@ -58,15 +58,15 @@ def test_any_other_content_makes_another_key(change: dict[str, Any]) -> None:
     assert replace(concept(), **change) != concept()
 
 
-def test_what_more_comes_to_be_known_makes_no_other_key() -> None:
+def test_evidence_does_not_change_the_key() -> None:
     assert replace(concept(), evidence={"stability": 0.5}) == concept()
 
 
 def test_tensors_are_copied_detached_and_float32() -> None:
-    mine = torch.tensor([0.6, 0.8, 0.0], dtype=torch.float64, requires_grad=True)
-    vector = concept(direction=mine)
+    raw = torch.tensor([0.6, 0.8, 0.0], dtype=torch.float64, requires_grad=True)
+    vector = concept(direction=raw)
     with torch.no_grad():
-        mine.zero_()
+        raw.zero_()
     assert vector.direction.dtype == torch.float32
     assert not vector.direction.requires_grad
     assert vector.direction.tolist() == pytest.approx([0.6, 0.8, 0.0])
@@ -78,7 +78,7 @@ def test_fields_are_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "problem"),
     [
         ({"direction": torch.tensor([1.0, 1.0, 0.0])}, "length 1.41421"),
         ({"direction": torch.zeros(3)}, "length 0"),
@@ -119,8 +119,8 @@ def test_fields_are_frozen() -> None:
         ({"name": "../x"}, "cannot name a concept"),
     ],
 )
-def test_unusable_fields_are_refused_in_one_line(change: dict[str, Any], why: str) -> None:
-    with pytest.raises(SteerError, match=why) as caught:
+def test_unusable_fields_are_refused_in_one_line(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SteerError, match=problem) as caught:
         concept(**change)
     assert "\n" not in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_a_vector_may_steer_several_layers() -> None:
 
 
 @given(st.floats(0.9, 1.1))
-def test_only_unit_directions_pass(length: float) -> None:
+def test_only_unit_directions_are_accepted(length: float) -> None:
     direction = length * torch.tensor([0.6, 0.8, 0.0])
     if abs(length - 1.0) < 9e-4:
         assert concept(direction=direction).d_model == 3
@@ -143,7 +143,7 @@ def test_only_unit_directions_pass(length: float) -> None:
             concept(direction=direction)
 
 
-def test_positions_that_nobody_knows_are_refused() -> None:
+def test_unknown_positions_are_refused() -> None:
     assert concept(positions="bos").positions == "bos"
     with pytest.raises(VectorError, match="expected bos, all, generated, not-bos"):
         concept(positions="text")

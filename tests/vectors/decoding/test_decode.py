@@ -25,14 +25,14 @@ EVERYWHERE = (*POSITIONS, "first:2", "decay:1.5")
 
 
 def rows(model: ResidualModel, deltas, indices, *, prefix=None, seed=3, size=64, **settings) -> dict[int, Finished]:
-    made = Settings(**({"max_tokens": 12} | settings))
+    sampling = Settings(**({"max_tokens": 12} | settings))
     places = {index: place for place, index in enumerate(indices)}
 
     def shifts(some):
         return {layer: delta[[places[index] for index in some]] for layer, delta in deltas.items()}
 
     done = decode(
-        model, shifts if deltas else None, prefix=prefix or model.start_ids(), settings=made, seed=seed,
+        model, shifts if deltas else None, prefix=prefix or model.start_ids(), settings=sampling, seed=seed,
         indices=indices, batch_size=size,
     )  # fmt: skip
     return {finished.index: finished for finished in done}
@@ -56,34 +56,34 @@ def reference(model: ResidualModel, prefix: list[int], index: int, *, seed: int,
 def test_dose_zero_is_the_plain_model_token_by_token(tiny_model):
     zero = {1: torch.zeros(6, tiny_model.d_model)}
     for deltas in ({}, zero):
-        found = rows(tiny_model, deltas, range(6))
+        samples = rows(tiny_model, deltas, range(6))
         for index in range(6):
             expected = reference(tiny_model, tiny_model.start_ids(), index, seed=3, max_tokens=12)
-            assert found[index].tokens == expected
+            assert samples[index].tokens == expected
 
 
-def test_a_shifted_row_is_its_uncached_self(llama_model):
+def test_a_shifted_row_equals_uncached_decoding(llama_model):
     deltas = {1: torch.randn(4, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
-    found = rows(llama_model, deltas, range(4))
+    samples = rows(llama_model, deltas, range(4))
     for index in range(4):
         with shift_layers(llama_model, {1: deltas[1][index]}):
             expected = reference(llama_model, llama_model.start_ids(), index, seed=3, max_tokens=12)
-        assert found[index].tokens == expected
+        assert samples[index].tokens == expected
 
 
 @pytest.mark.parametrize("positions", EVERYWHERE)
 def test_a_text_is_shifted_at_its_positions_and_nowhere_else(tiny_model, positions):
     prefix = tiny_model.encode(["the cat"])[0]
     shift = 3 * torch.randn(1, tiny_model.d_model, generator=torch.Generator().manual_seed(0))
-    found = rows(tiny_model, {1: shift}, range(1), prefix=prefix, positions=positions)[0].tokens
+    samples = rows(tiny_model, {1: shift}, range(1), prefix=prefix, positions=positions)[0].tokens
     ids = list(prefix)
-    for uniform in rng(3, 0, Stream.TOKEN).random(12)[: len(found)]:
+    for uniform in rng(3, 0, Stream.TOKEN).random(12)[: len(samples)]:
         spread = shift_by_position(shift, len(ids), len(prefix), positions)
         with torch.no_grad(), shift_layers(tiny_model, {1: spread}):
             logits = tiny_model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
         cdf = torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()
         ids.append(int(np.searchsorted(cdf, uniform * cdf[-1], side="right")))
-    assert found == ids[len(prefix) :]
+    assert samples == ids[len(prefix) :]
 
 
 def test_a_row_does_not_depend_on_its_neighbours(llama_model):
@@ -97,56 +97,56 @@ def test_a_row_does_not_depend_on_its_neighbours(llama_model):
         assert alone[index].finish == together[index].finish
 
 
-def test_finish_says_why(llama_model):
-    found = rows(llama_model, {}, range(32), max_tokens=10)
-    for finished in found.values():
+def test_finish_says_why_a_text_ended(llama_model):
+    samples = rows(llama_model, {}, range(32), max_tokens=10)
+    for finished in samples.values():
         assert (finished.finish == "eos") == (finished.tokens[-1] in llama_model.eos_ids)
         assert len(finished.tokens) == 10 or finished.finish == "eos"
-    assert {finished.finish for finished in found.values()} == {"eos", "length"}
+    assert {finished.finish for finished in samples.values()} == {"eos", "length"}
 
 
 def test_the_first_token_is_drawn_for_each_row(llama_model):
-    found = rows(llama_model, {}, range(32), max_tokens=1)
-    assert len({finished.tokens[0] for finished in found.values()}) > 5
+    samples = rows(llama_model, {}, range(32), max_tokens=1)
+    assert len({finished.tokens[0] for finished in samples.values()}) > 5
 
 
 @pytest.mark.parametrize("positions", EVERYWHERE)
-def test_rows_that_begin_one_after_the_other_write_the_same_texts(tiny_model, positions):
+def test_refilled_rows_write_the_same_texts(tiny_model, positions):
     deltas = {1: 2 * torch.randn(20, tiny_model.d_model, generator=torch.Generator().manual_seed(4))}
     tiny_model.eos_ids = frozenset(range(1, 12))  # so that texts end early, and at different lengths
     for prefix in (None, tiny_model.encode(["the cat ran"])[0]):
         options = {"prefix": prefix, "positions": positions, "max_tokens": 16}
         expected = rows(tiny_model, deltas, range(20), **options)
         assert len({len(each.tokens) for each in expected.values()}) > 1
-        found = rows(tiny_model, deltas, range(20), size=7, **options)
-        assert {index: each.tokens for index, each in found.items()} == {i: e.tokens for i, e in expected.items()}
-        for index, each in found.items():
+        samples = rows(tiny_model, deltas, range(20), size=7, **options)
+        assert {index: each.tokens for index, each in samples.items()} == {i: e.tokens for i, e in expected.items()}
+        for index, each in samples.items():
             np.testing.assert_allclose(each.cost.kl, expected[index].cost.kl, atol=2e-5)
 
 
 @pytest.mark.parametrize("positions", EVERYWHERE)
-def test_costs_are_those_of_a_second_reading(tiny_model, positions):
+def test_costs_equal_those_of_teacher_forcing(tiny_model, positions):
     deltas = {1: 2 * torch.randn(9, tiny_model.d_model, generator=torch.Generator().manual_seed(5))}
     prefix = tiny_model.encode(["the sea"])[0]
-    found = rows(tiny_model, deltas, range(9), prefix=prefix, positions=positions, temperature=0.8, top_k=20, size=4)
-    tokens = [found[index].tokens for index in range(9)]
+    samples = rows(tiny_model, deltas, range(9), prefix=prefix, positions=positions, temperature=0.8, top_k=20, size=4)
+    tokens = [samples[index].tokens for index in range(9)]
     expected = compute_costs(tiny_model, deltas, prefix=prefix, generated=tokens, positions=positions)
     for index, cost in enumerate(expected):
         for name in ("kl", "logprob_base", "logprob_steered"):
-            np.testing.assert_allclose(getattr(found[index].cost, name), getattr(cost, name), atol=1e-4)
+            np.testing.assert_allclose(getattr(samples[index].cost, name), getattr(cost, name), atol=1e-4)
 
 
-def test_slots_and_a_grown_cache_write_the_same(tiny_model, monkeypatch):
+def test_slots_and_a_growing_cache_write_the_same(tiny_model, monkeypatch):
     deltas = {0: torch.randn(12, tiny_model.d_model, generator=torch.Generator().manual_seed(6))}
     prefix = tiny_model.encode(["the sea was old"])[0]
     assert isinstance(kv_cache.make_kv_cache(tiny_model, 2, 20), kv_cache.SlotKVCache)
     expected = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
     monkeypatch.setattr(kv_cache, "supports_slots", lambda _: False)
-    found = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
-    assert {index: each.tokens for index, each in found.items()} == {i: each.tokens for i, each in expected.items()}
+    samples = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
+    assert {index: each.tokens for index, each in samples.items()} == {i: each.tokens for i, each in expected.items()}
 
 
-def test_a_model_that_looks_back_less_far_than_its_texts_has_no_slots(make_tokenizer):
+def test_a_sliding_window_shorter_than_the_texts_rules_out_slots(make_tokenizer):
     config = MistralConfig(
         vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, sliding_window=6, bos_token_id=0, eos_token_id=1, initializer_range=0.3,
@@ -154,16 +154,16 @@ def test_a_model_that_looks_back_less_far_than_its_texts_has_no_slots(make_token
     torch.manual_seed(0)
     model = ResidualModel(AutoModelForCausalLM.from_config(config).eval(), make_tokenizer())
     assert isinstance(kv_cache.make_kv_cache(model, 2, 20), kv_cache.GrowingKVCache)
-    found = rows(model, {}, range(6), max_tokens=16, size=3)
+    samples = rows(model, {}, range(6), max_tokens=16, size=3)
     for index in range(6):
-        assert found[index].tokens == reference(model, model.start_ids(), index, seed=3, max_tokens=16)
+        assert samples[index].tokens == reference(model, model.start_ids(), index, seed=3, max_tokens=16)
 
 
-def test_rotations_that_depend_on_the_longest_text_turn_no_other(make_tokenizer):
+def test_rotary_scaling_by_the_longest_text_rules_out_slots(make_tokenizer):
     rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
     own = {"original_max_position_embeddings": 8, "rope_parameters": rope, "sliding_window": None}
     model = ResidualModel(replace(FAMILIES["Phi-3"], own=own).build(), make_tokenizer())
-    model.eos_ids = frozenset(range(1, 9))  # so that texts are at different places
+    model.eos_ids = frozenset(range(1, 9))  # so that rows are at different positions
     assert isinstance(kv_cache.make_kv_cache(model, 2, 8), kv_cache.SlotKVCache) and isinstance(
         kv_cache.make_kv_cache(model, 2, 9), kv_cache.GrowingKVCache
     )
@@ -172,18 +172,18 @@ def test_rotations_that_depend_on_the_longest_text_turn_no_other(make_tokenizer)
         assert rows(model, {}, [index], max_tokens=20)[index].tokens == together[index].tokens
 
 
-def test_logits_that_are_not_finite_end_one_text_and_no_other(llama_model):
+def test_logits_that_are_not_finite_end_their_text_only(llama_model):
     deltas = {1: torch.randn(8, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
     expected = rows(llama_model, deltas, range(8))
     deltas[1][3] = float("nan")
-    found = rows(llama_model, deltas, range(8))
-    assert found[3].finish == "not-finite" and found[3].tokens == [] and len(found[3].cost.kl) == 0
-    assert found[3].cost.pressure == {"mean": 0.0, "p95": 0.0, "total": 0.0}
-    assert all(found[index].tokens == expected[index].tokens for index in range(8) if index != 3)
+    samples = rows(llama_model, deltas, range(8))
+    assert samples[3].finish == "not-finite" and samples[3].tokens == [] and len(samples[3].cost.kl) == 0
+    assert samples[3].cost.pressure == {"mean": 0.0, "p95": 0.0, "total": 0.0}
+    assert all(samples[index].tokens == expected[index].tokens for index in range(8) if index != 3)
 
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
-def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model, monkeypatch, kind):
+def test_out_of_memory_halves_the_batch_and_loses_nothing(llama_model, monkeypatch, kind):
     deltas = {1: torch.randn(20, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
     expected = rows(llama_model, deltas, range(20))
     real, sizes = Batch.advance, []
@@ -195,8 +195,8 @@ def test_where_memory_runs_out_fewer_rows_go_on_and_nothing_is_lost(llama_model,
         return real(batch)
 
     monkeypatch.setattr(Batch, "advance", short)
-    found = rows(llama_model, deltas, range(20), size=8)
-    assert {index: each.tokens for index, each in found.items()} == {i: each.tokens for i, each in expected.items()}
+    samples = rows(llama_model, deltas, range(20), size=8)
+    assert {index: each.tokens for index, each in samples.items()} == {i: each.tokens for i, each in expected.items()}
     assert sizes[0] == 8 and sizes[-1] <= 2
     monkeypatch.setattr(Batch, "advance", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
     with pytest.raises(ModelError, match="out of memory with a single sample"):
@@ -217,7 +217,7 @@ def test_prefix_is_the_start_token_or_the_prompt(llama_model):
         prefix_ids(llama_model, "sea " * 80, 8)
 
 
-def test_between_two_yields_the_model_is_as_it_was(llama_model):
+def test_the_model_is_unchanged_between_yields(llama_model):
     ids = torch.tensor([llama_model.start_ids()])
 
     def logits() -> torch.Tensor:
@@ -233,10 +233,10 @@ def test_between_two_yields_the_model_is_as_it_was(llama_model):
     assert all(torch.equal(logits(), before) for _ in done)
 
 
-def test_as_many_texts_are_written_side_by_side_as_memory_has_room_for(tiny_model, tmp_path, monkeypatch):
+def test_the_batch_size_fits_the_free_memory(tiny_model, tmp_path, monkeypatch):
     meminfo = tmp_path / "meminfo"
     monkeypatch.setattr(decoding, "_MEMINFO", meminfo)
-    assert rows_that_fit(tiny_model, 64, doubled=True) == 64  # nothing says what is free
+    assert rows_that_fit(tiny_model, 64, doubled=True) == 64  # the free memory is unknown
     meminfo.write_text("MemTotal: 99 kB\nMemAvailable: 9999999999 kB\n")
     assert rows_that_fit(tiny_model, 64, doubled=True) == 64
     meminfo.write_text("MemAvailable: 2000 kB\n")

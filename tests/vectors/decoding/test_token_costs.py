@@ -20,18 +20,18 @@ def plain(model, ids: list[int], n_prefix: int, delta: torch.Tensor | None):
 
 
 @pytest.mark.parametrize("positions", EVERYWHERE)
-def test_costs_are_those_of_each_text_alone(tiny_model, positions):
+def test_costs_equal_those_of_each_text_alone(tiny_model, positions):
     prefix = tiny_model.encode(["the cat"])[0]
     deltas = torch.randn(3, tiny_model.d_model, generator=torch.Generator().manual_seed(0))
-    found = compute_costs(tiny_model, {1: deltas}, prefix=prefix, generated=GENERATED, positions=positions)
+    cost_by_row = compute_costs(tiny_model, {1: deltas}, prefix=prefix, generated=GENERATED, positions=positions)
     for row, tokens in enumerate(GENERATED):
         ids = [*prefix, *tokens]
         spread = shift_by_position(deltas[row : row + 1], len(ids), len(prefix), positions)
         base, steered = plain(tiny_model, ids, len(prefix), None), plain(tiny_model, ids, len(prefix), spread)
         chosen = torch.tensor(tokens)[:, None]
-        assert np.allclose(found[row].logprob_base, base.gather(1, chosen)[:, 0], atol=1e-4)
-        assert np.allclose(found[row].logprob_steered, steered.gather(1, chosen)[:, 0], atol=1e-4)
-        assert np.allclose(found[row].kl, (steered.exp() * (steered - base)).sum(dim=1), atol=1e-4)
+        assert np.allclose(cost_by_row[row].logprob_base, base.gather(1, chosen)[:, 0], atol=1e-4)
+        assert np.allclose(cost_by_row[row].logprob_steered, steered.gather(1, chosen)[:, 0], atol=1e-4)
+        assert np.allclose(cost_by_row[row].kl, (steered.exp() * (steered - base)).sum(dim=1), atol=1e-4)
 
 
 def test_no_shift_costs_nothing(tiny_model):
@@ -42,7 +42,7 @@ def test_no_shift_costs_nothing(tiny_model):
             assert cost.pressure == {"mean": 0.0, "p95": 0.0, "total": 0.0}
 
 
-def test_taking_rows_a_few_at_a_time_changes_nothing(llama_model, monkeypatch):
+def test_the_batch_size_changes_nothing(llama_model, monkeypatch):
     prefix, deltas = llama_model.start_ids(), {0: torch.ones(3, llama_model.d_model)}
     whole = compute_costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
     monkeypatch.setattr(token_costs, "_MAX_LOGITS", 1)
@@ -51,7 +51,7 @@ def test_taking_rows_a_few_at_a_time_changes_nothing(llama_model, monkeypatch):
         assert np.allclose(one.kl, other.kl, atol=1e-5)
 
 
-def test_pressure_sums_up_the_tokens(llama_model):
+def test_pressure_summarises_the_tokens(llama_model):
     (cost,) = compute_costs(
         llama_model, {0: torch.ones(1, llama_model.d_model)}, prefix=llama_model.start_ids(), generated=GENERATED[2:]
     )
