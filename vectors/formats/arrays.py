@@ -208,35 +208,35 @@ def _unpack(archive: zipfile.ZipFile) -> tuple[dict[str, Tensor], dict[str, str]
 
 def _from_npy(raw: bytes, key: str) -> Tensor:
     """Return an array of numbers; its shape is compared with the number of bytes before anything is allocated."""
-    kind, shape, fortran, body = _npy_header(raw, key)
-    if kind.kind != "f" or kind.itemsize > 8:
-        what = "Python objects, which only pickle reads" if kind.hasobject else f"{kind}"
+    dtype, shape, fortran, body = _npy_header(raw, key)
+    if dtype.kind != "f" or dtype.itemsize > 8:
+        what = "Python objects, which only pickle reads" if dtype.hasobject else f"{dtype}"
         raise VectorError(
             f"its array {quote(key)} holds {what}, expected floating-point numbers: save it with "
             "numpy.savez(..., a.astype('float32'))"
         )
-    if not 0 < len(shape) <= 2 or min(shape) < 1 or math.prod(shape) * kind.itemsize != len(body):
+    if not 0 < len(shape) <= 2 or min(shape) < 1 or math.prod(shape) * dtype.itemsize != len(body):
         raise VectorError(
             f"its array {quote(key)} is of shape {quote(shape)} in {len(body)} bytes, expected one row, d_model, or "
             "one row for each layer"
         )
-    array = np.frombuffer(body, dtype=kind).reshape(shape, order="F" if fortran else "C")
+    array = np.frombuffer(body, dtype=dtype).reshape(shape, order="F" if fortran else "C")
     with np.errstate(all="ignore"):  # values that are not finite are refused later, with a message of their own
         return torch.from_numpy(array.astype(np.float64, order="C")).float()
 
 
 def _word(raw: bytes) -> str:
-    kind, shape, _, body = _npy_header(raw, "positions")
-    if kind.kind != "U" or shape != () or not 0 < kind.itemsize == len(body):
+    dtype, shape, _, body = _npy_header(raw, "positions")
+    if dtype.kind != "U" or shape != () or not 0 < dtype.itemsize == len(body):
         raise VectorError("its array 'positions' is not one word: save it again")
-    return str(np.frombuffer(body, dtype=kind)[0])
+    return str(np.frombuffer(body, dtype=dtype)[0])
 
 
 def _npy_header(raw: bytes, key: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, bytes]:
     stream = io.BytesIO(raw)
     try:
         read = _HEADERS[np.lib.format.read_magic(stream)]
-        shape, fortran, kind = read(stream, max_header_size=_MAX_ARRAY_HEADER)
+        shape, fortran, dtype = read(stream, max_header_size=_MAX_ARRAY_HEADER)
     except Exception as error:  # NumPy parses the header as Python, which fails in many ways
         raise VectorError(f"its array {quote(key)} has no header that NumPy reads: save it again") from error
-    return kind, shape, fortran, raw[stream.tell() :]
+    return dtype, shape, fortran, raw[stream.tell() :]

@@ -76,7 +76,7 @@ def read(
 
         if source.suffix == ".safetensors" and is_ours(source):
             if layer is not None:
-                raise InputError(f"{quote(source)} says itself which layers it is for: leave --layer out")
+                raise InputError(f"{quote(source)} names its layers itself: leave --layer out")
             vector = load_file(source)
             check_fits(vector, model)
             return vector if name is None else replace(vector, name=name)
@@ -109,7 +109,7 @@ def check_source(path: str | Path, *, row: int | None = None, layer: int | None 
         what = "a folder: say which feature with --row (row=...)" if is_folder else "a file: leave --row out"
         raise InputError(f"{quote(source)} is {what}")
     if layer is not None and (is_folder or source.suffix == ".gguf"):
-        raise InputError(f"{quote(source)} says itself which layers it is for: leave --layer out")
+        raise InputError(f"{quote(source)} names its layers itself: leave --layer out")
     if source.suffix.lower() in PICKLES and not is_folder:
         raise VectorError(
             f"{quote(source)} is a pickle, which may run code when it is opened: convert it where you trust it, "
@@ -128,7 +128,7 @@ def _warn_of_other_family(hint: str | None, model: "ResidualModel", path: Path) 
         return
     warnings.warn(
         f"{quote(path)} says that it was made for a model of type {quote(hint)}, and {quote(model.name)} is of type "
-        f"{quote(family)}: if that is not the same model, its directions mean nothing here",
+        f"{quote(family)}: if that is not the same model, its directions have no meaning here",
         SteerWarning,
         stacklevel=3,
     )
