@@ -1,4 +1,4 @@
-"""Read safetensors files: the header within bounds, the tensors, or where one tensor lies in the file."""
+"""Read safetensors files, with limits: the header, all tensors, or the location of one tensor."""
 
 import io
 import json
@@ -16,14 +16,14 @@ from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import check_integer, quote
 
 MAX_HEADER: Final = 2**20
-"""Bytes of a header that is read, unless the caller allows more."""
+"""Default limit on the size of a header, in bytes."""
 
 _FLOATS: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """Where a tensor lies in a safetensors file: its dtype, its shape, and the position of its first byte."""
+    """Location of a tensor in a safetensors file: its dtype, its shape, and the offset of its first byte."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -31,10 +31,10 @@ class TensorEntry:
 
 
 def read_header(stream: BinaryIO, *, limit: int = MAX_HEADER) -> dict[str, Any]:
-    """Read the header of a safetensors file, and leave the stream at the first byte of the tensors.
+    """Return the header of a safetensors file, and leave the stream at the first byte after it.
 
     Raises:
-        VectorError: a file that is truncated, a header that is longer than `limit` bytes or that is no JSON object.
+        VectorError: a truncated file, or a header that is longer than `limit` bytes or no JSON object.
     """
     start = stream.read(8)
     length = int.from_bytes(start, "little")
@@ -54,7 +54,7 @@ def read_tensors(data: bytes, *, limit: int = MAX_HEADER) -> tuple[dict[str, Ten
     """Return the tensors and the metadata of a safetensors file.
 
     Raises:
-        VectorError: a file that is truncated or corrupt, or a header that is longer than `limit` bytes.
+        VectorError: a truncated or corrupt file, or a header that is longer than `limit` bytes.
 
     >>> read_tensors(safetensors.torch.save({"direction.3": torch.ones(2)}, {"name": "cat"}))
     ({'direction.3': tensor([1., 1.])}, {'name': 'cat'})
@@ -68,10 +68,10 @@ def read_tensors(data: bytes, *, limit: int = MAX_HEADER) -> tuple[dict[str, Ten
 
 
 def locate_tensor(stream: BinaryIO, name: str) -> TensorEntry:
-    """Return where a floating-point tensor lies in a safetensors file, without reading it.
+    """Return the location of a floating-point tensor in a safetensors file, without reading the tensor.
 
     Raises:
-        VectorError: a file that is truncated or corrupt, has no tensor of that name, or has one of another dtype.
+        VectorError: a truncated or corrupt file, no tensor of that name, or one of another dtype.
     """
     header = read_header(stream)
     start = stream.tell()
