@@ -75,7 +75,7 @@ def test_a_checkpoint_is_what_transformers_loads(steer: Callable[..., Any], tiny
         (["cat", "-o", "cat.gguf", "--format", "checkpoint"], 2, "a checkpoint is a folder"),
         (["cat", "-o", "cat.gguf", "--format", "onnx"], 2, "format is 'onnx'"),
         (["cat", "-o", "none/cat.gguf"], 1, "there is no folder"),
-        (["cat - cat", "-o", "cat.gguf"], 1, "all that it holds is zero"),
+        (["cat - cat", "-o", "cat.gguf"], 1, "all its values are zero"),
         (["kat", "-o", "cat.gguf"], 2, "no concept 'kat'"),
         (["cat +", "-o", "cat.gguf"], 2, "cannot read the expression"),
     ],
