@@ -8,11 +8,11 @@ from steer.runs.sample import Sample
 from steer.runs.sample_file import SampleFile, check_output
 from steer.runs.sample_set import SampleSet
 from steer.sampling.run_plan import Point, RunPlan, SamplingOptions, make_plan
-from vectors.common.errors import InputError, ModelError
+from vectors.common.errors import InputError
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import MAX_BATCH, check_integer
 from vectors.decoding.decode import Finished
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, not_finite
 
 if TYPE_CHECKING:
     from steer.judges.judge import Judge
@@ -210,9 +210,7 @@ def _decoded_samples(
         finite += finished.finish != "not-finite"
         yield _to_sample(model, prefix, finished, run, has_costs=plan.costs or not plan.point.layers)
     if broken and not finite:
-        raise ModelError(
-            "the model's logits are not finite under this shift, in every text: lower the doses, or load it in float32"
-        )
+        raise not_finite(model, "logits under this shift in every text", hint="lower the doses")
 
 
 def _to_sample(

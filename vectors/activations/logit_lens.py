@@ -7,7 +7,7 @@ from torch import Tensor
 from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import check_integer
 from vectors.model.hooks import block_device, shift_layers_unchecked
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, check_finite
 
 
 def logit_lens_tokens(
@@ -72,8 +72,7 @@ def direction_logits(model: ResidualModel, directions: Float[Tensor, "rows d_mod
         shift_layers_unchecked(model, {last: both}, {last: lambda hidden, shift: shift.expand_as(hidden)}),
     ):
         logits: Tensor = model.hf(**model.batch(ids), use_cache=False).logits[:, -1].float().cpu()
-    if not bool(logits.isfinite().all()):
-        raise InputError(f"the logits of model {model.name!r} are not finite: load it in float32")
+    check_finite(model, logits, "logits", error=InputError)
     return (logits[: len(rows)] - logits[len(rows) :]) / 2
 
 

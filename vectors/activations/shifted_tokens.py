@@ -6,11 +6,10 @@ import torch
 
 from vectors.activations.logit_lens import token_texts
 from vectors.activations.text_likelihood import MAX_TOKENS
-from vectors.common.errors import ModelError
 from vectors.concepts.vector import ConceptVector
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, check_finite
 
 _BATCH = 4  # texts a forward: several copies of all their logits are in memory
 
@@ -60,10 +59,7 @@ def most_shifted_tokens(
             change = steered - base
             gained = gained + (steered.exp() * change).sum(dim=0).cpu()
             lost = lost - (base.exp() * change).sum(dim=0).cpu()
-    if not bool((gained + lost).isfinite().all()):
-        raise ModelError(
-            f"model {model.name!r} gives no finite logits under a shift of {length:.3g}: load it in float32"
-        )
+    check_finite(model, gained + lost, f"logits under a shift of length {length:.3g}", hint="choose a shorter shift")
     texts_of_tokens = token_texts(model, len(gained))
     candidates = torch.tensor(sorted(texts_of_tokens))
     sides = []

@@ -7,10 +7,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vectors.activations.pooling import Pool, pool_tokens
-from vectors.common.errors import InputError, ModelError
+from vectors.common.errors import InputError
 from vectors.common.validation import quote
 from vectors.model.hooks import read_layers
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, check_finite
 
 BATCH_TOKENS = 4096
 """Maximum number of tokens of one forward, padding included."""
@@ -40,10 +40,7 @@ def text_means(
         with torch.inference_mode():
             means = {layer: pool_tokens(hidden[layer], own, pool) for layer in layers}
         for layer in layers:
-            if not bool(means[layer].isfinite().all()):
-                raise ModelError(
-                    f"activations of model {model.name!r} at layer {layer} are not finite: load it in float32"
-                )
+            check_finite(model, means[layer], f"activations at layer {layer}")
         yield indices, means
 
 

@@ -1,6 +1,5 @@
 """The likelihood of the beginnings of texts under a model, from which shifts are learned."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -8,7 +7,6 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from vectors.common.errors import ModelError
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
@@ -78,14 +76,11 @@ def likelihood_gains(
             base = losses(model, rows)
             with shift_layers(model, {layer: shifts}):
                 batch_gains = (base - losses(model, rows)).sum(dim=1).tolist()
-        check_finite(model, layer, sum(batch_gains))
+        check_likelihood(model, layer, sum(batch_gains))
         gains += batch_gains
     return gains
 
 
-def check_finite(model: ResidualModel, layer: int, nats: float) -> None:
-    """Raise ModelError if a log-likelihood is not finite."""
-    if not math.isfinite(nats):
-        raise ModelError(
-            f"model {model.name!r} gives texts no finite likelihood under a shift at layer {layer}: load it in float32"
-        )
+def check_likelihood(model: ResidualModel, layer: int, nats: float) -> None:
+    """Raise ModelError unless a log-likelihood under a shift at `layer` is finite."""
+    check_finite(model, [nats], f"likelihoods under a shift at layer {layer}")

@@ -9,11 +9,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vectors.activations.text_activations import token_activations
-from vectors.common.errors import ModelError
 from vectors.common.rng import philox
 from vectors.common.validation import check_integer
 from vectors.data.contrast import pick_texts, shuffle_key
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, check_finite
 
 MAX_TEXTS = 4096
 """Texts to read at most; of more, those are taken that come first by a hash of the text and the seed."""
@@ -99,10 +98,7 @@ def sample_activations(
         for layer in layers:
             hidden = activations[layer].float()
             rows = hidden[own.to(hidden.device)].cpu()  # text by text
-            if not bool(rows.isfinite().all()):
-                raise ModelError(
-                    f"activations of model {model.name!r} at layer {layer} are not finite: load it in float32"
-                )
+            check_finite(model, rows, f"activations at layer {layer}")
             sums = torch.zeros(len(indices), model.d_model)
             sums.index_add_(0, torch.repeat_interleave(torch.arange(len(indices)), counts), rows)
             means[layer][indices] = sums / counts[:, None]

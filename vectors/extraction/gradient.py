@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vectors.activations.text_activations import special_ids
-from vectors.activations.text_likelihood import batches, check_finite, encode_beginnings, losses
+from vectors.activations.text_likelihood import batches, check_likelihood, encode_beginnings, losses
 from vectors.model.hooks import capture, shift_layers
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
@@ -43,7 +43,7 @@ def text_gradients(model: ResidualModel, texts: Sequence[str], layers: Sequence[
         counts = torch.tensor([len(row) - 1 for row in rows], device=model.device)
         with torch.enable_grad(), shift_layers(model, shifts), capture(model, layers) as hidden:
             nats = (losses(model, rows).sum(dim=1) / counts.clamp(min=1)).sum()
-            check_finite(model, max(layers), nats.item())
+            check_likelihood(model, max(layers), nats.item())
             found = torch.autograd.grad(-_SCALE * nats, list(shifts.values()))
         gradient = {layer: grad.float().cpu() / _SCALE for layer, grad in zip(shifts, found, strict=True)}
         yield Read(rows, {layer: hidden[layer].detach().float().cpu() for layer in layers}, gradient)

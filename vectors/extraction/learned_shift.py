@@ -12,7 +12,7 @@ from torch.nn.functional import log_softmax
 from vectors.activations.text_likelihood import (
     BATCH,
     batches,
-    check_finite,
+    check_likelihood,
     count_predicted,
     encode_beginnings,
     losses,
@@ -186,7 +186,7 @@ def learn(
             loss = objective(model, rows, layer, shift_by_position(added, max(map(len, rows)), 1, positions), how)
             if how.background:
                 loss = loss + how.background * _raised(model, texts, others, shifts, layer, positions, spared, batch)
-            check_finite(model, layer, loss.item())
+            check_likelihood(model, layer, loss.item())
             # not backward(): it would fill .grad of the caller's weights
             (shifts.grad,) = torch.autograd.grad(_SCALE * loss, [shifts])
         adam.step()

@@ -16,6 +16,7 @@ from vectors.extraction import gradient, linear, token_direction
 from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.learned_shift import STEPS, learn, scale
 from vectors.extraction.linear import logistic
+from vectors.model.residual_model import check_finite
 
 OWN = 32
 """Texts that the model writes for methods that have no other texts to look at."""
@@ -157,8 +158,9 @@ def _sized(
     typical = scale(material.model, texts, layer) * material.model.d_model**0.5
     along = linear.unit(direction, what=f"the gradient at layer {layer}")
     scores = [score(along * typical * length) for length in _LENGTHS]
-    if not np.isfinite(scores).all():
-        raise VectorError(f"a shift along the gradient at layer {layer} breaks the model: load it in float32")
+    check_finite(
+        material.model, scores, f"likelihoods under a shift along the gradient at layer {layer}", error=VectorError
+    )
     longest: Direction = along * (typical * _LENGTHS[int(np.argmax(scores))])
     return longest
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vectors.activations.text_likelihood import batches, check_finite, encode_beginnings
+from vectors.activations.text_likelihood import batches, check_likelihood, encode_beginnings
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
 from vectors.model.hooks import shift_layers
@@ -61,7 +61,7 @@ def towards_tokens(
             placed = {layer: (shift * spread).expand(len(rows), -1, -1) for layer, shift in shifts.items()}
             with shift_layers(model, placed):
                 told = token_logprob(model, rows, tokens)
-            check_finite(model, max(layers), float(told.detach().sum()))
+            check_likelihood(model, max(layers), float(told.detach().sum()))
             found = torch.autograd.grad(told.sum(), list(shifts.values()))
         for layer, grad in zip(shifts, found, strict=True):
             sums[layer] += grad.cpu().double() / len(texts)

@@ -1,1 +1,1 @@
-"""A causal language model as a residual stream: load it, read it, shift it, prove that it steers."""
+"""A causal language model as a residual stream: load it, read it, shift it, check that steering works."""

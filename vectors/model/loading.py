@@ -1,4 +1,4 @@
-"""From a name or folder to a loaded transformers model: located, checked before its weights are read, quiet."""
+"""Find, check and load a transformers model; one that cannot be steered is refused before its weights are read."""
 
 import json
 import re
@@ -15,30 +15,32 @@ import torch
 from vectors.common.errors import InputError, ModelError
 from vectors.common.validation import quote
 
-BLOCKS_NOTE: Final = "residual.json"  # {"blocks": "model.layers"} beside the weights spares importing TransformerLens
+BLOCKS_NOTE: Final = "residual.json"
+"""A file beside the weights with `{"blocks": "model.layers"}`; with it, TransformerLens need not be imported."""
+
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_MEND: Final = "give a folder in Hugging Face format, a hub name, or nothing for the embedded model"
+_HINT: Final = "give a folder in Hugging Face format, a hub name, or nothing for the embedded model"
 
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
-    """Silence transformers' log lines, warnings and progress bars, and put everything back afterwards."""
-    # By name, as Any: neither package types or exports these.
-    chatter: Any = import_module("transformers.utils.logging")
+    """Silence transformers' log lines, warnings and progress bars inside the ``with`` block."""
+    # imported by name as Any, because neither package types or exports these
+    transformers_logging: Any = import_module("transformers.utils.logging")
     hub: Any = import_module("huggingface_hub.utils")
-    level = chatter.get_verbosity()
-    bars, hub_bars_off = chatter.is_progress_bar_enabled(), hub.are_progress_bars_disabled()
+    level = transformers_logging.get_verbosity()
+    bars, hub_bars_off = transformers_logging.is_progress_bar_enabled(), hub.are_progress_bars_disabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        chatter.set_verbosity_error()
+        transformers_logging.set_verbosity_error()
         if bars:
-            chatter.disable_progress_bar()
+            transformers_logging.disable_progress_bar()
         try:
             yield
         finally:
-            chatter.set_verbosity(level)
+            transformers_logging.set_verbosity(level)
             if bars:
-                chatter.enable_progress_bar()
+                transformers_logging.enable_progress_bar()
                 if hub_bars_off:
                     hub.disable_progress_bars()
 
@@ -50,39 +52,39 @@ def short_message(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on a CPU it has no class of its own."""
+    """Return whether an error says that memory ran out; on a CPU, torch raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def choose_device(device: str | None) -> torch.device:
-    """Return the device asked for, or CUDA where there is one, or the CPU; InputError if it is not there."""
+    """Return the device, by default CUDA if available, else the CPU; raise InputError if torch cannot use it."""
     try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=chosen).item()  # `meta` has no values
+        result = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=result).item()  # fails on an absent device, and on `meta`
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device is {device!r}, which torch cannot use here: give 'cpu' or another one") from error
-    return chosen
+    return result
 
 
 def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return a floating dtype, or None for the checkpoint's own; InputError if it is neither."""
+    """Return the dtype, or None for the checkpoint's own; raise InputError for anything but a floating dtype."""
     if dtype is None or dtype == "auto":
         return None
-    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if chosen not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+    result = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if result not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise InputError(f"dtype is {quote(dtype)}: give 'auto', 'float32', 'bfloat16' or 'float16'")
-    return chosen
+    return result
 
 
 def find_blocks(config: Any, architecture: str | None = None) -> str:
-    """Return where the stack of blocks lies in a transformers model, as TransformerLens' adapter names it.
+    """Return the path of the list of blocks in a transformers model, as TransformerLens' adapter names it.
 
     Args:
-        config: The transformers config; no weights are needed and nothing is asked of the hub.
-        architecture: The model's class name; left out, the config's ``architectures`` decide.
+        config: The transformers config; neither weights nor the hub are needed.
+        architecture: The model's class name, by default the first of the config's ``architectures``.
 
     Raises:
-        ModelError: No adapter knows the architecture, or it is not a decoder-only language model.
+        ModelError: No adapter knows the architecture, or it is not a decoder-only transformer.
 
     >>> from transformers import LlamaConfig
     >>> find_blocks(LlamaConfig(), "LlamaForCausalLM")
@@ -91,7 +93,7 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
     what = architecture or (config.architectures or [config.model_type])[0]
     if config.is_encoder_decoder:
         raise ModelError(f"{what} is an encoder-decoder model: only decoder-only language models can be steered here")
-    with silence_transformers():  # TransformerLens sets transformers' log level and warning filters as it is imported
+    with silence_transformers():  # importing TransformerLens sets transformers' log level and warning filters
         from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
         from transformer_lens.model_bridge.sources import transformers as source
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
@@ -105,7 +107,7 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
         try:
             try:
                 adapter = adapter_of(what)
-            except ValueError:  # not a class it names: the family may still be known by its model type
+            except ValueError:  # the class is unknown; the model type may be known
                 adapter = adapter_of(determine(config))
         except Exception as error:
             why = (
@@ -114,7 +116,7 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
                 else "no TransformerLens adapter names its blocks"
             )
             raise ModelError(
-                f"{what} cannot be steered here: {why}; give a decoder-only language model, and of one that is, say "
+                f"{what} cannot be steered here: {why}; give a decoder-only language model, or if it is one, say "
                 f'where its blocks lie: blocks_path="model.layers", or {{"blocks": "model.layers"}} in {BLOCKS_NOTE} '
                 "beside its weights"
             ) from error
@@ -129,49 +131,49 @@ def find_blocks(config: Any, architecture: str | None = None) -> str:
 
 
 def block_configs(config: Any) -> list[Any]:
-    """Return the config of each block of a language model, or the only one where its blocks do not differ."""
+    """Return the config of each block of a language model, or one config if its blocks do not differ."""
     return list(getattr(config, "per_layer_config", None) or [config])
 
 
 def read_blocks_note(folder: Path) -> str | None:
-    """Return the block path written down beside the weights, or None where there is no such note."""
+    """Return the block path noted in a file beside the weights, or None without such a file."""
     try:
         path = json.loads((folder / BLOCKS_NOTE).read_text(encoding="utf-8"))["blocks"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         note = folder / BLOCKS_NOTE
-        raise ModelError(f'{note} cannot be read: expected {{"blocks": "model.layers"}}; mend or delete it') from error
+        raise ModelError(f'{note} cannot be read: expected {{"blocks": "model.layers"}}; fix or delete it') from error
     return str(path)
 
 
 def find_model(name_or_path: str | Path) -> tuple[Path, bool]:
-    """Return the folder that holds the model and whether it is the hub's (then without its weights, so far).
+    """Return the folder of a model, and whether it comes from the hub (then its weights are not downloaded yet).
 
     Raises:
-        ModelError: There is no such folder, it holds no model, or the hub has no such model for us.
+        ModelError: There is no such folder, it holds no model, or the hub does not give the model.
     """
     if not isinstance(name_or_path, str | Path):
-        raise InputError(f"the model is {quote(name_or_path)}: {_MEND}")
+        raise InputError(f"the model is {quote(name_or_path)}: {_HINT}")
     name = str(name_or_path)
     try:
         folder = Path(name_or_path).expanduser()
         is_folder = bool(name) and folder.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user's home, a NUL
-        raise ModelError(f"{quote(name)} cannot be a folder ({short_message(error)}): {_MEND}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, the home of an unknown user, a NUL
+        raise ModelError(f"{quote(name)} cannot be a folder ({short_message(error)}): {_HINT}") from error
     if is_folder:
         if not (folder / "config.json").is_file():
-            raise ModelError(f"folder {folder} holds no model (no config.json): {_MEND}")
+            raise ModelError(f"folder {folder} holds no model (no config.json): {_HINT}")
         return folder, False
     if name and folder.exists():
-        raise ModelError(f"{folder} is a file: {_MEND}")
+        raise ModelError(f"{folder} is a file: {_HINT}")
     if isinstance(name_or_path, Path) or name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
-        raise ModelError(f"there is no folder {name!r}: {_MEND}")
+        raise ModelError(f"there is no folder {name!r}: {_HINT}")
     return download(name, "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"), True
 
 
 def download(name: str, *patterns: str) -> Path:
-    """Return the folder of a hub model with its top-level files that match ``patterns``, downloaded where missing."""
+    """Download the top-level files of a hub model that match ``patterns``, unless cached, and return its folder."""
     from huggingface_hub import snapshot_download
 
     bars: Any = import_module("huggingface_hub.utils")
@@ -182,7 +184,7 @@ def download(name: str, *patterns: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=["*/*", "consolidated*"]))
     except Exception as error:
         raise ModelError(
-            f"no folder {name!r} here, and the hub did not give it ({short_message(error)}): {_MEND}"
+            f"no folder {name!r} here, and the hub did not give it ({short_message(error)}): {_HINT}"
         ) from error
     finally:
         if hide:
@@ -192,18 +194,18 @@ def download(name: str, *patterns: str) -> Path:
 def load_checkpoint(
     folder: Path, dtype: torch.dtype | None, *, trust_remote_code: bool, hub_name: str | None
 ) -> tuple[Any, Any, str | None]:
-    """Return ``(hf, tokenizer, noted block path)`` of a checkpoint, in ``dtype`` or its own, on the CPU.
+    """Load a checkpoint on the CPU, in ``dtype`` or its own, as ``(hf, tokenizer, noted block path or None)``.
 
     Raises:
-        ModelError: The model cannot be steered (said before its weights are read), or its files are broken or missing.
+        ModelError: The model cannot be steered (checked before its weights are read), or files are broken or missing.
     """
     what = hub_name or f"folder {folder}"
-    own: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": not trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": not trust_remote_code}
     try:
         with silence_transformers():
             from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-            config = AutoConfig.from_pretrained(folder, **own)
+            config = AutoConfig.from_pretrained(folder, **options)
         noted = read_blocks_note(folder)
         if noted is None:
             find_blocks(config)
@@ -212,10 +214,10 @@ def load_checkpoint(
         if hub_name is not None and not any(download(hub_name, "*.safetensors").glob("*.safetensors")):
             download(hub_name, "pytorch_model*.bin")
         with silence_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **own)
-            # Cast by transformers, not by .to(): it keeps in float32 the buffers that need it (rotary frequencies).
-            read: Any = AutoModelForCausalLM.from_pretrained
-            hf, found = read(folder, dtype=dtype or "auto", output_loading_info=True, **own)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            # cast here and not by .to(), because transformers keeps rotary frequencies in float32
+            from_pretrained: Any = AutoModelForCausalLM.from_pretrained
+            hf, info = from_pretrained(folder, dtype=dtype or "auto", output_loading_info=True, **options)
     except ModelError:
         raise
     except Exception as error:
@@ -226,13 +228,13 @@ def load_checkpoint(
             why = "its .bin file is damaged, or a pickle that would run code: give the weights as safetensors"
             raise ModelError(f"{what} was not loaded: {why}") from error
         if "ignore_mismatched_sizes" in str(error):
-            why = "its weights have other sizes than its config.json says: give both of one model"
+            why = "its weights do not have the sizes in its config.json: give both of one model"
             raise ModelError(f"{what} cannot be loaded: {why}") from error
         if "Unrecognized configuration class" in str(error):
             why = "transformers has no causal language model of its kind: load it by its own class, for ResidualModel"
             raise ModelError(f"{what} cannot be loaded: {why}") from error
-        raise ModelError(f"{what} cannot be loaded ({short_message(error)}): {_MEND}") from error
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
+        raise ModelError(f"{what} cannot be loaded ({short_message(error)}): {_HINT}") from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
         raise ModelError(f"{what} lacks {len(missing)} weights of a language model ({missing[0]}, …): give them all")
     return hf, tokenizer, noted

@@ -1,4 +1,4 @@
-"""Prove that a shift at a layer changes the logits, once a model and layer: a silent no-op is refused."""
+"""Check that a shift at a layer changes the logits, so that a model is never sampled unsteered without notice."""
 
 from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
@@ -11,114 +11,121 @@ from vectors.common.errors import ModelError, SteerError, UnsteeredError
 from vectors.model.hooks import capture, only_this_thread, shift_layers
 from vectors.model.loading import is_out_of_memory, short_message
 from vectors.model.positions import shift_by_position
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, check_finite
 
-_PROVEN: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
+_CHECKED: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
+"""Layers of each model that have passed."""
 
 
 def check_steering(
     model: ResidualModel,
     layer: int,
-    delta: Float[Tensor, " d_model"] | None = None,
+    shift: Float[Tensor, " d_model"] | None = None,
     *,
     positions: str = "all",
     prefix: Sequence[int] | None = None,
     new: int = 2,
 ) -> None:
-    """Prove that a shift at ``layer`` reaches the logits, once per model and layer, and that ``delta`` itself does.
+    """Check that shifts at ``layer`` reach the logits (once per model and layer), and that ``shift`` itself does.
 
-    ``delta`` is tried at ``positions`` of a text of which ``prefix`` (the start token alone, if left out) was given and
-    ``new`` tokens at least were drawn; only the logits that tokens are drawn from count.
+    Args:
+        model: The model.
+        layer: The layer.
+        shift: A shift to try, if any.
+        positions: Where the shift is added, as in `position_weights`.
+        prefix: Token ids of the prompt, by default the start token. Only logits after it, from which tokens are
+            sampled, need to change.
+        new: How many tokens will be sampled at least.
 
     Raises:
-        InputError: A layer the model does not have.
-        ModelError: A model that reads no token ids alone, or a block whose output is not one residual stream.
-        UnsteeredError: The block does not run exactly once a forward, a non-zero shift changes nothing (``delta`` may
-            be too small for the model's dtype, or at positions that no token drawn reads) or not the next block, or a
-            zero shift changes something.
+        InputError: The model does not have the layer.
+        ModelError: The model cannot run on token ids alone, or a block does not return a single residual stream.
+        UnsteeredError: The block does not run exactly once in a forward; a non-zero shift changes no logits (because
+            it is too small for the model's dtype, or no sampled token reads its positions) or does not reach the next
+            block; or a zero shift changes the logits.
     """
     model.check_layer(layer)
-    proven = _PROVEN.setdefault(model, set())
-    if layer not in proven:
-        _prove(model, layer)
-        proven.add(layer)
-    if delta is not None and bool(delta.any()):
-        given = list(prefix) if prefix is not None else [model.bos_id or 0]
-        ids = given + [0, 1][: max(0, new - 1)]  # the last token drawn is read by nothing
-        base = _probe(model, {}, ids, len(given) - 1)
+    checked = _CHECKED.setdefault(model, set())
+    if layer not in checked:
+        _check_layer(model, layer)
+        checked.add(layer)
+    if shift is not None and bool(shift.any()):
+        prompt = list(prefix) if prefix is not None else [model.bos_id or 0]
+        ids = prompt + [0, 1][: max(0, new - 1)]  # no token is sampled after the last one
+        base = _probe(model, {}, ids, len(prompt) - 1)
 
-        def reaches(places: str) -> bool:
-            spread = shift_by_position(delta[None], len(ids), len(given), places)
-            return not torch.equal(_probe(model, {layer: spread}, ids, len(given) - 1), base)
+        def changes_logits(positions: str) -> bool:
+            spread = shift_by_position(shift[None], len(ids), len(prompt), positions)
+            return not torch.equal(_probe(model, {layer: spread}, ids, len(prompt) - 1), base)
 
-        if reaches(positions):
+        if changes_logits(positions):
             return
         where = f"model {model.name!r}, layer {layer}"
-        if reaches("all"):
+        if changes_logits("all"):
             raise UnsteeredError(
-                f"{where}: no token that is drawn here reads a shift at positions {positions}: choose positions all, "
+                f"{where}: no sampled token reads a shift at positions {positions}: choose positions all, "
                 "or a concept of an earlier layer"
             )
         raise UnsteeredError(
-            f"{where}: this shift of length {float(delta.norm()):.3g} is too small to change anything in "
+            f"{where}: this shift of length {float(shift.norm()):.3g} is too small to change anything in "
             f"{str(base.dtype).removeprefix('torch.')}: raise the doses or load it in float32"
         )
 
 
 def _probe(
-    model: ResidualModel, deltas: Mapping[int, Tensor], ids: Sequence[int] | None = None, first: int = 0
+    model: ResidualModel, shifts: Mapping[int, Tensor], ids: Sequence[int] | None = None, first: int = 0
 ) -> Tensor:
-    """Return the logits of a short text, or of `ids`, from position `first` on, under some shifts."""
+    """Return the logits of a short text, by default an arbitrary one, from position `first` on."""
     ids = ids or [model.bos_id or 0, 0, 1]
-    kept = len(ids) - first
-    with torch.no_grad(), shift_layers(model, deltas):
-        output = model.hf(**model.batch([ids]), use_cache=False, **dict.fromkeys(model.last_only, kept))
-    found: Tensor = output.logits[:, -kept:]
-    return found
+    n_logits = len(ids) - first
+    with torch.no_grad(), shift_layers(model, shifts):
+        output = model.hf(**model.batch([ids]), use_cache=False, **dict.fromkeys(model.last_only, n_logits))
+    logits: Tensor = output.logits[:, -n_logits:]
+    return logits
 
 
-def _prove(model: ResidualModel, layer: int) -> None:
-    pattern = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+def _check_layer(model: ResidualModel, layer: int) -> None:
     calls: list[None] = []
-    later = min(layer + 1, model.n_layers - 1)
-
+    next_layer = min(layer + 1, model.n_layers - 1)
     counter = model.blocks[layer].register_forward_hook(only_this_thread(lambda *_: calls.append(None)))
     try:
-        with capture(model, [layer, later]) as read:
+        with capture(model, [layer, next_layer]) as streams:
             base = _probe(model, {})
     except SteerError:
         raise
-    except Exception as error:  # whatever a model may raise that wants an image, another text, or a cache of its own
+    except Exception as error:  # whatever a model raises that needs an image, an encoder text or its own cache
         if is_out_of_memory(error):
             raise
-        mend = "give a decoder-only language model"
-        raise ModelError(f"model {model.name!r} reads no token ids alone ({short_message(error)}): {mend}") from error
+        raise ModelError(
+            f"model {model.name!r} cannot run on token ids alone ({short_message(error)}): "
+            "give a decoder-only language model"
+        ) from error
     finally:
         counter.remove()
     where = f"model {model.name!r}, layer {layer}"
     if len(calls) != 1:
         raise UnsteeredError(f"{where}: the block ran {len(calls)} times in one forward, not once: steer another layer")
-    if not bool(base.isfinite().all()):
-        mend = "check its weights" if model.dtype == torch.float32 else "load the model in float32"
-        raise UnsteeredError(f"{where}: the unsteered logits are not finite: {mend}")
+    check_finite(model, base, "unsteered logits", error=UnsteeredError)
     other = _probe(model, {}, [model.bos_id or 0, 1, 1])[:, 0].float()
-    # half precision rounds otherwise where experts are dealt other tokens, and eight bits where others stand beside:
-    # what a later token changes is far more
-    most = (0.01 if model.precise else 0.2) * base[:, 0].float().std()
-    if bool((other - base[:, 0].float()).abs().max() > most):
+    # In half precision, rounding depends on which tokens share an expert, and in 8 bits on the rest of the batch. A
+    # model that reads later tokens changes by far more.
+    tolerance = (0.01 if model.precise else 0.2) * base[:, 0].float().std()
+    if bool((other - base[:, 0].float()).abs().max() > tolerance):
         raise UnsteeredError(
             f"model {model.name!r} reads text from both sides (an encoder?): give a decoder-only language model"
         )
-    size = float(read[layer].float().norm(dim=-1).median())
-    with capture(model, [later]) as shifted_read:
-        moved = _probe(model, {layer: pattern / pattern.norm() * max(size, 1.0)})
-    if torch.equal(moved, base):
-        raise UnsteeredError(f"{where}: a shift of length {size:.3g} left the logits unchanged: steer another layer")
-    if later not in read or torch.equal(shifted_read[later], read[later]):
-        mend = f"{model.blocks_path!r} names no stack of blocks that read one another, name one"
-        raise UnsteeredError(f"{where}: a shift did not reach layer {later}: {mend}")
-    # Some GPU kernels do not repeat themselves bit for bit: a difference only counts where the model does.
-    if not torch.equal(_probe(model, {layer: torch.zeros(model.d_model)}), base) and torch.equal(
-        _probe(model, {}), base
-    ):
+    direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
+    length = float(streams[layer].float().norm(dim=-1).median())
+    with capture(model, [next_layer]) as shifted_streams:
+        shifted = _probe(model, {layer: direction / direction.norm() * max(length, 1.0)})
+    if torch.equal(shifted, base):
+        raise UnsteeredError(f"{where}: a shift of length {length:.3g} left the logits unchanged: steer another layer")
+    if next_layer not in streams or torch.equal(shifted_streams[next_layer], streams[next_layer]):
+        raise UnsteeredError(
+            f"{where}: a shift did not reach layer {next_layer}: {model.blocks_path!r} names no stack of blocks that "
+            "read one another, name one"
+        )
+    # Some GPU kernels are not deterministic: a difference counts only if the model repeats itself bit for bit.
+    unshifted = _probe(model, {layer: torch.zeros(model.d_model)})
+    if not torch.equal(unshifted, base) and torch.equal(_probe(model, {}), base):
         raise UnsteeredError(f"{where}: a shift of zero changed the logits: steer another layer")

@@ -1,4 +1,4 @@
-"""A model's weights, also where another library keeps them elsewhere between forwards or packs them: place and name."""
+"""The device and the hash of a model's weights, including offloaded (accelerate) and quantised ones."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,81 +7,81 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-_SAMPLED: Final = 1024  # weights of each tensor that enter the hash
+_N_HASHED: Final = 1024  # weights of each tensor that enter the hash
 
 
 def device_of(module: nn.Module) -> torch.device | None:
-    """Return where a module computes, or None where it has no weights.
+    """Return the device that a module computes on, or None if it has no weights.
 
-    That is where its weights lie or, of weights that accelerate brings from elsewhere for each forward, where to.
+    This is the device of its weights or, if accelerate loads them for each forward, the device that it loads them to.
     """
     weight = next(module.parameters(), None)
     if weight is None or not weight.is_meta:
         return None if weight is None else weight.device
-    places = (getattr(hook, "execution_device", None) for part in module.modules() for hook in _hooks(part))
-    return torch.device(next((place for place in places if place is not None), weight.device))
+    devices = (getattr(hook, "execution_device", None) for part in module.modules() for hook in _accelerate_hooks(part))
+    return torch.device(next((device for device in devices if device is not None), weight.device))
 
 
 def is_quantised(hf: Any) -> bool:
-    """Whether weights of a model are kept in fewer bits than it computes in, by whichever library."""
+    """Return whether a model has quantised weights, of transformers, torchao, bitsandbytes or torch."""
     subclassed = any(type(weight) is not nn.Parameter for weight in hf.parameters())
-    return subclassed or bool(getattr(hf, "is_quantized", False)) or any(held.is_quantized for _, held in _state(hf))
+    return subclassed or bool(getattr(hf, "is_quantized", False)) or any(value.is_quantized for _, value in _state(hf))
 
 
 def fingerprint(hf: Any, *shape: int) -> str:
-    """Return a SHA-256 over a model's type, some numbers, the shapes of its weights and a fixed sample of their signs.
+    """Return a SHA-256 over a model's type, the numbers `shape`, and the shapes and a sample of signs of its weights.
 
-    Signs, because casting a checkpoint to another dtype keeps them and any training step flips some; of integers, as
-    quantised weights are kept in, the values.
+    Casting a checkpoint to another dtype keeps the signs, and any training step flips some. Integers, as in quantised
+    weights, enter by value.
     """
     digest = hashlib.sha256(" ".join(map(str, (hf.config.model_type, *shape))).encode())
-    held = {name: held for name, held in _state(hf) if not held.is_floating_point()}
-    elsewhere, tied = _elsewhere(hf), getattr(hf, "all_tied_weights_keys", {})
-    for name, weight in sorted((held | dict(hf.named_parameters())).items()):
-        if weight.is_meta and name in tied:  # one weight of two names, kept elsewhere under both
+    integers = {name: value for name, value in _state(hf) if not value.is_floating_point()}
+    offloaded, tied = _offloaded(hf), getattr(hf, "all_tied_weights_keys", {})
+    for name, weight in sorted((integers | dict(hf.named_parameters())).items()):
+        if weight.is_meta and name in tied:  # accelerate stores a tied weight under both names
             continue
         digest.update(f"{name} {tuple(weight.shape)}".encode())
-        flat = _flat(elsewhere[name][name.rpartition(".")[2]] if name in elsewhere else weight)
-        sample = flat[:: max(1, flat.numel() // _SAMPLED)][:_SAMPLED]
-        signs = torch.signbit(sample.float()) if sample.is_floating_point() else sample  # packed bits have no sign
+        flat = _flat(offloaded[name][name.rpartition(".")[2]] if name in offloaded else weight)
+        sample = flat[:: max(1, flat.numel() // _N_HASHED)][:_N_HASHED]
+        signs = torch.signbit(sample.float()) if sample.is_floating_point() else sample
         digest.update(signs.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _hooks(module: nn.Module) -> list[Any]:
-    """Return what accelerate does before and after a module's forward."""
+def _accelerate_hooks(module: nn.Module) -> list[Any]:
+    """Return the hooks that accelerate has put on a module."""
     hook = getattr(module, "_hf_hook", None)
     return list(getattr(hook, "hooks", [hook]))
 
 
-def _elsewhere(hf: nn.Module) -> dict[str, Any]:
-    """Return, by its name, the mapping that accelerate keeps each weight in that is not in the model itself."""
-    found: dict[str, Any] = {}
+def _offloaded(hf: nn.Module) -> dict[str, Any]:
+    """Return, for each weight that accelerate has offloaded, the mapping that holds it."""
+    mappings: dict[str, Any] = {}
     for path, module in hf.named_modules():
-        for kept in (getattr(hook, "weights_map", None) for hook in _hooks(module)):
-            if kept is not None:
-                own = (name for name, weight in module.named_parameters(recurse=False) if weight.is_meta)
-                found |= {f"{path}.{name}": kept for name in own}
-    return found
+        for mapping in (getattr(hook, "weights_map", None) for hook in _accelerate_hooks(module)):
+            if mapping is not None:
+                names = (name for name, weight in module.named_parameters(recurse=False) if weight.is_meta)
+                mappings |= {f"{path}.{name}": mapping for name in names}
+    return mappings
 
 
 def _state(hf: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a model's state dict."""
-    for name, held in hf.state_dict().items():
-        yield from _tensors(name, held)
+    for name, value in hf.state_dict().items():
+        yield from _tensors(name, value)
 
 
-def _tensors(name: str, held: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in an item of a state dict: quantised modules of torch keep weight and bias in one."""
-    if isinstance(held, Tensor):
-        yield name, held
-    elif isinstance(held, tuple):
-        for number, part in enumerate(held):
-            yield from _tensors(f"{name}.{number}", part)
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in an item of a state dict: quantised modules of torch store a tuple of weight and bias."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, tuple):
+        for index, part in enumerate(value):
+            yield from _tensors(f"{name}.{index}", part)
 
 
 def _flat(weight: Tensor) -> Tensor:
-    """Return a tensor's values in one row, those that it stands for where it does not show what it packs."""
+    """Return a tensor's values as one row; packed tensors that cannot be reshaped are dequantised."""
     weight = weight.detach()
     if weight.is_quantized:
         weight = weight.int_repr()

@@ -359,7 +359,7 @@ def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_record
     assert found[2].finish == "not-finite" and found[2].tokens == [] and found[2].text == ""
     assert Sample.from_json(found[2].to_json()) == found[2]
     monkeypatch.setattr(Perturbation, "shifts", broken({0, 1, 2, 3, 4}))
-    with pytest.raises(ModelError, match="not finite under this shift, in every text"):
+    with pytest.raises(ModelError, match="logits under this shift in every text that are not finite: lower the doses"):
         runs(llama_model, at, n=5)
 
 

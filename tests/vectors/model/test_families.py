@@ -1,4 +1,4 @@
-"""Families of models are read, shifted and sampled right, each as a tiny random model."""
+"""Families of models are read, shifted and sampled correctly, each as a tiny random model."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.families import FAMILIES, WINDOW, Family
+from helpers.padding import pad_left
 from torch import Tensor, nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -18,14 +19,17 @@ from vectors.model.hooks import capture, shift_layers
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
 
-SEQUENCES = [[0, 5, 9, 12, 7, 33, 8, 41, 22, 60, 3, 17, 28, 50, 6, 19], [0, 30, 4, 55, 11, 26]]  # one beyond the window
+SEQUENCES = [
+    [0, 5, 9, 12, 7, 33, 8, 41, 22, 60, 3, 17, 28, 50, 6, 19],
+    [0, 30, 4, 55, 11, 26],
+]  # one longer than the window
 LAYERS = (0, 1, 2)
 ENDS = frozenset(range(1, 9))  # ids that end a text, so that texts end at different lengths
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A family's model, and what a forward without any shift gives on sequences padded at the right."""
+    """A family's model, and its logits and residual stream on a padded batch without a shift."""
 
     name: str
     model: ResidualModel
@@ -43,7 +47,7 @@ def forward(model: ResidualModel, batch: dict[str, Tensor]) -> tuple[Tensor, dic
     return logits, dict(read)
 
 
-def made(name: str, family: Family, tokenizer: object) -> Subject:
+def make_subject(name: str, family: Family, tokenizer: object) -> Subject:
     if family.kind not in CONFIG_MAPPING:
         pytest.skip(f"this transformers knows no {family.kind}")
     model = ResidualModel(family.build(), tokenizer, name=name, blocks_path=family.blocks_path)
@@ -53,21 +57,21 @@ def made(name: str, family: Family, tokenizer: object) -> Subject:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def subject(request: pytest.FixtureRequest, make_tokenizer: Callable) -> Iterator[Subject]:
-    yield made(request.param, FAMILIES[request.param], make_tokenizer())
+    yield make_subject(request.param, FAMILIES[request.param], make_tokenizer())
 
 
 def delta(layer: int = 0) -> Tensor:
     return 3 * torch.randn(32, generator=torch.Generator().manual_seed(layer))
 
 
-# Where the stream is read
+# Reading
 
 
 def check_read(subject: Subject) -> None:
-    """Hold what is read against what HF records, against what the next block reads, and against what the head reads."""
+    """Compare what is read with what transformers records, what the next block reads and what the final norm reads."""
     model, read = subject.model, {}
     inputs: dict[int, Tensor] = {}
-    ends: list[Tensor] = []  # what modules behind the blocks make of what was read last
+    ends: list[Tensor] = []  # outputs of modules after the blocks, given the last layer read
 
     def enters(layer: int) -> Callable:
         def hook(_block: nn.Module, args: tuple, named: dict) -> None:
@@ -95,12 +99,12 @@ def check_read(subject: Subject) -> None:
     assert any(torch.equal(end, out.hidden_states[3]) for end in ends)
 
 
-def test_what_is_read_is_what_hf_calls_hidden_states(subject: Subject) -> None:
+def test_capture_gives_the_hidden_states_of_transformers(subject: Subject) -> None:
     assert subject.logits.std() > 0.2
     check_read(subject)
 
 
-# What a shift does
+# Shifting
 
 
 def check_shift(subject: Subject) -> None:
@@ -112,7 +116,7 @@ def check_shift(subject: Subject) -> None:
         assert torch.equal(read[layer], subject.read[layer] + delta(layer))
         for upper in range(layer + 1, 3):
             assert not torch.allclose(read[upper], subject.read[upper])
-            assert not torch.allclose(read[upper], subject.read[upper] + delta(layer))  # not merely carried past it
+            assert not torch.allclose(read[upper], subject.read[upper] + delta(layer))  # later blocks react to it
         assert not torch.allclose(logits, subject.logits)
         check_steering(subject.model, layer, delta(layer))
     after, read = subject.again()
@@ -143,23 +147,9 @@ def test_a_zero_shift_is_bit_equal(subject: Subject) -> None:
 # Padding
 
 
-def padded_left(model: ResidualModel) -> dict[str, Tensor]:
-    """What `batch` makes of sequences, padded at the left, written out."""
-    width = max(map(len, SEQUENCES))
-    rows = [(width - len(sequence), sequence) for sequence in SEQUENCES]
-    batch = {
-        "input_ids": torch.tensor([[0] * before + sequence for before, sequence in rows]),
-        "attention_mask": torch.tensor([[0] * before + [1] * len(sequence) for before, sequence in rows]),
-    }
-    if model.takes_position_ids:
-        batch["position_ids"] = torch.tensor([[0] * before + list(range(len(row))) for before, row in rows])
-    return batch
-
-
 def test_padding_at_either_side_changes_nothing(subject: Subject) -> None:
     model = subject.model
-    left = padded_left(model)
-    for batch in (subject.batch, left):
+    for batch in (subject.batch, pad_left(model, SEQUENCES)):
         logits, read = forward(model, batch)
         for row, sequence in enumerate(SEQUENCES):
             real = batch["attention_mask"][row].bool()
@@ -167,9 +157,6 @@ def test_padding_at_either_side_changes_nothing(subject: Subject) -> None:
             torch.testing.assert_close(logits[row, real], alone[0], rtol=1e-3, atol=1e-3)
             for layer in LAYERS:
                 torch.testing.assert_close(read[layer][row, real], alone_read[layer][0], rtol=1e-3, atol=1e-3)
-    assert {key: value.tolist() for key, value in model.batch(SEQUENCES, side="left").items()} == {
-        key: value.tolist() for key, value in left.items()
-    }
 
 
 # Sampling
@@ -178,9 +165,9 @@ def test_padding_at_either_side_changes_nothing(subject: Subject) -> None:
 def check_texts(
     model: ResidualModel, prompt: str | None, *, n: int, max_tokens: int, batch_size: int | None = None
 ) -> None:
-    """Hold the library's texts against plain forwards over whole prefixes, a hook of our own and the same numbers.
+    """Compare sampled texts with plain forwards over whole prefixes, a separate hook and the same random numbers.
 
-    A token may be another where its number lies on the edge of two, as far as float32 can tell.
+    A random number may lie on the border of two tokens within float32 precision.
     """
     direction = delta()
     direction /= direction.norm()
@@ -214,14 +201,14 @@ def check_texts(
 
 
 def test_steered_texts_are_those_of_plain_forwards(subject: Subject) -> None:
-    """Within the window that some families have, and beyond it; begun together, and one after the other."""
+    """Within and beyond the attention window of some families; in one batch, and in rows that start later."""
     subject.model.eos_ids = ENDS
     check_texts(subject.model, None, n=6, max_tokens=WINDOW - 3, batch_size=3)
     check_texts(subject.model, "the sea was old", n=4, max_tokens=2 * WINDOW - 4)
 
 
-def test_families_keep_texts_in_slots_or_as_they_grow(make_tokenizer: Callable) -> None:
-    """Both ways are among those above: slots for whoever sees all of a text and is told where it is."""
+def test_families_use_one_of_two_kv_caches(make_tokenizer: Callable) -> None:
+    """Both are tested above: slots need attention over the whole text, and position ids or an attention mask."""
     for name, length, way in (
         ("Llama", 40, SlotKVCache), ("Qwen2-MoE", 40, SlotKVCache), ("DeepSeek V3", 40, SlotKVCache),
         ("Gemma 4", WINDOW, SlotKVCache),
@@ -229,19 +216,19 @@ def test_families_keep_texts_in_slots_or_as_they_grow(make_tokenizer: Callable) 
         ("Mistral", WINDOW + 1, GrowingKVCache), ("BLOOM", 8, GrowingKVCache), ("Falcon with ALiBi", 8, GrowingKVCache),
         ("Jamba", 8, GrowingKVCache), ("LFM2", 8, GrowingKVCache),
     ):  # fmt: skip
-        subject = made(name, FAMILIES[name], make_tokenizer())
+        subject = make_subject(name, FAMILIES[name], make_tokenizer())
         assert isinstance(make_kv_cache(subject.model, 2, length), way), name
 
 
-# That the checks above can fail
+# The checks above can fail
 
 
 @pytest.mark.parametrize("name", ["Llama", "GPT-NeoX", "Gemma 2", "OLMo 2", "Falcon-H1"])
-def test_a_hook_in_a_wrong_place_is_found(name: str, make_tokenizer: Callable) -> None:
-    subject = made(name, FAMILIES[name], make_tokenizer())
+def test_a_hook_in_a_wrong_place_is_noticed(name: str, make_tokenizer: Callable) -> None:
+    subject = make_subject(name, FAMILIES[name], make_tokenizer())
     blocks = list(subject.model.blocks)
     inside = [part for part in blocks[1].modules() if isinstance(part, nn.Linear) and part.out_features == 32]
-    for wrong in (blocks[0], blocks[2], inside[-1]):  # another block, or what a block adds to the stream
+    for wrong in (blocks[0], blocks[2], inside[-1]):  # another block, or a module inside a block
         subject.model.blocks[1] = wrong
         with pytest.raises(AssertionError):
             check_read(subject)
@@ -251,10 +238,10 @@ def test_a_hook_in_a_wrong_place_is_found(name: str, make_tokenizer: Callable) -
         check_texts(model, None, n=2, max_tokens=8)
 
 
-def test_a_shift_that_goes_astray_is_found(make_tokenizer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = made("Llama", FAMILIES["Llama"], make_tokenizer())
-    for move in (lambda hidden, shift: hidden + 1.001 * shift, lambda hidden, shift: hidden + shift.abs()):
-        monkeypatch.setattr("vectors.model.hooks.add", move)
+def test_a_wrong_shift_is_noticed(make_tokenizer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = make_subject("Llama", FAMILIES["Llama"], make_tokenizer())
+    for intervention in (lambda hidden, shift: hidden + 1.001 * shift, lambda hidden, shift: hidden + shift.abs()):
+        monkeypatch.setattr("vectors.model.hooks.add", intervention)
         with pytest.raises(AssertionError):
             check_shift(subject)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""What a shift does: rows without one are left bit for bit, lengths are kept, levels are reached and not passed."""
+"""Interventions leave rows without a shift bit-equal; rotation keeps norms, and a gate never exceeds its target."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from vectors.decoding.token_sampling import Settings
 from vectors.model.interventions import Gate, add, rotate
 
 
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -20,25 +20,25 @@ def gate_of(*rows: torch.Tensor) -> Gate:
     return Gate(directions, torch.linspace(-1, 1, len(rows)))
 
 
-@pytest.mark.parametrize("move", [add, rotate, gate_of(drawn(8, seed=1), drawn(8, seed=2))])
-def test_a_row_without_a_shift_is_left_as_it_is(move):
-    hidden, shift = drawn(3, 5, 8), drawn(3, 1, 8, seed=3)
+@pytest.mark.parametrize("intervention", [add, rotate, gate_of(normal(8, seed=1), normal(8, seed=2))])
+def test_a_row_without_a_shift_is_left_as_it_is(intervention):
+    hidden, shift = normal(3, 5, 8), normal(3, 1, 8, seed=3)
     shift[1] = 0
-    moved = move(hidden, shift)
-    assert torch.equal(moved[1], hidden[1])
-    assert not torch.equal(moved[0], hidden[0])
+    shifted = intervention(hidden, shift)
+    assert torch.equal(shifted[1], hidden[1])
+    assert not torch.equal(shifted[0], hidden[0])
 
 
-def test_turning_keeps_lengths_and_points_where_adding_does():
-    hidden, shift = drawn(3, 5, 8), 4 * drawn(3, 1, 8, seed=3)
-    moved = rotate(hidden, shift)
-    assert torch.allclose(moved.norm(dim=-1), hidden.norm(dim=-1), rtol=1e-5)
-    assert torch.allclose(torch.cosine_similarity(moved, hidden + shift, dim=-1), torch.ones(3, 5), atol=1e-5)
+def test_rotation_keeps_norms_and_has_the_direction_of_the_sum():
+    hidden, shift = normal(3, 5, 8), 4 * normal(3, 1, 8, seed=3)
+    rotated = rotate(hidden, shift)
+    assert torch.allclose(rotated.norm(dim=-1), hidden.norm(dim=-1), rtol=1e-5)
+    assert torch.allclose(torch.cosine_similarity(rotated, hidden + shift, dim=-1), torch.ones(3, 5), atol=1e-5)
 
 
-def test_a_gate_fills_up_to_the_level_and_adds_no_more_than_the_dose():
-    gate = gate_of(drawn(8, seed=1), drawn(8, seed=2))
-    hidden, asked = 2 * drawn(2, 50, 8), torch.tensor([[1.5, 0.7], [1.0, -2.0]])
+def test_a_gate_reaches_its_target_and_adds_at_most_the_dose():
+    gate = gate_of(normal(8, seed=1), normal(8, seed=2))
+    hidden, asked = 2 * normal(2, 50, 8), torch.tensor([[1.5, 0.7], [1.0, -2.0]])
     inverse = torch.linalg.pinv(gate.directions).T
     shift = (asked @ inverse)[:, None]
     before, after = (tensor @ gate.directions.T for tensor in (hidden, gate(hidden, shift)))
@@ -53,23 +53,23 @@ def test_a_gate_fills_up_to_the_level_and_adds_no_more_than_the_dose():
     assert bool(there.any()) and bool(near.any())
 
 
-def test_what_belongs_to_no_concept_goes_with_the_one_that_wants_most():
-    gate = gate_of(drawn(8, seed=1))
+def test_the_orthogonal_rest_is_scaled_like_the_concept():
+    gate = gate_of(normal(8, seed=1))
     direction = gate.directions[0]
-    aside = drawn(8, seed=4)
-    aside -= (aside @ direction) * direction
+    orthogonal = normal(8, seed=4)
+    orthogonal -= (orthogonal @ direction) * direction
     full = torch.zeros(1, 1, 8) - 9 * direction
-    assert torch.allclose(gate(full, (direction + aside)[None, None]), full + direction + aside, atol=1e-5)
+    assert torch.allclose(gate(full, (direction + orthogonal)[None, None]), full + direction + orthogonal, atol=1e-5)
     closed = torch.zeros(1, 1, 8) + 9 * direction
-    assert torch.allclose(gate(closed, (direction + aside)[None, None]), closed, atol=1e-5)
+    assert torch.allclose(gate(closed, (direction + orthogonal)[None, None]), closed, atol=1e-5)
     with pytest.raises(InputError, match="at least one"):
         Gate(torch.zeros(0, 8), torch.zeros(0))
 
 
-@pytest.mark.parametrize("kind", ["turned", "gate"])
-def test_texts_written_under_a_move_cost_what_a_second_reading_says(tiny_model, kind):
-    vector = drawn(tiny_model.d_model, seed=5)
-    interventions = {1: rotate if kind == "turned" else gate_of(vector)}
+@pytest.mark.parametrize("kind", ["rotate", "gate"])
+def test_costs_while_sampling_equal_those_of_a_second_forward(tiny_model, kind):
+    vector = normal(tiny_model.d_model, seed=5)
+    interventions = {1: rotate if kind == "rotate" else gate_of(vector)}
     deltas = 3 * vector.expand(6, -1)
     found = sorted(
         decode(

@@ -1,4 +1,4 @@
-"""Where a shift is added."""
+"""A shift is added at the named positions only, with the weight of its scope."""
 
 import pytest
 import torch
@@ -10,15 +10,15 @@ SHIFTED = {"bos": [0], "all": [0, 1, 2, 3, 4], "generated": [2, 3, 4], "not-bos"
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_the_shift_stands_there_and_nowhere_else(positions):
+def test_only_the_named_positions_are_shifted(positions):
     delta = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
-    spread = shift_by_position(delta, 5, 2, positions)
-    for place in range(5):
-        expected = delta if place in SHIFTED[positions] else torch.zeros_like(delta)
-        assert torch.equal(spread[:, place], expected)
+    shifts = shift_by_position(delta, 5, 2, positions)
+    for position in range(5):
+        expected = delta if position in SHIFTED[positions] else torch.zeros_like(delta)
+        assert torch.equal(shifts[:, position], expected)
 
 
-def test_what_is_no_position_is_refused():
+def test_unknown_positions_are_refused():
     with pytest.raises(InputError, match="choose from bos, all, generated, not-bos"):
         check_positions("some")
     for positions in ("bos", "not-bos"):
@@ -27,8 +27,8 @@ def test_what_is_no_position_is_refused():
     assert check_positions("all", bos=False) == "all"
 
 
-def test_a_scope_ends_or_fades_with_the_tokens_that_are_drawn():
-    # of five positions two were given: the second draws the first token
+def test_scopes_end_or_decay_with_the_sampled_tokens():
+    # five positions, two of them the prompt: the first token is sampled at the second
     assert position_weights("first:1", 5, 2).tolist() == [1, 1, 0, 0, 0]
     assert position_weights("first:3", 5, 2).tolist() == [1, 1, 1, 1, 0]
     assert position_weights("first:999999999", 5, 2).tolist() == position_weights("all", 5, 2).tolist()
@@ -37,18 +37,18 @@ def test_a_scope_ends_or_fades_with_the_tokens_that_are_drawn():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "scope",
     ["first", "first:", "first:0", "first:-1", "first:1.5", "first:1e3", "first: 3", "decay:", "decay:x", "decay:nan",
      "decay:-1", "decay:1.", "first:3\n", "first:\u0663", 3, None],
 )  # fmt: skip
-def test_what_is_no_scope_is_refused(given):
+def test_unknown_scopes_are_refused(scope):
     with pytest.raises(InputError, match=r"choose from bos, all, generated, not-bos, first:N, decay:H, such as"):
-        check_positions(given, scopes=True)
+        check_positions(scope, scopes=True)
 
 
-def test_a_scope_is_about_sampling_and_ends_at_some_time():
+def test_scopes_are_for_sampling_only_and_need_a_half_life():
     assert check_positions("decay:0.5", scopes=True, bos=False) == "decay:0.5"
-    with pytest.raises(InputError, match="halves at once"):
+    with pytest.raises(InputError, match="half-life cannot be 0"):
         check_positions("decay:0.0", scopes=True)
     with pytest.raises(InputError, match=r"choose from bos, all, generated, not-bos$"):
         check_positions("first:3")

@@ -1,4 +1,4 @@
-"""Models are found by folder or name, refused in one line where they cannot be steered, and speak ids consistently."""
+"""Models are loaded by folder or name, refused in one line if they cannot be steered, and encode texts consistently."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ import vectors.model.residual_model
 from vectors.common.errors import InputError, ModelError
 from vectors.common.paths import EMBEDDED_MODEL
 from vectors.model.loading import find_blocks
-from vectors.model.residual_model import ResidualModel, load_model, pad
+from vectors.model.residual_model import ResidualModel, check_finite, load_model, pad
 from vectors.model.steering_check import check_steering
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +53,7 @@ def test_a_model_whose_config_holds_another_finds_its_start_token(make_tokenizer
     assert model.bos_id == 0 and model.n_layers == 3
 
 
-def test_a_callers_model_is_taken_as_it_is(make_hf: Callable, make_tokenizer: Callable) -> None:
+def test_the_callers_model_is_used_unchanged(make_hf: Callable, make_tokenizer: Callable) -> None:
     hf, tokenizer = make_hf("gpt2"), make_tokenizer()
     model = ResidualModel(hf, tokenizer, name="mine")
     assert model.hf is hf and model.tokenizer is tokenizer and model.name == "mine"
@@ -70,7 +70,7 @@ def test_a_callers_model_is_taken_as_it_is(make_hf: Callable, make_tokenizer: Ca
 
 
 @pytest.mark.parametrize(
-    ("family", "architecture", "said"),
+    ("family", "architecture", "message"),
     [
         ("bert", "BertForMaskedLM", "an encoder"),
         ("bert", "BertLMHeadModel", "an encoder"),
@@ -82,12 +82,12 @@ def test_a_callers_model_is_taken_as_it_is(make_hf: Callable, make_tokenizer: Ca
         ("vit", "ViTForImageClassification", "ViTForImageClassification"),
     ],
 )
-def test_other_kinds_of_models_are_refused(tmp_path: Path, family: str, architecture: str, said: str) -> None:
-    config = AutoConfig.for_model(family)  # without weights: the refusal comes before they are read
+def test_other_kinds_of_models_are_refused(tmp_path: Path, family: str, architecture: str, message: str) -> None:
+    config = AutoConfig.for_model(family)  # no weights: the model is refused before they are read
     config.architectures = [architecture]
     config.save_pretrained(tmp_path)
-    message = refused(tmp_path)
-    assert said in message and architecture in message and "decoder-only" in message
+    refusal = refused(tmp_path)
+    assert message in refusal and architecture in refusal and "decoder-only" in refusal
 
 
 def test_folders_without_a_model_are_refused(tmp_path: Path, model_folder: Callable[[str], Path]) -> None:
@@ -120,7 +120,7 @@ def test_a_folder_without_a_head_is_refused(tmp_path: Path, make_hf: Callable, m
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere-at-all", "a/b/c", "no such", "", "a\0b"])
 def test_folders_that_do_not_exist_are_never_looked_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors.checkpoint, "fetch", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(vectors.model.loading, "download", lambda *_: pytest.fail("the hub was asked"))
     assert "there is no folder" in refused(name)
     assert "there is no folder" in refused(Path("nowhere"))
 
@@ -138,7 +138,7 @@ def test_unknown_hub_names_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert "no folder 'nobody/nothing' here" in message and "cannot reach it really" in message
 
 
-def test_a_model_that_is_loaded_by_its_own_class_is_refused_and_taken(tmp_path: Path, make_tokenizer: Callable) -> None:
+def test_a_model_loaded_by_its_own_class_can_be_steered(tmp_path: Path, make_tokenizer: Callable) -> None:
     hf = FAMILIES["LLaVA"].build()
     hf.save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
@@ -146,7 +146,7 @@ def test_a_model_that_is_loaded_by_its_own_class_is_refused_and_taken(tmp_path: 
     check_steering(ResidualModel(hf, make_tokenizer()), 1)
 
 
-def test_blocks_that_no_adapter_names_can_be_named(tmp_path: Path, make_tokenizer: Callable) -> None:
+def test_the_path_of_blocks_can_be_given(tmp_path: Path, make_tokenizer: Callable) -> None:
     FAMILIES["BioGPT"].build().save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
     assert 'say where its blocks lie: blocks_path="model.layers"' in refused(tmp_path)
@@ -174,7 +174,7 @@ def test_a_hub_model_is_checked_before_its_weights_are_fetched(
 def test_a_local_folder_wins_over_the_hub(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_folder: Callable[[str], Path]
 ) -> None:
-    monkeypatch.setattr(vectors.checkpoint, "fetch", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(vectors.model.loading, "download", lambda *_: pytest.fail("the hub was asked"))
     shutil.copytree(model_folder("gpt2"), tmp_path / "gpt2")
     monkeypatch.chdir(tmp_path)
     assert load_model("gpt2", "cpu").n_layers == 3
@@ -217,8 +217,8 @@ def test_unknown_dtypes_are_refused(dtype: str) -> None:
 def test_embedded_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_hf: Callable, make_tokenizer: Callable
 ) -> None:
-    monkeypatch.setattr(vectors.model, "EMBEDDED", tmp_path / "model")
-    monkeypatch.setattr(vectors.model, "LIBRARY", tmp_path / "library")
+    monkeypatch.setattr(vectors.model.residual_model, "EMBEDDED_MODEL", tmp_path / "model")
+    monkeypatch.setattr(vectors.model.residual_model, "EMBEDDED_LIBRARY", tmp_path / "library")
     assert "embedded model is missing" in refused(None)
     make_hf("llama").to(torch.float16).save_pretrained(tmp_path / "model")
     make_tokenizer().save_pretrained(tmp_path / "model")
@@ -235,10 +235,12 @@ def test_dtype_defaults_to_the_checkpoints_own(tmp_path: Path, make_hf: Callable
         assert load_model(tmp_path, "cpu").dtype == load_model(tmp_path, "cpu", "auto").dtype == loaded
         half = load_model(tmp_path, "cpu", "bfloat16")
         assert half.dtype == torch.bfloat16
-        assert half.hf.model.rotary_emb.inv_freq.dtype == torch.float32  # rounded positions would be wrong ones
+        assert (
+            half.hf.model.rotary_emb.inv_freq.dtype == torch.float32
+        )  # rounded frequencies would give wrong positions
 
 
-def test_the_blocks_note_is_believed_and_checked(tmp_path: Path, model_folder: Callable[[str], Path]) -> None:
+def test_the_blocks_note_is_used_and_checked(tmp_path: Path, model_folder: Callable[[str], Path]) -> None:
     folder = tmp_path / "noted"
     shutil.copytree(model_folder("neox"), folder)
     note = folder / "residual.json"
@@ -247,7 +249,7 @@ def test_the_blocks_note_is_believed_and_checked(tmp_path: Path, model_folder: C
     note.write_text(json.dumps({"blocks": "model.layers"}))
     assert "no list of 3 blocks at 'model.layers'" in refused(folder)
     note.write_text("[]")
-    assert "mend or delete it" in refused(folder)
+    assert "fix or delete it" in refused(folder)
 
 
 @pytest.mark.skipif(not (EMBEDDED_MODEL / "residual.json").is_file(), reason="the embedded model is not built")
@@ -276,6 +278,25 @@ def test_hash_names_the_weights_and_not_their_dtype(make_hf: Callable, make_toke
     assert packed[0] != packed[1]
 
 
+# Numbers that are not finite
+
+
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [(torch.float32, "lower the doses"), (torch.bfloat16, "load it in float32"), (torch.float16, "load it in float32")],
+)
+def test_numbers_that_are_not_finite_are_refused(
+    make_hf: Callable, make_tokenizer: Callable, dtype: torch.dtype, advice: str
+) -> None:
+    model = ResidualModel(make_hf("gpt2").to(dtype), make_tokenizer(), name="broken")
+    check_finite(model, torch.ones(2), "logits")
+    for values in (torch.tensor([1.0, float("nan")]), [float("inf")]):
+        with pytest.raises(ModelError, match=f"model 'broken' gives logits that are not finite: {advice}$"):
+            check_finite(model, values, "logits", hint="lower the doses")
+    with pytest.raises(InputError, match="not finite"):
+        check_finite(model, [float("nan")], "logits", error=InputError)
+
+
 # Text and ids
 
 
@@ -296,7 +317,7 @@ def test_encode_never_adds_bos_twice(make_hf: Callable, make_tokenizer: Callable
     adding.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A <eos>", special_tokens=[("<bos>", 0), ("<eos>", 1)]
     )
-    assert adding("the cat")["input_ids"] == [*plain[0], 1]  # this one adds both by itself
+    assert adding("the cat")["input_ids"] == [*plain[0], 1]  # this tokenizer adds both itself
     adding.backend_tokenizer.enable_padding(length=9)
     adding.backend_tokenizer.enable_truncation(2)
     assert ResidualModel(make_hf("llama"), adding).encode(["the cat"]) == plain
@@ -344,20 +365,15 @@ def test_pad() -> None:
     ids, mask, positions = pad([[5, 6, 7], [8]])
     assert (ids.tolist(), mask.tolist()) == ([[5, 6, 7], [8, 0, 0]], [[1, 1, 1], [1, 0, 0]])
     assert positions.tolist() == [[0, 1, 2], [0, 0, 0]]
-    ids, mask, positions = pad([[5, 6, 7], [8, 9]], side="left")
-    assert (ids.tolist(), mask.tolist()) == ([[5, 6, 7], [0, 8, 9]], [[1, 1, 1], [0, 1, 1]])
-    assert positions.tolist() == [[0, 1, 2], [0, 0, 1]]
     for wrong in ([], [[]], [[1], []]):
         with pytest.raises(InputError, match="at least one"):
             pad(wrong)
-    with pytest.raises(InputError, match="'right' or 'left'"):
-        pad([[1]], side="both")
 
 
-# Manners
+# Side effects
 
 
-def test_loading_is_silent_and_leaves_the_voices_as_they_were(
+def test_loading_is_silent_and_restores_the_log_settings(
     model_folder: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, logger = model_folder("gpt2"), logging.getLogger("transformers")
@@ -390,11 +406,11 @@ def refuse(*args, **kwargs):
     raise OSError("no network in this test")
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
 from vectors.model.residual_model import load_model
-from vectors.model.hooks import prove_steering
-prove_steering(load_model({str(noted)!r}, "cpu"), 1)
+from vectors.model.steering_check import check_steering
+check_steering(load_model({str(noted)!r}, "cpu"), 1)
 assert not [name for name in sys.modules if name.startswith("transformer_lens")]
 for folder in {[str(model_folder(family)) for family in BLOCKS]!r}:
-    prove_steering(load_model(folder, "cpu"), 1)
+    check_steering(load_model(folder, "cpu"), 1)
 assert "transformer_lens" in sys.modules
 assert not tried, tried
 print("silent")
