@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, check_finite
 
 MAX_TOKENS = 64
 """Tokens read of each text: its first sentences show what it is about."""
