@@ -6,27 +6,38 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 from cli.commands import COMMANDS
 from cli.terminal.output import ClosedPipeError, note
-from cli.welcome import welcome
 from vectors.common.errors import InputError, SteerError, SteerWarning
 
 INTERRUPTED = 130
 
+
+class LazyGroup(typer.core.TyperGroup):
+    """Imports the module of a command only when it runs: a command loads none of the others."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command that the arguments name; what `--help` lists are stand-ins with names and help texts."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        return name, stand_in and _load(stand_in.name), rest
+
+
 app = typer.Typer(
     name="steer",
+    cls=LazyGroup,
     rich_markup_mode=None,  # plain help: quick, the same in a pipe as on a terminal
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command, name, short, example in COMMANDS:
-    # of `keep`, so that -7 is a number and no option
-    settings = {"ignore_unknown_options": True} if name == "keep" else None
-    app.command(name, short_help=short, epilog=f"Example: {example}", context_settings=settings)(command)
+for _, name, short, _ in COMMANDS:
+    app.command(name, short_help=short)(lambda: None)
 
 
 @app.callback(
@@ -45,7 +56,21 @@ def steer(
     if version:
         typer.echo(f"steer {installed('steer-sampler')}")
     elif context.invoked_subcommand is None:
+        from cli.welcome import welcome
+
         typer.echo(welcome())
+
+
+def _load(name: str | None) -> Any:
+    """Import a command and return it as the command line runs it."""
+    home, _, short, example = next(command for command in COMMANDS if command[1] == name)
+    module, _, function = home.partition(":")
+    single = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+    # `steer keep -7`: a number, not an option
+    settings = {"ignore_unknown_options": True} if name == "keep" else None
+    decorate = single.command(name, short_help=short, epilog=f"Example: {example}", context_settings=settings)
+    decorate(getattr(import_module(module), function))
+    return typer.main.get_command(single)
 
 
 def installed(distribution: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from steer.reports.report import report
     from steer.runs.sample import Sample
     from steer.runs.sample_set import SampleSet
-    from steer.sampling.sampler import sample
+    from steer.sampling.sample import sample
     from steer.search.recentring import recentre
     from steer.sweeps.dose_curve import dose_curve
     from steer.sweeps.suggest_radius import suggest_radius
@@ -45,8 +45,8 @@ _HOMES = {
     "perturb": "search.perturbation",
     "recentre": "search.recentring",
     "report": "reports.report",
-    "sample": "sampling.sampler",
-    "stream": "sampling.sampler",
+    "sample": "sampling.sample",
+    "stream": "sampling.sample",
     "suggest_radius": "sweeps.suggest_radius",
     "sweep": "sweeps.sweep",
 }

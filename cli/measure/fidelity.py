@@ -76,7 +76,7 @@ def command(
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.composition.steering_point import compose
         from steer.metrics.fidelity import fidelity
-        from steer.sampling.sampler import sample
+        from steer.sampling.sample import sample
 
         point = compose(expression, loaded)
         if world is None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
 from cli.options.sampling_options import (
     Gate,
@@ -33,13 +32,21 @@ from vectors.common.validation import MAX_BATCH, MAX_SEED, check_integer, check_
 
 if TYPE_CHECKING:
     from steer.runs.sample_set import SampleSet
+    from steer.search.recentring import Centre
+
+
+def _complete(typed: str) -> list[str]:
+    from cli.options.completion import complete_expression  # only completion in the shell needs it
+
+    return complete_expression(typed)
+
 
 Mode = Literal["new", "force", "resume"]
 Expression = Annotated[
     str | None,
     typer.Argument(
         metavar="EXPR",
-        autocompletion=complete_expression,
+        autocompletion=_complete,
         help='What to add, "cat + 0.8 storm"; - reads stdin.',
         show_default=False,
     ),
@@ -121,33 +128,30 @@ def command(
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
         from steer.sampling.run_plan import SamplingOptions, make_plan
-        from vectors.model.positions import check_positions
 
         options = SamplingOptions(
             radius=radius, geometry=geometry, seed=seed, prompt=prompt, max_tokens=max_tokens, temperature=temperature,
             top_p=top_p, top_k=top_k, min_p=min_p, positions=positions, gate=gate, max_pressure=max_pressure,
             costs=not no_costs,
         )  # fmt: skip
-        if positions is not None:
-            check_positions(positions, scopes=True)
-        from steer.search.perturbation import check_geometry
-
         if geometry is not None:
+            from steer.search.perturbation import check_geometry
+
             check_geometry(geometry)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from steer.runs.sample_set import SampleFile
         from steer.sampling.sampler import samples_of
-        from steer.search.recentring import recentre
 
         if geometry == "natural":
             progress("reading what is natural for this model")
         if max_pressure is not None:
             progress("looking for the dose within the pressure")
-        plan = make_plan(loaded, doses if samples is None else recentre(samples, picks), options)
+        plan = make_plan(loaded, doses if samples is None else _centre(samples, picks), options)
         progress.clear()
         tell(plan, loaded)
         file = None
         if output is not None:
+            from steer.runs.sample_file import SampleFile
+
             file = stack.enter_context(SampleFile(output, mode, plan.identity(loaded)))
         done = frozenset(file.done if file else ())
         turns = Turns(n, done, as_json, file, progress)
@@ -199,6 +203,13 @@ def _picked(around: str) -> "tuple[SampleSet, list[int]]":
     return SampleSet.load(place), [check_integer(int(name), "--around", high=MAX_SEED) for name in names]
 
 
+def _centre(samples: "SampleSet", picks: list[int]) -> "Centre":
+    """Return the centre of picked samples; only `--around` needs to import what finds it."""
+    from steer.search.recentring import recentre
+
+    return recentre(samples, picks)
+
+
 def _mode(output: str | None, force: bool, resume: bool) -> Mode:
     """Return how the output file is opened; a place that cannot be written is refused before anything slow."""
     mode: Mode = "force" if force else "resume" if resume else "new"
@@ -210,7 +221,7 @@ def _mode(output: str | None, force: bool, resume: bool) -> Mode:
         return mode
     if output == "-":
         raise InputError("-o - is no file: results are on stdout anyway, use --json for the same lines")
-    from steer.runs.sample_set import check_output
+    from steer.runs.sample_file import check_output
 
     check_output(output, mode)
     return mode

@@ -59,7 +59,7 @@ def command(n: Count = 48, seed: Seed = 7, device: Device = None) -> None:
 def _sampled(
     model: "ResidualModel", title: str, expression: str | None, radius: float, n: int, seed: int, progress: Progress
 ) -> "SampleSet":
-    from steer.sampling.sampler import sample
+    from steer.sampling.sample import sample
 
     progress(title, 0, n)
     runs = sample(

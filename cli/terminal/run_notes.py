@@ -32,9 +32,13 @@ def tell(plan: "RunPlan", model: "ResidualModel") -> None:
         if vector.positions != plan.settings.positions:
             note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses hold there")
     from steer.composition.forecast import forecast
-    from vectors.activations.natural_covariance import cached_covariance
 
-    found = forecast(point, None if plan.settings.positions == "bos" else cached_covariance(model, point.layers))
+    covariances = None
+    if plan.positions != "bos":  # all texts share the start token, so that its activations do not vary
+        from vectors.activations.natural_covariance import cached_covariance
+
+        covariances = cached_covariance(model, point.layers)
+    found = forecast(point, covariances)
     for line in lines(found, [name for name, dose in point.doses.items() if dose > 0], as_piloted=_as_piloted(plan)):
         note(line)
 

@@ -3,19 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from steer.composition.linear_algebra import unit_rows
 from steer.composition.steering_point import SteeringPoint
 from steer.statistics.estimate import Estimate
-from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import SteerError
 from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import check_integer, check_number
 from vectors.concepts.vector import ConceptVector
 from vectors.concepts.vector_fields import MAX_TEXTS
+
+if TYPE_CHECKING:
+    from vectors.activations.covariance import LowRankCovariance
 
 _DRAWS = 4000
 _TELLS = 0.2  # by how much oftener a judge accepts texts with the concept than texts without, at least
@@ -60,7 +62,7 @@ class Forecast:
         }
 
 
-def forecast(point: SteeringPoint, covariances: Mapping[int, LowRankCovariance] | None = None) -> Forecast:
+def forecast(point: SteeringPoint, covariances: "Mapping[int, LowRankCovariance] | None" = None) -> Forecast:
     """Return what to expect of a steering point before anything is sampled: cosines, success, outlyingness.
 
     `covariances` tell how natural texts vary at its layers: leave them out for concepts at the start token, which all

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor
 
 from steer.composition.expression import Doses, check_dose, format_doses, parse
 from steer.composition.linear_algebra import as_shift, check_independent, orthonormal, unit_length, unit_rows
-from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import quote
 from vectors.concepts import library
 from vectors.concepts.composition import smallest_shift
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
 from vectors.model.interventions import Gate, Intervention, rotate
+
+if TYPE_CHECKING:
+    from vectors.activations.covariance import LowRankCovariance
 
 METHODS = ("exact", "sum", "rotate")
 
@@ -43,7 +45,7 @@ class SteeringPoint:
     method: str = "exact"
     scale: float = 1.0
     around: dict[str, Any] | None = field(default=None, repr=False)
-    shapes: Mapping[int, LowRankCovariance] = field(default_factory=dict, repr=False)
+    shapes: "Mapping[int, LowRankCovariance]" = field(default_factory=dict, repr=False)
 
     @property
     def layers(self) -> tuple[int, ...]:

@@ -151,6 +151,11 @@ class Sample:
             raise InputError(f"{where}: {error}") from error
 
 
+def short_digest(digest: str) -> str:
+    """Return a digest of a model, a vector or a covariance as samples record it."""
+    return digest[:16]
+
+
 def difference(sample: Sample, expect: Mapping[str, Any]) -> str:
     """Say where a sample differs from what is expected of its run, in one clause, or return nothing."""
     for key in sorted(expect, key=lambda key: RUN_KEYS.index(key) if key in RUN_KEYS else -1):

@@ -3,18 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
 
 from steer.composition.steering_point import SteeringPoint, compose
-from steer.sampling.pressure_budget import OFFSET, PILOT, scale_to_pressure
+from steer.runs.sample import short_digest
 from steer.search.perturbation import Perturbation, check_geometry, check_radius
-from steer.search.recentring import Centre
-from steer.search.recorded_run import covariance_digests, short_digest
-from vectors.activations.covariance import LowRankCovariance
-from vectors.activations.natural_covariance import natural_covariance
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, quote
 from vectors.concepts.vector import check_fits
@@ -24,7 +20,11 @@ from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
 
-Point = SteeringPoint | Centre | str | Mapping[Any, float] | None
+if TYPE_CHECKING:
+    from steer.search.recentring import Centre
+    from vectors.activations.covariance import LowRankCovariance
+
+Point: TypeAlias = "SteeringPoint | Centre | str | Mapping[Any, float] | None"
 """What can be sampled: a point, picked samples to search around, what `compose` takes, or None for the plain model."""
 
 
@@ -82,7 +82,7 @@ class RunPlan(SamplingOptions):
     radius: float = 0.0
     geometry: str = "shell"
     positions: str = "all"
-    covariances: Mapping[int, LowRankCovariance] | None = None
+    covariances: "Mapping[int, LowRankCovariance] | None" = None
 
     def __post_init__(self) -> None:
         """Check every option that needs no model, once for all samples."""
@@ -139,6 +139,8 @@ class RunPlan(SamplingOptions):
 
     def within(self, model: ResidualModel, max_pressure: float) -> "RunPlan":
         """Return the plan with its point scaled down to a pressure budget; see `steer.sampling.pressure_budget`."""
+        from steer.sampling.pressure_budget import OFFSET, PILOT, scale_to_pressure  # only a budget needs it
+
         prefix = self.prefix(model)
 
         def pressures(point: SteeringPoint) -> np.ndarray:
@@ -152,8 +154,9 @@ class RunPlan(SamplingOptions):
     def identity(self, model: ResidualModel) -> dict[str, Any]:
         """Return what every sample of the run records; weights and vectors as digests, since names can be reused."""
         point, covariances = self.point, self.covariances
+        digests = None
         if covariances is not None:
-            covariances = {layer: covariances[layer] for layer in point.layers}
+            digests = {str(layer): short_digest(covariances[layer].digest) for layer in point.layers}
         settings: dict[str, Any] = asdict(self.settings) | {
             "dtype": str(model.dtype).removeprefix("torch."),
             "composition": point.method,
@@ -162,7 +165,7 @@ class RunPlan(SamplingOptions):
             # recorded even if None, so that a run without one differs from a run with one
             "around": point.around,
             "max_pressure": self.max_pressure,
-            "spread": None if covariances is None else covariance_digests(covariances),
+            "spread": digests,
             "costs": None if self.costs else False,
             "model_hash": short_digest(model.hash),
             "vectors": {vector.name: short_digest(vector.digest) for vector in point.vectors},
@@ -190,7 +193,7 @@ def make_plan(model: ResidualModel, point: Point, options: SamplingOptions | Non
     """
     options = options or SamplingOptions()
     composed = composed_of(point, model)
-    centre = point if isinstance(point, Centre) else None
+    centre = as_centre(point)
     radius = options.radius
     if radius is None:
         radius = centre.radius if centre else 0.0
@@ -212,7 +215,7 @@ def make_plan(model: ResidualModel, point: Point, options: SamplingOptions | Non
     given = {field.name: getattr(options, field.name) for field in fields(options)}
     plan = RunPlan(
         point=composed,
-        covariances=natural_covariance(model, composed.layers) if natural else None,
+        covariances=_natural_covariance(model, composed) if natural else None,
         **given | resolved,
     )
     return plan if options.max_pressure is None else plan.within(model, options.max_pressure)
@@ -226,10 +229,25 @@ def composed_of(point: Point, model: ResidualModel) -> SteeringPoint:
     """
     if isinstance(point, SteeringPoint):
         return point
-    if isinstance(point, Centre):
-        return point.point(model)
     if point is None:
         return SteeringPoint(deltas={}, doses={}, vectors=())
     if isinstance(point, str | Mapping):
         return compose(point, model)
+    if (centre := as_centre(point)) is not None:
+        return centre.point(model)
     raise InputError(f"point is {quote(point)}: give an expression, a mapping from concepts to doses, or `compose` one")
+
+
+def as_centre(point: Point) -> "Centre | None":
+    """Return the point if it is a centre of picked samples."""
+    if point is None or isinstance(point, SteeringPoint | str | Mapping):
+        return None
+    from steer.search.recentring import Centre  # only a search around samples needs it
+
+    return point if isinstance(point, Centre) else None
+
+
+def _natural_covariance(model: ResidualModel, point: SteeringPoint) -> "Mapping[int, LowRankCovariance]":
+    from vectors.activations.natural_covariance import natural_covariance  # only the geometry `natural` needs it
+
+    return natural_covariance(model, point.layers)

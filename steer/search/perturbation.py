@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,10 +11,12 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from steer.composition.steering_point import SteeringPoint
-from vectors.activations.covariance import LowRankCovariance
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import MAX_SEED, check_integer, check_number, quote
+
+if TYPE_CHECKING:
+    from vectors.activations.covariance import LowRankCovariance
 
 GEOMETRIES = ("shell", "cap", "natural")
 MAX_RADIUS = 1e6
@@ -29,7 +32,7 @@ def perturb(
     seed: int,
     start: int = 0,
     geometry: str = "shell",
-    covariances: Mapping[int, LowRankCovariance] | None = None,
+    covariances: "Mapping[int, LowRankCovariance] | None" = None,
 ) -> dict[int, Float32[Tensor, "n d_model"]]:
     """Return, for each steered layer, the shifts of samples `start` to `start + n - 1`.
 
@@ -82,7 +85,7 @@ class Perturbation:
         radius: float,
         seed: int,
         geometry: str,
-        covariances: Mapping[int, LowRankCovariance] | None = None,
+        covariances: "Mapping[int, LowRankCovariance] | None" = None,
     ) -> None:
         check_covariances(point, geometry, covariances)
         self._point, self._radius = point, radius
@@ -113,7 +116,7 @@ class _LayerPerturbation:
     length: float
     shrink: float
     basis: _Rows
-    covariances: tuple[LowRankCovariance, ...]
+    covariances: tuple["LowRankCovariance", ...]
     seed: int
     layer: int
 
@@ -148,7 +151,7 @@ def _layer_perturbation(
     radius: float,
     seed: int,
     geometry: str,
-    covariances: Mapping[int, LowRankCovariance] | None,
+    covariances: "Mapping[int, LowRankCovariance] | None",
 ) -> _LayerPerturbation:
     centre = point.deltas[layer].double().numpy()
     basis = concept_basis(point, layer)
@@ -187,7 +190,9 @@ def check_geometry(geometry: str) -> str:
     return geometry
 
 
-def check_covariances(point: SteeringPoint, geometry: str, covariances: Mapping[int, LowRankCovariance] | None) -> None:
+def check_covariances(
+    point: SteeringPoint, geometry: str, covariances: "Mapping[int, LowRankCovariance] | None"
+) -> None:
     """Refuse the geometry `natural` where a steered layer has no covariance.
 
     Raises:

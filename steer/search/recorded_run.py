@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steer.composition.steering_point import SteeringPoint, compose
-from steer.runs.sample import Sample
-from vectors.activations.covariance import LowRankCovariance
+from steer.runs.sample import Sample, short_digest
 from vectors.common.errors import InputError, ModelError
 from vectors.common.paths import VECTOR_SUFFIX, model_folder
 from vectors.common.validation import check_number, quote
@@ -15,8 +14,8 @@ from vectors.concepts.vector import ConceptVector
 from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 
-DIGEST_LENGTH = 16
-"""Characters of a digest that a sample records."""
+if TYPE_CHECKING:
+    from vectors.activations.covariance import LowRankCovariance
 
 
 @dataclass(frozen=True)
@@ -112,27 +111,18 @@ class RecordedRun:
                     f"vector {quote(vector.name)} has changed since this run: put back the file that it had then"
                 )
 
-    def check_covariances(self, model: ResidualModel, covariances: Mapping[int, LowRankCovariance] | None) -> None:
+    def check_covariances(self, model: ResidualModel, covariances: "Mapping[int, LowRankCovariance] | None") -> None:
         """Refuse covariances other than those that the directions of the run were drawn from.
 
         Raises:
             ModelError: naming the folder to restore.
         """
-        if self.covariances and self.covariances != covariance_digests(covariances):
+        digests = {str(layer): short_digest(covariance.digest) for layer, covariance in (covariances or {}).items()}
+        if self.covariances and self.covariances != digests:
             raise ModelError(
                 "the covariance of natural activations was measured again after this run, whose directions were drawn "
                 f"from the earlier one: put back {str(model_folder(model.name, model.hash) / 'natural_covariance')!r}"
             )
-
-
-def short_digest(digest: str) -> str:
-    """Return a digest as samples record it."""
-    return digest[:DIGEST_LENGTH]
-
-
-def covariance_digests(covariances: Mapping[int, LowRankCovariance] | None) -> dict[str, str]:
-    """Return the digests of covariances by layer, as samples record them."""
-    return {str(layer): short_digest(covariance.digest) for layer, covariance in (covariances or {}).items()}
 
 
 def _digests(recorded: Any) -> dict[str, str]:

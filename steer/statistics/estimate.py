@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vectors.common.errors import InputError
-from vectors.common.html import escape_html
 from vectors.common.validation import check_integer, check_number
 
 MIN_COUNTED = 20
@@ -69,6 +68,8 @@ class Estimate:
 
 def html_cells(estimates: Sequence[Estimate | None]) -> list[str]:
     """Return the estimates as escaped table cells; a missing one is empty."""
+    from vectors.common.html import escape_html  # only notebooks need it
+
     return ["" if estimate is None else escape_html(estimate) for estimate in estimates]
 
 

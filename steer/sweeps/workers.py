@@ -15,7 +15,7 @@ from pathlib import Path
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.runs.sample_set import SampleSet
 from steer.sampling.run_plan import Point, SamplingOptions, make_plan
-from steer.sampling.sampler import sample
+from steer.sampling.sample import sample
 from steer.sweeps.grid import Cell, Grid, read_cell
 from vectors.common.errors import InputError, OutputError
 from vectors.common.validation import quote

@@ -13,11 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.errors import VectorError
-from vectors.common.option_names import ranks_by_gain
 from vectors.common.validation import quote
 from vectors.concepts.vector_fields import check_fields
-from vectors.concepts.vector_html import vector_html
-from vectors.data.contrast import is_held_out
 
 
 def _now() -> str:
@@ -124,10 +121,14 @@ class ConceptVector:
 
     def _repr_html_(self) -> str:
         """Return the table that a notebook shows."""
+        from vectors.concepts.vector_html import vector_html  # only notebooks need it
+
         return vector_html(self.name, self.summary(), self.evidence)
 
     def summary(self) -> dict[str, str]:
         """Return the most important fields as text, by label."""
+        from vectors.common.option_names import ranks_by_gain  # sampling needs no summary
+
         has_texts = bool(self.contrast_hash or self.n_positive)  # files of other libraries record no texts
         gap = "length found" if ranks_by_gain(self.method) else "natural gap" if has_texts else "length"
         unit = f"{self.unit:.3g} (dose 1)" if self.unit is not None else f"not measured: dose 1 is the {gap}"
@@ -184,6 +185,8 @@ class ConceptVector:
         """Whether the split holds this text out; None if the split is unknown."""
         if self.held_out is None or self.split_seed is None:
             return None
+        from vectors.data.contrast import is_held_out  # sampling needs no contrast set
+
         return is_held_out(text, share=self.held_out, seed=self.split_seed)
 
     @cached_property

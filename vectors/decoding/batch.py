@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vectors.common.rng import Stream, rng
-from vectors.decoding.cuda_graph import can_capture, capture_step
 from vectors.decoding.kv_cache import make_kv_cache
 from vectors.decoding.token_costs import Cost, token_logprobs_and_kl
 from vectors.decoding.token_sampling import Settings, sample_tokens
@@ -152,8 +151,10 @@ class Batch:
 
     def _next_tokens(self, positions: Sequence[int]) -> Int[Tensor, " rows"]:
         """Run one step with live rows at these positions, as a CUDA graph if possible."""
-        if self.refillable and can_capture(self._model):
+        if self.refillable and _can_capture(self._model):
             if self._graph is None:
+                from vectors.decoding.cuda_graph import capture_step
+
                 tokens_before, positions_before = self._tokens.clone(), self._positions.clone()
 
                 def restore() -> None:
@@ -221,3 +222,11 @@ class Batch:
         """Free the memory at once: reference cycles would hold it until garbage collection."""
         self._graph, self._shifts = None, {}
         self._cache.close()
+
+
+def _can_capture(model: ResidualModel) -> bool:
+    if model.device.type != "cuda":
+        return False
+    from vectors.decoding.cuda_graph import can_capture  # only a GPU needs it
+
+    return can_capture(model)

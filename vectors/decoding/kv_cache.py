@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from vectors.decoding.growing_kv_cache import GrowingKVCache, check_cache
 from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, is_out_of_memory
@@ -163,6 +162,8 @@ def make_kv_cache(
     """
     if _has_full_attention(model, capacity) and supports_slots(model):
         return SlotKVCache(model, rows, capacity, interventions)
+    from vectors.decoding.growing_kv_cache import GrowingKVCache, check_cache  # only a model without slots needs it
+
     check_cache(model)
     return GrowingKVCache(model, interventions)
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vectors.common.progress import Advance
 from vectors.decoding.token_sampling import Settings, probabilities
 from vectors.model.hooks import shift_layers
 from vectors.model.interventions import Intervention
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
+
+if TYPE_CHECKING:
+    from vectors.common.progress import Advance
 
 _MAX_LOGITS = 1 << 26  # entries of the logits of one forward
 
@@ -86,7 +89,7 @@ def compute_costs(
     positions: str = "all",
     settings: Settings | None = None,
     interventions: Mapping[int, Intervention] | None = None,
-    progress: Advance | None = None,
+    progress: "Advance | None" = None,
 ) -> list[Cost]:
     """Return the cost of each generated text, by teacher-forced forwards.
 

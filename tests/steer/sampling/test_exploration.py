@@ -116,8 +116,8 @@ def test_places_that_have_no_sample_leave_no_trace(llama_model: ResidualModel, p
         made.go(1)
         with pytest.raises(InputError, match="no place 9: go to one of 0, 1, 2"):
             made.go(9)
-        made.here = Place(3, 1, replace(plan, radius=1e30))  # where nothing can be sampled
-        with pytest.raises(InputError, match="radius"):
+        made.here = Place(3, 1, replace(plan, gate=True, positions="bos"))  # where nothing can be sampled
+        with pytest.raises(InputError, match="gate"):
             made.more()
         assert made.here.number == 1
     with SampleFile(tmp_path / "tree.jsonl", "resume") as file:

@@ -11,8 +11,9 @@ import steer
 from steer.composition.steering_point import SteeringPoint
 from steer.metrics.pressure import pressure
 from steer.runs.sample import Sample
-from steer.sampling import run_plan, sampler
+from steer.sampling import run_plan
 from steer.sampling.replay import priced, replayed
+from steer.sampling.sample import stream
 from steer.search import perturbation
 from steer.search.perturbation import Perturbation, concept_basis
 from vectors.common.errors import InputError, ModelError, OutputError, UnsteeredError, VectorError
@@ -259,7 +260,7 @@ def test_finished_rows_come_soon_and_what_breaks_off_gives_those_that_wait(llama
                 raise error
 
     monkeypatch.setattr(run_plan, "decode", breaking)
-    found = sampler.stream(llama_model, at, n=40, max_tokens=16, seed=5)
+    found = stream(llama_model, at, n=40, max_tokens=16, seed=5)
     first = next(found)
     assert taken == [first.index]
     rest = []
@@ -323,7 +324,7 @@ def test_two_layers_are_steered_at_once(llama_model):
 
 def test_functions_are_reachable_whatever_was_imported_first():
     import steer.composition.steering_point
-    import steer.sampling.sampler
+    import steer.sampling.sample
     import vectors.calibration.calibrate
     import vectors.extraction.extract
 

@@ -1,0 +1,22 @@
+"""`steer compose` loads few modules of the project: its start stays quick, and its path through the code short."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+from cli.app import main
+
+code = main(["compose", "sonnet + cat", "-n", "2", "--seed", "1", "--max-tokens", "8"])
+print(*sorted(name for name in sys.modules if name.partition(".")[0] in ("vectors", "steer", "cli")), file=sys.stderr)
+sys.exit(code)
+"""
+MOST = 60
+
+
+def test_compose_loads_at_most_sixty_modules() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    loaded = done.stderr.splitlines()[-1].split()
+    assert "cli.sample.compose" in loaded and "steer.sampling.sampler" in loaded
+    assert len(loaded) <= MOST, loaded
