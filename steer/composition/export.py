@@ -1,4 +1,4 @@
-"""A steering point taken elsewhere: written as a file or a folder that other libraries and engines read."""
+"""Export a steering point to a file or a folder that other libraries and engines read."""
 
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from vectors.model.positions import POSITIONS, check_positions
 from vectors.model.residual_model import ResidualModel
 
 FORMATS: Final = ("gguf", "npz", "safetensors", "checkpoint")
-"""Control vectors of llama.cpp and repeng; rows by layer, twice; a folder whose weights carry the point."""
+"""Control vectors of llama.cpp and repeng; arrays by layer, in two formats; a model folder with the point in it."""
 
 
 def export(
@@ -24,21 +24,21 @@ def export(
     positions: str | None = None,
     force: bool = False,
 ) -> Path:
-    """Write a steering point for other libraries and engines, all or nothing, and return its path.
+    """Write a steering point for other libraries and engines, atomically, and return its path.
 
     Args:
-        point: what is added to the residual stream; only adding can be written down.
-        model: what it was composed for.
+        point: the point; its method must be `exact` or `sum`, since a file can only hold shifts that are added.
+        model: the model that it was composed for.
         path: a new file or, for a checkpoint, a new folder.
-        format: `gguf`, `npz`, `safetensors` or `checkpoint`. Default: by the path's ending, a checkpoint if it has
-            none.
-        positions: where the point is added. Default: what its concepts were made for.
-        force: replace what is there: a file, or a checkpoint of ours.
+        format: `gguf`, `npz`, `safetensors` or `checkpoint`; by default the one of the path's suffix, and a checkpoint
+            if there is none.
+        positions: positions at which the point is added; by default those that its concepts were made for.
+        force: replace an existing file, or a checkpoint that was exported before.
 
     Raises:
-        InputError: an unknown format, or an ending that says another one.
-        OutputError: a point that the format cannot hold, or a place that cannot be written.
-        ModelError: a model whose weights cannot carry it, for a checkpoint.
+        InputError: an unknown format, or a suffix of another format.
+        OutputError: a point that the format cannot hold, or a path that cannot be written.
+        ModelError: a model whose weights cannot hold the point, for a checkpoint.
 
     >>> import tempfile, steer, vectors
     >>> model = vectors.load_model()
@@ -50,58 +50,56 @@ def export(
     kind = check_target(path, format, force=force)
     if point.method == "rotate":
         raise OutputError("method 'rotate' turns the stream and adds nothing: compose with 'exact' or 'sum' to export")
-    added_at = check_positions(positions or point.positions, bos=model.bos_id is not None, scopes=True)
-    if added_at not in POSITIONS:
-        raise OutputError(
-            f"positions {added_at} change as a text is written, and a file does not: choose {POSITIONS[1]}"
-        )
+    where = check_positions(positions or point.positions, bos=model.bos_id is not None, scopes=True)
+    if where not in POSITIONS:
+        raise OutputError(f"positions {where} change as a text is written, and a file does not: choose {POSITIONS[1]}")
     rows = check_shifts(point.deltas, model, error=OutputError)
     if kind == "checkpoint":
         from vectors.formats.checkpoint.write import write_checkpoint
 
-        about = {
+        description = {
             "expression": point.expression,
             "doses": point.doses,
             "method": point.method,
             "scale": point.scale,
             "vectors": {vector.name: vector.digest for vector in point.vectors},
         }
-        return write_checkpoint(path, model, rows, positions=added_at, about=about, force=force)
+        return write_checkpoint(path, model, rows, positions=where, about=description, force=force)
     if kind == "gguf":
         from vectors.formats.gguf import write_gguf
 
         family = str(model.hf.config.model_type)
-        return write_gguf(path, rows, model_type=family, positions=added_at, name=point.expression, force=force)
+        return write_gguf(path, rows, model_type=family, positions=where, name=point.expression, force=force)
     from vectors.formats.arrays import write_arrays
 
-    return write_arrays(path, rows, positions=added_at, name=point.expression, force=force)
+    return write_arrays(path, rows, positions=where, name=point.expression, force=force)
 
 
 def check_target(path: str | Path, format: str | None, *, force: bool = False) -> str:
-    """Return the format that a path is to be written in, or say why nothing can be written there, without touching it.
+    """Return the format in which a path is written, after checking that it can be written, without touching it.
 
     Raises:
-        InputError: an unknown format, or an ending that says another one.
-        OutputError: a place that cannot be written.
+        InputError: an unknown format, or a suffix of another format.
+        OutputError: a path that cannot be written.
 
     >>> check_target("cat.gguf", None)
     'gguf'
     """
     if format is not None and format not in FORMATS:
         raise InputError(f"format is {quote(format)}: choose from {', '.join(FORMATS)}")
-    ending = Path(path).suffix
-    told = ending.removeprefix(".") if ending.removeprefix(".") in FORMATS[:3] else None
-    if format is None and ending and told is None:
+    suffix = Path(path).suffix
+    suffix_format = suffix.removeprefix(".") if suffix.removeprefix(".") in FORMATS[:3] else None
+    if format is None and suffix and suffix_format is None:
         raise InputError(
-            f"{quote(path)} ends with {quote(ending)}, which says no format: end it with .gguf, .npz or .safetensors, "
+            f"{quote(path)} ends with {quote(suffix)}, which says no format: end it with .gguf, .npz or .safetensors, "
             "or choose one with --format (format=...)"
         )
-    kind = format or told or "checkpoint"
+    kind = format or suffix_format or "checkpoint"
     if kind != "checkpoint":
-        if told != kind:
+        if suffix_format != kind:
             raise InputError(f"{quote(path)} does not end with .{kind}: give the file that ending")
         check_output_path(path, force=force)
-    elif told is not None:
+    elif suffix_format is not None:
         raise InputError(f"{quote(path)} ends as a file, and a checkpoint is a folder: give it another name")
     else:
         from vectors.formats.checkpoint.write import check_folder

@@ -1,4 +1,4 @@
-"""The language of `sonnet + 0.8 cat - gloomy`: from text to doses and back."""
+"""Expressions such as `sonnet + 0.8 cat - gloomy`: parse them to doses, and format doses as an expression."""
 
 import re
 from collections.abc import Mapping
@@ -28,15 +28,15 @@ class Doses(dict[str, float]):
 
 
 def parse(expression: str) -> Doses:
-    """Return the dose of every concept in an expression, in order of appearance; a name that is given twice adds up.
+    """Return the dose of every concept in an expression, in order of appearance; doses of a repeated name add up.
 
-    Terms are `cat`, `0.8 cat`, `0.8*cat`, `cat*0.8`, `2*(cat + dog)`, joined by `+` and `-`. A bare name holds
-    letters, digits and `_ . / ~`, and `-` inside a word: `slow-burn` is one name, `slow - burn` and `slow -burn` are
-    differences. Any other name or path
-    stands in quotes, a quote inside them is doubled: `'my cat'`, `"it's"`, `'it''s'`.
+    Terms are `cat`, `0.8 cat`, `0.8*cat`, `cat*0.8`, `2*(cat + dog)`, joined by `+` and `-`. A name without quotes
+    consists of letters, digits, `_ . / ~`, and `-` inside a word: `slow-burn` is one name, `slow - burn` and
+    `slow -burn` are differences. Other names and paths are quoted, and a quote inside is doubled: `'my cat'`,
+    `"it's"`, `'it''s'`.
 
     Raises:
-        InputError: saying at which character the expression breaks, or which dose is not finite or above 1000.
+        InputError: a syntax error, with its character, or a dose that is not finite or above 1000.
 
     >>> parse("sonnet + 0.8 cat - gloomy")
     {'sonnet': 1.0, 'cat': 0.8, 'gloomy': -1.0}
@@ -59,10 +59,10 @@ def parse(expression: str) -> Doses:
 
 
 def format_doses(doses: Mapping[str, float]) -> str:
-    """Return the canonical expression of some doses; `parse` gives back exactly the same ones.
+    """Return the canonical expression of some doses; `parse` returns exactly the same doses.
 
     Raises:
-        InputError: when there is no concept, a name is empty, or a dose is not finite or above 1000.
+        InputError: no concept, an empty name, or a dose that is not finite or above 1000.
 
     >>> format_doses({"sonnet": 1.0, "cat": 0.8, "gloomy": -1.0, "slow burn": 2})
     "sonnet + 0.8 cat - gloomy + 2 'slow burn'"
@@ -70,20 +70,20 @@ def format_doses(doses: Mapping[str, float]) -> str:
     if not doses:
         raise InputError("there are no doses: name at least one concept")
     words: list[str] = []
-    for name, given in doses.items():
-        dose = check_dose(given, name)
+    for name, value in doses.items():
+        dose = check_dose(value, name)
         sign = "-" if dose < 0 else "+"
         amount = repr(abs(dose)).removesuffix(".0")
-        term = _written(name) if amount == "1" else f"{amount} {_written(name)}"
+        term = _format_name(name) if amount == "1" else f"{amount} {_format_name(name)}"
         words.append(f"{sign} {term}" if words else term if sign == "+" else f"-{term}")
     return " ".join(words)
 
 
 def check_dose(dose: object, name: str) -> float:
-    """Return a dose as a float, or say that it is not finite or absurdly large.
+    """Return a dose as a float.
 
     Raises:
-        InputError: naming the concept and the dose.
+        InputError: a dose that is not finite or above 1000; the message names the concept.
     """
     value = check_number(dose, f"the dose of {quote(name)}")
     if abs(value) > MAX_DOSE:
@@ -93,7 +93,7 @@ def check_dose(dose: object, name: str) -> float:
     return value
 
 
-def _written(name: str) -> str:
+def _format_name(name: str) -> str:
     if not name:
         raise InputError("a concept has an empty name: give it at least one letter")
     reads_as_number = _NUMBER.match(name) or name.casefold() in _NOT_NUMBERS
@@ -109,18 +109,20 @@ def _in_name(character: str) -> bool:
 
 
 def _bare_end(text: str, start: int) -> int:
-    """End of the bare name at `start`: a hyphen belongs to it when name characters stand on both sides."""
+    """Return the end of the unquoted name at `start`; a hyphen belongs to it between two name characters."""
     end = start
     while end < len(text):
-        inner = text[end] == "-" and end > start and text[end - 1] != "-" and _in_name(text[end + 1 : end + 2] or " ")
-        if not (inner or _in_name(text[end])):
+        is_inner_hyphen = (
+            text[end] == "-" and end > start and text[end - 1] != "-" and _in_name(text[end + 1 : end + 2] or " ")
+        )
+        if not (is_inner_hyphen or _in_name(text[end])):
             break
         end += 1
     return end
 
 
 class _Parser:
-    """Recursive descent.
+    """Recursive descent parser.
 
     sum = term {(+|-) term}; term = signs [NUMBER {* signs NUMBER} [*]] (NAME | ( sum )) {* signs NUMBER}.
     """
@@ -128,7 +130,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens: list[_Token] = []
-        self.at = 0
+        self.index = 0
         position = 0
         while not self.tokens or self.tokens[-1].kind != "end":
             self.tokens.append(self.scan(position))
@@ -155,10 +157,10 @@ class _Parser:
         if digits is not None:
             token = _Token("number", digits[0], "", start)
             if _in_name(text[digits.end() : digits.end() + 1] or " "):
-                whole = _Token("name", text[start : _bare_end(text, start)], "", start)
-                self.fail("put a space between a dose and a name, or quote a name that starts with a digit", whole)
+                word = _Token("name", text[start : _bare_end(text, start)], "", start)
+                self.fail("put a space between a dose and a name, or quote a name that starts with a digit", word)
             if not float(token.text) and re.search("[1-9]", re.split("[eE]", token.text)[0]):
-                self.fail("this dose is too small to be told from 0", token)
+                self.fail("this dose is too small to be distinguished from 0", token)
             if abs(float(token.text)) > MAX_DOSE:
                 self.fail(f"a dose must be finite and within {MAX_DOSE:g}, 1 is enough and 2 emphatic", token)
             return token
@@ -175,13 +177,13 @@ class _Parser:
         return _Token("name", word, word, start)
 
     def peek(self) -> _Token:
-        return self.tokens[self.at]
+        return self.tokens[self.index]
 
     def take(self, *kinds: str) -> _Token | None:
         token = self.peek()
         if token.kind not in kinds:
             return None
-        self.at += token.kind != "end"
+        self.index += token.kind != "end"
         return token
 
     def sign(self) -> float:
@@ -192,14 +194,14 @@ class _Parser:
 
     def sum(self, depth: int) -> dict[str, float]:
         doses: dict[str, float] = {}
-        joined = 1.0
+        sign = 1.0
         while True:
             for name, dose in self.term(depth).items():
-                doses[name] = doses.get(name, 0.0) + joined * dose
+                doses[name] = doses.get(name, 0.0) + sign * dose
             token = self.take("+", "-")
             if token is None:
                 return doses
-            joined = -1.0 if token.kind == "-" else 1.0
+            sign = -1.0 if token.kind == "-" else 1.0
 
     def term(self, depth: int) -> dict[str, float]:
         first, factor = self.peek(), self.sign()
@@ -231,10 +233,10 @@ class _Parser:
 
     def times(self, one: float, other: float, token: _Token) -> float:
         if one and other and not one * other:
-            self.fail("this dose is too small to be told from 0", token)
+            self.fail("this dose is too small to be distinguished from 0", token)
         return one * other
 
     def fail(self, expected: str, token: _Token | None = None) -> NoReturn:
         token = token or self.peek()
-        place = f"at character {token.start + 1} ({quote(token.text)})" if token.kind != "end" else "at the end"
-        raise InputError(f"cannot read the expression {quote(self.text)} {place}: {expected}")
+        where = f"at character {token.start + 1} ({quote(token.text)})" if token.kind != "end" else "at the end"
+        raise InputError(f"cannot read the expression {quote(self.text)} {where}: {expected}")

@@ -1,1 +1,1 @@
-"""A sample, a set of samples, the file that takes them."""
+"""A sample, a set of samples, and the file that samples are written to."""

@@ -1,4 +1,4 @@
-"""One sampled text with its figures, and the line of JSON that it is kept as."""
+"""One sampled text with its costs and settings, and its line of JSON."""
 
 import json
 import re
@@ -14,7 +14,7 @@ UNPAID = "give the model, so that they are found now (steer report --model), or 
 FINISHES = ("eos", "length", "not-finite")
 RUN_KEYS = ("seed", "radius", "geometry", "doses", "layer", "model", "prompt", "settings")
 _PRESSURE = ("mean", "p95", "total")
-# valid inside JSON text, but able to break lines, steer a terminal or defeat UTF-8: written as \uXXXX
+# valid in JSON, but break lines, control terminals or are invalid in UTF-8: escaped as \uXXXX
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 _START = b'{"index":'
@@ -22,26 +22,26 @@ _START = b'{"index":'
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One sampled text, what it cost, and all that is needed to sample it again.
+    """One sampled text, its costs, and everything needed to sample it again.
 
     Attributes:
         index: 0-based number in its run.
-        text: what was generated, without the prompt.
-        tokens: generated ids only.
+        text: the generated text, without the prompt.
+        tokens: generated token ids.
         logprob_base, logprob_steered: total over the generated tokens, nats.
-        pressure: KL(steered || base) in nats: `mean` and `p95` per generated token, and the `total`. Like
-            `logprob_base`, None of a text that was sampled without its costs.
+        pressure: KL(steered || base) in nats: `mean` and `p95` per generated token, and the `total`. None, like
+            `logprob_base`, if the text was sampled without costs.
         seed, radius, geometry: of the run.
         doses: dose of every concept by name.
         layer: the steered layers.
         model: name of the model.
-        finish: `eos` (the model ended the text), `length` (it was cut) or `not-finite` (it was stopped where the next
-            token's logits were not finite numbers).
-        prompt: what the text continues, empty without one.
-        settings: the sampler's settings and the digests of model and vectors, plain JSON values.
+        finish: `eos` (the model ended the text), `length` (it reached the token limit) or `not-finite` (the logits of
+            the next token were not finite).
+        prompt: the text that was continued; empty if there was none.
+        settings: sampling settings and digests of model and vectors, plain JSON values.
 
     Raises:
-        InputError: naming the field that cannot be used.
+        InputError: a field with an invalid value.
     """
 
     index: int
@@ -61,7 +61,7 @@ class Sample:
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        """Check every field and turn numbers of other libraries into plain ones."""
+        """Check every field, and convert numbers of other libraries to plain ones."""
         checked: dict[str, object] = {"index": check_integer(self.index, "index")}
         for key in ("text", "geometry", "model", "finish", "prompt"):
             if not isinstance(getattr(self, key), str):
@@ -99,10 +99,10 @@ class Sample:
 
     @property
     def known_pressure(self) -> dict[str, float]:
-        """The pressure of a sample that was sampled with its costs.
+        """The pressure of a sample that has costs.
 
         Raises:
-            InputError: a sample without its costs.
+            InputError: a sample without costs.
         """
         if self.pressure is None:
             raise InputError(f"sample {self.index} was sampled without its costs: {UNPAID}")
@@ -110,19 +110,19 @@ class Sample:
 
     @property
     def base_nats(self) -> float:
-        """How unlikely the base model finds the text, in nats: minus its log-probability.
+        """Negative log-probability of the text under the base model, in nats.
 
         Raises:
-            InputError: a sample without its costs.
+            InputError: a sample without costs.
         """
         if self.logprob_base is None:
             raise InputError(f"sample {self.index} was sampled without its costs: {UNPAID}")
         return -self.logprob_base
 
     def to_json(self) -> str:
-        """Return the sample as one line of JSON, keys in the order of the fields, without the line end.
+        """Return the sample as one line of JSON without a line end, keys in the order of the fields.
 
-        Characters that could break a line or steer a terminal are escaped; any JSON reader gives them back.
+        Characters that could break a line or control a terminal are escaped; a JSON reader restores them.
         """
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         line = json.dumps(content, ensure_ascii=False, allow_nan=False)
@@ -130,10 +130,10 @@ class Sample:
 
     @classmethod
     def from_json(cls, line: str | bytes, where: str = "the line") -> "Sample":
-        """Read one line; keys that are not known are left out.
+        """Return the sample of one line of JSON; unknown keys are ignored.
 
         Raises:
-            InputError: beginning with `where`, when it is not JSON, a key is missing, or a value cannot be used.
+            InputError: a line that is not JSON, lacks a key or has an invalid value; the message starts with `where`.
         """
         try:
             content = json.loads(line)
@@ -157,22 +157,22 @@ def short_digest(digest: str) -> str:
 
 
 def difference(sample: Sample, expect: Mapping[str, Any]) -> str:
-    """Say where a sample differs from what is expected of its run, in one clause, or return nothing."""
+    """Return a clause that names the first difference between a sample and its run, empty if there is none."""
     for key in sorted(expect, key=lambda key: RUN_KEYS.index(key) if key in RUN_KEYS else -1):
         pairs = [(key, getattr(sample, key), expect[key])]
         if key == "settings":
             pairs = [(name, sample.settings.get(name), value) for name, value in expect[key].items()]
             pairs = [pair for pair in pairs if pair[0] != "vectors"]
-            kept, made = (_plain(settings.get("vectors")) for settings in (sample.settings, expect[key]))
-            pairs += [(f"vector {name}", kept.get(name), digest) for name, digest in made.items()]
-        for name, given, wanted in pairs:
-            wanted = list(wanted) if isinstance(wanted, tuple) else wanted
-            if given != wanted:
-                return f"its {name} is {quote(given)}, this run's is {quote(wanted)}"
+            recorded, of_run = (_mapping(settings.get("vectors")) for settings in (sample.settings, expect[key]))
+            pairs += [(f"vector {name}", recorded.get(name), digest) for name, digest in of_run.items()]
+        for name, value, expected in pairs:
+            expected = list(expected) if isinstance(expected, tuple) else expected
+            if value != expected:
+                return f"its {name} is {quote(value)}, this run's is {quote(expected)}"
     return ""
 
 
-def _plain(value: object) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
@@ -185,10 +185,10 @@ def _is_json(line: bytes) -> bool:
 
 
 def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[Sample | None, int]]:
-    """Yield each sample with the offset of the end of its line, and None for a last line that an interruption tore.
+    """Yield each sample with the byte offset of the end of its line, and None for an incomplete last line.
 
     Raises:
-        InputError: naming the first line that is no sample or repeats an index.
+        InputError: a line that is no sample or repeats an index.
     """
     seen: set[int] = set()
     end = 0
@@ -200,7 +200,7 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[Sample | Non
         try:
             sample = Sample.from_json(line, where)
         except InputError:
-            # only the start of a line of ours counts as torn: nothing of a foreign file is ever cut off
+            # only the start of one of our lines counts as incomplete: a foreign file is never cut
             ours = line.startswith(_START) or (count > 1 and _START.startswith(line))
             if line.endswith(b"\n") or not ours or _is_json(line):
                 raise

@@ -1,4 +1,4 @@
-"""A file that takes samples as they finish: locked, resumable, readable after any kill."""
+"""A JSONL file to which samples are appended as they finish: locked, resumable, and readable after a crash."""
 
 import json
 import os
@@ -14,38 +14,38 @@ from vectors.common.errors import InputError, OutputError
 from vectors.common.files import check_output_path
 from vectors.common.validation import quote
 
-# Windows has no flock: there, two writers are not told apart
+# Windows has no flock: a second writer is not noticed there
 _fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 
 Mode = Literal["new", "force", "resume"]
 
 
 def check_output(path: str | Path, mode: Mode = "new") -> Path:
-    """Return the path where samples can go, or say why not, without touching it.
+    """Return a path that samples can be written to, without touching it.
 
     Raises:
-        OutputError: when it is a folder or no regular file, exists (mode `new`), or its folder is missing.
+        OutputError: a path that exists (mode `new`), is no regular file, or has no folder.
     """
     return check_output_path(path, force=mode != "new", hint="pass --resume to go on with it, --force to replace it")
 
 
 class SampleFile:
-    """A JSONL file that takes each sample as it finishes, so that a killed run keeps what it had.
+    """A JSONL file to which each sample is appended as it finishes, so that a killed run keeps its samples.
 
-    Entering the block proves that the file can be written and locks it. Mode `new` refuses an existing file, `force`
-    replaces it (at the first sample: a run that fails before keeps the old one), and `resume` goes on with it: a torn
-    last line is cut off, `done` holds the indices that are already there, and a file of another run is refused.
+    Entering the context checks that the file can be written and locks it. Mode `new` refuses an existing file. `force`
+    replaces it when the first sample is written, so that a run that fails earlier keeps the old file. `resume`
+    continues it: an incomplete last line is removed, `done` holds the indices in the file, and a file of another run
+    is refused.
 
     Args:
-        path: where to write.
-        mode: `new`, `force` or `resume`; `resume` starts a new file where there is none.
-        expect: what every sample of this run has, any of `Sample`'s fields; inside dictionaries such as `settings`,
-            keys that are not given are not compared.
+        path: the file.
+        mode: `new`, `force` or `resume`; `resume` starts a new file if there is none.
+        expect: fields of `Sample` that all samples of this run share; of dictionaries such as `settings`, only the
+            given keys are compared.
 
     Raises:
-        OutputError: when the file cannot be written, exists, is locked by another process, or holds another run (the
-            first difference is named).
-        InputError: when a line of a resumed file is no sample.
+        OutputError: a file that exists, cannot be written, is locked by another process, or holds another run.
+        InputError: a line of a resumed file that is no sample.
     """
 
     def __init__(self, path: str | Path, mode: Mode = "new", expect: Mapping[str, Any] | None = None) -> None:
@@ -54,7 +54,7 @@ class SampleFile:
         self.path, self.mode, self.expect = Path(path), mode, dict(expect or {})
         self.done: set[int] = set()
         self._descriptor = -1
-        self._length = 0  # bytes of whole lines; what lies behind them is replaced by the next line
+        self._length = 0  # bytes of complete lines; the next line replaces anything after them
         self._created = False
 
     def __enter__(self) -> "SampleFile":
@@ -79,27 +79,27 @@ class SampleFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file; one that was made for nothing is removed."""
+        """Close the file, and remove it if it was created and is still empty."""
         if self._created and not self._length:
             with suppress(OSError):
                 self.path.unlink()
         with suppress(OSError):
-            os.close(self._descriptor)  # gives the lock back
+            os.close(self._descriptor)  # releases the lock
         self._descriptor = -1
 
-    def append(self, sample: Sample, about: Mapping[str, Any] | None = None) -> None:
-        """Write one sample as one line, whole or not at all; what there is to say about it follows its own fields.
+    def append(self, sample: Sample, extra: Mapping[str, Any] | None = None) -> None:
+        """Write one sample as one line, completely or not at all; `extra` keys follow those of the sample.
 
         Raises:
-            InputError: when its index is already there or it is of another run.
-            OutputError: when the line cannot be written.
+            InputError: an index that the file has already, or a sample of another run.
+            OutputError: a line that cannot be written.
         """
         if sample.index in self.done:
             raise InputError(f"sample {sample.index} is already in {quote(self.path)}: skip the indices in `done`")
         if different := difference(sample, self.expect):
             raise InputError(f"sample {sample.index} is of another run: {different}")
-        more = f", {json.dumps(dict(about))[1:-1]}" if about else ""
-        line = f"{sample.to_json()[:-1]}{more}}}\n".encode()
+        extra_fields = f", {json.dumps(dict(extra))[1:-1]}" if extra else ""
+        line = f"{sample.to_json()[:-1]}{extra_fields}}}\n".encode()
         try:
             os.ftruncate(self._descriptor, self._length)
             os.lseek(self._descriptor, self._length, os.SEEK_SET)
@@ -119,7 +119,7 @@ class SampleFile:
         try:
             _fcntl.flock(self._descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._created = False  # it is the other's file
+            self._created = False  # so that __exit__ does not remove the other process's file
             raise OutputError(
                 f"{quote(self.path)} is being written by another process: wait for it or choose another path"
             ) from error
@@ -165,11 +165,11 @@ class SampleFile:
 
 
 def peek(path: str | Path) -> Sample | None:
-    """Return the first sample of a file, or None where there is no file or no whole line yet.
+    """Return the first sample of a file, or None if there is no file or no complete line.
 
     Raises:
-        InputError: when its first line is no sample.
-        OutputError: when it cannot be read.
+        InputError: a first line that is no sample.
+        OutputError: a file that cannot be read.
     """
     try:
         with Path(path).expanduser().open("rb") as stream:

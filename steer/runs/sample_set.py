@@ -1,4 +1,4 @@
-"""Sets of samples, in and out as JSON Lines."""
+"""A set of samples, read from and written to JSON Lines."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,18 +12,20 @@ from vectors.common.html import escape_html, format_number, table
 from vectors.common.validation import quote
 
 _SHOWN = 20  # texts in a notebook cell
+# keeps line breaks, and wraps everything else, however narrow the notebook is
+_TEXT_STYLE = "white-space: pre-wrap; overflow-wrap: anywhere; text-align: left; min-width: 10em; max-width: 60em"
 
 __all__ = ["Sample", "SampleFile", "SampleSet", "check_output"]
 
 
 class SampleSet(Sequence[Sample]):
-    """Samples in the order of their index; indices may have gaps, but no index comes twice.
+    """Samples sorted by index; indices may have gaps but not repeat.
 
     Attributes:
-        torn: whether a half-written last line was left out when the set was loaded.
+        torn: whether loading left out an incomplete last line.
 
     Raises:
-        InputError: when an index comes twice.
+        InputError: an index that occurs twice.
     """
 
     def __init__(self, samples: Iterable[Sample] = (), *, torn: bool = False) -> None:
@@ -36,51 +38,51 @@ class SampleSet(Sequence[Sample]):
         self.torn = torn
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self._samples)
 
     @overload
-    def __getitem__(self, at: int) -> Sample: ...
+    def __getitem__(self, item: int) -> Sample: ...
     @overload
-    def __getitem__(self, at: slice) -> "SampleSet": ...
-    def __getitem__(self, at: int | slice) -> "Sample | SampleSet":
-        """Return the sample at a position, or the set of those in a slice."""
-        return SampleSet(self._samples[at]) if isinstance(at, slice) else self._samples[at]
+    def __getitem__(self, item: slice) -> "SampleSet": ...
+    def __getitem__(self, item: int | slice) -> "Sample | SampleSet":
+        """Return one sample by its rank, or a set for a slice."""
+        return SampleSet(self._samples[item]) if isinstance(item, slice) else self._samples[item]
 
     def __eq__(self, other: object) -> bool:
-        """Compare all samples."""
+        """Tell whether another set has equal samples."""
         return self._samples == other._samples if isinstance(other, SampleSet) else NotImplemented
 
     def __repr__(self) -> str:
-        """Say how many there are and where they come from."""
+        """Return the number of samples and the model."""
         return f"<SampleSet: {len(self)} samples{f' of {quote(self[0].model)}' if self._samples else ''}>"
 
     def _repr_html_(self) -> str:
-        """Show the first texts in a notebook, with the cost of each."""
+        """Return an HTML table of the first texts with their costs, for notebooks."""
         if not len(self):
             return "<p>no samples</p>"
         first = self[0]
-        asked = " ".join(f"{dose:+g} {name}" for name, dose in first.doses.items()) or "nothing"
+        doses = " ".join(f"{dose:+g} {name}" for name, dose in first.doses.items()) or "nothing"
         rows = [
             [
-                str(each.index),
-                f'<div style="white-space: pre-wrap; text-align: left">{escape_html(each.prompt + each.text)}</div>',
-                "" if each.pressure is None else f"{each.pressure['mean']:.2f}",
-                format_number(each.logprob_base),
-                format_number(each.logprob_steered),
+                str(sample.index),
+                f'<div style="{_TEXT_STYLE}">{escape_html(sample.prompt + sample.text)}</div>',
+                "" if sample.pressure is None else f"{sample.pressure['mean']:.2f}",
+                format_number(sample.logprob_base),
+                format_number(sample.logprob_steered),
             ]
-            for each in self[:_SHOWN]
+            for sample in self[:_SHOWN]
         ]
-        caption = f"{len(self)} samples of {first.model}: {asked}, radius {first.radius:g}, seed {first.seed}"
+        caption = f"{len(self)} samples of {first.model}: {doses}, radius {first.radius:g}, seed {first.seed}"
         heads = ["", "text", "pressure, nats/token", "log p base", "log p steered"]
-        more = len(self) - len(rows)
-        return table(heads, rows, caption=caption) + (f"<p>and {more} more</p>" if more else "")
+        hidden = len(self) - len(rows)
+        return table(heads, rows, caption=caption) + (f"<p>and {hidden} more</p>" if hidden else "")
 
     def check_one_run(self) -> None:
-        """Refuse samples of several runs: no figure is of them all.
+        """Refuse samples of several runs.
 
         Raises:
-            InputError: naming the first that differs from the first of all, and in what.
+            InputError: naming the first sample that differs from the first of the set, and how.
         """
         expect = {key: getattr(self[0], key) for key in RUN_KEYS} if len(self) else {}
         for sample in self:
@@ -89,23 +91,25 @@ class SampleSet(Sequence[Sample]):
 
     @property
     def texts(self) -> list[str]:
-        """The texts in order."""
+        """All texts, in order of the index."""
         return [sample.text for sample in self._samples]
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write all samples to a JSONL file, all or nothing, and return its path.
+        """Write all samples to a JSONL file atomically and return its path.
 
         Raises:
-            OutputError: when the file exists (unless `force`) or cannot be written.
+            OutputError: a file that exists (unless `force`) or cannot be written.
         """
-        return write_atomically(path, "".join(f"{each.to_json()}\n" for each in self).encode(), force=force)
+        return write_atomically(path, "".join(f"{sample.to_json()}\n" for sample in self).encode(), force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> "SampleSet":
-        """Read a JSONL file of samples; a last line that an interruption tore is dropped, and `torn` says so.
+        """Read a JSONL file of samples.
+
+        An interrupted run may leave an incomplete last line; it is dropped, and `torn` is set.
 
         Raises:
-            InputError: when the file cannot be read, or naming the line that is no sample.
+            InputError: a file that cannot be read, or a line that is no sample.
         """
         lines = read_bytes(path, "a file of samples (.jsonl)").splitlines(keepends=True)
         read = [sample for sample, _ in read_lines(lines, quote(path))]
@@ -113,10 +117,10 @@ class SampleSet(Sequence[Sample]):
 
 
 def texts_of(samples: SampleSet | Sequence[str]) -> list[str]:
-    """Return the texts of a run, or those given.
+    """Return the texts of a run, or the given texts.
 
     Raises:
-        InputError: what is neither.
+        InputError: a value that is neither a run nor a list of texts.
     """
     if isinstance(samples, SampleSet):
         return samples.texts

@@ -1,4 +1,4 @@
-"""Calibrated sampling: steered texts are proposals, weighed by what the base model itself would have written."""
+"""Calibrated sampling: steered texts as proposals, with importance weights for the base model's distribution."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,35 +14,35 @@ from vectors.common.rng import Stream, rng
 from vectors.common.validation import check_integer
 
 FLOOR = 50
-"""Effective sample size below which weighed proposals say nothing."""
+"""Smallest effective sample size of the weights that is accepted."""
 
 PILOT = 128
-"""Proposals that say how many more are needed, and are then thrown away."""
+"""Proposals that estimate how many are needed; they are then discarded."""
 
 FEWEST = 384
-"""Proposals that samples are drawn from, at least: fewer may miss what the base model often writes."""
+"""Smallest number of proposals to draw from: fewer may miss texts that the base model often writes."""
 
 MARGIN = 2.0
-"""Times as many proposals as the pilot would have: the heaviest weight grows with their number."""
+"""Factor on the estimated number of proposals, since the largest weight grows with their number."""
 
-_HOPELESS = 8.0  # times the proposals that are allowed
+_HOPELESS = 8.0  # give up after the pilot if this many times the limit would be needed
 _ROUNDING = 1e-9
 
 Draw = Callable[[int, Collection[int]], Iterable[Sample]]
-"""From a number of samples and the indices that are not wanted again to the rest of them."""
+"""Samples a number of proposals, except those at the given indices."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What weighed proposals are worth.
+    """How good a set of importance weights is.
 
     Attributes:
-        proposals: steered texts that were weighed.
-        accepted: those that ended by themselves and that the judges accept.
+        proposals: number of steered texts.
+        accepted: number of them that ended with the end token and that all judges accept.
         ess: effective sample size of the weights.
-        worth: how many different texts can be drawn by weight without taking one twice.
-        share: how many of the base model's own texts would be accepted, as the weights have it.
-        judges: who accepted.
+        worth: number of different texts that can be drawn by weight without drawing one twice.
+        share: estimated share of the base model's own texts that would be accepted.
+        judges: names of the judges.
     """
 
     proposals: int
@@ -54,28 +54,29 @@ class Calibration:
 
 
 def importance_weights(proposals: Sequence[Sample], judges: Sequence[Judge]) -> tuple[np.ndarray, Calibration]:
-    """Return the importance weight of each proposal, all of them summing to one, and what they are worth.
+    """Return the importance weight of each proposal, normalised to sum 1, and how good the weights are.
 
-    A text weighs what the base model gives it over what the steered model that wrote it did, times the judges'
-    acceptance; one that was cut weighs nothing, since the base model might have gone on otherwise. The weighed texts
-    are then those of the base model, ended within as many tokens, in which the judges find what they look for.
+    The weight is the probability of the text under the base model divided by that under the steered model that wrote
+    it, and 0 if a judge rejects the text. A text that reached the token limit has weight 0 too, since the base model
+    might have continued it differently. The weighted texts then have the distribution of the base model's texts that
+    end within the token limit and that the judges accept.
 
-    The mean weight is how often the base model writes such a text by itself: where that falls well short of what is
-    known of it, the proposals have missed a part of those texts, and nothing that is drawn from them makes up for it.
+    The mean weight estimates the share of such texts in the base model's own. If it is well below a known share, the
+    proposals miss a part of these texts, and no draw from them can restore it.
 
     Source: Kish, "Survey sampling" (1965), for the effective sample size.
 
     Args:
-        proposals: samples at temperature 1 without truncation, each possibly in a direction of its own.
-        judges: all of them have to accept.
+        proposals: samples at temperature 1 without truncation; each may have its own direction.
+        judges: all of them must accept a text.
 
     Raises:
-        InputError: samples of another temperature, or truncated ones.
+        InputError: samples with another temperature or with truncation.
     """
     for sample in proposals:
-        drawn = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
-        other = {name: sample.settings.get(name) for name, value in drawn.items() if sample.settings.get(name) != value}
-        if other:
+        needed = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+        recorded = {name: sample.settings.get(name) for name in needed}
+        if other := {name: value for name, value in recorded.items() if value != needed[name]}:
             raise InputError(
                 f"sample {sample.index} was drawn with {other}: weights hold at temperature 1, untruncated"
             )
@@ -98,12 +99,12 @@ def importance_weights(proposals: Sequence[Sample], judges: Sequence[Judge]) -> 
 
 
 def drawn_by_weight(proposals: Sequence[Sample], weights: np.ndarray, n: int, *, seed: int) -> list[Sample]:
-    """Return `n` different proposals, each taken with a probability of `n` times its weight.
+    """Return `n` different proposals; each is drawn with a probability of `n` times its weight.
 
     Source: systematic sampling; Madow, "On the theory of systematic sampling, II" (1949).
 
     Raises:
-        InputError: a weight of more than one text in `n`.
+        InputError: a weight above `1 / n`.
     """
     if n * weights.max() > 1 + _ROUNDING:
         raise InputError(
@@ -112,56 +113,58 @@ def drawn_by_weight(proposals: Sequence[Sample], weights: np.ndarray, n: int, *,
     random = rng(seed, 0, Stream.RESAMPLE)
     order = random.permutation(len(weights))
     ends = np.cumsum(weights[order]) * n
-    taken = np.searchsorted(ends, np.arange(n) + random.random(), side="right")
-    return [proposals[order[min(place, len(order) - 1)]] for place in taken]
+    ranks = np.searchsorted(ends, np.arange(n) + random.random(), side="right")
+    return [proposals[order[min(rank, len(order) - 1)]] for rank in ranks]
 
 
 def calibrated_set(proposals: SampleSet, judges: Sequence[Judge], n: int, *, seed: int) -> SampleSet:
-    """Return `n` of a run's samples by weight, each with the calibration in its settings.
+    """Return `n` of a run's samples, drawn by weight, each with the calibration in its settings.
 
     Raises:
-        InputError: weights that are worth fewer than `n` texts, or too few altogether: what they are worth, and the
-            mend.
+        InputError: weights that are worth fewer than `n` texts, or an effective sample size below `FLOOR`.
     """
     count = check_integer(n, "n", low=1)
-    weights, found = importance_weights(proposals, judges)
-    if found.worth < count * (1 - _ROUNDING) or found.ess < FLOOR:
+    weights, calibration = importance_weights(proposals, judges)
+    if calibration.worth < count * (1 - _ROUNDING) or calibration.ess < FLOOR:
         raise InputError(
-            f"{found.proposals} proposals, {found.accepted} of them accepted, are worth {int(found.worth)} different "
-            f"texts (effective sample size {found.ess:.1f}), and {count} are asked for (with a size of {FLOOR} or "
-            "more): allow more proposals, ask for fewer texts, or lower the radius and the doses"
+            f"{calibration.proposals} proposals, {calibration.accepted} of them accepted, are worth "
+            f"{int(calibration.worth)} different texts (effective sample size {calibration.ess:.1f}), and {count} are "
+            f"asked for (with a size of {FLOOR} or more): allow more proposals, ask for fewer texts, or lower the "
+            "radius and the doses"
         )
-    kept = {"calibration": asdict(found) | {"judges": list(found.judges)}}
+    settings = {"calibration": asdict(calibration) | {"judges": list(calibration.judges)}}
     chosen = drawn_by_weight(proposals, weights, count, seed=seed)
-    return SampleSet(replace(sample, settings=sample.settings | kept) for sample in chosen)
+    return SampleSet(replace(sample, settings=sample.settings | settings) for sample in chosen)
 
 
 def sample_calibrated(draw: Draw, judges: Sequence[Judge], n: int, *, most: int, seed: int) -> SampleSet:
-    """Return `n` calibrated samples, from as many proposals as a pilot says that they take, `most` of them.
+    """Return `n` calibrated samples; a pilot estimates the number of proposals, at most `most`.
 
-    The pilot's texts are not among those that samples are drawn from: to stop as soon as the weights look well would be
-    to stop before a text comes that should have weighed more.
+    The pilot's texts are not used as samples. Proposals are not added until the weights look good, since that would
+    stop before a text with a large weight appears.
 
     Args:
-        draw: from a number of proposals and the indices that are not wanted to the others.
-        judges: all of them have to accept.
-        n: texts to return.
-        most: proposals to draw at most, besides the pilot.
-        seed: of the choice among the proposals.
+        draw: samples a number of proposals, except those at given indices.
+        judges: all of them must accept a text.
+        n: number of texts to return.
+        most: largest number of proposals, besides the pilot.
+        seed: of the draw from the proposals.
 
     Raises:
-        InputError: proposals that are worth fewer than `n` texts, or that a pilot shows to be so.
+        InputError: proposals that are worth fewer than `n` texts, or that the pilot shows to be.
     """
     count, limit = check_integer(n, "n", low=1), check_integer(most, "most_proposals", low=n)
     pilot = sorted(draw(PILOT, ()), key=lambda sample: sample.index)
-    found = importance_weights(pilot, judges)[1]
-    need = max(MARGIN * count / found.worth, MARGIN * FLOOR / found.ess) * PILOT if found.accepted else math.inf
-    if need > _HOPELESS * limit:
+    calibration = importance_weights(pilot, judges)[1]
+    needed = math.inf
+    if calibration.accepted:
+        needed = MARGIN * max(count / calibration.worth, FLOOR / calibration.ess) * PILOT
+    if needed > _HOPELESS * limit:
         raise InputError(
-            f"of {PILOT} proposals {found.accepted} are accepted, with an effective sample size of {found.ess:.1f}: "
-            f"{limit} are not enough for {count} texts; allow more, ask for fewer texts, or lower the radius and the "
-            "doses"
+            f"of {PILOT} proposals {calibration.accepted} are accepted, with an effective sample size of "
+            f"{calibration.ess:.1f}: {limit} are not enough for {count} texts; allow more, ask for fewer texts, or "
+            "lower the radius and the doses"
         )
-    pool = min(limit, max(FEWEST, math.ceil(need)))
-    made = sorted(draw(PILOT + pool, range(PILOT)), key=lambda sample: sample.index)
-    return calibrated_set(SampleSet(made), judges, count, seed=seed)
+    pool = min(limit, max(FEWEST, math.ceil(needed)))
+    proposals = sorted(draw(PILOT + pool, range(PILOT)), key=lambda sample: sample.index)
+    return calibrated_set(SampleSet(proposals), judges, count, seed=seed)

@@ -18,6 +18,16 @@ def test_samples_show_their_texts_and_what_they_cost(run: SampleSet):
     assert run.texts[23] not in shown.text and SampleSet()._repr_html_() == "<p>no samples</p>"
 
 
+def test_long_texts_wrap_at_narrow_widths(run: SampleSet):
+    cells = [
+        attributes["style"]
+        for tag, attributes in read(run._repr_html_()).tags
+        if tag == "div" and "style" in attributes
+    ]
+    assert len(cells) == 20 and all("overflow-wrap: anywhere" in style for style in cells)
+    assert all("white-space: pre-wrap" in style for style in cells)
+
+
 def test_hostile_texts_are_texts_in_a_notebook_too(run: SampleSet):
     hostile = SampleSet(replace(each, text=text, prompt=text) for each, text in zip(run, HOSTILE, strict=False))
     assert not {tag for tag, _ in read(hostile._repr_html_()).tags} & {"script", "img"}
