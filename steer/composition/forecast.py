@@ -1,4 +1,4 @@
-"""What to expect of a steering point before anything is sampled: how concepts lie, how often all show, how far out."""
+"""Forecast for a steering point before sampling: cosines between concepts, success, and outlyingness."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vectors.activations.covariance import LowRankCovariance
 
 _DRAWS = 4000
-_TELLS = 0.2  # by how much oftener a judge accepts texts with the concept than texts without, at least
+_MIN_JUDGE_GAIN = 0.2  # smallest difference of a judge's acceptance rates with and without the concept
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,16 @@ class Forecast:
     """What to expect of a point.
 
     Attributes:
-        cosines: of each two concepts at one layer, by their names.
-        success: of each concept that is asked for, by its own pilot's curve, with what its judge misses and mistakes
-            taken into account; concepts without a curve are not there.
-        joint: share of texts that should have all of them, were they independent of each other, at radius 0; `None`
-            where a concept has no curve, is asked for beyond its end, or excludes another.
-        beyond: of each concept that is asked for beyond what its pilot tried, the largest dose that it did.
-        alone: those of several concepts whose pilots had none beside them: less of them shows in company than `joint`
-            takes for granted.
-        rivals: concepts of the embedded model's world that no text has two of, by the attribute whose values they are.
-        outlying: at each steered layer, the share of natural texts that lie no farther from their mean than the
-            shift reaches; empty where nothing is known of natural texts.
+        cosines: cosine of each pair of concepts, by their names.
+        success: expected success of each concept with a positive dose, from the curve of its pilot, corrected for the
+            error rates of its judge; concepts without a curve are left out.
+        joint: expected share of texts with all of them at radius 0, if they are independent; `None` if a concept has no
+            curve, has a dose beyond its curve, or excludes another.
+        beyond: largest dose of the pilot, of each concept whose dose is larger.
+        alone: concepts whose pilot had no other concepts active, if several are combined; `joint` is then too high.
+        rivals: concepts of the embedded model that exclude each other, by their attribute.
+        outlying: by layer, the share of natural texts that lie no farther from their mean than the shift reaches; empty
+            without covariances.
     """
 
     cosines: dict[tuple[str, str], float]
@@ -63,12 +62,14 @@ class Forecast:
 
 
 def forecast(point: SteeringPoint, covariances: "Mapping[int, LowRankCovariance] | None" = None) -> Forecast:
-    """Return what to expect of a steering point before anything is sampled: cosines, success, outlyingness.
+    """Return what to expect of a steering point before sampling: cosines, success, outlyingness.
 
-    `covariances` tell how natural texts vary at its layers: leave them out for concepts at the start token, which all
-    texts share.
+    Args:
+        point: the steering point.
+        covariances: of natural activations by layer; leave them out for concepts at the start token, which all texts
+            share.
     """
-    cosines, reached = dict[tuple[str, str], float](), dict[ConceptVector, float]()
+    cosines, projections = dict[tuple[str, str], float](), dict[ConceptVector, float]()
     for layer, delta in point.deltas.items():
         here = [vector for vector in point.vectors if layer in vector.layers]
         if not here:
@@ -76,25 +77,25 @@ def forecast(point: SteeringPoint, covariances: "Mapping[int, LowRankCovariance]
         rows = unit_rows(here, layer)
         gram = rows @ rows.T
         for (i, one), (j, other) in combinations(enumerate(here), 2):
-            pair = one.name, other.name  # of several layers that they share, the one where they are most alike
+            pair = one.name, other.name  # at the layer with the largest absolute cosine
             cosines[pair] = max(cosines.get(pair, 0.0), float(gram[i, j]), key=abs)
         for vector, shift in zip(here, (rows @ delta.double().numpy()).tolist(), strict=True):
             if vector.layer == layer:
-                reached[vector] = shift
+                projections[vector] = shift
     wanted = [vector for vector in point.vectors if point.doses[vector.name] > 0]
-    curves = {vector.name: _curve(vector, reached[vector]) for vector in wanted}
-    known = {name: found for name, found in curves.items() if found is not None}
+    curves = {vector.name: _curve(vector, projections[vector]) for vector in wanted}
+    known = {name: curve for name, curve in curves.items() if curve is not None}
     rivals = _rivals(wanted)
-    together = wanted and len(known) == len(wanted) and not rivals
+    has_joint = wanted and len(known) == len(wanted) and not rivals
     outlying = {}
-    for layer, shape in (covariances or {}).items():
+    for layer, covariance in (covariances or {}).items():
         if layer in point.deltas:
-            outlying[layer] = shape.percentile(point.deltas[layer])
+            outlying[layer] = covariance.percentile(point.deltas[layer])
     return Forecast(
         cosines=cosines,
-        success={name: _product("success", [found]) for name, found in known.items()},
-        joint=_product("joint success", list(known.values())) if together else None,
-        beyond=_beyond(wanted, reached),
+        success={name: _product("success", [curve]) for name, curve in known.items()},
+        joint=_product("joint success", list(known.values())) if has_joint else None,
+        beyond=_beyond(wanted, projections),
         alone=tuple(vector.name for vector in wanted if vector.tried_alone) if len(wanted) > 1 else (),
         rivals=rivals,
         outlying=outlying,
@@ -102,7 +103,7 @@ def forecast(point: SteeringPoint, covariances: "Mapping[int, LowRankCovariance]
 
 
 def _rivals(wanted: Sequence[ConceptVector]) -> dict[str, tuple[str, ...]]:
-    """Concepts of the embedded model that are values of one attribute, by its name."""
+    """Return concepts of the embedded model that are values of the same attribute, by its name."""
     from vectors.almanac.concepts import CONCEPTS
 
     groups: dict[str, list[str]] = {}
@@ -112,54 +113,60 @@ def _rivals(wanted: Sequence[ConceptVector]) -> dict[str, tuple[str, ...]]:
     return {attribute: tuple(names) for attribute, names in groups.items() if len(names) > 1}
 
 
-def _beyond(wanted: Sequence[ConceptVector], reached: Mapping[ConceptVector, float]) -> dict[str, float]:
-    found = {}
+def _beyond(wanted: Sequence[ConceptVector], projections: Mapping[ConceptVector, float]) -> dict[str, float]:
+    largest_doses = {}
     for vector in wanted:
-        places = [row[0] for row in map(_row, vector.unit_curve) if row is not None]
-        if places and reached[vector] > max(places) * (1 + 1e-4):
-            found[vector.name] = max(places) / vector.scale
-    return found
+        shifts = [row[0] for row in map(_row, vector.unit_curve) if row is not None]
+        if shifts and projections[vector] > max(shifts) * (1 + 1e-4):
+            largest_doses[vector.name] = max(shifts) / vector.scale
+    return largest_doses
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """A pilot's curve at a shift: how far along between two of its rows, what they count, and how good its judge is."""
+    """A pilot's curve at one shift: two neighbouring rows, and the shift's position between them.
+
+    Attributes:
+        along: 0 at the first row, 1 at the second.
+        rows: (hits, texts) of both rows.
+        judge: (accepted, texts) of the judge on held-out texts with and without the concept.
+    """
 
     along: float
     rows: tuple[tuple[int, int], tuple[int, int]]
     judge: tuple[tuple[int, int], tuple[int, int]]
 
     def rate(self, of: Callable[[int, int], np.ndarray]) -> np.ndarray:
-        """Draws of the rate of texts with the concept, given how those of a rate are made from a count.
+        """Return draws of the rate of texts with the concept; `of` draws rates from hits and texts.
 
         Source: Rogan and Gladen, "Estimating prevalence from the results of a screening test" (1978).
         """
         before, after = (of(*row) for row in self.rows)
         right, wrong = (of(*side) for side in self.judge)
-        told = before + self.along * (after - before)
-        shares: np.ndarray = np.clip((told - wrong) / np.maximum(right - wrong, 1e-9), 0.0, 1.0)
+        accepted = before + self.along * (after - before)
+        shares: np.ndarray = np.clip((accepted - wrong) / np.maximum(right - wrong, 1e-9), 0.0, 1.0)
         return shares
 
 
 def _curve(vector: ConceptVector, shift: float) -> _Curve | None:
-    """Return a vector's curve at a shift; None without one, beyond its ends, or with a judge that hardly tells."""
+    """Return a vector's curve at a shift; None without a curve, beyond its ends, or if its judge is too weak."""
     rows = [_row(row) for row in vector.unit_curve]
     judge = vector.unit_judge
-    if len(rows) < 2 or judge is None or judge[0][0] / judge[0][1] - judge[1][0] / judge[1][1] < _TELLS:
+    if len(rows) < 2 or judge is None or judge[0][0] / judge[0][1] - judge[1][0] / judge[1][1] < _MIN_JUDGE_GAIN:
         return None
     known = [row for row in rows if row is not None]
-    places = [place for place, _ in known]
-    # a point in float32 may end a little beyond the pilot that found its unit
-    if len(known) < len(rows) or places != sorted(places) or not places[0] <= shift <= places[-1] * (1 + 1e-4):
+    shifts = [row_shift for row_shift, _ in known]
+    # rounding to float32 may carry a point slightly beyond the last shift of its pilot
+    if len(known) < len(rows) or shifts != sorted(shifts) or not shifts[0] <= shift <= shifts[-1] * (1 + 1e-4):
         return None
-    after = min(int(np.searchsorted(places, shift, side="right")), len(places) - 1)
-    step = places[after] - places[after - 1]
-    along = min(1.0, (shift - places[after - 1]) / step) if step > 0 else 1.0
+    after = min(int(np.searchsorted(shifts, shift, side="right")), len(shifts) - 1)
+    step = shifts[after] - shifts[after - 1]
+    along = min(1.0, (shift - shifts[after - 1]) / step) if step > 0 else 1.0
     return _Curve(along, (known[after - 1][1], known[after][1]), judge)
 
 
 def _row(row: Mapping[str, Any]) -> tuple[float, tuple[int, int]] | None:
-    """Return the shift of a pilot's row, its hits and its texts; None for what is no such row."""
+    """Return the shift of a pilot's row with its hits and texts; None for an invalid row."""
     try:
         shift, success = check_number(row["shift"], "shift"), check_number(row["success"], "success")
         n = check_integer(row["n"], "n", low=1, high=MAX_TEXTS)
@@ -168,15 +175,15 @@ def _row(row: Mapping[str, Any]) -> tuple[float, tuple[int, int]] | None:
     return (shift, (round(success * n), n)) if 0 <= success <= 1 else None
 
 
-def _product(name: str, found: Sequence[_Curve]) -> Estimate:
-    """The product of rates: the median, and the 95 % interval, of draws of each count's rate (Jeffreys').
+def _product(name: str, curves: Sequence[_Curve]) -> Estimate:
+    """Return the product of the rates: median and 95 % interval of draws from Jeffreys posteriors of the counts.
 
-    Where a judge's counts say that all texts have the concept, and more, a ratio of counts would promise too much.
+    A plain ratio of counts would be too high where the judge accepts nearly all texts.
     """
     random = np.random.default_rng(0)
     drawn = np.ones(_DRAWS)
-    for curve in found:
+    for curve in curves:
         drawn *= curve.rate(lambda hits, n: random.beta(hits + 0.5, n - hits + 0.5, size=_DRAWS))
     low, value, high = np.quantile(drawn, [0.025, 0.5, 0.975])
-    fewest = min(n for curve in found for _, n in curve.rows)
+    fewest = min(n for curve in curves for _, n in curve.rows)
     return Estimate(name=name, value=float(value), low=float(low), high=float(high), n=fewest)

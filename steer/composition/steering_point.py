@@ -1,4 +1,4 @@
-"""From doses to a steering point: the shift at each layer whose projection on every concept is what was asked."""
+"""Compose doses to a steering point: the shift at each layer with the requested projection on every concept."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,12 +31,12 @@ class SteeringPoint:
 
     Attributes:
         deltas: shift after each steered block, float32 on the CPU, "d_model" each.
-        doses: dose of every concept by name.
+        doses: dose of every concept by name, before scaling.
         vectors: the concepts, in the order of `doses`.
         method: how they were composed.
-        scale: what all of it was multiplied by to keep within a pressure; the doses are those before that.
-        around: the samples that it stands on, plain JSON, if it does: `deltas` then are their mean.
-        shapes: how directions around it vary, by layer; uniformly where nothing is said.
+        scale: factor on all shifts that keeps them within a pressure budget.
+        around: the picked samples that it is centred on, plain JSON, if any; `deltas` are then their mean shifts.
+        shapes: covariance of the perturbations by layer; uniform at layers without one.
     """
 
     deltas: dict[int, Float32[Tensor, " d_model"]] = field(repr=False)
@@ -54,15 +54,15 @@ class SteeringPoint:
 
     @property
     def norms(self) -> dict[int, float]:
-        """Length of the shift at each layer."""
+        """Length of the shift by layer."""
         return {layer: float(delta.double().norm()) for layer, delta in self.deltas.items()}
 
     @property
     def positions(self) -> str:
-        """The positions that all its concepts are made for.
+        """The positions that all its concepts were made for.
 
         Raises:
-            InputError: when they differ.
+            InputError: concepts made for different positions.
         """
         first = self.vectors[0] if self.vectors else None
         for other in self.vectors[1:]:
@@ -75,19 +75,19 @@ class SteeringPoint:
 
     @property
     def expression(self) -> str:
-        """The doses in canonical form, as `parse` reads them."""
+        """The doses as a canonical expression."""
         return format_doses(self.doses)
 
     def scaled(self, factor: float) -> "SteeringPoint":
-        """Return the point with every shift multiplied, and that recorded."""
+        """Return the point with every shift multiplied by a factor, which `scale` records."""
         deltas = {layer: delta * factor for layer, delta in self.deltas.items()}
         return replace(self, deltas=deltas, scale=self.scale * factor)
 
     def moves(self, *, gate: bool = False) -> dict[int, Intervention]:
-        """Return what the shift does at each layer other than being added: nothing, turn the stream, or fill it up.
+        """Return by layer what replaces the addition of the shift: nothing, a rotation, or a gate.
 
         Raises:
-            InputError: a gate for concepts at the start token, where there is nothing to read, or for a rotation.
+            InputError: a gate for concepts at the start token, for several layers, or for a rotation.
         """
         if not gate:
             return dict.fromkeys(self.layers, rotate) if self.method == "rotate" else {}
@@ -104,26 +104,26 @@ class SteeringPoint:
                 f"a gate needs to know what is natural, and of {quote(several[0])} that is known at one of its layers "
                 "only: leave the gate out"
             )
-        found: dict[int, Intervention] = {}
+        gates: dict[int, Intervention] = {}
         for layer in self.layers:
             here = [vector for vector in self.vectors if vector.layer == layer]
             directions = torch.from_numpy(unit_rows(here, layer)).float()
             levels = torch.stack([(vector.mean * row).sum() for vector, row in zip(here, directions, strict=True)])
-            found[layer] = Gate(directions, levels)
-        return found
+            gates[layer] = Gate(directions, levels)
+        return gates
 
     def span(self, layer: int) -> Float64[Tensor, "k d_model"]:
-        """Return an orthonormal float64 basis of the concept directions at one layer; k counts the independent ones.
+        """Return an orthonormal float64 basis of the k independent concept directions at one layer.
 
         Raises:
-            InputError: when the point does not steer that layer.
+            InputError: a layer that the point does not steer.
         """
         if layer not in self.deltas:
             raise InputError(
                 f"layer {layer} is not steered by this point: choose from {', '.join(map(str, self.layers))}"
             )
-        here = [each for each in self.vectors if layer in each.layers]
-        if not here:  # a shift of the caller's own
+        here = [vector for vector in self.vectors if layer in vector.layers]
+        if not here:  # a point that the caller made without vectors
             return torch.zeros(0, len(self.deltas[layer]), dtype=torch.float64)
         return torch.from_numpy(orthonormal(unit_rows(here, layer)))
 
@@ -134,28 +134,30 @@ def compose(
     *,
     method: str = "exact",
 ) -> SteeringPoint:
-    """Compose concepts and doses into one steering point; a concept that is given twice adds its doses.
+    """Compose concepts and doses into one steering point; doses of a repeated concept add up.
 
-    The keys of a mapping are vectors, names in the model's library, or paths. With `method="exact"` the shift is the
-    smallest one whose projection on every concept is its dose times its scale, `V (V^T V)^-1 (a * u)` with the
-    concepts as columns of V, solved in float64 for each layer on its own; a concept with dose 0 is then kept at 0.
-    `method="sum"` adds the scaled directions up. `method="rotate"` composes as "exact" does, and the stream is turned
-    towards what adding would give, at the length it has.
+    The keys of a mapping are vectors, names in the model's library, or paths. The methods are:
+
+    - `exact`: the smallest shift whose projection on every concept is its dose times its unit,
+      `V (V^T V)^-1 (a * u)` with the concepts as columns of V, solved in float64 for each layer. A concept of dose 0
+      keeps projection 0.
+    - `sum`: the sum of the scaled directions.
+    - `rotate`: composes as `exact`; the residual stream is rotated towards its sum with the shift and keeps its length.
 
     Raises:
-        InputError: for an expression or dose that cannot be read, an unknown concept, or names without a model.
-        VectorError: for a vector of another model or width, two different vectors of one name, or (method "exact")
-            concepts too nearly parallel or dependent to be dosed apart.
+        InputError: an expression or dose that cannot be read, an unknown concept, or names without a model.
+        VectorError: a vector of another model or width, two different vectors of one name, or (method "exact")
+            concepts too nearly parallel or dependent to be dosed separately.
     """
     if method not in METHODS:
         raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
-    chosen = _gather(parse(expression) if isinstance(expression, str) else expression, model)
-    vectors = tuple(vector for vector, _ in chosen.values())
+    vectors_and_doses = _load_vectors(parse(expression) if isinstance(expression, str) else expression, model)
+    vectors = tuple(vector for vector, _ in vectors_and_doses.values())
     for other in vectors[1:]:
         _check_same_model(vectors[0], other)
     deltas = {}
     for layer in sorted({layer for vector in vectors for layer in vector.layers}):
-        here = [(vector, dose) for vector, dose in chosen.values() if layer in vector.layers]
+        here = [(vector, dose) for vector, dose in vectors_and_doses.values() if layer in vector.layers]
         directions = unit_rows([vector for vector, _ in here], layer)
         lengths = np.array([dose * unit_length(vector, layer) for vector, dose in here])
         if method == "sum":
@@ -164,18 +166,18 @@ def compose(
             check_independent(directions, [vector.name for vector, _ in here])
             shift = smallest_shift(torch.from_numpy(directions), torch.from_numpy(lengths)[None])[0].numpy()
         deltas[layer] = as_shift(shift, layer)
-    doses = {name: dose for name, (_, dose) in chosen.items()}
+    doses = {name: dose for name, (_, dose) in vectors_and_doses.items()}
     return SteeringPoint(deltas=deltas, doses=doses, vectors=vectors, method=method)
 
 
-def _gather(
-    given: Mapping[ConceptVector, float] | Mapping[str, float] | Mapping[ConceptVector | str, float],
+def _load_vectors(
+    doses: Mapping[ConceptVector, float] | Mapping[str, float] | Mapping[ConceptVector | str, float],
     model: ModelLike | None,
 ) -> dict[str, tuple[ConceptVector, float]]:
-    if not isinstance(given, Mapping) or not given:
-        raise InputError(f"got {quote(given)}: give an expression or a mapping from at least one concept to its dose")
+    if not isinstance(doses, Mapping) or not doses:
+        raise InputError(f"got {quote(doses)}: give an expression or a mapping from at least one concept to its dose")
     chosen: dict[str, tuple[ConceptVector, float]] = {}
-    for key, raw in given.items():
+    for key, value in doses.items():
         if isinstance(key, ConceptVector):
             vector = key
             if model is not None:
@@ -186,7 +188,7 @@ def _gather(
             vector = library.load(key, model)
         else:
             raise InputError(f"{quote(key)} is no concept: give a name, a path or a ConceptVector")
-        dose = raw if isinstance(given, Doses) else check_dose(raw, vector.name)
+        dose = value if isinstance(doses, Doses) else check_dose(value, vector.name)
         if vector.name not in chosen:
             chosen[vector.name] = (vector, 0.0 + dose)  # turns -0.0 into 0.0
             continue

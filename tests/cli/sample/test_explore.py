@@ -78,7 +78,7 @@ def test_lines_that_mean_nothing_are_said_and_the_search_goes_on(explore: Callab
         (("cat", "--radius", 0), "give one above 0"),
         (("cat", "-n", 0), "-n"),
         (("cat", "--prompt", ""), "--prompt is empty"),
-        (("cat - cat",), "nothing to look around"),
+        (("cat - cat",), "nothing to search around"),
         (("cat", "-o", "no/where.jsonl"), "no folder"),
         (("catt",), "nearest"),
         (("-",), "stdin says what to do next"),

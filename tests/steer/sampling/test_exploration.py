@@ -213,12 +213,12 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"place": None}, "tells no place"),
-        ({"place": 7, "parent": 8}, "before it was come to"),
-        ({"of": 0}, "tells no place"),
+        ({"place": None}, "has no place"),
+        ({"place": 7, "parent": 8}, "before its samples"),
+        ({"of": 0}, "has no place"),
         ({"screen": "x"}, "screen"),
-        ({"parent": 99, "place": 1}, "before it was come to"),
-        ({"of": 10**9}, "tells no place"),
+        ({"parent": 99, "place": 1}, "before its samples"),
+        ({"of": 10**9}, "has no place"),
         ({"seed": 6}, "is of another run than its place"),
         ({"doses": {"cat": 2.0, "sea": 0.5}}, "is of another run than its place"),
         ({"radius": -1.0}, "radius"),
@@ -242,7 +242,7 @@ def test_another_run_or_model_is_no_tree(
 ) -> None:
     steer.sample(llama_model, plan.point, n=1, max_tokens=4, output=tmp_path / "run.jsonl")
     (tmp_path / "empty.jsonl").write_text("")
-    for name, said in (("run", "tells no place"), ("empty", "has no samples")):
+    for name, said in (("run", "has no place"), ("empty", "has no samples")):
         with SampleFile(tmp_path / f"{name}.jsonl", "resume") as file, pytest.raises(InputError, match=said):
             Exploration.resumed(llama_model, file)
     explored(llama_model, plan, tmp_path / "tree.jsonl")
