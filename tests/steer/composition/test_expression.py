@@ -1,4 +1,4 @@
-"""The grammar of doses: what it reads, that it reads back what it writes, and where it says an expression breaks."""
+"""Expressions: parsing, formatting, and the character that a syntax error names."""
 
 import re
 
@@ -92,7 +92,7 @@ def test_the_order_is_that_of_appearance() -> None:
         ("x" * 30_000, "30000 characters", "keep to"),
     ],
 )
-def test_what_cannot_be_read_is_refused_at_its_character(expression: str, where: str, why: str) -> None:
+def test_syntax_errors_name_their_character(expression: str, where: str, why: str) -> None:
     with pytest.raises(InputError, match=where) as caught:
         parse(expression)
     assert len(str(caught.value).splitlines()) == 1
@@ -124,7 +124,7 @@ doses = st.floats(-MAX_DOSE, MAX_DOSE) | st.integers(-3, 3).map(float)
 
 
 @given(st.dictionaries(names, doses, min_size=1, max_size=8))
-def test_what_is_written_is_read_back(given_doses: dict[str, float]) -> None:
+def test_formatted_doses_parse_to_the_same_doses(given_doses: dict[str, float]) -> None:
     written = format_doses(given_doses)
     assert parse(written) == given_doses
     assert list(parse(written)) == list(given_doses)
@@ -159,6 +159,6 @@ def test_a_factor_distributes_over_parentheses(pairs: list[tuple[str, float]], f
     ("given_doses", "why"),
     [({}, "at least one"), ({"": 1.0}, "empty name"), ({"a": float("nan")}, "finite"), ({"a": 1001.0}, "within 1000")],
 )
-def test_doses_that_cannot_be_written_are_refused(given_doses: dict[str, float], why: str) -> None:
+def test_invalid_doses_cannot_be_formatted(given_doses: dict[str, float], why: str) -> None:
     with pytest.raises(InputError, match=why):
         format_doses(given_doses)

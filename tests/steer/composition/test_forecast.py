@@ -1,4 +1,4 @@
-"""What is expected before anything is sampled, against curves and spreads that are known."""
+"""Forecasts, against known curves and covariances."""
 
 from dataclasses import replace
 
@@ -37,8 +37,8 @@ def test_success_is_read_off_each_curve_and_multiplied():
     assert found.cosines == {("cat", "sea"): pytest.approx(0.6)}
 
 
-def test_what_a_judge_misses_and_mistakes_is_taken_into_account():
-    blurred = replace(CAT, unit_judge=((900, 1000), (200, 1000)))  # 0.8 told is 6 in 7 true
+def test_success_is_corrected_for_the_judges_errors():
+    blurred = replace(CAT, unit_judge=((900, 1000), (200, 1000)))  # an acceptance of 0.8 is a rate of 6 in 7
     found = forecast(steer.compose({blurred: 1.0})).joint
     assert found is not None and found.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2), abs=0.01)
     few = forecast(steer.compose({replace(CAT, unit_judge=((9, 10), (2, 10))): 1.0})).joint
@@ -47,7 +47,7 @@ def test_what_a_judge_misses_and_mistakes_is_taken_into_account():
         assert forecast(steer.compose({replace(CAT, unit_judge=none): 1.0})).joint is None
 
 
-def test_the_interval_holds_the_truth_nine_times_in_ten_and_more():
+def test_the_interval_covers_the_truth_nine_times_in_ten():
     random, hits = np.random.default_rng(0), 0
     for _ in range(200):
         rates = [float(random.binomial(64, rate)) / 64 for rate in (0.9, 0.8)]
@@ -59,29 +59,29 @@ def test_the_interval_holds_the_truth_nine_times_in_ten_and_more():
     assert hits >= 180
 
 
-def test_a_sum_of_concepts_that_lean_on_each_other_gives_more_of_both():
+def test_a_sum_of_correlated_concepts_raises_both():
     exact, added = (steer.compose({CAT: 0.5, SEA: 0.5}, method=method) for method in ("exact", "sum"))
     one, other = forecast(exact).joint, forecast(added).joint
     assert one is not None and other is not None and other.value > one.value == pytest.approx(0.16, abs=0.01)
 
 
-def test_what_no_pilot_knows_is_not_guessed():
-    assert forecast(steer.compose({CAT: 1.5})).joint is None  # past the curve's end
+def test_doses_beyond_the_curve_have_no_forecast():
+    assert forecast(steer.compose({CAT: 1.5})).joint is None  # beyond the curve
     assert forecast(steer.compose({replace(CAT, unit_curve=(), unit=None): 1.0})).joint is None
-    assert forecast(steer.compose({CAT: 1.0, SEA: -0.5})).joint is not None  # what is taken away is not asked for
+    assert forecast(steer.compose({CAT: 1.0, SEA: -0.5})).joint is not None  # negative doses do not count
     assert forecast(steer.compose({CAT: -1.0})).joint is None
     odd = replace(CAT, unit_curve=({"shift": 2.0, "success": 0.5, "n": 9}, {"shift": 1.0, "success": 0.5, "n": 9}))
     assert forecast(steer.compose({odd: 0.75})).joint is None
 
 
-def test_concepts_that_exclude_each_other_promise_nothing_together():
+def test_exclusive_concepts_have_no_joint_success():
     forms = {replace(CAT, name=name, model="almanac", direction=row): 1.0 for name, row in
              (("sonnet", torch.eye(3)[0]), ("haiku", torch.eye(3)[1]), ("cat", torch.eye(3)[2]))}  # fmt: skip
     found = forecast(steer.compose(forms))
     assert found.joint is None and found.rivals == {"form": ("sonnet", "haiku")} and len(found.success) == 3
 
 
-def test_a_dose_past_the_pilot_is_named():
+def test_a_dose_beyond_the_pilot_is_named():
     assert forecast(steer.compose({CAT: 1.5})).beyond == {"cat": 1.0}
     assert forecast(steer.compose({CAT: 1.0})).beyond == {}
 
@@ -89,13 +89,13 @@ def test_a_dose_past_the_pilot_is_named():
 @pytest.mark.parametrize(
     "row", [{"shift": None}, {"n": 0}, {"n": [1]}, {"success": 2}, {"success": -1}, {"n": 10**400}, {"shift": "x"}]
 )
-def test_rows_that_mean_nothing_promise_nothing(row):
+def test_invalid_curve_rows_give_no_forecast(row):
     curve = [dict(each) for each in CAT.unit_curve]
     curve[1] |= row
     assert forecast(steer.compose({replace(CAT, unit_curve=tuple(curve)): 1.0})).joint is None
 
 
-def test_how_far_out_is_the_share_of_natural_texts_within():
+def test_outlying_is_the_share_of_natural_texts_within_the_shift():
     shape = LowRankCovariance(
         layer=0, mean=torch.zeros(3).double(), basis=torch.eye(3).double()[:1], deviations=torch.tensor([4.0]).double(),
         rest=0.5, distances=np.arange(10.0), count=10,
@@ -106,7 +106,7 @@ def test_how_far_out_is_the_share_of_natural_texts_within():
     assert forecast(steer.compose({up: 1.0})).outlying == {}
 
 
-def test_a_forecast_says_how_natural_texts_vary(llama_model, tmp_path, monkeypatch):
+def test_a_forecast_uses_the_natural_covariance(llama_model, tmp_path, monkeypatch):
     monkeypatch.setenv("STEER_HOME", str(tmp_path))
     row = torch.nn.functional.normalize(torch.randn(llama_model.d_model), dim=0)
     there = replace(
@@ -117,7 +117,7 @@ def test_a_forecast_says_how_natural_texts_vary(llama_model, tmp_path, monkeypat
     assert found.to_dict()["joint"]["value"] == pytest.approx(0.8, abs=0.01)
 
 
-def test_pilots_without_company_promise_too_much_for_several():
+def test_pilots_without_companions_are_named():
     told = tuple(row | {"mean": 0.02} for row in SEA.unit_curve)
     accompanied = replace(SEA, unit_curve=told)
     found = forecast(steer.compose({CAT: 1.0, accompanied: 1.0}))

@@ -1,4 +1,4 @@
-"""Composition against an independent pseudo-inverse, and everything it refuses."""
+"""Composition against an independent pseudo-inverse, and its refusals."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,7 +71,7 @@ def built(raw: list[tuple[Any, float, float]]) -> dict[ConceptVector, float]:
 
 
 @given(casts())
-def test_the_point_is_the_smallest_with_the_projections_asked_for(raw: list[tuple[Any, float, float]]) -> None:
+def test_the_point_is_the_smallest_with_the_requested_projections(raw: list[tuple[Any, float, float]]) -> None:
     cast = built(raw)
     delta = compose(cast).deltas[1].double().numpy()
     directions = np.stack([vector.direction.double().numpy() for vector in cast])
@@ -138,7 +138,7 @@ def test_all_doses_zero_compose_to_the_base_model() -> None:
     assert not torch.signbit(point.deltas[1]).any()
 
 
-def test_layers_are_composed_apart() -> None:
+def test_layers_are_composed_separately() -> None:
     low, high = axis("low", 1.0, layer=0), axis("high", 1.0, layer=3)
     point = compose({high: 1.0, low: 1.0})  # parallel, but they never meet
     assert point.layers == (0, 3)
@@ -234,12 +234,12 @@ def test_vectors_of_two_models_are_refused() -> None:
 
 
 @pytest.mark.parametrize("dose", [float("nan"), float("inf"), -1001.0])
-def test_unusable_doses_are_refused(dose: float) -> None:
+def test_invalid_doses_are_refused(dose: float) -> None:
     with pytest.raises(InputError, match="the dose of 'cat' is"):
         compose({axis("cat", 1.0): dose})
 
 
-def test_what_is_no_request_is_refused() -> None:
+def test_other_arguments_are_refused() -> None:
     with pytest.raises(InputError, match="at least one concept"):
         compose({})
     with pytest.raises(InputError, match="pass the model whose library holds it"):

@@ -1,4 +1,4 @@
-"""What may happen to a run: it is killed, two want one file, threads and forks share the model."""
+"""Runs that are killed, write to one file, or share a model between threads and forks."""
 
 import os
 import random
@@ -41,7 +41,7 @@ def started(folder: Path, output: Path, n: int = N) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_ten_kills_lose_nothing_that_was_finished(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
+def test_ten_kills_lose_no_finished_sample(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
     folder, output = model_folder("llama"), tmp_path / "run.jsonl"
     chance, finished = random.Random(0), set[int]()
     for _ in range(10):
@@ -82,7 +82,7 @@ def test_two_runs_do_not_share_a_file(llama_model: ResidualModel, tmp_path: Path
     assert all(len(message.splitlines()) == 1 for message in refused)
 
 
-def test_threads_sample_one_model_with_points_of_their_own(llama_model: ResidualModel) -> None:
+def test_threads_sample_one_model_with_different_points(llama_model: ResidualModel) -> None:
     points = [{vector(llama_model, f"c{seed}", seed): 1.0} for seed in range(4)]
     expected = [steer.sample(llama_model, point, n=12, max_tokens=12, seed=3).texts for point in points]
     gate = threading.Barrier(4)
@@ -102,7 +102,7 @@ def _forked(queue: object, model: ResidualModel) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_fork_samples_what_its_parent_does(llama_model: ResidualModel) -> None:
+def test_a_fork_samples_the_same_texts(llama_model: ResidualModel) -> None:
     torch.set_num_threads(1)
     expected = steer.sample(llama_model, {vector(llama_model): 1.0}, n=4, max_tokens=8, seed=3).texts
     context = get_context("fork")
@@ -114,7 +114,7 @@ def test_a_fork_samples_what_its_parent_does(llama_model: ResidualModel) -> None
     assert not any(module._forward_hooks for module in llama_model.hf.modules())
 
 
-def test_two_points_in_one_process_leave_nothing_behind(llama_model: ResidualModel) -> None:
+def test_two_points_in_one_process_do_not_mix(llama_model: ResidualModel) -> None:
     base = steer.sample(llama_model, None, n=6, max_tokens=10, seed=3).texts
     first, second = ({vector(llama_model, f"c{seed}", seed): 2.0} for seed in (1, 2))
     one = steer.sample(llama_model, first, n=6, max_tokens=10, seed=3).texts

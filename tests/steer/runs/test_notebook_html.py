@@ -10,7 +10,7 @@ from vectors.concepts.library import load
 from vectors.model.residual_model import ResidualModel
 
 
-def test_samples_show_their_texts_and_what_they_cost(run: SampleSet):
+def test_samples_show_their_texts_and_costs(run: SampleSet):
     html = run._repr_html_()
     shown = read(html)
     assert shown.open == [] and "24 samples of almanac: +1 sonnet +1 cat, radius 0.5, seed 3" in shown.text
@@ -28,7 +28,7 @@ def test_long_texts_wrap_at_narrow_widths(run: SampleSet):
     assert all("white-space: pre-wrap" in style for style in cells)
 
 
-def test_hostile_texts_are_texts_in_a_notebook_too(run: SampleSet):
+def test_hostile_texts_are_escaped(run: SampleSet):
     hostile = SampleSet(replace(each, text=text, prompt=text) for each, text in zip(run, HOSTILE, strict=False))
     assert not {tag for tag, _ in read(hostile._repr_html_()).tags} & {"script", "img"}
 
@@ -42,7 +42,7 @@ def test_a_sweep_and_a_curve_show_their_cells(almanac: ResidualModel):
     assert "<cat>: 12 samples a dose" in read(curve._repr_html_()).text
 
 
-def test_a_concept_shows_how_sure_it_is(almanac: ResidualModel):
+def test_a_concept_shows_its_evidence(almanac: ResidualModel):
     cat = load("cat", almanac)
     shown = read(cat._repr_html_())
     assert shown.open == [] and "39" not in shown.text[:3]
@@ -55,7 +55,7 @@ def test_a_concept_shows_how_sure_it_is(almanac: ResidualModel):
     "evidence",
     [{}, {"layers": 3, "texts": "x", "moved": []}, {"layers": [1, {"layer": "<i>", "auc": "x"}], "moved": {"top": 1}}],
 )
-def test_a_damaged_file_is_still_a_text(almanac: ResidualModel, evidence: dict[str, object]):
+def test_a_concept_with_damaged_evidence_is_escaped(almanac: ResidualModel, evidence: dict[str, object]):
     damaged = replace(load("cat", almanac), model="<i>x</i>", evidence=evidence)
     assert read(damaged._repr_html_()).open == []
     assert not {tag for tag, _ in read(damaged._repr_html_()).tags} & {"i", "script"}

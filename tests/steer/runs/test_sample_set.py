@@ -1,4 +1,4 @@
-"""Samples survive the round trip, interrupted files lose only the torn line, and other runs are refused."""
+"""Samples round-trip, interrupted files lose only an incomplete line, and other runs are refused."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def test_a_set_is_ordered_and_round_trips(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 9, 40, 100, 200])
-def test_every_cut_of_the_last_line_is_torn_and_repaired(tmp_path: Path, cut: int) -> None:
+def test_every_truncated_last_line_is_dropped_and_sampled_again(tmp_path: Path, cut: int) -> None:
     place = tmp_path / "run.jsonl"
     whole = f"{sample(0).to_json()}\n".encode()
     place.write_bytes(whole + f"{sample(1, text='crème ☕ ' * 3).to_json()}\n".encode()[:cut])
@@ -111,7 +111,7 @@ def test_every_cut_of_the_last_line_is_torn_and_repaired(tmp_path: Path, cut: in
     assert [each.index for each in SampleSet.load(place)] == [0, 1] and not SampleSet.load(place).torn
 
 
-def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
+def test_a_last_line_without_line_end_is_kept(tmp_path: Path) -> None:
     place = tmp_path / "run.jsonl"
     place.write_text(sample(0).to_json())
     with SampleFile(place, "resume") as file:
@@ -133,7 +133,7 @@ def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
         ((sample(0).to_json() + "\n").encode() * 2, "line 2 repeats sample 0"),
     ],
 )
-def test_foreign_files_are_refused_and_left_alone(tmp_path: Path, content: bytes, said: str) -> None:
+def test_foreign_files_are_refused_and_unchanged(tmp_path: Path, content: bytes, said: str) -> None:
     place = tmp_path / "run.jsonl"
     place.write_bytes(content)
     with pytest.raises(InputError, match=said):
@@ -160,7 +160,7 @@ def test_resuming_another_run_names_the_first_difference(tmp_path: Path, expect:
     assert said in str(caught.value) and place.read_bytes() == before
 
 
-def test_the_same_run_resumes_whatever_the_number_of_samples(tmp_path: Path) -> None:
+def test_a_run_resumes_with_another_number_of_samples(tmp_path: Path) -> None:
     place = SampleSet([sample(0)]).save(tmp_path / "run.jsonl")
     expect = {"seed": 7, "layer": (1, 2), "doses": {"cat": 0.8, "sonnet": 1.0}, "settings": {"max_tokens": 8}}
     with SampleFile(place, "resume", expect) as file:
@@ -179,7 +179,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_appended(tmp_path: Path) -> None
             assert index in {each.index for each in SampleSet.load(file.path)}
 
 
-def test_new_refuses_force_replaces_late_and_nothing_is_left_of_an_empty_run(tmp_path: Path) -> None:
+def test_modes_new_and_force_and_an_empty_run(tmp_path: Path) -> None:
     place = tmp_path / "run.jsonl"
     with SampleFile(place):
         assert place.exists()
@@ -207,9 +207,7 @@ def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
     assert len(SampleSet.load(place)) == 2
 
 
-def test_a_file_that_was_taken_away_before_it_was_locked_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_removed_before_it_was_locked_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "run.jsonl"
     monkeypatch.setattr(SampleFile, "_lock", lambda file: file.path.unlink())
     with pytest.raises(OutputError, match="removed or replaced"), SampleFile(place):
@@ -217,7 +215,7 @@ def test_a_file_that_was_taken_away_before_it_was_locked_is_not_written(
     assert not place.exists()
 
 
-def test_a_place_without_permission_or_named_like_an_option_is_refused(
+def test_a_path_without_permission_or_named_like_an_option_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(OutputError, match=r"write '\./-x' if"):
@@ -236,7 +234,7 @@ def test_resuming_with_another_vector_of_the_same_name_is_refused(tmp_path: Path
 
 
 @pytest.mark.parametrize("mode", ["new", "force", "resume"])
-def test_places_that_cannot_be_written_are_refused_at_once(tmp_path: Path, mode: Any) -> None:
+def test_paths_that_cannot_be_written_are_refused_at_once(tmp_path: Path, mode: Any) -> None:
     for place, said in [
         (tmp_path, "folder"),
         (tmp_path / "none" / "run.jsonl", "no folder"),

@@ -1,4 +1,4 @@
-"""A search by hand: every place replays, the file brings all of it back, and nonsense is refused."""
+"""Exploration: every sample replays, a file resumes completely, and invalid steps are refused."""
 
 import json
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_every_sample_of_the_tree_replays(llama_model: ResidualModel, plan: RunP
     for start, end in ((0, 6), (6, 9), (9, 12), (12, 15)):
         for sample, cost in zip(kept[start:end], replayed(llama_model, kept[start:end]), strict=True):
             assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
-    # any of it can be stood on by its index alone
+    # any sample can be a pick by its index alone
     again = steer.sample(llama_model, recentre(kept, [7]), n=15, seed=5, max_tokens=8)
     assert [sample.tokens for sample in again[12:15]] == [sample.tokens for sample in kept[12:15]]
     with pytest.raises(InputError, match="sample 7 is of another run than sample 1"):
@@ -68,7 +68,7 @@ def test_every_sample_of_the_tree_replays(llama_model: ResidualModel, plan: RunP
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 4, 8])
-def test_a_file_that_was_cut_off_goes_on_to_the_same_tree(
+def test_a_truncated_file_resumes_to_the_same_tree(
     llama_model: ResidualModel, plan: RunPlan, tmp_path: Path, lost: int
 ) -> None:
     texts = explored(llama_model, plan, tmp_path / "tree.jsonl")
@@ -91,7 +91,7 @@ def test_a_file_that_was_cut_off_goes_on_to_the_same_tree(
     assert len(kept) == len(made.samples)
 
 
-def test_a_screen_that_was_stopped_is_gone_on_with(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
+def test_an_interrupted_screen_is_completed(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=3)
         next(samples := made.more())
@@ -101,7 +101,7 @@ def test_a_screen_that_was_stopped_is_gone_on_with(llama_model: ResidualModel, p
         assert made.wanted == [] and len(SampleSet.load(tmp_path / "tree.jsonl")) == 3
 
 
-def test_places_that_have_no_sample_leave_no_trace(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
+def test_places_without_samples_are_not_kept(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
         list(made.more())
@@ -127,7 +127,7 @@ def test_places_that_have_no_sample_leave_no_trace(llama_model: ResidualModel, p
         assert again.samples == made.samples
 
 
-def test_a_screen_is_gone_on_with_after_other_places(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
+def test_a_screen_is_completed_after_other_places(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
         samples = made.more()
@@ -158,7 +158,7 @@ def test_vectors_of_the_callers_own_can_be_explored(
         Exploration.resumed(llama_model, file)
 
 
-def test_a_file_that_was_taken_away_is_noticed(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
+def test_a_removed_file_is_noticed(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
         list(made.more())
@@ -167,9 +167,7 @@ def test_a_file_that_was_taken_away_is_noticed(llama_model: ResidualModel, plan:
             made.more()
 
 
-def test_what_cannot_be_done_is_refused_and_changes_nothing(
-    llama_model: ResidualModel, plan: RunPlan, tmp_path: Path
-) -> None:
+def test_refused_steps_change_nothing(llama_model: ResidualModel, plan: RunPlan, tmp_path: Path) -> None:
     with SampleFile(tmp_path / "tree.jsonl", "new", common(plan, llama_model)) as file:
         made = Exploration(llama_model, plan, file, n=2)
         with pytest.raises(InputError, match="no sample to save yet"):
@@ -225,7 +223,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(
         ({"model": "other"}, "is of another run than its place"),
     ],
 )
-def test_damaged_trees_are_one_line(
+def test_damaged_files_are_refused_in_one_line(
     llama_model: ResidualModel, plan: RunPlan, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     explored(llama_model, plan, tmp_path / "tree.jsonl")
@@ -237,7 +235,7 @@ def test_damaged_trees_are_one_line(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_another_run_or_model_is_no_tree(
+def test_files_of_another_run_or_model_are_refused(
     llama_model: ResidualModel, plan: RunPlan, tmp_path: Path, model_folder: Any
 ) -> None:
     steer.sample(llama_model, plan.point, n=1, max_tokens=4, output=tmp_path / "run.jsonl")

@@ -1,4 +1,4 @@
-"""Calibrated sampling: weights that bring a wrong sampler back to the right distribution, and refuse to pretend."""
+"""Calibrated sampling: weights correct a biased sampler, and too few effective samples are refused."""
 
 import math
 from collections import Counter
@@ -45,7 +45,7 @@ def proposals(n: int, seed: int = 0) -> SampleSet:
     return SampleSet(sample(index, int(kind)) for index, kind in enumerate(kinds))
 
 
-def test_what_is_drawn_follows_the_base_model() -> None:
+def test_calibrated_samples_follow_the_base_model() -> None:
     counts: Counter[str] = Counter()
     for seed in range(40):
         found = calibrated_set(proposals(600, seed), [], 60, seed=seed)
@@ -55,7 +55,7 @@ def test_what_is_drawn_follows_the_base_model() -> None:
     np.testing.assert_allclose(shares, BASE, atol=0.04)  # of 2,400 draws no two of a run are independent
 
 
-def test_judges_condition_what_is_drawn() -> None:
+def test_judges_condition_the_calibrated_samples() -> None:
     judge = FunctionJudge("rare", lambda text: text in ("kind 2", "kind 3"))
     found = calibrated_set(proposals(4000), [judge], 400, seed=1)
     share = sum(text == "kind 3" for text in found.texts) / 400
@@ -73,19 +73,19 @@ def test_the_effective_sample_size_is_kish_s() -> None:
     assert found.share == pytest.approx(1.0, abs=0.15)  # the base model writes some text for sure
 
 
-def test_as_many_texts_as_there_are_may_be_drawn() -> None:
+def test_all_proposals_of_equal_weight_may_be_drawn() -> None:
     """Where all weigh the same, one over the heaviest weight may be rounded to just below their number."""
     for n in (93, 99, 105):
         assert len(calibrated_set(SampleSet(sample(index, 0) for index in range(n)), [], n, seed=0)) == n
 
 
-def test_texts_that_were_cut_weigh_nothing() -> None:
+def test_truncated_texts_have_weight_zero() -> None:
     run = [sample(0, 0, finish="length"), sample(1, 1)]
     weights, found = importance_weights(run, [])
     assert weights.tolist() == [0.0, 1.0] and found.accepted == 1
 
 
-def test_weights_that_are_worth_too_little_are_refused() -> None:
+def test_too_small_an_effective_sample_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"effective sample size .* and 400 are asked for"):
         calibrated_set(proposals(500), [], 400, seed=0)
     with pytest.raises(InputError, match="0 of them accepted"):
@@ -95,7 +95,7 @@ def test_weights_that_are_worth_too_little_are_refused() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"temperature": 0.8}, {"top_p": 0.9}, {"top_k": 5}, {"min_p": 0.1}])
-def test_other_distributions_than_the_models_own_are_refused(changes: dict[str, float]) -> None:
+def test_truncated_or_tempered_proposals_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(InputError, match="temperature 1, untruncated"):
         importance_weights([replace(sample(0, 0), settings=DRAWN | changes)], [])
 
@@ -108,7 +108,7 @@ def from_run(every: SampleSet, asked: list[int]) -> Draw:
     return draw
 
 
-def test_a_pilot_says_how_many_proposals_it_takes_and_is_not_among_them() -> None:
+def test_the_pilot_sets_the_number_of_proposals_and_is_discarded() -> None:
     asked: list[int] = []
     found = sample_calibrated(from_run(proposals(6400), asked), [], 100, most=6000, seed=0)
     assert len(found) == 100 and all(each.index >= PILOT for each in found)
@@ -118,7 +118,7 @@ def test_a_pilot_says_how_many_proposals_it_takes_and_is_not_among_them() -> Non
         sample_calibrated(from_run(proposals(6400), []), [], 100, most=110, seed=0)
 
 
-def test_a_single_text_takes_many_proposals_too() -> None:
+def test_a_single_text_needs_many_proposals_too() -> None:
     """One accepted text alone would have all the weight that there is."""
     asked: list[int] = []
     sample_calibrated(from_run(proposals(6400), asked), [], 1, most=4096, seed=0)
@@ -130,7 +130,7 @@ def test_a_single_text_takes_many_proposals_too() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 64])
-def test_what_the_proposals_seldom_are_is_not_lost(n: int) -> None:
+def test_rare_proposals_of_large_weight_are_not_lost(n: int) -> None:
     """A third of the base model's texts are of a kind that only one in a hundred proposals is of."""
     logs = {0: (math.log(0.7), math.log(0.99)), 1: (math.log(0.3), math.log(0.01))}
     both = [
@@ -148,7 +148,7 @@ def test_what_the_proposals_seldom_are_is_not_lost(n: int) -> None:
     assert len(shares) > 20 and np.mean(shares) == pytest.approx(0.3, abs=0.15 if n == 1 else 0.04)
 
 
-def test_a_model_of_ones_own_needs_a_judge(llama_model: ResidualModel) -> None:
+def test_other_models_need_a_judge(llama_model: ResidualModel) -> None:
     point = steer.SteeringPoint(deltas={}, doses={"cat": 1.0}, vectors=())
     with pytest.raises(InputError, match="pass judges="):
         judges_for(llama_model, point, None)
@@ -157,7 +157,7 @@ def test_a_model_of_ones_own_needs_a_judge(llama_model: ResidualModel) -> None:
         steer.sample(llama_model, None, n=2, calibrated=True, judges=[], resume=True, output="x.jsonl")
 
 
-def test_unsteered_proposals_all_weigh_the_same(llama_model: ResidualModel) -> None:
+def test_unsteered_proposals_have_equal_weights(llama_model: ResidualModel) -> None:
     found = steer.sample(llama_model, None, n=4, calibrated=True, judges=[], max_tokens=40, most_proposals=400)
     kept = found[0].settings["calibration"]
     assert kept["ess"] == pytest.approx(kept["accepted"])

@@ -1,4 +1,4 @@
-"""The budget: the largest scale within it is found, what fits is left alone, what never fits is refused."""
+"""Pressure budget: the largest scale within it; a point that fits is unchanged, one that never fits is refused."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_budgets_that_cannot_be_met_are_refused() -> None:
         scale_to_pressure(plain(), 0.3, lambda point: np.full(3, 5.0))
 
 
-def test_a_run_within_a_pressure_records_its_scale_and_pays_no_more(llama_model: ResidualModel) -> None:
+def test_a_run_within_a_budget_records_its_scale(llama_model: ResidualModel) -> None:
     at = steer.compose({vector(llama_model): 3.0})
     free = steer.sample(llama_model, at, n=48, seed=2, max_tokens=16)
     pressure = np.percentile([cost for run in replayed(llama_model, free, point=at) for cost in run.kl], 95)
@@ -59,7 +59,7 @@ def test_a_run_within_a_pressure_records_its_scale_and_pays_no_more(llama_model:
     assert steer.sample(llama_model, at, n=4, seed=2, max_tokens=16, max_pressure=1e3)[0].settings["scale"] == 1.0
 
 
-def test_a_gate_is_recorded_replayed_and_refused_where_it_reads_nothing(llama_model: ResidualModel) -> None:
+def test_a_gate_is_recorded_replayed_and_refused_at_the_start_token(llama_model: ResidualModel) -> None:
     at = steer.compose({vector(llama_model): 2.0})
     gated = steer.sample(llama_model, at, n=8, seed=2, max_tokens=12, gate=True)
     assert gated[0].settings["gate"] is True

@@ -1,4 +1,4 @@
-"""Sampling: what a seed means, what a dose of zero is, what a sample costs, and that the model is left as it was."""
+"""Sampling: seeds, dose zero, costs, records, and a model that is unchanged afterwards."""
 
 import json
 from dataclasses import replace
@@ -105,7 +105,7 @@ def test_samples_record_their_run(tiny_model, point):
         assert json.loads(sample.to_json())["settings"]["positions"] == "all"
 
 
-def test_concepts_are_added_where_they_are_made_for_unless_told_otherwise(tiny_model):
+def test_concepts_are_added_at_their_own_positions_by_default(tiny_model):
     at_bos = steer.compose({concept(tiny_model, positions="bos"): 1.0})
     everywhere = steer.compose({concept(tiny_model): 1.0})
     found = runs(tiny_model, at_bos)
@@ -122,7 +122,7 @@ def test_concepts_made_for_different_positions_are_not_mixed_silently(tiny_model
     assert len(runs(tiny_model, mixed, positions="bos")) == 8
 
 
-def test_the_model_is_left_as_it_was_also_after_an_exception(make_hf, make_tokenizer, monkeypatch):
+def test_the_model_is_unchanged_even_after_an_exception(make_hf, make_tokenizer, monkeypatch):
     from vectors.model.residual_model import ResidualModel
 
     hf = make_hf("gpt2")
@@ -146,7 +146,7 @@ def test_the_model_is_left_as_it_was_also_after_an_exception(make_hf, make_token
     assert not hf.training
 
 
-def test_a_shift_that_no_drawn_token_reads_is_refused_with_a_prompt_and_not_without(llama_model):
+def test_a_shift_without_effect_on_generated_tokens_is_refused(llama_model):
     last = steer.compose({concept(llama_model, layer=2, positions="bos"): 1.0})
     assert runs(llama_model, last, n=1)[0].pressure["total"] > 0
     with pytest.raises(UnsteeredError, match="positions bos"):
@@ -161,7 +161,7 @@ def test_between_samples_the_model_is_unsteered(llama_model):
             assert torch.equal(llama_model.hf(ids).logits, before)
 
 
-def test_a_shift_that_reaches_nothing_is_refused(make_hf, make_tokenizer):
+def test_a_shift_without_effect_on_the_logits_is_refused(make_hf, make_tokenizer):
     from vectors.model.residual_model import ResidualModel
 
     hf = make_hf("llama")
@@ -202,7 +202,7 @@ def test_bad_arguments_are_refused_before_sampling(llama_model, wrong, said):
         runs(llama_model, steer.compose({concept(llama_model): 1.0}), **wrong)
 
 
-def test_a_mapping_is_composed_and_what_is_no_point_is_refused(llama_model):
+def test_a_mapping_is_composed_and_other_values_are_refused(llama_model):
     doses = {concept(llama_model): 1.0}
     assert runs(llama_model, doses) == runs(llama_model, steer.compose(doses))
     for wrong in (5, concept(llama_model), ["cat"]):
@@ -210,7 +210,7 @@ def test_a_mapping_is_composed_and_what_is_no_point_is_refused(llama_model):
             runs(llama_model, wrong)
 
 
-def test_a_shift_of_the_callers_own_is_searched_around_too(llama_model):
+def test_a_point_without_vectors_can_be_perturbed(llama_model):
     delta = torch.ones(llama_model.d_model)
     found = runs(llama_model, steer.SteeringPoint(deltas={1: delta}, doses={}, vectors=()), radius=0.5)
     assert len({tuple(sample.tokens) for sample in found}) > 1 and all(sample.pressure["mean"] > 0 for sample in found)
@@ -229,7 +229,7 @@ def test_an_interrupted_run_is_completed_to_the_same_set(llama_model, tmp_path):
     assert len(path.read_text().splitlines()) == 20
 
 
-def test_a_vector_made_anew_is_not_resumed_under_its_old_name(llama_model, tmp_path):
+def test_a_run_is_not_resumed_with_a_changed_vector(llama_model, tmp_path):
     path = tmp_path / "run.jsonl"
     runs(llama_model, steer.compose({concept(llama_model): 1.0}), n=2, output=path)
     other = steer.compose({concept(llama_model, seed=1): 1.0})
@@ -248,7 +248,7 @@ def test_a_run_of_another_composition_or_dtype_is_not_resumed(llama_model, tmp_p
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ModelError])
-def test_finished_rows_come_soon_and_what_breaks_off_gives_those_that_wait(llama_model, monkeypatch, error):
+def test_finished_rows_are_yielded_early_and_after_an_error(llama_model, monkeypatch, error):
     at, real = steer.compose({concept(llama_model): 1.0}), run_plan.decode
     taken = []
 
@@ -284,7 +284,7 @@ def test_settings_may_be_numbers_of_other_libraries(llama_model):
     assert found[0].settings["max_tokens"] == 4 and json.loads(found[0].to_json())["settings"]["temperature"] == 0.5
 
 
-def test_a_continued_prompt_keeps_the_blank_before_its_next_word(make_hf):
+def test_a_continued_prompt_keeps_the_space_before_the_next_word(make_hf):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -333,7 +333,7 @@ def test_functions_are_reachable_whatever_was_imported_first():
 
 
 @pytest.mark.slow
-def test_the_embedded_models_texts_hang_on_neither_count_nor_batch():
+def test_texts_of_the_embedded_model_depend_on_neither_count_nor_batch_size():
     from vectors.model.residual_model import load_model
 
     model = load_model(device="cpu")
@@ -344,7 +344,7 @@ def test_the_embedded_models_texts_hang_on_neither_count_nor_batch():
     assert len(same) == 32 and sum(same) >= 31  # matrix kernels may break a tie otherwise
 
 
-def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_recorded(llama_model, monkeypatch):
+def test_non_finite_logits_are_recorded_in_one_text_and_refused_in_all(llama_model, monkeypatch):
     at, real = steer.compose({concept(llama_model): 1.0}), Perturbation.shifts
 
     def broken(numbers):
@@ -364,7 +364,7 @@ def test_a_shift_that_breaks_every_text_is_refused_and_one_broken_text_is_record
         runs(llama_model, at, n=5)
 
 
-def test_without_costs_the_texts_are_the_same_and_what_they_cost_is_unknown(tiny_model, point):
+def test_without_costs_the_texts_are_the_same(tiny_model, point):
     with_costs, without = (runs(tiny_model, point, radius=0.5, costs=costs) for costs in (True, False))
     assert without.texts == with_costs.texts
     for sample, other in zip(without, with_costs, strict=True):
@@ -380,11 +380,11 @@ def test_without_costs_the_texts_are_the_same_and_what_they_cost_is_unknown(tiny
     assert priced(with_costs, replayed(tiny_model, with_costs, point=point)) == with_costs
 
 
-def test_costs_are_known_of_what_nothing_steers(llama_model):
+def test_unsteered_texts_have_costs_even_without_costs(llama_model):
     assert [sample.pressure["total"] for sample in runs(llama_model, None, costs=False)] == [0.0] * 8
 
 
-def test_costs_are_needed_where_texts_are_weighed_and_part_of_a_run(llama_model, tmp_path):
+def test_calibrated_samples_need_costs(llama_model, tmp_path):
     at = steer.compose({concept(llama_model): 1.0})
     with pytest.raises(InputError, match="leave costs=False out"):
         runs(llama_model, at, calibrated=True, costs=False)
@@ -409,7 +409,7 @@ def test_logits_that_are_not_finite_end_a_text_without_costs_too(make_hf, make_t
     assert {each.index: each.finish == "not-finite" for each in made} == {0: False, 1: True, 2: False}
 
 
-def test_a_batch_is_one_call_for_its_directions_and_values_are_checked_once(llama_model, monkeypatch):
+def test_a_batch_draws_its_directions_in_one_call_and_values_are_checked_once(llama_model, monkeypatch):
     at, shifts, begin = steer.compose({concept(llama_model): 1.0}), Perturbation.shifts, Batch.begin
     calls, begun, checks, bases = [], [], [], []
     monkeypatch.setattr(Perturbation, "shifts", lambda self, some: calls.append(len(some)) or shifts(self, some))
@@ -421,4 +421,4 @@ def test_a_batch_is_one_call_for_its_directions_and_values_are_checked_once(llam
     monkeypatch.setattr(perturbation, "concept_basis", lambda *layer: bases.append(layer) or concept_basis(*layer))
     runs(llama_model, at, n=32, radius=0.5, batch_size=16, max_tokens=4)
     assert checks == ["check_radius", "check_geometry"] and len(bases) == 1
-    assert calls == [1, *(count for count in begun if count)] and calls[1] == 16  # the first row proves the plan
+    assert calls == [1, *(count for count in begun if count)] and calls[1] == 16  # the first row checks the plan

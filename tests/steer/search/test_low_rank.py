@@ -1,4 +1,4 @@
-"""Shifts within few directions: the same doses and lengths as `perturb`, and the same rows for a longer run."""
+"""Low-rank perturbations: doses and lengths as for `perturb`, and rows that do not depend on their number."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ seeds = st.integers(0, 2**64 - 1)
 
 
 @given(points(), radii, seeds, st.sampled_from(["shell", "cap", "natural"]))
-def test_few_directions_hold_the_shifts_of_many_samples(
+def test_low_rank_keeps_doses_and_lengths(
     raw: list[tuple[Any, float]], radius: float, seed: int, geometry: str
 ) -> None:
     point = built(raw)
@@ -39,7 +39,7 @@ def test_few_directions_hold_the_shifts_of_many_samples(
     assert torch.equal(more.coefficients[:40], found.coefficients)
 
 
-def test_more_directions_than_there_are_are_refused() -> None:
+def test_a_rank_above_the_free_dimensions_is_refused() -> None:
     point = compose({concept("cat", np.eye(4)[0]): 1.0})
     with pytest.raises(InputError, match="rank is 4"):
         low_rank(point, 2, 1.0, rank=4, seed=0)

@@ -1,4 +1,4 @@
-"""Every sample's direction: pure in (seed, index), orthogonal to the concepts, of the length asked for."""
+"""Perturbations: a pure function of (seed, index), orthogonal to the concepts, of the requested length."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def test_a_cap_is_a_rotation_of_the_point(raw: list[tuple[Any, float]], radius: 
 
 
 @given(points(), st.floats(0, 4), seeds, st.integers(0, 50), st.integers(1, 20), st.sampled_from(["shell", "cap"]))
-def test_a_row_depends_on_nothing_but_seed_and_index(
+def test_a_row_depends_only_on_seed_and_index(
     raw: list[tuple[Any, float]], radius: float, seed: int, start: int, n: int, geometry: str
 ) -> None:
     point = built(raw)
@@ -123,7 +123,7 @@ def test_one_free_dimension_is_enough_and_none_is_not() -> None:
         ({"geometry": "cube"}, "geometry is 'cube': choose from shell, cap"),
     ],
 )
-def test_unusable_requests_are_refused(change: dict[str, Any], why: str) -> None:
+def test_invalid_arguments_are_refused(change: dict[str, Any], why: str) -> None:
     point = compose({concept("cat", np.eye(16)[0]): 1.0})
     with pytest.raises(InputError, match=why) as caught:
         perturb(point, **({"n": 2, "radius": 0.5, "seed": 0} | change))
@@ -131,7 +131,7 @@ def test_unusable_requests_are_refused(change: dict[str, Any], why: str) -> None
 
 
 @given(points(), radii, seeds)
-def test_a_natural_ball_keeps_every_dose_and_moves_by_the_radius(
+def test_the_natural_geometry_keeps_every_dose_and_moves_by_the_radius(
     raw: list[tuple[Any, float]], radius: float, seed: int
 ) -> None:
     point = built(raw)
@@ -147,7 +147,7 @@ def test_a_natural_ball_keeps_every_dose_and_moves_by_the_radius(
     assert torch.equal(perturb(point, 2, radius, start=3, **how)[1].double(), rows[3:])
 
 
-def test_natural_directions_go_where_activations_vary() -> None:
+def test_natural_directions_follow_the_covariance() -> None:
     point, covariances = compose({concept("cat", np.eye(16)[0]): 1.0}), {1: shape_of(16)}
     rows = perturb(point, 2000, 1.0, seed=3, geometry="natural", covariances=covariances)[1].double() / 2.0
     rows[:, 0] = 0.0  # the point's own

@@ -1,4 +1,4 @@
-"""Standing on samples: doses are kept, the centre is theirs, what came of it replays, and nonsense is refused."""
+"""Recentring keeps doses, centres on the picked samples, replays, and refuses invalid picks."""
 
 import json
 from dataclasses import replace
@@ -49,7 +49,7 @@ def shift(model: ResidualModel, point: object, index: int, **options: object) ->
     )  # type: ignore[arg-type]
 
 
-def test_a_search_of_radius_zero_is_the_pick_itself(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+def test_radius_zero_around_one_pick_repeats_it(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
     first = runs(llama_model, "cat + 0.5 sea")
     again = runs(llama_model, recentre(first, [5]), radius=0.0)
     at = make_plan(llama_model, recentre(first, [5])).point
@@ -60,7 +60,9 @@ def test_a_search_of_radius_zero_is_the_pick_itself(llama_model: ResidualModel, 
     }  # fmt: skip
 
 
-def test_doses_stay_and_the_radius_is_still_the_points(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+def test_a_centre_keeps_doses_and_the_radius_of_the_composed_point(
+    llama_model: ResidualModel, two: list[ConceptVector]
+) -> None:
     first = runs(llama_model, "cat + 0.5 sea")
     around = recentre(first, [1, 2, 6], shrink=0.5)
     assert around.radius == 0.4
@@ -81,9 +83,7 @@ def test_doses_stay_and_the_radius_is_still_the_points(llama_model: ResidualMode
     assert 0.3 < share < 0.7
 
 
-def test_what_came_of_standing_on_what_came_of_standing_replays(
-    llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path
-) -> None:
+def test_a_chain_of_centres_replays(llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path) -> None:
     found = runs(llama_model, "cat + 0.5 sea")
     for depth in range(4):
         found = runs(llama_model, recentre(found, [1, depth]), radius=None, seed=depth)
@@ -99,7 +99,7 @@ def test_what_came_of_standing_on_what_came_of_standing_replays(
     assert isinstance(centre_point(steer.compose("cat + 0.5 sea", llama_model), picks, None), SteeringPoint)
 
 
-def test_natural_searches_find_their_directions_again_or_say_why_not(
+def test_natural_searches_replay_or_refuse_another_covariance(
     llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(natural_covariance, "TEXTS", 40)
@@ -117,7 +117,7 @@ def test_natural_searches_find_their_directions_again_or_say_why_not(
         replayed(llama_model, first)
 
 
-def test_a_scaled_run_can_be_stood_on(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+def test_a_run_within_a_budget_can_be_recentred(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
     first = runs(llama_model, "cat + 0.5 sea", max_pressure=0.05, radius=0.5)
     assert first[0].settings["scale"] < 1
     found = runs(llama_model, recentre(first, [2, 3]), max_pressure=0.03, radius=None)
@@ -125,7 +125,7 @@ def test_a_scaled_run_can_be_stood_on(llama_model: ResidualModel, two: list[Conc
         assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
 
 
-def test_caps_stood_on_caps_keep_their_doses(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+def test_caps_around_caps_keep_their_doses(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
     found = runs(llama_model, "cat + 0.5 sea", geometry="cap")
     plain = steer.compose("cat + 0.5 sea", llama_model)
     for depth in range(3):
@@ -138,7 +138,7 @@ def test_caps_stood_on_caps_keep_their_doses(llama_model: ResidualModel, two: li
         assert found[0].geometry == "cap"
 
 
-def test_what_is_not_asked_for_is_as_it_was(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+def test_open_options_come_from_the_picked_run(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
     first = runs(llama_model, "cat + 0.5 sea", prompt="the cat", gate=True, positions="first:4")
     stood = runs(llama_model, recentre(first, [1]), radius=None)
     assert (stood[0].prompt, stood[0].settings["gate"], stood[0].settings["positions"]) == ("the cat", True, "first:4")
@@ -160,7 +160,7 @@ def test_runs_with_and_without_a_centre_are_not_mixed(
         SampleSet([first[0], SampleSet.load(place)[1]]).check_one_run()
 
 
-def test_what_cannot_be_stood_on_is_refused(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
+def test_invalid_picks_are_refused(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
     first = runs(llama_model, "cat + 0.5 sea")
     with pytest.raises(InputError, match="there is no sample 99: pick from 0, 1, 2"):
         recentre(first, [1, 99])
