@@ -410,10 +410,10 @@ def test_logits_that_are_not_finite_end_a_text_without_costs_too(make_hf, make_t
 
 
 def test_a_batch_draws_its_directions_in_one_call_and_values_are_checked_once(llama_model, monkeypatch):
-    at, shifts, begin = steer.compose({concept(llama_model): 1.0}), Perturbation.shifts, Batch.begin
+    at, shifts, begin = steer.compose({concept(llama_model): 1.0}), Perturbation.shifts, Batch.start
     calls, begun, checks, bases = [], [], [], []
     monkeypatch.setattr(Perturbation, "shifts", lambda self, some: calls.append(len(some)) or shifts(self, some))
-    monkeypatch.setattr(Batch, "begin", lambda self, some: begun.append(len(some)) or begin(self, some))
+    monkeypatch.setattr(Batch, "start", lambda self, some: begun.append(len(some)) or begin(self, some))
     for name in ("check_radius", "check_geometry"):
         check = getattr(run_plan, name)
         monkeypatch.setattr(run_plan, name, lambda value, name=name, check=check: checks.append(name) or check(value))
