@@ -1,4 +1,4 @@
-"""The sampler: concepts composed, switched on, and sampled with a radius."""
+"""Compose concepts to a steering point, sample the steered model, and measure the samples."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # on demand, so that importing the package does not import torch
+    # lazily, so that importing the package does not import torch
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -203,7 +203,11 @@ def make_plan(model: ResidualModel, point: Point, options: SamplingOptions | Non
     positions = options.positions
     if positions is None:
         positions = centre.run.positions if centre else composed.positions
-    natural = geometry == "natural" or (centre is not None and centre.picks.natural)
+    covariances = None
+    if geometry == "natural" or (centre is not None and centre.picks.natural):
+        from vectors.activations.natural_covariance import natural_covariance  # no other geometry needs it
+
+        covariances = natural_covariance(model, composed.layers)
     resolved = {
         "radius": radius,
         "geometry": geometry,
@@ -213,11 +217,7 @@ def make_plan(model: ResidualModel, point: Point, options: SamplingOptions | Non
         "max_pressure": None,
     }
     given = {field.name: getattr(options, field.name) for field in fields(options)}
-    plan = RunPlan(
-        point=composed,
-        covariances=_natural_covariance(model, composed) if natural else None,
-        **given | resolved,
-    )
+    plan = RunPlan(point=composed, covariances=covariances, **given | resolved)
     return plan if options.max_pressure is None else plan.within(model, options.max_pressure)
 
 
@@ -245,9 +245,3 @@ def as_centre(point: Point) -> "Centre | None":
     from steer.search.recentring import Centre  # only a search around samples needs it
 
     return point if isinstance(point, Centre) else None
-
-
-def _natural_covariance(model: ResidualModel, point: SteeringPoint) -> "Mapping[int, LowRankCovariance]":
-    from vectors.activations.natural_covariance import natural_covariance  # only the geometry `natural` needs it
-
-    return natural_covariance(model, point.layers)

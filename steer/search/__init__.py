@@ -1,1 +1,1 @@
-"""The radius: one direction a sample, and new centres from picked samples."""
+"""The radius: one direction per sample, and new centres from picked samples."""
