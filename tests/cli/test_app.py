@@ -138,7 +138,7 @@ def test_what_nobody_expected_is_one_line_and_a_traceback_on_demand(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr(cli.compose, "whole", fail)
+    monkeypatch.setattr("cli.sample.compose.check_integer", fail)
     done = steer("compose", "cat")
     assert done.code == 1 and "unexpected ZeroDivisionError: by zero: rerun with STEER_DEBUG=1" in done.err
     monkeypatch.setenv("STEER_DEBUG", "1")
@@ -154,7 +154,7 @@ def test_interrupts_end_with_their_code(
     def fail(*_: object, **__: object) -> None:
         raise kind
 
-    monkeypatch.setattr(cli.compose, "whole", fail)
+    monkeypatch.setattr("cli.sample.compose.check_integer", fail)
     assert cli.app.main(["compose", "cat"]) == (130 if kind is KeyboardInterrupt else 1)
     assert "Traceback" not in capfd.readouterr().err
 
