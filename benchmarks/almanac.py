@@ -41,7 +41,7 @@ def noise_floor(truth: np.ndarray, n: int, seed: int) -> float:
 
 
 def marginals(read: list[Attributes], seed: int) -> list[list[object]]:
-    """One row an attribute: TV of the read values against the truth, the noise floor, the bar, abstentions."""
+    """One row an attribute: TV of the oracle's readings from the truth, noise floor, bar, abstentions."""
     rows = []
     for name in [*distribution.VALUES, "number"]:
         given = {"form": distribution.NUMBERED_FORMS} if name == "number" else {}
@@ -140,8 +140,8 @@ def main() -> None:
     size = sum(weight.numel() for weight in model.hf.parameters())
     whole = f"{complete / options.n:.4f} ({low:.4f} to {high:.4f})"
     lines = [
-        f"{options.n:,} entries from the start token, temperature 1, no truncation; model: "
-        f"{size:,} parameters, trained on {steps * run['batch']:,} entries, none twice.",
+        f"{options.n:,} entries sampled from the start token at temperature 1 without truncation. The model has "
+        f"{size:,} parameters and was trained on {steps * run['batch']:,} entries, none of them twice.",
         "",
         table(
             ["figure", "measured", "bar"],

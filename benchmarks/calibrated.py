@@ -1,4 +1,4 @@
-"""Calibrated sampling: does its distance from the truth fall to the noise floor, and when does it pay?
+"""Calibrated sampling: is its distance from the truth at the noise floor, and when is it efficient?
 
 `python benchmarks/calibrated.py -n 4096`
 """
@@ -29,14 +29,14 @@ RUNS = (
 SIZES = (50, 100, 200, 400)
 BASE = "(the base model)"
 PARTS = (1 / 16, 1 / 4, 1)
-_DRAWS = 8  # of a set of calibrated texts: one alone is noisy
-_COPIES = 4000  # texts, each repeated as its weight says, stand for the weighed shares themselves
+_DRAWS = 8  # repeated draws of calibrated texts, because one is noisy
+_COPIES = 4000  # texts repeated by weight approximate the weighted shares
 Task = tuple[str, float]
 Made = tuple[str, float, SampleSet, float]
 
 
 def proposed(task: Task, options: Options) -> Made:
-    """A run of proposals, or of the base model, and the seconds of a core that it took."""
+    """A run of proposals or of the base model, and its seconds on one core."""
     expression, radius = task
     point = None if expression == BASE else expression
     began = time.process_time()
@@ -55,12 +55,12 @@ def distance(samples: Sequence[steer.Sample], given: dict[str, object]) -> tuple
 
 
 def shown(pair: tuple[float, float]) -> str:
-    """A distance, and how many times the noise floor it is."""
+    """A distance, and its ratio to the noise floor."""
     return f"{pair[0]:.3f} ({pair[0] / pair[1]:.2f})"
 
 
 def calibrated(run: SampleSet, weights: np.ndarray, given: dict[str, object], size: int) -> str:
-    """The mean distance of sets of so many texts drawn by weight."""
+    """The mean distance of sets of texts drawn by weight."""
     try:
         drawn = [drawn_by_weight(run, weights, size, seed=seed) for seed in range(_DRAWS)]
     except InputError:
@@ -70,12 +70,12 @@ def calibrated(run: SampleSet, weights: np.ndarray, given: dict[str, object], si
 
 
 def parts_of(n: int) -> list[int]:
-    """Numbers of proposals at which the distance is shown."""
+    """Numbers of proposals in the table of distances."""
     return [max(64, int(part * n)) for part in PARTS]
 
 
 def weighed(run: SampleSet, judges: Sequence[Judge], given: dict[str, object], count: int) -> str:
-    """The distance of the weighed shares of the first proposals, beside that of as many true texts as their ESS."""
+    """The distance of the first proposals' shares by weight, and that of as many true texts as their ESS."""
     some = list(run)[:count]
     weights, found = importance_weights(some, judges)
     if found.ess < MIN_COUNTED:
@@ -87,7 +87,7 @@ def weighed(run: SampleSet, judges: Sequence[Judge], given: dict[str, object], c
 
 
 def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]:
-    """One expression: what its weights are worth, what that costs, and how near the truth it comes."""
+    """One expression: the worth of its weights, their cost, and the distance from the truth."""
     expression, radius, run, seconds = made
     given = conditions_of_doses(run[0].doses)[0]
     judges = judges_of(Almanac(), given)
@@ -104,7 +104,7 @@ def row_of(made: Made, base: SampleSet, base_seconds: float) -> Sequence[object]
 
 
 def growth_of(made: Made) -> Sequence[object]:
-    """One expression: how its distance falls with the number of proposals, steered and weighed."""
+    """One expression: distance by the number of proposals, steered and weighted."""
     expression, radius, run, _ = made
     given = conditions_of_doses(run[0].doses)[0]
     judges = judges_of(Almanac(), given)
@@ -114,7 +114,7 @@ def growth_of(made: Made) -> Sequence[object]:
 
 
 def main() -> None:
-    """Sample proposals, weigh them, and compare with rejection from the base model."""
+    """Sample proposals, weight them, and compare with rejection sampling from the base model."""
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     given = parser.parse_args()
@@ -125,15 +125,16 @@ def main() -> None:
         "pays (worth)", "base model, its texts", *(f"{size} texts" for size in SIZES),
     )  # fmt: skip
     body = (
-        f"{options.n} proposals each. `true share` is how often the world has all that is asked for, `share by weight` "
-        "the mean weight of a proposal: how often the base model itself does, if the proposals miss nothing. ESS is "
-        "Kish's effective sample size of the weights (base over steered likelihood, times the oracle's acceptance), "
-        "`worth` how many different texts can be drawn by weight. `pays` is what a second of a core makes of that over "
-        "the accepted texts that rejection from the base model makes in it: above 1, calibrated sampling is the better "
-        "way. The other columns are total variation, mean over the attributes of several values that were not steered, "
-        "and in brackets how many times that of a perfect sampler with as many texts it is: of the base model's own "
-        f"accepted texts among {options.n} and their number, then of so many texts steered / calibrated (mean over "
-        f"{_DRAWS} draws).\n\n" + table(heads, [row_of(each, base, base_seconds) for each in runs])
+        f"{options.n} proposals for each expression. `true share` is how often texts of the world have all "
+        "requested concepts; `share by weight` is the mean weight of a proposal: the share in the base model "
+        "itself, if the proposals cover it. ESS is Kish's effective sample size of the weights (base over steered "
+        "likelihood, times the oracle's acceptance); `worth` is how many different texts can be drawn by weight. "
+        "`pays` is this number per second of a core, divided by that of rejection sampling from the base model: "
+        "above 1, calibrated sampling is better. The other columns are the mean total variation distance over the "
+        "multi-valued attributes that were not steered; in brackets, the ratio to a perfect sampler with as many "
+        f"texts: for the base model's own accepted texts among {options.n} (with their number), then for that many "
+        f"steered / calibrated texts (mean over {_DRAWS} draws).\n\n"
+        + table(heads, [row_of(each, base, base_seconds) for each in runs])
     )
     counts = parts_of(options.n)
     heads = (
@@ -143,9 +144,9 @@ def main() -> None:
         *(f"{count} weighed" for count in counts),
     )
     body += (
-        "\n\nThe same distance as proposals grow: of all texts as they were steered, and of the shares that their "
-        "weights give, then in brackets how many times that of a perfect sampler with as many texts as their ESS, and "
-        "the ESS.\n\n" + table(heads, [growth_of(each) for each in runs])
+        "\n\nThe same distance for growing numbers of proposals: of all steered texts, and of the shares by weight; "
+        "in brackets the ratio to a perfect sampler with as many texts as the ESS, and the ESS.\n\n"
+        + table(heads, [growth_of(each) for each in runs])
     )
     write("calibrated", "Calibrated sampling", body, seed=given.seed)
 

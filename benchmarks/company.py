@@ -1,4 +1,4 @@
-"""What dose 1 of a concept of one's own does beside others: units found alone or in company, `company.py`."""
+"""Dose 1 of an extracted concept in combination with others: units found alone or in company."""
 
 import argparse
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ MAX_TOKENS = 128
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of one concept: how often it shows, alone and beside others, and how often those do."""
+    """One unit of one concept: how often it shows alone and in combination, and how often the others show."""
 
     concept: str
     way: str
@@ -37,7 +37,7 @@ class Cell:
 
 
 def cells_of(concept: str, options: Options) -> list[Cell]:
-    """Learn one concept anew, find its unit either way, and compose each with ready-made ones of other attributes."""
+    """Learn one concept, find its unit both ways, and compose it with ready-made concepts of other attributes."""
     model, known = embedded(), texts(options.seed)
     made = vectors.extract(
         model, f"own {concept}", positive=known.positive[concept], background=known.background(concept), layer=1,
@@ -54,7 +54,7 @@ def cells_of(concept: str, options: Options) -> list[Cell]:
 
 
 def cell_of(concept: str, way: str, vector: ConceptVector, others: Sequence[str], options: Options) -> Cell:
-    """Sample one vector at dose 1 by itself and beside each of some others at dose 1."""
+    """Sample one vector at dose 1 alone and together with each of some others at dose 1."""
     model = embedded()
     alone = _texts(steer.compose({vector: 1.0}), options)
     own, other, both, promised, paid = [], [], [], [], []
@@ -100,12 +100,12 @@ def main() -> None:
     pairs = options.n * (len(BESIDE) - 1)
     named = ", ".join(BESIDE)
     body = (
-        "Concepts learned one by one at layer 1, as `steer extract` does, at dose 1: their unit found by a pilot of "
-        "samples that carry nothing else, or two thirds of which carry one of the ready-made concepts too. Success by "
-        f"the oracle over {options.n} samples alone, and beside each of {named} at dose 1 (those of the same attribute "
-        f"left out), {pairs} samples and more a row; `both` is the share of texts that have both concepts, `expected` "
-        "what `steer compose` says of that before it samples; pressure is that of the pairs, nats a token. 95 % "
-        f"intervals of single rows: about {widest(pairs)} beside others.\n\n"
+        "Concepts learned one by one at layer 1, as `steer extract` does, at dose 1. Their unit comes from a pilot "
+        "whose samples carry nothing else, or from one in which two thirds of the samples also carry a ready-made "
+        f"concept. Success is by the oracle over {options.n} samples alone, and together with each of {named} at "
+        f"dose 1 (without those of the same attribute), at least {pairs} samples a row. `both` is the share of "
+        "texts with both concepts, `expected` is the forecast of `steer compose`, pressure is that of the pairs in "
+        f"nats per token. The 95 % intervals of single rows are about {widest(pairs)} in company.\n\n"
         + table(["concept", "unit found", "unit", "alone", "own, beside", "the other", "both", "expected", "pressure"],
                 [*means, *map(row, made)])
     )  # fmt: skip

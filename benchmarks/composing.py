@@ -38,20 +38,20 @@ BASES = (
     ("riddle", "kitchen", "crow", "gloomy", "dawn"),
     ("letter", "moon", "sailor", "tender", "dusk"),
 )
-"""The last three no training entry has, from three concepts on."""
+"""No training entry has the last three, from three concepts on."""
 
 EXCLUDED = 3
 OPERATORS = ("exact", "sum", "rotate", "split")
 SCALES = (0.7, 1.0, 1.3, 1.7)
 LAYERS = (0, 1, 2, 3, 4)
-"""Where `split` adds the first to the fifth concept."""
+"""Layers at which `split` adds the first to the fifth concept."""
 
 Task = tuple[tuple[str, ...], str, float, str]
 Cell = dict[str, Any]
 
 
 def learned(layer: int, folder: Path) -> str:
-    """Learn a library at one layer, unless it is there."""
+    """Learn a library at one layer, unless it exists."""
     place = folder / str(layer)
     if layer == vectors.load("cat", embedded()).layer or (place / "cat.safetensors").exists():
         return f"layer {layer} is there"
@@ -71,7 +71,7 @@ def at(name: str, layer: int, folder: str) -> vectors.ConceptVector:
 
 
 def point_of(names: Sequence[str], operator: str, scale: float, folder: str) -> SteeringPoint:
-    """Concepts put together."""
+    """A composed point."""
     if operator == "split":
         doses = {at(name, layer, folder): scale for name, layer in zip(names, LAYERS, strict=False)}
         return steer.compose(doses)
@@ -115,7 +115,7 @@ def tasks_of(folder: Path) -> list[Task]:
 
 
 def cells(options: Options, folder: Path, path: Path | None) -> list[Cell]:
-    """All cells; those that the file holds are not sampled again."""
+    """All cells; those in the file are not sampled again."""
     found: dict[tuple[tuple[str, ...], str, float], Cell] = {}
     if path is not None and path.exists():
         for cell in map(json.loads, path.read_text().splitlines()):
@@ -130,7 +130,7 @@ def cells(options: Options, folder: Path, path: Path | None) -> list[Cell]:
 
 
 def at_pressure(line: Sequence[Cell], mean: float) -> float:
-    """Success where the mean pressure is as asked, between scales; at the ends, that of the last scale."""
+    """Success interpolated at a mean pressure between scales; at the ends, that of the last scale."""
     ranked = sorted(line, key=lambda cell: cell["mean"])
     return float(np.interp(mean, [cell["mean"] for cell in ranked], [cell["success"] for cell in ranked]))
 
@@ -167,7 +167,7 @@ def rows_of(made: Sequence[Cell], bases: Sequence[tuple[str, ...]]) -> list[list
 
 
 def foretold(made: Sequence[Cell]) -> list[list[object]]:
-    """A row for each number of concepts and dose: what `compose` expects of them beforehand, and what came."""
+    """A row for each number of concepts and dose: the forecast of `compose`, and the measured success."""
     rows: list[list[object]] = []
     for k, scale in product(range(1, 6), SCALES):
         pairs = []
@@ -183,7 +183,7 @@ def foretold(made: Sequence[Cell]) -> list[list[object]]:
 
 
 def main() -> None:
-    """Learn what is missing, sample every cell, and write the tables."""
+    """Learn missing libraries, sample every cell, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     parser.add_argument("--libraries", type=Path, required=True)
@@ -197,16 +197,17 @@ def main() -> None:
         "success at the mean pressure of exact", "best of all doses",
     )  # fmt: skip
     body = (
-        f"{options.n} samples a cell at radius 0, doses {', '.join(f'{scale:g}' for scale in SCALES)} of all concepts; "
-        "all concepts at once, by the oracle; means over the combinations. `split` adds the first concept at layer 0, "
-        "the second at layer 1 and so on, each as it was learned there together with all others. `rotate` composes as "
-        "`exact` does and keeps the length of the stream. Success at the mean pressure that `exact` has at dose 1 is "
-        "interpolated between doses, ± its 95 % interval over the combinations.\n\nCombinations that entries of the "
-        f"world have:\n\n{table(heads, rows_of(made, BASES[:-EXCLUDED]))}\n\nCombinations that no training entry has "
-        f"(from three concepts on):\n\n{table(heads, rows_of(made, BASES[-EXCLUDED:]))}\n\n"
-        "What `compose` says beforehand: the product of the successes that the concepts' own pilots had at that dose, "
-        "their judges' mistakes taken into account, with its 95 % interval. Of each combination above that no concept "
-        "is asked for beyond its pilot's last dose in:\n\n"
+        f"{options.n} samples a cell at radius 0, with doses {', '.join(f'{scale:g}' for scale in SCALES)} of all "
+        "concepts; success is for all concepts at once, by the oracle; means over the combinations. `split` adds "
+        "the first concept at layer 0, the second at layer 1, and so on, each learned at that layer together with "
+        "all others. `rotate` composes as `exact` does and keeps the length of the residual stream. Success at the "
+        "mean pressure of `exact` at dose 1 is interpolated between doses, ± its 95 % interval over the "
+        "combinations.\n\nCombinations that occur in the "
+        f"world:\n\n{table(heads, rows_of(made, BASES[:-EXCLUDED]))}\n\nCombinations that no training entry has (three "
+        f"concepts or more):\n\n{table(heads, rows_of(made, BASES[-EXCLUDED:]))}\n\n"
+        "The forecast of `compose`: the product of the success rates in the concepts' own pilots at that dose, "
+        "corrected for their judges' errors, with its 95 % interval. For each combination above in which no "
+        "concept is dosed beyond its pilot's last dose:\n\n"
         + table(("concepts", "dose", "expected", "measured", "measured within the interval"), foretold(made))
     )
     machines = " and ".join(sorted({cell["machine"] for cell in made}))

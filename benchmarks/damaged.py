@@ -39,7 +39,7 @@ from vectors.formats.gguf import write_gguf
 from vectors.formats.reader import read
 
 SECONDS = 2.0
-MEMORY = 2**30  # beyond what the process has when it begins
+MEMORY = 2**30  # more than the process uses at the start
 COUNTS = [0, 1, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63 - 1, 2**64 - 1]
 NAMES = [b"../../etc", b"\x00" * 9, b"direction.0", b"direction.99999", b"\xff\xfe\xfd", b"__metadata__", b"layers.-1"]
 
@@ -47,7 +47,7 @@ Writer = Callable[[Path], Path]
 
 
 class LateError(BaseException):
-    """More than the time allowed; no kind of error that anybody catches."""
+    """Raised after the time limit; nothing else catches it."""
 
 
 def rows() -> dict[int, torch.Tensor]:
@@ -87,7 +87,7 @@ def steering_lite(place: Path) -> Path:
 
 
 def stacked(place: Path) -> Path:
-    """One array of a row for each layer."""
+    """One array with a row for each layer."""
     np.save(place / "all.npy", np.random.default_rng(0).normal(size=(embedded().n_layers, embedded().d_model)))
     return place / "all.npy"
 
@@ -111,12 +111,12 @@ SOURCES: dict[str, Writer] = {
 
 
 def damaged(data: bytes, draw: random.Random) -> bytes:
-    """The same bytes, but for a few things that go wrong with files, or that somebody does to them."""
+    """The same bytes with a few accidental or malicious changes."""
     raw = bytearray(data)
     for _ in range(draw.choice([1, 1, 1, 2, 4])):
         if not raw:
             break
-        # most of what can be believed wrongly stands at the beginning, and in a zip archive at the end
+        # the fields that a reader trusts are at the beginning, or in a zip archive at the end
         near = draw.choice([64, 512, len(raw), len(raw)])
         at = (
             draw.randrange(min(near, len(raw)))
@@ -150,7 +150,7 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
 
 
 def reheaded(data: bytes, draw: random.Random) -> bytes:
-    """A safetensors file whose header is still JSON, and says something else."""
+    """A safetensors file whose header is valid JSON with wrong contents."""
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
     kind = draw.randrange(6)
@@ -174,14 +174,14 @@ def reheaded(data: bytes, draw: random.Random) -> bytes:
 
 
 def repacked(data: bytes, draw: random.Random) -> bytes:
-    """A zip archive whose members are damaged, and whose sums are right."""
+    """A zip archive with damaged members and correct checksums."""
     stream = io.BytesIO()
     with (
         warnings.catch_warnings(),
         zipfile.ZipFile(io.BytesIO(data)) as old,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new,
     ):
-        warnings.simplefilter("ignore")  # of names that stand there twice: that is meant
+        warnings.simplefilter("ignore")  # duplicate names are intended
         for name in old.namelist():
             content = old.read(name)
             if draw.random() < 0.5:
@@ -192,7 +192,7 @@ def repacked(data: bytes, draw: random.Random) -> bytes:
 
 
 def tried(task: tuple[str, int, int]) -> tuple[str, Counter[str], list[str], float]:
-    """Damage one kind of file so many times, and read every one."""
+    """Damage one kind of file many times, and read each copy."""
     name, seed, n = task
     draw = random.Random(f"{name} {seed}")
     counts: Counter[str] = Counter()
@@ -237,7 +237,7 @@ def tried(task: tuple[str, int, int]) -> tuple[str, Counter[str], list[str], flo
 
 
 def mutated(data: bytes, path: Path, draw: random.Random) -> bytes:
-    """Damage bytes, or what they stand for."""
+    """Damage the bytes or the contents."""
     if path.suffix == ".safetensors" and draw.random() < 0.4:
         return reheaded(data, draw)
     if path.suffix == ".npz" and draw.random() < 0.5:
@@ -247,7 +247,7 @@ def mutated(data: bytes, path: Path, draw: random.Random) -> bytes:
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Allow no more memory than is used now and a gigabyte, and have alarms end what takes too long."""
+    """Limit memory to a gigabyte more than now, and let alarms end what takes too long."""
 
     def late(*_: object) -> None:
         raise LateError
@@ -290,11 +290,11 @@ def main() -> None:
     )
     body = (
         f"{n} files, damaged by flipped bits, cuts, insertions, swapped stretches, counts up to 2^64 - 1, NaN and "
-        "infinity, hostile names, and headers and archives that are sound but say something else; each read with "
-        f"{MEMORY >> 30} GiB of memory to spare and within {SECONDS:g} s of processor time, and kept in a library if "
-        "it was read. Refused is an error of ours in one line. Read are files whose damage is in the numbers, or in "
-        "what nobody reads: each a vector that passes every check and equals itself after being kept. "
-        f"**{len(wrong)} ended in any other way** (another error, a time-out, a file left behind).\n\n"
+        "infinity, hostile names, and valid headers and archives with wrong contents. Each is read with "
+        f"{MEMORY >> 30} GiB of memory and {SECONDS:g} s of processor time, and kept in a library if it was read. "
+        "Refused files end in an error of ours in one line. The damage of files that are read is in the numbers or "
+        "in parts that nobody reads: each gives a vector that passes every check and equals itself after being "
+        f"saved and loaded. **{len(wrong)} ended in any other way** (another error, a time-out, a leftover file).\n\n"
         + table(["", "files", "refused", "read", "slowest"], lines)
         + "".join(f"\n- {line}" for line in wrong[:20])
     )

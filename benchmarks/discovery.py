@@ -1,4 +1,4 @@
-"""How much of the Almanac's world is found without labels: `python benchmarks/discovery.py`.
+"""How many attributes of the embedded world are found without labels: `python benchmarks/discovery.py`.
 
 `--only found` for the directions, `--only steering` for what the kept ones do.
 """
@@ -39,16 +39,16 @@ from vectors.extraction.extract import extract
 KS = (8, 16, 32, 64, 128)
 ENOUGH = 0.9
 TEXTS = 2048
-LABELLED = 1 << 42  # added to the seed: entries that nothing was found in
+LABELLED = 1 << 42  # added to the seed: entries that no direction was found in
 POSITIVES, BACKGROUND = 80, 1200
 LAYERS = range(6)
 NAMES = tuple(CONCEPTS)
 SHOWN = 64
-"""Components where layers, readings and numbers of texts are compared."""
+"""Number of components in the comparisons of layers, readings and numbers of texts."""
 
 
 class Labelled:
-    """Fresh entries, half to say which direction is which concept and half to say how well it ranks them."""
+    """Fresh entries: one half assigns directions to concepts, the other measures their AUC."""
 
     def __init__(self, seed: int) -> None:
         found = collect(seed + LABELLED, positives=POSITIVES, background=BACKGROUND)
@@ -71,14 +71,14 @@ class Labelled:
         return found
 
     def found(self, scores: np.ndarray) -> np.ndarray:
-        """For each concept the AUC, in the other half, of the column and sign that was best in the one."""
+        """For each concept, the AUC on the second half of the column and sign that was best on the first."""
         first, second = self.aucs(scores, choosing=True), self.aucs(scores, choosing=False)
         best = np.abs(first - 0.5).argmax(axis=1)
         rows = np.arange(len(NAMES))
         return np.where(first[rows, best] > 0.5, second[rows, best], 1 - second[rows, best])
 
     def supervised(self, means: np.ndarray) -> np.ndarray:
-        """The same of the difference of means in the one half."""
+        """The same for the difference of means of the first half."""
         aucs = []
         for has in self.has.T:
             one = has & self.choosing, ~has & self.large & self.choosing
@@ -97,7 +97,7 @@ def means_of(texts: Sequence[str]) -> dict[int, np.ndarray]:
 
 
 def ends_of(texts: Sequence[str]) -> dict[int, torch.Tensor]:
-    """The last own token of each text at every layer: the one position that has read it all."""
+    """The last token of each text at every layer: the position that attends to the whole text."""
     rows: dict[int, torch.Tensor] = {layer: torch.zeros(len(texts), embedded().d_model) for layer in LAYERS}
     for places, read, own in token_activations(embedded(), texts, list(LAYERS)):
         last = own.long().cumsum(dim=1).argmax(dim=1)
@@ -107,12 +107,12 @@ def ends_of(texts: Sequence[str]) -> dict[int, torch.Tensor]:
 
 
 def skewness(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The derivative of the contrast u ** 3 / 3, and the mean of its own."""
+    """The derivative of the contrast u ** 3 / 3, and the mean of the second derivative."""
     return scores**2, 2 * scores.mean(axis=-1)
 
 
 def standard(found: ActivationSample, method: str, reading: str, k: int, seed: int) -> Components:
-    """What the library does, or the same of text means, or with another contrast."""
+    """The decomposition of the library, or of text means, or with another contrast."""
     if reading == "means":
         found = ActivationSample(found.layer, found.texts, found.means, found.lengths, found.means)
     if method != "ica, skewness":
@@ -128,14 +128,14 @@ def standard(found: ActivationSample, method: str, reading: str, k: int, seed: i
 
 
 def first(found: ActivationSample, made: Components, method: str) -> np.ndarray:
-    """The places of the components in the order that they are shown in."""
+    """Indices of the components in the order of the table."""
     if method == "pca":
         return np.arange(len(made.filters))
     return np.argsort(-np.abs(skewness_and_kurtosis(found.scores(made.filters, made.mean).numpy())[0]))
 
 
 def cell(aucs: np.ndarray) -> str:
-    """How many reach the mark, and the mean."""
+    """How many reach the threshold, and the mean."""
     return f"{int((aucs >= ENOUGH).sum())} ({aucs.mean():.2f})"
 
 
@@ -210,28 +210,27 @@ def found_part(seed: int) -> None:
     missed = missing(labelled, here, layer, seed)
     body = "\n".join(
         [
-            f"For how many of the world's {len(NAMES)} attribute values (a detail's absence is its presence "
-            "turned round, and counts once) some direction, of either sign, ranks fresh labelled entries that "
-            f"have it above entries at large that have not at an AUC of {ENOUGH} or more; in brackets the mean "
-            "AUC of the best. Which direction is which value is chosen on one half of the labelled entries "
-            f"and measured on the other, so that many directions gain nothing by being many. Found in {TEXTS} "
-            "texts, of which at most 16,384 positions are kept. `tokens` takes single positions apart, "
-            "`means` text means; every text is scored by its mean. `ica` is FastICA with the log cosh "
-            "contrast, `ica, skewness` with u³ / 3 in its place. Components come in the order of their "
-            "skewness over texts, principal axes in that of their variance; as many are looked for as the "
-            "code does (128 in tokens here), and the first K are taken.",
+            f"The number of the world's {len(NAMES)} attribute values (the absence of a detail is the opposite of "
+            "its presence and counts once) for which some direction, of either sign, separates fresh entries with "
+            f"the value from other entries at an AUC of {ENOUGH} or more; in brackets the mean AUC of the best "
+            "direction. The direction for each value is chosen on one half of the labelled entries and measured on "
+            f"the other, so that many directions gain nothing from their number. The directions come from {TEXTS} "
+            "texts, of which at most 16,384 positions are used. `tokens` decomposes single positions, `means` text "
+            "means; every text is scored by its mean. `ica` is FastICA with the log cosh contrast; `ica, skewness` "
+            "uses u³ / 3. Components are ordered by their skewness over texts, principal axes by their variance; "
+            "as many are computed as the code does (128 in tokens here), and the first K are used.",
             "",
-            f"Own samples, layer {layer}, over K:",
+            f"Texts sampled by the model, layer {layer}, by K:",
             "",
             table(["directions", *(f"K = {k}" for k in KS)], by_k),
             "",
-            f"All 256 neurons, the coordinate axes: {all_neurons}. What the first 32 of `ica, tokens` miss: {missed}.",
+            f"All 256 neurons (coordinate axes): {all_neurons}. Missed by the first 32 of `ica, tokens`: {missed}.",
             "",
-            f"By layer, the first {SHOWN}, in own samples or in entries of the stream:",
+            f"By layer, the first {SHOWN}, in texts sampled by the model or in entries of the stream:",
             "",
             table(["directions", *(f"layer {at}" for at in LAYERS)], by_layer),
             "",
-            f"By number of own texts, `ica, tokens`, layer {layer}:",
+            f"By the number of sampled texts, `ica, tokens`, layer {layer}:",
             "",
             table(["texts", "positions", *(f"K = {k}" for k in KS)], by_texts),
         ]
@@ -240,7 +239,7 @@ def found_part(seed: int) -> None:
 
 
 def missing(labelled: Labelled, found: ActivationSample, layer: int, seed: int) -> str:
-    """The values that the first 32 directions do not find."""
+    """The values that the first 32 directions do not separate."""
     made = standard(found, "ica", "tokens", SHOWN, seed)
     order = first(found, made, "ica")[:32]
     aucs = labelled.found(labelled.means[layer] @ made.filters.numpy()[order].T)
@@ -249,7 +248,7 @@ def missing(labelled: Labelled, found: ActivationSample, layer: int, seed: int) 
 
 
 def matches(discovery: Discovery, labelled: Labelled) -> list[tuple[str, int, float]]:
-    """For each value the candidate that ranks it best, and how well."""
+    """For each value, the candidate that separates it best, and its AUC."""
     filters = np.stack([each.filter.double().numpy() for each in discovery.candidates])
     scores = labelled.means[discovery.layer] @ filters.T
     first_half, second = labelled.aucs(scores, choosing=True), labelled.aucs(scores, choosing=False)
@@ -264,7 +263,7 @@ def discovered(path: str) -> Discovery:
 
 
 def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
-    """One value under every arm."""
+    """Success for one value with every vector."""
     concept, number, path = task
     model, discovery = embedded(), discovered(path)
     vector = promote_candidate(model, discovery, number, concept, calibrate=False, seed=options.seed)
@@ -307,7 +306,7 @@ def steering_of(task: tuple[str, int, str], options: Options) -> list[object]:
 
 
 def steering_part(options: Options, each: int) -> None:
-    """What the best-matched directions do at equal pressure."""
+    """Success of the best-matched directions at equal pressure."""
     labelled, model = Labelled(options.seed), embedded()
     discovery = discover(model, k=SHOWN, seed=options.seed)
     known = match_concepts(model, discovery, [vectors.load(name, model) for name in vectors.names(model)])
@@ -324,15 +323,14 @@ def steering_part(options: Options, each: int) -> None:
     means = [f"{np.mean([row[place].success for row in rows]):.2f}" for place in range(2, 2 + len(heads))]
     right, named = naming(known, labelled)
     body = (
-        f"The directions, of {SHOWN} found in {SAMPLES} own samples, that best rank the values of each "
-        f"attribute, at a mean pressure of {options.pressure} nats a token, {options.n} prompt-free samples, "
-        "success by the oracle; in brackets the pressure where it is off by more than 15 %. "
-        "`filter` is what reads a component (what `steer keep --no-learn` keeps), `part` what it adds, "
-        "`typical texts` the difference of means of its typical texts and the rest, all three added at "
-        "every position; `learned from them` is what `steer keep` learns from those texts, at the "
-        "start token; then the supervised vectors: the difference of means at the same layer, and the "
-        f"shipped one; `random, equal norm` is as long as the first one's shift. "
-        f"95 % intervals are at most {widest(options.n)} wide on either side.\n\n"
+        f"Of {SHOWN} directions found in {SAMPLES} texts sampled by the model, those that best separate the values "
+        f"of each attribute, at a mean pressure of {options.pressure} nats per token, {options.n} prompt-free "
+        "samples, success by the oracle; in brackets the pressure where it is off by more than 15 %. `filter` "
+        "reads a component (what `steer keep --no-learn` keeps), `part` is what the component adds, `typical "
+        "texts` is the difference of means of its most typical texts and the rest; all three are added at every "
+        "position. `learned from them` is the shift that `steer keep` learns from those texts, at the start token. "
+        "Then the supervised vectors: the difference of means at the same layer, and the shipped one. `random, "
+        f"equal norm` has the length of the first one's shift. The 95 % intervals are at most {widest(options.n)}.\n\n"
         + table(["value", "candidate", "AUC", *heads],
                 [[row[0], row[1], f"{one[2]:.2f}", *row[2:]] for row, one in zip(rows, chosen, strict=True)]
                 + [["mean", "", "", *means]])

@@ -1,4 +1,4 @@
-"""What does a dose do? Success, the direction's own score, typicality and pressure: `python benchmarks/doses.py`."""
+"""Success, the direction's own score, typicality and pressure over doses: `python benchmarks/doses.py`."""
 
 import argparse
 
@@ -34,11 +34,11 @@ def main() -> None:
         for place, row in enumerate(made.rows)
     ]  # fmt: skip
     body = (
-        f"`steer.dose_curve`, {options.n} samples a dose at radius 0. Success by the oracle; the probe is the "
+        f"`steer.dose_curve`, {options.n} samples a dose at radius 0. Success is by the oracle; the probe is the "
         "direction itself, 0 as in texts without the concept and 1 as in real texts with it; typical is the share in "
-        "the central nine tenths of real texts; pressure in nats a token. The alarm is the first dose at which the "
-        "probe is above that of the dose before while success or typicality is below its best by more than chance.\n\n"
-        + table(("concept", "dose", "success", "probe", "typical", "pressure", "p95", ""), rows)
+        "the central nine tenths of real texts; pressure is in nats per token. The alarm is the first dose at which "
+        "the probe is above its value at the dose before while success or typicality is below its best by more than "
+        "chance.\n\n" + table(("concept", "dose", "success", "probe", "typical", "pressure", "p95", ""), rows)
     )
     write("doses", "What a dose does", body, seed=given.seed)
 

@@ -1,4 +1,4 @@
-"""Does standing on samples find a text that somebody has in mind sooner than sampling on does? A simulated user.
+"""Does recentring on picked samples find a wanted text sooner than sampling on? A simulated user.
 
 `python benchmarks/exploring.py -n 24`: so many things in mind for each expression.
 """
@@ -26,7 +26,7 @@ HIDDEN = {
     "letter + gloomy": ("topic", "voice", "hour"),
     "diary + sea": ("voice", "mood", "hour"),
 }
-"""What the user has in mind beside the expression; the values are those of entries of the world."""
+"""Attributes that the user wants besides the expression; the values are those of entries of the world."""
 
 SCREEN = 8
 MOST = 240
@@ -42,7 +42,7 @@ Wanted = dict[str, object]
 
 @dataclass(frozen=True)
 class Task:
-    """One thing in mind, and the way it is looked for."""
+    """A wanted text, and the way to look for it."""
 
     expression: str
     wanted: tuple[tuple[str, object], ...]
@@ -52,7 +52,7 @@ class Task:
 
 
 def in_mind(expression: str, n: int, seed: int) -> list[tuple[tuple[str, object], ...]]:
-    """What `n` users have in mind: the hidden attributes of entries that have what the expression asks for."""
+    """The wanted attributes of `n` users: those of entries that have the concepts of the expression."""
     from vectors.almanac.concepts import CONCEPTS
 
     asked = [CONCEPTS[name] for name in expression.split(" + ")]
@@ -68,13 +68,13 @@ def in_mind(expression: str, n: int, seed: int) -> list[tuple[tuple[str, object]
 
 
 def score(text: str, wanted: Sequence[tuple[str, object]]) -> int:
-    """How much of what is in mind a text has."""
+    """How many of the wanted attributes a text has."""
     found = oracle.read(text)
     return sum(getattr(found, name) == value for name, value in wanted)
 
 
 def looked_for(task: Task, options: Options) -> int | None:
-    """How many samples it took to find one that has all of it; None where the user gave up."""
+    """How many samples it took to find a text with all of them; None if the user gave up."""
     seed = options.seed + 1000 * task.number
     if task.way in ("best of n", "random restarts"):
         return _resampled(task, seed)
@@ -85,7 +85,7 @@ def looked_for(task: Task, options: Options) -> int | None:
         with SampleFile(Path(folder) / "tree.jsonl", "new", common(plan, model)) as file:
             made = Exploration(model, plan, file, n=SCREEN)
             scores: dict[int, int] = {}
-            best: dict[int, int] = {0: -1}  # what the picks that a place stands on score
+            best: dict[int, int] = {0: -1}  # the score of the picks at each node
             waited = 0
             while len(made.samples) < MOST:
                 here = {sample.index: score(sample.text, task.wanted) for sample in made.more()}
@@ -113,12 +113,12 @@ def _resampled(task: Task, seed: int) -> int | None:
 
 
 def row_of(tasks: Sequence[Task], found: Sequence[int | None], keep: Callable[[Task], bool]) -> list[object]:
-    """How often and how soon one way finds what is in mind."""
+    """How often and how soon one way finds the wanted text."""
     kept = [count for task, count in zip(tasks, found, strict=True) if keep(task)]
     hits = sorted(MOST + 1 if count is None else count for count in kept)
     median = hits[len(hits) // 2]
     shares = [f"{np.mean([count <= limit for count in hits]):.2f}" for limit in (40, 80, 160, MOST)]
-    # the mean of what was looked at, giving up included: what one of them costs
+    # the mean number of samples looked at, including users who gave up
     spent = np.minimum(hits, MOST)
     error = 1.96 * np.std(spent, ddof=1) / len(spent) ** 0.5
     rounds = f"{-(-median // SCREEN)}" if median <= MOST else "-"
@@ -126,7 +126,7 @@ def row_of(tasks: Sequence[Task], found: Sequence[int | None], keep: Callable[[T
 
 
 def main() -> None:
-    """Let simulated users look for what they have in mind, in every way."""
+    """Let simulated users look for the wanted texts in every way."""
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     given = parser.parse_args()
@@ -153,13 +153,13 @@ def main() -> None:
         for way, radius in ways
     ]
     body = (
-        f"{given.n} users for each of {', '.join(EXPRESSIONS)} have three more attributes in mind, those of an entry "
-        f"of the world that has what the expression asks for, and look at screens of {SCREEN}, {MOST} samples at most. "
-        "`picks`: they stand on the samples of a screen that have most of it, whenever these have more than those that "
-        f"they stand on, at 0.7 of the radius, and go back after {PATIENCE} screens without a better one. `random "
-        "picks`: the same, but the samples are drawn by lot. `random restarts`: every sample has a fresh direction at "
-        "that radius. `best of n`: no radius. Share of users who have found it within so many samples, the median, and "
-        "the mean of samples looked at, with its 95 % interval.\n\n"
+        f"{given.n} simulated users for each of {', '.join(EXPRESSIONS)} want three more attributes, taken from an "
+        f"entry of the world with the requested concepts. They look at screens of {SCREEN} texts, at most {MOST} "
+        "texts. `picks`: they recentre on the texts of a screen with most of the wanted attributes, if these have "
+        f"more than the current centre, at 0.7 of the radius, and go back after {PATIENCE} screens without a better "
+        "one. `random picks`: the same with random texts. `random restarts`: every sample has a fresh direction at "
+        "that radius. `best of n`: no radius. The columns are the share of users who find the text within so many "
+        "samples, the median, and the mean number of samples looked at, with its 95 % interval.\n\n"
         + table(("way", "radius", "within 40", "80", "160", str(MOST), "median", "screens", "mean looked at"), rows)
     )
     write("exploring", "Standing on samples", body, seed=given.seed)

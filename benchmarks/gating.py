@@ -1,4 +1,4 @@
-"""Does a gate, which adds only what is missing of a concept, lower the pressure at equal success?
+"""Does a gate, which adds only what a position lacks of a concept, lower the pressure at equal success?
 
 `python benchmarks/gating.py -n 200`
 """
@@ -18,12 +18,12 @@ from vectors.decoding.token_sampling import Settings
 
 NAMES = ("sonnet", "letter", "sea", "cat", "gloomy", "snow")
 METHODS = {"mean-difference": (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0), "learned": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)}
-"""Each with the doses that it is tried at, in natural gaps."""
+"""Methods, each with its doses in natural gaps."""
 
 LAYERS = (1,)
 
 LEVEL = 0.5
-"""Of the best success that both reach: where their pressures are compared."""
+"""Fraction of the best success of both at which pressures are compared."""
 
 Task = tuple[str, str, int]
 
@@ -69,7 +69,7 @@ def line_of(task: Task, options: Options) -> Line:
 
 
 def pressure_at(rows: Sequence[tuple[float, float, float]], success: float) -> float | None:
-    """The total pressure at which a success is first reached, between doses; None where it never is."""
+    """The total pressure at which a success is first reached, interpolated between doses; None if never."""
     for (low, before, _), (high, after, _) in zip([(0.0, 0.0, 0.0), *rows], rows, strict=False):
         if low < success <= high:
             return before + (success - low) / (high - low) * (after - before)
@@ -77,7 +77,7 @@ def pressure_at(rows: Sequence[tuple[float, float, float]], success: float) -> f
 
 
 def row_of(line: Line) -> list[object]:
-    """One vector: the best success with and without, and the pressures where both succeed equally often."""
+    """One vector: the best success with and without the gate, and the pressures at equal success."""
     best = [max(success for success, _, _ in rows) for rows in (line.plain, line.gated)]
     wanted = LEVEL * min(best)
     plain, gated = (pressure_at(rows, wanted) for rows in (line.plain, line.gated))
@@ -97,10 +97,10 @@ def main() -> None:
     rows = [row_of(line) for line in lines]
     ratios = [float(str(row[-1])) for row in rows if row[-1] != "-"]
     body = (
-        f"Vectors that are added at every position, {options.n} samples a dose, seven doses each with and without the "
-        "gate. Total pressure (nats a text) is that at which success, by the oracle, first reaches half of the best "
-        "that both reach. "
-        f"Gated over plain: geometric mean {np.exp(np.mean(np.log(ratios))):.2f} over {len(ratios)} vectors.\n\n"
+        f"Vectors that are added at every position, {options.n} samples a dose, seven doses with and without the gate. "
+        "Total pressure (nats a text) is that at which success, by the oracle, first reaches half of the best that "
+        "both reach. Ratio with the gate to without: geometric mean "
+        f"{np.exp(np.mean(np.log(ratios))):.2f} over {len(ratios)} vectors.\n\n"
         + table(
             ("concept", "method", "layer", "best success, plain", "gated", "compared at", "plain pressure", "gated",
              "ratio"),

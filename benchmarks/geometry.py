@@ -1,4 +1,4 @@
-"""What is the best way to search around a point? Geometries of the radius beside temperature, truncation and noise.
+"""Ways to search around a point: geometries of the radius, temperature, truncation and noise.
 
 `python benchmarks/geometry.py -n 600 --cells cells.jsonl` samples what that file lacks: it goes on where it stopped.
 """
@@ -28,14 +28,14 @@ EXPRESSIONS = (
     "sonnet + cat", "sea + calm", "letter + desert", "recipe + moon",
     "letter + sea + ghost", "diary + forest + child", "sonnet + quantum + cat", "riddle + kitchen + crow",
 )  # fmt: skip
-"""Single concepts, pairs and triples; the last of the pairs and the last two triples no training entry has."""
+"""Single concepts, pairs and triples; no training entry has the last pair and the last two triples."""
 
 TUPLE = ("form", "topic", "voice", "mood", "hour")
 COUNTED = 300
-"""Successful texts that diversity, fidelity and coverage are measured on: as many in every cell."""
+"""Successful texts a cell for diversity, fidelity and coverage."""
 
 LENGTH = 30
-"""Words that texts are cut to before they are compared."""
+"""Number of words that texts are cut to before they are compared."""
 
 KEPT = 0.9
 Task = tuple[str, str, float]
@@ -43,7 +43,7 @@ Cell = dict[str, Any]
 
 
 def cell_of(task: Task, options: Options) -> Cell:
-    """Samples of one expression under one search at one setting, and what they show."""
+    """Samples of one expression with one search at one setting, and their metrics."""
     expression, name, value = task
     model, search = embedded(), next(each for each in SEARCHES if each.name == name)
     point = steer.compose(expression, model)
@@ -79,7 +79,7 @@ def cell_of(task: Task, options: Options) -> Cell:
 
 
 def shown_by(readings: Sequence[Any], given: dict[str, Any]) -> Cell:
-    """Distinct attribute tuples, how much of the truth they cover, and how far the unsteered shares are from it."""
+    """Distinct attribute tuples, the part of the truth they cover, and the TV of the other attributes."""
     tuples = {tuple(reading[name] for name in TUPLE) for reading in readings}
     beyond = unseen(given)
     covered = sum(
@@ -98,7 +98,7 @@ def shown_by(readings: Sequence[Any], given: dict[str, Any]) -> Cell:
 
 
 def cells(options: Options, path: Path | None) -> list[Cell]:
-    """All cells; those that the file holds are not sampled again."""
+    """All cells; those in the file are not sampled again."""
     tasks = [(one, each.name, value) for one in EXPRESSIONS for each in SEARCHES for value in each.values]
     found: dict[Task, Cell] = {}
     if path is not None and path.exists():
@@ -115,7 +115,7 @@ def cells(options: Options, path: Path | None) -> list[Cell]:
 
 
 def lines_of(made: Sequence[Cell], search: Search) -> Iterator[list[Cell]]:
-    """For each expression, the plain cell and the search's own in the order of its settings."""
+    """For each expression, the plain cell and the cells of the search in the order of its settings."""
     for expression in EXPRESSIONS:
         own = [cell for cell in made if cell["expression"] == expression]
         plain = next(cell for cell in own if cell["search"] == "resampling")
@@ -123,7 +123,7 @@ def lines_of(made: Sequence[Cell], search: Search) -> Iterator[list[Cell]]:
 
 
 def best(line: Sequence[Cell], *, equal: str) -> Cell:
-    """The most diverse cell that keeps the success of the plain one, or its pressure as well."""
+    """The most diverse cell that keeps the success of the plain one, and optionally its pressure."""
     plain = line[0]
     allowed = [
         cell
@@ -151,7 +151,7 @@ def summary(made: Sequence[Cell], search: Search, *, equal: str) -> list[object]
 
 
 def ranks(made: Sequence[Cell], search: Search) -> list[object]:
-    """How diversity, success and pressure go with the setting, in ranks, over the expressions."""
+    """Rank correlation of diversity, success and pressure with the setting, over the expressions."""
     row: list[object] = [search.name]
     for name in ("vendi", "tuples", "tv", "success", "p95"):
         found = []
@@ -164,7 +164,7 @@ def ranks(made: Sequence[Cell], search: Search) -> list[object]:
 
 
 def curve(made: Sequence[Cell], search: Search) -> list[object]:
-    """Success at each setting, as a share of that at radius 0, mean over the expressions."""
+    """Success at each setting relative to radius 0, mean over the expressions."""
     lines = list(lines_of(made, search))
     row: list[object] = [search.name]
     for place in range(len(search.values)):
@@ -175,7 +175,7 @@ def curve(made: Sequence[Cell], search: Search) -> list[object]:
 
 
 def main() -> None:
-    """Sample every cell that is missing, and write the tables."""
+    """Sample missing cells, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     Options.add_to(parser)
     parser.add_argument("--cells", type=Path)
@@ -189,25 +189,25 @@ def main() -> None:
     heads = ("search", "setting: median (range)", "Vendi", "tuples", "coverage", "TV", "more diverse by 2 %")
     body = (
         f"{len(EXPRESSIONS)} expressions ({'; '.join(EXPRESSIONS)}), {options.n} samples a cell, "
-        f"{len(SEARCHES[1].values)} settings a search. Of each cell the first {COUNTED} successful texts (all "
-        "concepts, by the oracle) count: Vendi score "
-        f"of order 1 of their first {LENGTH} words, distinct tuples of {', '.join(TUPLE)}, how much of the true "
-        "conditional those tuples cover, and total variation of what was not steered from the truth; each as a ratio "
-        "to sampling again at radius 0, mean over the expressions with its 95 % interval. A search stands at the "
-        f"setting at which it is the most diverse, of those that keep {KEPT:g} of the success at radius 0.\n\n"
+        f"{len(SEARCHES[1].values)} settings a search. The first {COUNTED} successful texts of each cell count (all "
+        f"concepts, by the oracle): Vendi score (order 1) of their first {LENGTH} words; distinct tuples of "
+        f"{', '.join(TUPLE)}; the part of the true conditional distribution that these tuples cover; and the total "
+        "variation distance from the truth of the attributes that were not steered. Each is a ratio to sampling "
+        "again at radius 0: the mean over the expressions with its 95 % interval. A search is shown at its most "
+        f"diverse setting among those that keep {KEPT:g} of the success at radius 0.\n\n"
         + table(heads, [summary(made, search, equal="success") for search in tried])
-        + "\n\nThe same where p95 pressure is to stay within 1.1 times that at radius 0, too:\n\n"
+        + "\n\nThe same, with p95 pressure also within 1.1 times that at radius 0:\n\n"
         + table(heads, [summary(made, search, equal="pressure") for search in tried])
-        + "\n\nRank correlation of figures with the setting (radius 0 included), mean over the expressions:\n\n"
+        + "\n\nRank correlation of each metric with the setting (radius 0 included), mean over the expressions:\n\n"
         + table(
             ("search", "Vendi", "tuples", "TV", "success", "p95 pressure"),
             [ranks(made, search) for search in radii],
         )
-        + "\n\nSuccess / Vendi score at each radius, as shares of those at radius 0:\n\n"
+        + "\n\nSuccess / Vendi score at each radius, relative to radius 0:\n\n"
         + table(("search", *(f"{value:g}" for value in radii[0].values)), [curve(made, search) for search in radii])
-        + f"\n\nAt radius 0 success is {np.mean([cell['success'] for cell in plain]):.2f}, p95 pressure "
-        f"{np.mean([cell['p95'] for cell in plain]):.2f}; random directions of equal norm have what is asked for in "
-        f"{np.mean([cell['success'] for cell in lost]):.3f} of the texts."
+        + f"\n\nAt radius 0, success is {np.mean([cell['success'] for cell in plain]):.2f} and p95 pressure "
+        f"{np.mean([cell['p95'] for cell in plain]):.2f}; random directions of equal norm reach a success of "
+        f"{np.mean([cell['success'] for cell in lost]):.3f}."
     )
     machines = " and ".join(sorted({cell["machine"] for cell in made}))
     write("geometry", "Ways to search around a point", body, seed=given.seed, on=machines)

@@ -1,4 +1,4 @@
-"""What the steering benchmarks share: the model, labelled texts, a judge, equal pressure, and both cores at work."""
+"""Shared by the steering benchmarks: the model, labelled texts, a judge, equal pressure, and worker processes."""
 
 import argparse
 import os
@@ -26,12 +26,12 @@ from vectors.model.residual_model import ResidualModel
 MAX_TOKENS = 128
 
 _PROBE = 24  # samples in each step of the search for a pressure
-_SEARCH = ((_PROBE, 0.25, 6), (None, 0.1, 3))  # samples (all), how near is enough, and shifts tried: at first, and then
-_OFF = 0.15  # of the wanted pressure: too far to be called equal
-_LONGEST = 2.0**10  # times the shift to begin with
+_SEARCH = ((_PROBE, 0.25, 6), (None, 0.1, 3))  # samples (None: all), tolerance, shifts tried: coarse, then fine
+_OFF = 0.15  # relative error at which pressures no longer count as equal
+_LONGEST = 2.0**10  # largest shift, relative to the initial one
 
-_FEWEST = 16  # texts that have the concept, before fidelity is measured
-_FAIR = 400  # perfect samplers that say what chance shows
+_FEWEST = 16  # texts with the concept needed to measure fidelity
+_FAIR = 400  # simulated perfect samplers
 _WORLD = Almanac()
 
 Task = TypeVar("Task")
@@ -40,7 +40,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Options:
-    """What every part is told: samples a cell, the pressure at which to compare, the seed."""
+    """Samples a cell, the pressure at which to compare, the seed."""
 
     n: int
     pressure: float
@@ -56,14 +56,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Cell:
-    """Success with the mean pressure that went with it, and whether that is far from the one asked for."""
+    """Success with its mean pressure, and whether that is far from the requested one."""
 
     success: float
     mean: float
     p95: float
     off: bool
     strayed: float | None = None
-    """How far what was not steered is from the truth, beyond what a perfect sampler shows: see `strayed`."""
+    """TV of the other attributes from the truth, minus a perfect sampler's: see `strayed`."""
 
     def __str__(self) -> str:
         return f"{self.success:.2f}{f' (at {self.mean:.2f})' if self.off else ''}"
@@ -71,14 +71,14 @@ class Cell:
 
 @cache
 def embedded() -> ResidualModel:
-    """The model, once a process, on one core: the work is shared out over processes."""
+    """The model, loaded once a process, on one core: processes share the work."""
     torch.set_num_threads(1)
     return vectors.load_model(dtype="float32")
 
 
 @cache
 def texts(seed: int) -> Texts:
-    """The labelled texts, once a process."""
+    """The labelled texts, read once a process."""
     return collect(seed, positives=300, background=600)
 
 
@@ -89,7 +89,7 @@ def has(concept: str, text: str) -> bool:
 
 
 def judged(concept: str, made: ShiftedSamples, *, pressure: float | None = None) -> Cell:
-    """How many of a pilot's texts have the concept; `pressure` is the one that was asked for."""
+    """How many of a pilot's texts have the concept; `pressure` is the requested one."""
     hits = sum(has(concept, text) for text in made.texts)
     mean = float(made.kl.mean())
     off = pressure is not None and abs(mean / pressure - 1) > _OFF
@@ -97,7 +97,7 @@ def judged(concept: str, made: ShiftedSamples, *, pressure: float | None = None)
 
 
 def strayed(concept: str, texts: Sequence[str]) -> float | None:
-    """Total variation from the truth given the concept, less a perfect sampler's at that n: the mean over attributes.
+    """Mean total variation over attributes from the truth given the concept, minus a perfect sampler's at that n.
 
     Of the texts that have the concept; none where fewer than 16 have it.
     """
@@ -132,7 +132,7 @@ def widest(n: int) -> str:
 def at_pressure(
     layer: int, direction: torch.Tensor, options: Options, *, start: float, positions: str = "all"
 ) -> tuple[ShiftedSamples, float]:
-    """Samples under a direction at the shift whose mean pressure is nearest to the asked one, and the shift.
+    """Samples with a direction at the shift whose mean pressure is nearest to the requested one, and the shift.
 
     The shift is found over the first few of the samples, each next one where a power law through the nearest two would
     have it, and then over all of them. At the start token alone pressure saturates and may never reach what is asked.
@@ -158,9 +158,9 @@ def at_pressure(
 
 
 def _next(tried: dict[float, float], wanted: float) -> float:
-    """Where the wanted pressure should lie: between the nearest shifts below and above, or beyond the only side."""
+    """The next shift to try: between the nearest shifts below and above, or beyond the only side."""
     above = [shift for shift in tried if tried[shift] >= wanted]
-    # pressure is noisy: a shift of too little pressure above one of too much says nothing
+    # pressure is noisy: ignore a shift with too little pressure above one with too much
     below = [shift for shift in tried if tried[shift] < wanted and (not above or shift < min(above))]
     if below and above:
         low, high = max(below), min(above)
@@ -172,7 +172,7 @@ def _next(tried: dict[float, float], wanted: float) -> float:
 
 @cache
 def unsteered(options: Options) -> ShiftedSamples:
-    """Samples of the base model by itself: dose zero."""
+    """Samples of the base model: dose zero."""
     none = torch.zeros(embedded().d_model)
     return sample_shifted(
         embedded(), {0: none}, n=options.n, settings=Settings(max_tokens=MAX_TOKENS), seed=options.seed
@@ -182,7 +182,7 @@ def unsteered(options: Options) -> ShiftedSamples:
 def shared_out(
     work: Callable[[Task, Options], Made], tasks: Sequence[Task], options: Options, *, quiet: bool = False
 ) -> Iterator[Made]:
-    """Results of `work` on each task, in order, a process a core; printed as they come, unless `quiet`."""
+    """Results of `work` on each task in order, one process a core; printed at once unless `quiet`."""
     with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for made in pool.map(work, tasks, [options] * len(tasks)):
             print("done" if quiet else made, flush=True)

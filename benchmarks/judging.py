@@ -30,7 +30,7 @@ Asked = Callable[[Sequence[str]], np.ndarray]
 
 
 def even_odds(positive: Sequence[str], background: Sequence[str]) -> Asked:
-    """The same regression, accepting what it calls likelier than not, its sides weighed alike."""
+    """The same regression with balanced class weights and threshold 0.5."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
@@ -40,12 +40,12 @@ def even_odds(positive: Sequence[str], background: Sequence[str]) -> Asked:
 
 
 def one_by_one(judge: ClassifierJudge | WordJudge) -> Asked:
-    """A judge, asked about each text."""
+    """The answers of a judge, one a text."""
     return lambda texts: np.array([judge.accepts(text) for text in texts])
 
 
 def measured(seed: int, size: tuple[int, int], asked: Mapping[str, str]) -> list[tuple[float, float]]:
-    """For each judge the shares it accepts of fresh texts with and without what is asked for; last what it says."""
+    """For each judge, the accepted shares of fresh texts with and without the concepts; last, its own estimates."""
     positive = list(WORLD.texts(asked, size[0] + FRESH, seed=seed))
     background = list(WORLD.texts({}, size[1] + 3 * FRESH, seed=seed + 1))
     without = [text for text in background[size[1] :] if not matches(WORLD.read(text), asked)][:FRESH]
@@ -77,23 +77,23 @@ def main() -> None:
             off = np.abs(made[:, 3] - made[:, 2]).mean(axis=0)
             rows.append([f"{size[0]}, {size[1]}", *cells, f"{off[0]:.2f}, {off[1]:.2f}"])
     body = (
-        f"Mean share of right answers on {FRESH} fresh entries with and {FRESH} without what is asked for, over "
-        f"{len(ASKED)} things asked for and {given.repeats} draws, then the worst of them; in brackets the shares "
-        "accepted of those with and without. The background is whatever the world writes, so some of it has what is "
-        "asked for. Last, how far the judge's own word on these two shares (`finds`, `errs`) is from them, in the "
-        "mean.\n\n"
+        f"Mean share of correct answers on {FRESH} fresh entries with and {FRESH} without the requested concepts, "
+        f"over {len(ASKED)} requests and {given.repeats} draws, then the worst of them; in brackets the accepted "
+        "shares of entries with and without. The background is whatever the world writes, so some of it has the "
+        "concepts. The last column is the mean error of the judge's own estimates of these two shares (`finds`, "
+        "`errs`).\n\n"
         + table(
             [
                 "texts with, without",
-                "regression at even odds",
+                "regression, threshold 0.5",
                 "naive Bayes",
                 "`ClassifierJudge`",
-                "its word is off by",
+                "error of its own estimates",
             ],
             rows,
         )
-        + "\n\nA regression at even odds hardly accepts anything once one side has many more texts, though its sides "
-        "are weighed alike: that is why the judge's threshold is where errors on texts it was fit without are even."
+        + "\n\nA regression with threshold 0.5 accepts hardly anything if one side has many more texts, even with "
+        "balanced class weights. So the judge's threshold is where the error rates on held-out texts are equal."
     )
     write("judging", "Judges fit on labelled texts", body, seed=given.seed)
 

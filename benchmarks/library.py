@@ -1,4 +1,4 @@
-"""What the shipped concepts do, alone and three at a time: `python benchmarks/library.py`."""
+"""Success and pressure of the shipped concepts, alone and three at a time: `python benchmarks/library.py`."""
 
 import argparse
 from dataclasses import replace
@@ -21,7 +21,7 @@ Triple = tuple[str, str, str]
 
 
 def sampled(point: steer.SteeringPoint, radius: float, options: Options) -> ShiftedSamples:
-    """What `steer.sample` draws, with the pressure of every token."""
+    """Samples of `steer.sample` with the pressure of every token."""
     (layer,) = point.layers
     rows = steer.perturb(point, options.n, radius, seed=options.seed)[layer]
     settings = Settings(max_tokens=MAX_TOKENS, positions=point.positions)
@@ -66,10 +66,10 @@ def concepts(options: Options) -> None:
         "dose -1",
     ]
     body = (
-        f"{options.n} prompt-free samples each, at dose 1. {reached} of {len(successes)} concepts reach 90 % (the aim "
-        f"for each); median {np.median(successes):.2f}. `truth` is the world's base rate. Pressure in nats a token; "
-        "p95 is the 95th percentile over the tokens of all samples. The last column is success at a dose of -1.\n\n"
-        + table(head, [row for row, _ in made])
+        f"{options.n} prompt-free samples for each concept at dose 1. {reached} of {len(successes)} concepts reach "
+        f"90 % success (the aim for each); the median is {np.median(successes):.2f}. `truth` is the base rate in "
+        "the world. Pressure is in nats per token; p95 is the 95th percentile over the tokens of all samples. The "
+        "last column is success at dose -1.\n\n" + table(head, [row for row, _ in made])
     )
     write("library", "Every shipped concept at dose 1", body, seed=options.seed)
 
@@ -89,7 +89,7 @@ def triple_of(triple: Triple, options: Options) -> tuple[list[object], float]:
 
 
 def chosen(count: int, seed: int) -> list[Triple]:
-    """`sonnet + quantum + cat`, which training never saw, and random triples that it may have seen."""
+    """`sonnet + quantum + cat`, which never occurs in training, and random triples that may occur."""
     random = np.random.default_rng(seed)
     kinds = [distribution.VALUES[name] for name in ("form", "topic", "voice")]
     found: list[Triple] = [("sonnet", "quantum", "cat")]
@@ -110,10 +110,11 @@ def triples(count: int, options: Options) -> None:
     made = list(shared_out(triple_of, chosen(count, options.seed), options))
     successes = [success for _, success in made]
     body = (
-        f"Share of {options.n} samples in which the oracle reads all three. The dose, the same for each concept, is "
-        f"the best of {', '.join(map(str, DOSES))} on other samples. Median of {count} seen triples "
-        f"{np.median(successes[1:]):.2f}, of which {sum(success >= 0.6 for success in successes[1:])} reach 0.60 (the "
-        "aim); the first row was never seen in training. p95 pressure at radius 0, nats a token.\n\n"
+        f"Share of {options.n} samples in which the oracle reads all three concepts. All three have the same dose: "
+        f"the best of {', '.join(map(str, DOSES))} on other samples. The median of the {count} triples that occur "
+        f"in training is {np.median(successes[1:]):.2f}, and {sum(success >= 0.6 for success in successes[1:])} of "
+        "them reach 0.60 (the aim). The first triple never occurs in training. p95 pressure is at radius 0, in "
+        "nats per token.\n\n"
         + table(
             ["triple", "dose", "p95 pressure", *(f"radius {radius:g}" for radius in RADII)], [row for row, _ in made]
         )

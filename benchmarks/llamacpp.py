@@ -1,4 +1,4 @@
-"""Files of ours served by llama.cpp, beside live steering: `python benchmarks/llamacpp.py`.
+"""Exported files in llama.cpp compared with live steering: `python benchmarks/llamacpp.py`.
 
 llama-cpp-python is built from source in an environment of its own under `--peers FOLDER`, which takes a while.
 """
@@ -38,11 +38,11 @@ NAMES = {
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }  # fmt: skip
-"""What GGUF calls the parts of a Llama block."""
+"""GGUF names of the parts of a Llama block."""
 
 
 def converted(hf: Any, path: Path) -> Path:
-    """Write a Llama as GGUF in float32, without a tokenizer: texts are given as ids."""
+    """Write a Llama as GGUF in float32 without a tokenizer: texts are passed as ids."""
     config = hf.config
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model("no_vocab")
@@ -63,7 +63,7 @@ def converted(hf: Any, path: Path) -> Path:
         if name.startswith("model.layers."):
             _, _, number, rest = name.split(".", 3)
             part, what = rest.rsplit(".", 1)
-            if NAMES[part] in heads:  # rotary pairs stand side by side there, and half a head apart here
+            if NAMES[part] in heads:  # GGUF interleaves rotary pairs; transformers keeps them half a head apart
                 n = heads[NAMES[part]]
                 plain = plain.reshape(n, 2, len(plain) // n // 2, -1).swapaxes(1, 2).reshape(plain.shape)
             writer.add_tensor(f"blk.{number}.{NAMES[part]}.{what}", np.ascontiguousarray(plain))
@@ -78,7 +78,7 @@ def converted(hf: Any, path: Path) -> Path:
 
 
 def live(model: ResidualModel, texts: Sequence[Sequence[int]], deltas: Mapping[int, Tensor], positions: str) -> Any:
-    """Log-probabilities of the next token at every position, steered here."""
+    """Log-probabilities of the next token at every position, steered by this library."""
     found = []
     for ids in texts:
         spread = {at: shift_by_position(delta[None], len(ids), len(ids), positions) for at, delta in deltas.items()}
@@ -146,12 +146,12 @@ def main() -> None:
             rows.append([name, f"{off:.1e}", f"{moved:.2f}"])
             print(rows[-1], flush=True)
     body = (
-        f"Log-probabilities of every next token after {prefixes} prefixes ({given.n} texts of the world) in llama.cpp "
-        f"({PACKAGES[0].replace('==', ' ')}, CPU, weights and cache in F32) and here: the largest difference, in nats, "
-        "and beside it how much steering itself moves any of them. Control vectors are files that `steer export` "
-        "writes, parsed by ggml, of random directions as long as their width's root; two rows show that one layer off "
-        "would be seen. Checkpoints are converted to GGUF with their biases and neurons.\n\n"
-        + table(["", "largest difference", "moved by steering"], rows)
+        f"Log-probabilities of every next token after {prefixes} prefixes ({given.n} texts of the world) in "
+        f"llama.cpp ({PACKAGES[0].replace('==', ' ')}, CPU, weights and cache in F32) and here: the largest "
+        "difference in nats, and the largest change by steering itself. The control vectors are files that `steer "
+        "export` writes, parsed by ggml, with random directions whose length is the root of the width; two rows "
+        "show that a shift by one layer would be visible. Checkpoints are converted to GGUF with their biases and "
+        "neurons.\n\n" + table(["", "largest difference", "moved by steering"], rows)
     )
     write("llamacpp", "llama.cpp beside live steering", body, seed=0)
 

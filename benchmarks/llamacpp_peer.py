@@ -1,4 +1,4 @@
-"""A peer of `llamacpp.py`, run by the Python of llama.cpp's own environment: logits at every position of some texts."""
+"""Run by `llamacpp.py` in llama.cpp's own environment: logits at every position of some texts."""
 
 import ctypes
 import json
@@ -14,7 +14,7 @@ class _Given(ctypes.Structure):
 
 
 def control(path: str) -> np.ndarray:
-    """A control vector by ggml's own parser, laid out as llama.cpp's tools do: layer 1 first."""
+    """A control vector read by ggml's parser, in the layout of llama.cpp's tools: layer 1 first."""
     folder = Path(llama_cpp.__file__).parent / "lib"
     ggml = ctypes.CDLL(str(next(folder.glob("libggml-base.*"))))
     ggml.gguf_init_from_file.restype = ctypes.c_void_p
@@ -45,7 +45,7 @@ def control(path: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Load a model, and a control vector if there is one, and save the logits."""
+    """Load a model and optionally a control vector, and save the logits."""
     model_path, vector_path, ids_path, out = sys.argv[1:]
     llama_cpp.llama_backend_init()
     given = llama_cpp.llama_model_default_params()

@@ -32,15 +32,15 @@ DOZEN = (
 PROMPTS = 20
 
 Variant = tuple[str, str, int | None]
-"""A method, the positions it is added at, and the one layer it is tried at, or none for all."""
+"""A method, its positions, and the only layer to try (None: all layers)."""
 
 FORMS = frozenset(map(str, distribution.VALUES["form"]))
 
 
 def prompted(concept: str, options: Options) -> float:
-    """Success of what the base model writes after the first third of texts with the concept.
+    """Success of the base model's continuations of the first third of texts with the concept.
 
-    What was given does not count, but for forms: they are judged over the whole text, since its end alone has none.
+    Only the continuation is judged; for forms, the whole text, because its end alone has no form.
     """
     model, each = embedded(), max(1, options.n // PROMPTS)
     hits = 0
@@ -64,19 +64,19 @@ def noise(concept: str, layer: int, options: Options) -> torch.Tensor:
 
 
 Directions = dict[int, tuple[torch.Tensor, float]]
-"""By layer a direction and the shift to begin with."""
+"""For each layer, a direction and its initial shift."""
 
 
 @cache
 def sides(concept: str, options: Options) -> tuple[vectors.ContrastSet, vectors.ContrastSet]:
-    """The texts that directions are found in, and those held out."""
+    """The texts to find directions in, and the held-out texts."""
     known = texts(options.seed)
     return vectors.ContrastSet(known.positive[concept], known.background(concept)).split(seed=options.seed)
 
 
 @cache
 def material(concept: str, positions: str, variant: str, layer: int, options: Options) -> ExtractionInput:
-    """What directions are found in, read once for all methods that only read it."""
+    """The extraction input, read once for all methods that only read it."""
     fit = sides(concept, options)[0]
     if variant == OWN:
         fit = vectors.ContrastSet(fit.positive, sample_prompt_free(embedded(), len(fit.positive), seed=options.seed))
@@ -87,7 +87,7 @@ def material(concept: str, positions: str, variant: str, layer: int, options: Op
 
 
 def direction_of(concept: str, method: str, layer: int, positions: str, options: Options) -> tuple[torch.Tensor, float]:
-    """A method's direction and the shift to begin with."""
+    """The direction of a method and its initial shift."""
     if method == "random":
         return noise(concept, layer, options), 10.0
     if method == "shipped":
@@ -100,7 +100,7 @@ def direction_of(concept: str, method: str, layer: int, positions: str, options:
 
 @dataclass(frozen=True)
 class Line:
-    """One concept at one layer: a cell for each variant, and the directions that a pilot is to choose among."""
+    """One concept at one layer: a cell for each variant, and the directions for the pilot to choose from."""
 
     concept: str
     layer: int
@@ -121,7 +121,7 @@ class Row:
 def line_of(
     task: tuple[str, int], options: Options, *, variants: Sequence[Variant], chosen: Sequence[str], path: Path | None
 ) -> Line:
-    """Success under each method's direction at one layer and pressure; `EQUAL_NORM` as long as the first was."""
+    """Success with each method's direction at one layer and pressure; `EQUAL_NORM` has the first one's length."""
     concept, layer = task
     line = Line(concept, layer, {}, {})
     first = 0.0
@@ -144,7 +144,7 @@ def line_of(
 
 
 def row_of(task: tuple[str, list[Line]], options: Options, *, path: Path | None) -> Row:
-    """The controls of a concept, and what pilots pick among the directions of its layers."""
+    """The controls of a concept, and the layers that pilots pick."""
     concept, lines = task
     picked = {}
     for name in lines[0].kept:
@@ -157,7 +157,7 @@ def row_of(task: tuple[str, list[Line]], options: Options, *, path: Path | None)
 
 
 def add_to(path: Path | None, found: dict[str, Any]) -> None:
-    """Keep a line as soon as it is made."""
+    """Append a line to the file at once."""
     if path is not None:
         with path.open("a") as file:
             file.write(json.dumps(found) + "\n")
@@ -178,7 +178,7 @@ def rows_of(
     concepts: Sequence[str], layers: Sequence[int], options: Options, *, variants: Sequence[Variant],
     chosen: Sequence[str], path: Path | None,
 ) -> list[Row]:  # fmt: skip
-    """A row for every concept; what the file holds is not made again."""
+    """A row for every concept; rows in the file are not computed again."""
     lines, rows = read_in(path)
     left = [(concept, layer) for concept in concepts for layer in layers if (concept, layer) not in lines]
     for line in shared_out(partial(line_of, variants=variants, chosen=chosen, path=path), left, options, quiet=True):
@@ -189,7 +189,7 @@ def rows_of(
 
 
 def read_in(path: Path | None) -> tuple[dict[tuple[str, int], Line], dict[str, Row]]:
-    """What a file holds of lines and rows."""
+    """The lines and rows of a file."""
     lines: dict[tuple[str, int], Line] = {}
     rows: dict[str, Row] = {}
     for found in map(json.loads, path.read_text().splitlines() if path is not None and path.exists() else []):
@@ -202,12 +202,12 @@ def read_in(path: Path | None) -> tuple[dict[tuple[str, int], Line], dict[str, R
 
 
 def head(method: str, positions: str) -> str:
-    """What a variant is called in the tables."""
+    """The name of a variant in the tables."""
     return f"{method}, {positions}"
 
 
 def mean_of(cells: Sequence[Cell]) -> str:
-    """Mean success over the concepts, how far the rest strays, and how many were not at the pressure asked for."""
+    """Mean success over the concepts, TV of the other attributes, and the number of cells off the pressure."""
     if not cells:
         return "-"
     off, far = sum(cell.off for cell in cells), [cell.strayed for cell in cells if cell.strayed is not None]
@@ -216,7 +216,7 @@ def mean_of(cells: Sequence[Cell]) -> str:
 
 
 def rules(rows: Sequence[Row], heads: Sequence[str], layers: Sequence[int]) -> list[list[str]]:
-    """What each way to choose the layer comes to, for each method that a pilot chose for."""
+    """Success for each way to choose the layer, for each method with a pilot."""
     made = []
     for name in heads:
         by = np.array([[row.cells[layer][name].success for layer in layers] for row in rows])
@@ -251,23 +251,22 @@ def compare(
         for at in layers
     ]
     body = (
-        f"Success (oracle) over {options.n} prompt-free samples at a mean pressure of {options.pressure} nats a token; "
-        "in brackets the pressure where it is off by more than 15 % (a shift at the start token saturates: more of "
-        "it need not cost more). Behind each method stand the positions it is added at. `TV` is how far the "
-        "attributes that were not steered lie from the truth, in total variation, beyond what a perfect sampler shows "
-        "at that n, over the texts that have the concept. `shipped` are the library's concepts, learned together. "
-        "`random` is a direction for each concept and layer at the same pressure, `random, equal norm` the same one as "
-        "long as the first column's shift. `dose 0` is the base model by itself, `prompt` what it writes after the "
-        "first third of a text that has the concept (of forms, with it). 95 % intervals are at most "
-        f"{widest(options.n)} wide on either side.\n\nMean over {len(concepts)} concepts:\n\n"
-        + table(["method, positions", *(f"layer {at}" for at in layers)], means)
-        + "\n\n"
+        f"Success (by the oracle) over {options.n} prompt-free samples at a mean pressure of {options.pressure} "
+        "nats per token; the pressure is in brackets where it is off by more than 15 % (a shift at the start token "
+        "saturates: a larger one need not cost more). The positions at which a shift is added follow the name of "
+        "the method. `TV` is the total variation distance of the attributes that were not steered from the truth, "
+        "minus that of a perfect sampler at this n, over the texts with the concept. `shipped` are the concepts of "
+        "the library, learned together. `random` is a random direction for each concept and layer at the same "
+        "pressure; `random, equal norm` is that direction with the length of the first column's shift. `dose 0` is "
+        "the base model; `prompt` is the base model after the first third of a text with the concept (for forms, "
+        f"the third is judged too). The 95 % intervals are at most {widest(options.n)}.\n\nMean over {len(concepts)} "
+        "concepts:\n\n" + table(["method, positions", *(f"layer {at}" for at in layers)], means) + "\n\n"
     )
     if chosen:
         body += (
-            "The same by how the layer is chosen: one for all concepts, the best afterwards; for each concept by the "
-            "pilot of `--layer auto`, which reads words; for each concept the best afterwards, by the oracle, which "
-            "nobody has.\n\n"
+            "The same for three choices of the layer: one layer for all concepts, the best in hindsight; a layer "
+            "for each concept by the pilot of `--layer auto`, which reads only words; the best layer for each "
+            "concept in hindsight by the oracle, which no user has.\n\n"
             + table(["method, positions", "one layer for all", "by the pilot", "the best each", "the pilot's layers"],
                     rules(made, list(made[0].picked), layers))
             + "\n\n"
@@ -283,16 +282,16 @@ LEARNING = {
     "+ bound": replace(PLAIN, bound=1.0),
     "+ early stop": Learning(patience=3),
 }
-"""What learning aims at besides likelier texts; by itself it goes on to the end."""
+"""Extra terms of the learning objective; without them, learning runs to the end."""
 
 WORDS = {"quantum": ["photon", "electron"], "tender": ["gently", "softly"], "gloomy": ["mopes", "doleful"],
          "sonnet": ["The", "I"], "recipe": ["stir", "cup"], "letter": ["Dear"], "sailor": ["mate"],
          "kitchen": ["kettle", "teapot"], "midnight": ["midnight", "owl"]}  # fmt: skip
-"""What `token` leads to, where the concept's name is no word of its texts."""
+"""Words for `token`, if the concept's name is no word of its texts."""
 
 EQUAL_NORM = "random, equal norm"
 OWN = "mean-centred"
-"""The method whose background is what the model writes."""
+"""The method whose background the model writes."""
 
 METHODS: tuple[Variant, ...] = (
     ("learned", "bos", None),

@@ -1,11 +1,11 @@
-"""A peer of `speed.py`, run by the Python of the peer's own environment: generates once a line of its input."""
+"""Run by `speed.py` in another library's environment: generates once a line of input."""
 
 import json
 import sys
 
 
 def main() -> None:
-    """Load the model, add one direction by the peer's own means, and answer each line with the tokens generated."""
+    """Load the model, add one direction with the other library, and answer each line with the token count."""
     name, kind, folder, batch, tokens, shape = sys.argv[1:]
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, GPT2Config

@@ -1,4 +1,4 @@
-"""Virtual environments of peers, which pin other libraries than ours: made on first use, under one folder."""
+"""Virtual environments of other libraries, created on first use in one folder."""
 
 import os
 import shutil
@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 FOLDER = Path.home() / ".cache" / "steer-benchmarks"
-"""Where they are made unless told otherwise."""
+"""Default folder."""
 
 
 def python_of(
     folder: Path, name: str, packages: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Path | None:
-    """The Python of a peer's environment, made if it is not there; None where it cannot be had."""
+    """The Python of a peer's environment, created if needed; None if it cannot be installed."""
     python = folder / name / "bin" / "python"
     if python.exists():
         return python

@@ -1,4 +1,4 @@
-"""What a radius buys, beside what a temperature or another dose does: success, diversity, typicality and pressure.
+"""The radius compared with temperature and dose: success, diversity, typicality and pressure.
 
 `python benchmarks/radius.py -n 128`
 """
@@ -56,7 +56,7 @@ def rows_of(task: Task, options: Options) -> list[Line]:
 
 
 def name_of(part: str, cell: Cell) -> str:
-    """What the table calls a cell."""
+    """The name of a cell in the table."""
     if part == "random":
         return f"random, equal norm, radius {cell.radius:g}"
     return part if part == "dose 0" else f"{part} {getattr(cell, part):g}"
@@ -72,7 +72,7 @@ def noise(point: SteeringPoint, seed: int) -> ConceptVector:
 
 
 def prompted(doses: dict[str, float], evaluation_set: EvaluationSet, options: Options) -> Row:
-    """What the base model writes after the first third of real texts that have what is asked for, a text each."""
+    """The base model's continuations of the first third of real texts with the concepts, one a text."""
     model, samples, whole = embedded(), [], dict[str, str]()
     for index, text in enumerate(evaluation_set.real[: options.n]):
         words = text.split(" ")
@@ -80,7 +80,7 @@ def prompted(doses: dict[str, float], evaluation_set: EvaluationSet, options: Op
         run = steer.sample(model, None, n=1, seed=options.seed + index, prompt=prompt)
         samples.append(replace(run[0], index=index))
         whole[run[0].text] = prompt + run[0].text
-    # a form is one of the whole text
+    # a form belongs to the whole text
     judges = [
         FunctionJudge(judge.name, lambda text, judge=judge: judge.accepts(whole[text]))
         if judge.name.startswith("form")
@@ -95,7 +95,7 @@ def prompted(doses: dict[str, float], evaluation_set: EvaluationSet, options: Op
 
 
 def cells_of(row: Row) -> Sequence[str]:
-    """Figures of a line; diversity as a share of that of as many real texts."""
+    """Metrics of a line; diversity relative to as many real texts."""
     found = row.figures
     cells = [str(found["success"]) if "success" in found else "-"]
     spread = found.get("diversity")
@@ -113,13 +113,14 @@ def main() -> None:
     tasks = [(expression, part) for expression in EXPRESSIONS for part in PARTS]
     lines = [line for lines in shared_out(rows_of, tasks, options) for line in lines]
     body = (
-        f"{options.n} samples a cell, at dose 1, radius 0 and temperature 1 where nothing else is said. Success by the "
-        "oracle, all concepts at once, with its 95 % interval; diversity is the Vendi score of order 1 of the "
-        "successful texts' words as a share of that of as many real ones; typical the share in the central nine tenths "
-        "of real texts (a perfect sampler has 0.9); pressure in nats a token, mean and the texts' own 95th percentile; "
-        "the frontier is the harmonic mean of the three, each as a share of what real texts show. Pressure is that of "
-        "the shift alone, at temperature 1 along the texts that were drawn. `prompt only` goes on from the first third "
-        "of a real text that has what is asked for; the rest alone is judged, the whole for its form.\n\n"
+        f"{options.n} samples a cell, at dose 1, radius 0 and temperature 1 unless stated otherwise. Success is by "
+        "the oracle for all concepts at once, with its 95 % interval; diversity is the Vendi score (order 1) of "
+        "the words of the successful texts, relative to as many real texts; typical is the share of texts in the "
+        "central nine tenths of real texts (a perfect sampler has 0.9); pressure is in nats per token, mean and "
+        "95th percentile; the frontier is the harmonic mean of success, typicality and diversity, each relative to "
+        "real texts. Pressure is that of the shift alone, at temperature 1 along the sampled texts. `prompt only` "
+        "continues the first third of a real text with the concepts; only the continuation is judged, except for "
+        "its form.\n\n"
         + table(
             ["expression", "", "success", "diversity", "typical", "pressure", "p95", "frontier"],
             [(expression, name, *cells_of(row)) for expression, name, row in lines],

@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 model = vectors.load_model(dtype="float32")
 texts = [made.text for made in islice(stream(99), int(sys.argv[1]))]
 moments(model, texts[:200], [1], second=True)
-Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+Path("/proc/self/clear_refs").write_text("5")  # resets the peak
 told = lambda what: int(re.search(what + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 before = told("VmRSS")
 moments(model, texts, [1], second=True)
@@ -39,7 +39,7 @@ print(json.dumps([before, told("VmHWM")]))
 
 
 def batches_of(model: ResidualModel, texts: list[str], layers: list[int]) -> list[dict[str, torch.Tensor]]:
-    """The very batches that reading makes."""
+    """The same batches as `steer` reads."""
     kept: list[dict[str, torch.Tensor]] = []
     original = text_activations.read
 
@@ -56,7 +56,7 @@ def batches_of(model: ResidualModel, texts: list[str], layers: list[int]) -> lis
 
 
 def plain(model: ResidualModel, layer: int, batches: list[dict[str, torch.Tensor]]) -> Callable[[], None]:
-    """The plain forward of a model that ends behind one layer, without a head."""
+    """The plain forward pass of a model that is cut after one layer, without a head."""
     short = copy.deepcopy(model.hf.base_model)
     short.layers = short.layers[: layer + 1]
     short.config.num_hidden_layers = layer + 1
@@ -100,12 +100,12 @@ def main() -> None:
         sizes.append([f"{size:,}", f"{before / 1024:,.0f}", f"{after / 1024:,.0f}", f"{(after - before) / 1024:,.0f}"])
         print(sizes[-1], flush=True)
     body = (
-        f"{options.n} entries, {tokens:,} tokens, the same batches for both, {options.rounds} turns, medians. `plain` "
-        "is the Hugging Face forward of a model cut behind the layer, without a head; `ours` tokenises, sorts by "
-        "length, reads and averages.\n\n"
+        f"{options.n} entries with {tokens:,} tokens; both sides read the same batches in {options.rounds} "
+        "alternating runs; medians. `plain` is the Hugging Face forward pass of a model that is cut after the "
+        "layer and has no head; `ours` tokenises, sorts by length, reads, and averages.\n\n"
         + table(["layer", "ours/plain, tokens/s"], rows)
-        + "\n\nMemory of the process, MiB, with the texts loaded and a few of them read, and the peak "
-        "as all are read, second moments too:\n\n" + table(["texts", "before", "peak", "more"], sizes)
+        + "\n\nMemory of the process in MiB: with the texts loaded and a few of them read, and the peak while all are "
+        "read, second moments included:\n\n" + table(["texts", "before", "peak", "more"], sizes)
     )
     write("reading", "Reading texts", body, seed=98)
 

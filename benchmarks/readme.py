@@ -1,4 +1,4 @@
-"""Writes what the README's first command prints below it: `python benchmarks/readme.py`."""
+"""Write the output of the README's first command into the README: `python benchmarks/readme.py`."""
 
 import re
 import shlex

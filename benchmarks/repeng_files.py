@@ -71,8 +71,8 @@ def main() -> None:
         off = float((logits - torch.from_numpy(np.load(place / "logits.npy"))).abs().max())
         rows.append(["we write, repeng steers, beside dose 1 here", "logits", f"{off:.1e}"])
     body = (
-        "Control vectors of five layers of the embedded model. The last column is the largest difference, of what dose "
-        "1 of the imported concept adds from what the file holds, and of the logits.\n\n"
+        "Control vectors of five layers of the embedded model. The last column is the largest difference: of dose "
+        "1 of the imported concept from the contents of the file, and of the logits.\n\n"
         + table(["", "", "off by"], rows)
     )
     write("repeng", "repeng beside our files", body, seed=0)

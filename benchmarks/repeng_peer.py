@@ -1,4 +1,4 @@
-"""A peer of `repeng_files.py`, run by the Python of repeng's own environment: writes, reads and steers by its files."""
+"""Run by `repeng_files.py` in repeng's own environment: writes, reads and steers with control vectors."""
 
 import sys
 
@@ -24,7 +24,7 @@ def main() -> None:
     wrapped.set_control(vector, 1.0)
     ids = torch.from_numpy(np.load(rest[1]))
     with torch.no_grad():
-        # one text at a time: of several, repeng takes the positions of the first for all
+        # one text at a time: repeng applies the positions of the first text to the whole batch
         np.save(numbers, torch.cat([wrapped(each[None]).logits for each in ids]).numpy())
 
 

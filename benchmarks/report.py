@@ -1,4 +1,4 @@
-"""Writes a benchmark's table into RESULTS.md, under its own heading, with machine, date and seed."""
+"""Write the table of a benchmark into its section of RESULTS.md, with machine, date and seed."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """The machine, for the stamp of a section."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
@@ -29,7 +29,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def write(name: str, title: str, body: str, *, seed: int, on: str | None = None) -> None:
-    """Replace the section `name` of RESULTS.md, or add it at the end, and print it; measured here, or `on` another."""
+    """Replace or append the section `name` of RESULTS.md, and print it; `on` names another machine."""
     stamp = f"{datetime.now(UTC):%Y-%m-%d}, seed {seed}, {on or machine()}."
     section = f"<!-- {name} -->\n## {title}\n\n{stamp}\n\n{body.strip()}\n<!-- /{name} -->"
     print(section)

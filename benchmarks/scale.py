@@ -1,4 +1,4 @@
-"""Does sampling stay within its memory, and take time in proportion, however many samples are asked for?
+"""Does memory stay flat and time grow linearly with the number of samples?
 
 `python benchmarks/scale.py`: each size is a process of its own, whose memory and time are measured from outside.
 """
@@ -23,7 +23,7 @@ MAX_TOKENS = 80
 
 @dataclass(frozen=True)
 class Run:
-    """One run from outside: its samples, seconds, tokens, and peak memory in MiB."""
+    """One run as a process: samples, seconds, tokens, and peak memory in MiB."""
 
     n: int
     seconds: float
@@ -32,7 +32,7 @@ class Run:
 
 
 def run(n: int, seed: int, arguments: Sequence[str]) -> Run:
-    """Sample `n` texts into a file, and watch."""
+    """Sample `n` texts into a file and measure."""
     with TemporaryDirectory() as folder:
         place = Path(folder) / "run.jsonl"
         command = [
@@ -64,9 +64,9 @@ def main() -> None:
         for one in runs
     ]  # fmt: skip
     body = (
-        f"`steer compose` into a file, at most {MAX_TOKENS} tokens a text, each size in a process of its own. Peak "
-        "memory is that of the process (resident set), most of it libraries and weights; times are those of the whole "
-        f"command, start-up included, relative to that of {first.n} samples.\n\n"
+        f"`steer compose` with an output file, at most {MAX_TOKENS} tokens a text, each size in its own process. "
+        "Peak memory is the resident set of the process, mostly libraries and weights; times are those of the "
+        f"whole command including start-up, relative to {first.n} samples.\n\n"
         + table(("samples", "tokens", "peak memory", "over the first", "time", "tokens, relative"), rows)
     )
     write("scale", "Memory and time over the number of samples", body, seed=given.seed)

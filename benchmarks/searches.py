@@ -1,4 +1,4 @@
-"""The ways to search around a point that `benchmarks/geometry.py` compares: a number in, shifts and settings out."""
+"""The searches that `benchmarks/geometry.py` compares: from a setting to shifts and sampling settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from vectors.common.rng import Stream, rng
 from vectors.decoding.token_sampling import Settings
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-OWN = 512  # the model's own texts, whose activations are what is natural
+OWN = 512  # sampled texts whose activations give the natural covariance
 
 Shifts = Callable[[Sequence[int]], Mapping[int, Tensor]]
 
 
 @dataclass(frozen=True)
 class Search:
-    """One way to make samples differ, and the settings it is tried at: the same number for all."""
+    """One way to make samples differ, and its settings: as many for each search."""
 
     name: str
     values: tuple[float, ...]
 
     def shifts(self, point: SteeringPoint, value: float, seed: int) -> Shifts:
-        """What each sample is shifted by."""
+        """The shift of each sample."""
         made = _SHIFTS.get(self.name, _resampled)
         return made(point, value, seed)
 
     def settings(self, point: SteeringPoint, value: float) -> Settings:
-        """How its tokens are drawn."""
+        """The sampling settings."""
         drawn = {self.name: value} if self.name in ("temperature", "top_p", "min_p") else {}
         return Settings(max_tokens=MAX_TOKENS, positions=point.positions, **drawn)
 
@@ -70,7 +70,7 @@ def _perturbed(point: SteeringPoint, value: float, seed: int, **how: object) -> 
 def _coordinated(
     point: SteeringPoint, value: float, seed: int, spread: Mapping[int, LowRankCovariance] | None = None
 ) -> Shifts:
-    """Directions in blocks of d_model, at right angles to each other before the concepts are projected out."""
+    """Directions in orthogonal blocks of d_model, before the concepts are projected out."""
 
     def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
         found = {}
@@ -105,7 +105,7 @@ def _of_rank(point: SteeringPoint, value: float, seed: int) -> Shifts:
 
 
 def _noisy(point: SteeringPoint, seed: int, length: float, widths: Mapping[int, np.ndarray], *, around: bool) -> Shifts:
-    """Gaussian noise of an expected length, some dimensions wider than others, around the point or around zero."""
+    """Gaussian noise of a given expected length and widths, around the point or around zero."""
 
     def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
         found = {}
@@ -123,7 +123,7 @@ def _isotropic(point: SteeringPoint, value: float, seed: int) -> Shifts:
 
 
 def _gaussian(point: SteeringPoint, value: float, seed: int) -> Shifts:
-    """Each dimension as wide as natural activations are there: concept vectors as N(mu, diag Sigma)."""
+    """Gaussian noise with the standard deviations of natural activations: concepts as N(mu, diag Sigma)."""
     widths = {layer: np.sqrt(_diagonal(natural()[layer])) for layer in point.layers}
     return _noisy(point, seed, value, widths, around=True)
 
@@ -140,7 +140,7 @@ def _diagonal(shape: LowRankCovariance) -> np.ndarray:
 
 @cache
 def natural() -> dict[int, LowRankCovariance]:
-    """How the model's own texts vary, at the layer of its concepts."""
+    """The covariance of the model's own texts at the layer of its concepts."""
     own = steer.sample(embedded(), None, n=OWN, seed=11)
     layer = vectors.load("cat", embedded()).layer
     return {layer: estimate_covariance(embedded(), [text for text in own.texts if text], layer)}
@@ -148,7 +148,7 @@ def natural() -> dict[int, LowRankCovariance]:
 
 @cache
 def library() -> dict[int, LowRankCovariance]:
-    """How the shifts of the ready-made concepts vary: a search among what the library knows."""
+    """The covariance of the ready-made concepts' shifts."""
     found = [vectors.load(name, embedded()) for name in CONCEPTS]
     rows = torch.stack([vector.direction.double() * vector.scale for vector in found])
     _, values, modes = torch.linalg.svd(rows / len(rows) ** 0.5, full_matrices=False)

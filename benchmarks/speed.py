@@ -1,4 +1,4 @@
-"""Tokens a second beside the peers, in turns in one run: `python benchmarks/speed.py` (`--device cuda` on a GPU).
+"""Tokens per second, this library and others, in one run: `python benchmarks/speed.py` (`--device cuda` on a GPU).
 
 repeng and steering-vectors pin other libraries or patch the model, so each runs in a virtual environment that this
 script makes under `--peers FOLDER`, in a process of its own that takes its turn with the others.
@@ -34,9 +34,9 @@ PEERS = {
     "repeng": ["repeng==0.4.0", "transformers<5", "numpy<2", "torch==2.13.0"],
     "steering-vectors": ["steering-vectors", "torch==2.13.0"],
 }
-"""What each peer's environment is given."""
+"""Packages of each peer's environment."""
 
-_REPEATS = 10  # copies of a gigabyte that say what the memory can do
+_REPEATS = 10  # copies of a gigabyte that measure the memory bandwidth
 Run = Callable[[], int]
 
 
@@ -58,7 +58,7 @@ def shaped(kind: str, device: str) -> ResidualModel:
 
 
 def ours(model: ResidualModel, batch: int, tokens: int, *, steered: str | None, costs: bool = True) -> Run:
-    """The decode loop, with what every text costs or without: nothing steered, one direction, or one for each row."""
+    """The decode loop with or without costs: unsteered, one direction, or one direction a row."""
     one = torch.randn(1, model.d_model, generator=torch.Generator().manual_seed(0))
     rows = torch.randn(batch, model.d_model, generator=torch.Generator().manual_seed(1))
 
@@ -80,7 +80,7 @@ def hugging_face(model: ResidualModel, batch: int, tokens: int) -> Run:
     plain = GenerationConfig(
         do_sample=True, top_k=0, temperature=1.0, max_new_tokens=tokens, eos_token_id=None, pad_token_id=0
     )
-    model.hf.generation_config = plain  # it fills gaps in what is passed, an end token too
+    model.hf.generation_config = plain  # it would fill in defaults, such as an end token
     start = torch.tensor([model.start_ids()] * batch, device=model.device)
 
     def run() -> int:
@@ -115,7 +115,7 @@ def lens(model: ResidualModel, batch: int, tokens: int) -> Run:
 
 @contextmanager
 def peer(name: str, kind: str, folder: Path, batch: int, tokens: int) -> Iterator[Run | None]:
-    """A peer in its own process: it generates once for every line that it is sent. None where it cannot be had."""
+    """A peer in its own process, which generates once a line of its input; None if it cannot be installed."""
     python = python_of(folder, name, PEERS[name])
     if python is None:
         yield None
@@ -142,7 +142,7 @@ def peer(name: str, kind: str, folder: Path, batch: int, tokens: int) -> Iterato
 
 
 def turns(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Tokens a second of each, all taking turns so that drift hits all alike; the first turn warms up."""
+    """Tokens per second of each; they alternate, so that drift affects all; the first round warms up."""
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + 1):
         for name, run in runs.items():
@@ -156,7 +156,7 @@ def turns(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
 
 
 def bandwidth() -> float:
-    """Bytes a second that a copy reads and writes."""
+    """Bytes per second that a memory copy reads and writes."""
     one = torch.empty(2**30, dtype=torch.uint8, device="cuda")
     other = torch.empty_like(one)
 
@@ -169,7 +169,7 @@ def bandwidth() -> float:
 
 
 def rows_of(kind: str, batch: int, options: argparse.Namespace) -> list[list[object]]:
-    """One model at one batch size: everyone's speed, and the ratio to `generate` turn by turn."""
+    """One model at one batch size: the speed of each, and the ratio to `generate` within a round."""
     model = shaped(kind, options.device)
     tokens = options.tokens
     runs: dict[str, Run] = {
@@ -220,18 +220,18 @@ def main() -> None:
     rows = [row for kind in options.models for batch in options.batches for row in rows_of(kind, batch, options)]
     heads = ["model", "batch", "", "tokens/s", "ratio"]
     body = (
-        f"{options.tokens} tokens a text, {options.rounds} turns of all one after the other; median tokens a second "
-        "and median ratio, turn by turn, to Hugging Face `generate` of the unsteered model. Models but the embedded "
-        "one have random weights. With costs, what every text costs is known when it is written, which no peer knows: "
-        "a second, unshifted row beside each shifted one.\n\n"
+        f"{options.tokens} tokens a text, {options.rounds} runs of all, one after the other; median tokens per "
+        "second, and the median ratio within a run to Hugging Face `generate` of the unsteered model. All models "
+        "but the embedded one have random weights. With costs, a second, unsteered row is added to the batch for "
+        "each steered row, so that the cost of a text is known when it is finished; no other library measures it.\n\n"
     )
     name = "speed"
     if options.device != "cpu":
         heads.append("of the bandwidth")
         name = "speed-gpu"
         body += (
-            f"A copy moves {options.bandwidth / 1e12:.2f} TB/s, read and written; the last column is how much of that "
-            "reading the weights once a step takes.\n\n"
+            f"A memory copy reaches {options.bandwidth / 1e12:.2f} TB/s, counting reads and writes; the last column "
+            "is the fraction of that bandwidth that reading the weights once a step takes.\n\n"
         )
     title = "Speed" if options.device == "cpu" else "Speed on a GPU"
     write(name, title, body + table(heads, rows), seed=0, on=machine())

@@ -1,4 +1,4 @@
-"""What one unit of a concept that was learned together should be: `python benchmarks/units.py`."""
+"""How to define the unit of concepts that were learned together: `python benchmarks/units.py`."""
 
 import argparse
 from collections.abc import Callable
@@ -18,7 +18,7 @@ RADIUS = 0.5
 
 
 def by_curve(vector: ConceptVector) -> float:
-    """The smallest shift on the vector's own curve that shows it nine tenths as often as the best within budget."""
+    """The smallest shift on the vector's own curve with nine tenths of the best success within the budget."""
     unit = calibrate._unit(vector.unit_curve)
     return vector.gap if unit is None else unit
 
@@ -32,7 +32,7 @@ UNITS: dict[str, Callable[[ConceptVector], float]] = {
 
 
 def joint_of(triple: Triple, options: Options) -> list[tuple[int, float]]:
-    """For each kind of unit: how many samples have all three concepts at dose 1, and the mean pressure."""
+    """For each definition: how many samples have all three concepts at dose 1, and the mean pressure."""
     made = []
     for unit in UNITS.values():
         concepts = [vectors.load(concept, embedded()) for concept in triple]
@@ -45,7 +45,7 @@ def joint_of(triple: Triple, options: Options) -> list[tuple[int, float]]:
 
 
 def main() -> None:
-    """Compare the kinds of unit over random triples."""
+    """Compare the definitions over random triples."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--triples", type=int, default=12)
     Options.add_to(parser)
@@ -59,8 +59,9 @@ def main() -> None:
     ]
     means = np.array(made).mean(axis=0)
     body = (
-        f"Share of {options.n} samples, at dose 1 and radius {RADIUS}, in which the oracle reads all three, by what a "
-        "unit is. Units found each by its own curve each have an error, and the loudest concept drowns the others.\n\n"
+        f"Share of {options.n} samples at dose 1 and radius {RADIUS} in which the oracle reads all three concepts, "
+        "by the definition of the unit. Units that are found one by one each have their own error, and the "
+        "strongest concept then hides the others.\n\n"
         + table(
             ["triple", *UNITS],
             [
