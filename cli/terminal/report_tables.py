@@ -1,38 +1,65 @@
-"""Figures laid out in columns of 80 characters: each with its interval, beside what it could at best be."""
+"""Tables of a report in 80 columns: each figure with its interval, and its sentence below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cli.terminal.output import table, width
+from cli.terminal.output import dim, table, width, wrap
 from vectors.common.validation import escape_invisible
 
 if TYPE_CHECKING:
     from steer.metrics.fidelity import Fidelity
     from steer.reports.comparison import Comparison
     from steer.reports.report import Report
+    from steer.reports.summary import Summary
 
 
-def one_report(path: str, made: "Report") -> str:
-    """Lay out one run: every figure with its interval, and what a perfect and an empty sampler would show."""
-    rows = [["", "value (95 % interval)", "perfect", "empty", "n"]]
-    for section, figures in made.sections.items():
-        rows += [[""] * 5, [section, *[""] * 4]]
+def summary_block(path: str, n: int, summary: "Summary") -> str:
+    """Lay out what a report opens with: one sentence, then four figures with a sentence each."""
+    size = max(len(figure.label) for figure in summary.figures)
+    lines = [f"{escape_invisible(path)}: {n} texts", "", wrap(f"{summary.sentence}.", width()), ""]
+    for figure in summary.figures:
+        lines.append(f"  {figure.label:<{size}}  {figure.value}")
+        lines.append(_sentence(figure.meaning, indent=size + 4))
+    return "\n".join(lines)
+
+
+def report_table(report: "Report") -> str:
+    """Lay out one report: a table for each section, each figure with its interval and its sentence."""
+    from steer.reports.glossary import COLUMNS, SECTIONS, label, meaning
+
+    figures = [figure for members in report.sections.values() for figure in members]
+    for columns in (["real texts", "failure", "n"], ["real texts", "n"], ["n"]):  # as many as fit
+        rows = [["", "value (95 % interval)", *columns]]
         for each in figures:
-            rows.append([f"  {each.name}", str(each), bare(each.perfect), bare(each.empty), str(each.n)])
-    blocks = [f"{escape_invisible(path)}: {made.n} texts", table(rows, right=(2, 3, 4), indent=0, whole=True)]
-    if made.fidelity is not None:
-        blocks.append(fidelity_table(made.fidelity))
+            cells = {"real texts": format_short(each.perfect), "failure": format_short(each.empty), "n": str(each.n)}
+            rows.append([f"  {label(each.name)}", str(each), *(cells[column] for column in columns)])
+        laid_out = table(rows, right=(2, 3, 4), indent=0, whole=True)
+        if _fits(laid_out):
+            break
+    head, *lines = laid_out.split("\n")
+    legend = "; ".join(f"{column}: {COLUMNS[column]}" for column in columns)
+    blocks, explained, remaining = [f"{head}\n{_sentence(f'{legend}.', indent=0)}"], set[str](), iter(lines)
+    for section, members in report.sections.items():
+        block = [f"{section}: {SECTIONS[section]}" if section in SECTIONS else section]
+        for figure in members:
+            block.append(next(remaining))
+            if figure.name not in explained and meaning(figure.name):
+                block.append(_sentence(meaning(figure.name), indent=6))
+            explained.add(figure.name)
+        blocks.append("\n".join(block))
+    if report.fidelity is not None:
+        blocks.append(fidelity_table(report.fidelity))
     return "\n\n".join(blocks)
 
 
-def many_reports(paths: Sequence[str], made: Sequence["Report"]) -> str:
-    """Lay out several runs: a row for each figure, a column for each run, as many side by side as there is room for."""
-    blocks = ["\n".join(f"{at}  {escape_invisible(path)}: {made[at - 1].n} texts" for at, path in enumerate(paths, 1))]
-    rest = list(enumerate(made, 1))
-    while rest:
-        at_once = next((count for count in range(len(rest), 1, -1) if _fits(_side_by_side(rest[:count]))), 1)
-        blocks.append(_side_by_side(rest[:at_once]))
-        rest = rest[at_once:]
+def several_reports_table(reports: Sequence["Report"]) -> str:
+    """Lay out several reports: a row for each figure and a column for each run, as many columns as fit."""
+    blocks = []
+    remaining = list(enumerate(reports, 1))
+    while remaining:
+        count = next((count for count in range(len(remaining), 1, -1) if _fits(_side_by_side(remaining[:count]))), 1)
+        blocks.append(_side_by_side(remaining[:count]))
+        remaining = remaining[count:]
     return "\n\n".join(blocks)
 
 
@@ -41,66 +68,83 @@ def _fits(block: str) -> bool:
 
 
 def _side_by_side(numbered: Sequence[tuple[int, "Report"]]) -> str:
-    made = [each for _, each in numbered]
+    from steer.reports.glossary import label
+
+    reports = [report for _, report in numbered]
     rows = [["", *(str(number) for number, _ in numbered)]]
-    for section in dict.fromkeys(name for each in made for name in each.sections):
-        by_name = [{figure.name: figure for figure in each.sections.get(section, ())} for each in made]
-        rows += [[""] * len(rows[0]), [section, *[""] * len(made)]]
-        for name in dict.fromkeys(name for found in by_name for name in found):
-            rows.append([f"  {name}", *(str(found.get(name, "-")) for found in by_name)])
-    return table(rows + _fidelities(made), indent=0, whole=True)
+    for section in dict.fromkeys(name for report in reports for name in report.sections):
+        by_name = [{figure.name: figure for figure in report.sections.get(section, ())} for report in reports]
+        rows += [[""] * len(rows[0]), [section, *[""] * len(reports)]]
+        for name in dict.fromkeys(name for figures in by_name for name in figures):
+            rows.append([f"  {label(name)}", *(str(figures.get(name, "-")) for figures in by_name)])
+    return table(rows + _fidelity_rows(reports), indent=0, whole=True)
 
 
-def _fidelities(made: Sequence["Report"]) -> list[list[str]]:
-    """Rows of each attribute's total variation, where there are any."""
-    found = [{each.attribute: each.tv for each in (one.fidelity.attributes if one.fidelity else ())} for one in made]
-    names = dict.fromkeys(name for each in found for name in each)
+def _fidelity_rows(reports: Sequence["Report"]) -> list[list[str]]:
+    """Return a row for each attribute's total variation distance, if any report has one."""
+    distances: list[Mapping[str, object]] = [
+        {each.attribute: each.tv for each in (report.fidelity.attributes if report.fidelity else ())}
+        for report in reports
+    ]
+    names = dict.fromkeys(name for by_name in distances for name in by_name)
     if not names:
         return []
-    head = [[""] * (len(made) + 1), ["fidelity (TV)", *[""] * len(made)]]
-    return [*head, *([f"  {name}", *(str(each.get(name, "-")) for each in found)] for name in names)]
+    head = [[""] * (len(reports) + 1), ["what else moved (TV)", *[""] * len(reports)]]
+    return [*head, *([f"  {name}", *(str(by_name.get(name, "-")) for by_name in distances)] for name in names)]
 
 
-def fidelity_table(found: "Fidelity") -> str:
-    """Lay out how close every unsteered attribute stays to the truth: shares, then rates of events."""
-    from steer.judges.reference import format_condition  # which needs numpy, as nothing else here does
+def fidelity_table(fidelity: "Fidelity") -> str:
+    """Lay out how close each attribute that was not steered stays to the truth: shares, then rates of events."""
+    from steer.judges.reference import format_condition  # imports numpy, which nothing else here needs
+    from steer.reports.glossary import FIDELITY_COLUMNS
 
-    given = format_condition(found.given)
-    lines = [f"fidelity: {found.n} of {found.asked} texts have what is given ({escape_invisible(given)})"]
-    if not given:
-        lines = [f"fidelity: of {found.n} texts; nothing is given"]
-    events = {each.event for each in found.events}
-    rows = [["", "TV (95 % interval)", "perfect", "up to", "stuck", "JS", ""]]
-    for each in found.attributes:
+    condition = format_condition(fidelity.given)
+    head = f"what else moved, in the {fidelity.n} of {fidelity.asked} texts with {escape_invisible(condition)}"
+    blocks = [head if condition else f"what else moved, in {fidelity.n} texts"]
+    events = {event.event for event in fidelity.events}
+    rows = [["", "TV (95 % interval)", "by chance", "at most", "one value", "JS", "moved?"]]
+    for each in fidelity.attributes:
         if each.attribute not in events:
-            shown = [bare(value) for value in (each.tv.perfect, each.ceiling, each.tv.empty, each.js.value)]
-            rows.append([f"  {each.attribute}", str(each.tv), *shown, _verdict(each.kept)])
+            numbers = (each.tv.perfect, each.ceiling, each.tv.empty, each.js.value)
+            rows.append([f"  {each.attribute}", str(each.tv), *map(format_short, numbers), _verdict(each.kept)])
+    columns = []
     if len(rows) > 1:
-        lines.append(table(rows, right=(2, 3, 4, 5), indent=0, whole=True))
-    if found.events:
-        rates = [["", "rate (95 % interval)", "truth", "p", ""]]
-        for event in found.events:
+        columns += ["TV", "by chance", "at most", "one value", "JS"]
+        blocks.append(table(rows, right=(2, 3, 4, 5), indent=0, whole=True))
+    if fidelity.events:
+        rates = [["", "rate (95 % interval)", "truth", "p", "moved?"]]
+        for event in fidelity.events:
             cells = [f"  {event.event}", str(event.observed), f"{event.truth[0]:.4f}", f"{event.p:.2g}"]
             rates.append([*cells, _verdict(event.kept)])
-        lines.append(table(rates, right=(2, 3), indent=0, whole=True))
-    return "\n".join(lines)
+        columns += ["truth", "p"]
+        blocks.append(table(rates, right=(2, 3), indent=0, whole=True))
+    meanings = "; ".join(f"{column}: {FIDELITY_COLUMNS[column]}" for column in columns)
+    return "\n".join([*blocks, *([_sentence(f"{meanings}.", indent=2)] if columns else [])])
 
 
-def comparison_table(made: dict[str, tuple["Comparison", ...]]) -> str:
+def comparison_table(comparisons: Mapping[str, tuple["Comparison", ...]]) -> str:
     """Lay out the figures of two runs side by side, with differences and p-values."""
+    from steer.reports.glossary import label
+
     rows = [["", "A", "B", "B - A (95 % interval)", "p"]]
-    for section, compared in made.items():
+    for section, members in comparisons.items():
         rows += [[""] * 5, [section, *[""] * 4]]
-        for row in compared:
-            sides = [bare(each.value) for each in (row.first, row.second)]
-            rows.append([f"  {row.first.name}", *sides, str(row.difference), f"{row.p:.3f}"])
+        for each in members:
+            values = [format_short(figure.value) for figure in (each.first, each.second)]
+            rows.append([f"  {label(each.first.name)}", *values, str(each.difference), f"{each.p:.3f}"])
     return table(rows, right=(1, 2, 4), indent=0, whole=True)
 
 
-def bare(value: float | None) -> str:
+def format_short(value: float | None) -> str:
     """Return a number to three digits, or nothing for none."""
     return "" if value is None else f"{value:.3g}"
 
 
 def _verdict(kept: bool) -> str:
-    return "kept" if kept else "moved"
+    return "no" if kept else "yes"
+
+
+def _sentence(text: str, *, indent: int) -> str:
+    """Return a sentence, wrapped and indented, in faint type on a terminal."""
+    lines = wrap(text, max(20, width() - indent)).split("\n")
+    return "\n".join(dim(" " * indent + line) for line in lines)

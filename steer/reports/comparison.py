@@ -1,4 +1,4 @@
-"""Two runs side by side: every figure of both, their difference, and how often chance alone makes one as large."""
+"""Compare two runs: every figure of both, their difference, and a permutation p-value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
 SHUFFLES, SLOW_SHUFFLES = 999, 99
-"""Permutations behind a p-value; fewer for statistics that compare every text with every other."""
+"""Number of permutations of a p-value; fewer for statistics that compare all pairs of texts."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Comparison:
     """One figure of two runs.
 
     Attributes:
-        first, second: the figure of each.
-        difference: the second less the first.
-        p: chance that runs of one and the same sampler, with as many texts, differ as much either way.
+        first, second: the figure of each run.
+        difference: the second minus the first.
+        p: two-sided permutation p-value: how often two runs of the same sampler differ at least as much.
     """
 
     first: Estimate
@@ -45,22 +45,22 @@ def compare(
     model: ResidualModel | None = None,
     seed: int = 0,
 ) -> dict[str, tuple[Comparison, ...]]:
-    """Return the figures of two runs side by side, by section, with permutation p-values.
+    """Compare all figures of two runs, by section, with permutation p-values.
 
-    Both are measured against one evaluation set: by default that of the first. Texts are cut to one length, and
-    diversity compares as many texts of either run, since its figures change with the number of texts.
+    Both runs are measured against one evaluation set, by default that of the first. All texts are cut to one length.
+    Diversity uses the same number of texts of each run, because its figures grow with the number of texts.
 
-    Runs of one seed share their random numbers: where that makes their texts alike, p-values are too cautious.
-    Runs with other prompts or longest lengths are compared without typicality.
+    Runs of one seed share their random numbers; if that makes their texts similar, the p-values are too large. Runs
+    with different prompts or length limits are compared without typicality.
 
     Source of the p-values: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
 
     Args:
         first: a run.
-        second: another of the same model.
-        evaluation_set: what both are measured against.
+        second: another run of the same model.
+        evaluation_set: judges, real texts and true shares for both.
         model: the model of both; without it, figures that need one are left out.
-        seed: of the permutations.
+        seed: of the permutations and intervals.
 
     Raises:
         InputError: fewer than two samples in a run, samples of one run in both, or runs of different models.
@@ -72,80 +72,81 @@ def compare(
         evaluation_set = default_evaluation_set(
             first[0].model, first[0].doses, prompt=first[0].prompt, n=len(first) + len(second), seed=seed
         )
-    known = [report_inputs(run, evaluation_set=evaluation_set, model=model, point=None, seed=seed) for run in runs]
-    if any(_shape(first) != _shape(run) for run in runs):  # real texts can be read as those of one run only
-        known = [replace(each, real_costs=None) for each in known]
-    pooled, label = _pooled(runs, known, model, seed)
+    inputs = [report_inputs(run, evaluation_set=evaluation_set, model=model, point=None, seed=seed) for run in runs]
+    if _format(first) != _format(second):  # real texts are cut and prompted as those of one run only
+        inputs = [replace(each, real_costs=None) for each in inputs]
+    pooled, run_of_text = _pooled_statistics(runs, inputs, model, seed)
     random = np.random.default_rng(seed)
-    found: dict[str, tuple[Comparison, ...]] = {}
-    for section, placed in pooled.items():
-        rows = [_compare_statistic(each, label, section, random, seed) for each in placed]
-        if kept := tuple(row for row in rows if row is not None):
-            found[section] = kept
-    return found
+    comparisons: dict[str, tuple[Comparison, ...]] = {}
+    for section, statistics in pooled.items():
+        rows = [_compare_statistic(each, run_of_text, section, random, seed) for each in statistics]
+        if known := tuple(row for row in rows if row is not None):
+            comparisons[section] = known
+    return comparisons
 
 
-def _pooled(
-    runs: tuple[SampleSet, SampleSet], known: Sequence[ReportInputs], model: ResidualModel | None, seed: int
+def _pooled_statistics(
+    runs: tuple[SampleSet, SampleSet], inputs: Sequence[ReportInputs], model: ResidualModel | None, seed: int
 ) -> tuple[dict[str, list[RunStatistic]], np.ndarray]:
-    """Statistics of the texts of both runs together, to be asked of each run's own; and the run of each text.
+    """Return the statistics of the texts of both runs together, and for each text the number of its run, 0 or 1.
 
-    The texts of the runs take turns, so that what looks at the first texts only looks at as many of either.
+    The texts of the two runs alternate, so that a statistic of the first thousand uses as many texts of each.
     """
-    order = sorted((place, run) for run in (0, 1) for place in range(len(runs[run])))
-    each = [found.costs for found in known if found.costs is not None]
-    measured = run_statistics(
-        [runs[run][place] for place, run in order],
-        known[0].evaluation_set,
-        replayed=[each[run][place] for place, run in order] if len(each) == 2 else None,
-        real_costs=known[0].real_costs,
+    order = sorted((index, run) for run in (0, 1) for index in range(len(runs[run])))
+    costs = [each.costs for each in inputs if each.costs is not None]
+    statistics = run_statistics(
+        [runs[run][index] for index, run in order],
+        inputs[0].evaluation_set,
+        replayed=[costs[run][index] for index, run in order] if len(costs) == 2 else None,
+        real_costs=inputs[0].real_costs,
         embedders={"activations": activations(model)} if model else None,
         seed=seed,
     )
-    return measured, np.array([run for _, run in order])
+    return statistics, np.array([run for _, run in order])
 
 
 def _compare_statistic(
-    placed: RunStatistic,
-    label: np.ndarray,
+    pooled: RunStatistic,
+    run_of_text: np.ndarray,
     section: str,
     random: np.random.Generator,
     seed: int,
     *,
     shuffles: int | None = None,
 ) -> Comparison | None:
-    statistic, of_run = placed.statistic, label[placed.places]
-    sides = [np.flatnonzero(of_run == run) for run in (0, 1)]
+    """Return a statistic of each run with their difference and its p-value, or None for fewer than two texts."""
+    statistic, run = pooled.statistic, run_of_text[pooled.indices]
+    sides = [np.flatnonzero(run == number) for number in (0, 1)]
     if "diversity" in section or section == "frontier":
         fewest = min(map(len, sides))
         sides = [side[:fewest] for side in sides]
     if min(map(len, sides)) < 2:
         return None
-    one, other = (_on(statistic, side).estimate(seed=seed) for side in sides)
-    change = difference(other, one)
+    first, second = (_restricted(statistic, side).estimate(seed=seed) for side in sides)
+    change = difference(second, first)
     both = np.concatenate(sides)
     quick = statistic.groups == GROUPS and len(both) <= 256
     shuffles = shuffles or (SHUFFLES if quick else SLOW_SHUFFLES)
     as_large = 0
     for _ in range(shuffles):
-        mixed = random.permutation(both)
-        parts = (np.sort(mixed[: len(sides[0])]), np.sort(mixed[len(sides[0]) :]))
+        shuffled = random.permutation(both)
+        parts = (np.sort(shuffled[: len(sides[0])]), np.sort(shuffled[len(sides[0]) :]))
         as_large += abs(statistic.compute(parts[1]) - statistic.compute(parts[0])) >= abs(change.value) - 1e-12
     return Comparison(
-        one,
-        other,
+        first,
+        second,
         Estimate(name=f"difference in {statistic.name}", n=len(both), **change._asdict()),
         (as_large + 1) / (shuffles + 1),
     )
 
 
-def _on(statistic: Statistic, places: np.ndarray) -> Statistic:
-    """The statistic as if there were no other texts."""
-    # real texts are the same for both runs: what hangs on them hardly shows in the difference
+def _restricted(statistic: Statistic, indices: np.ndarray) -> Statistic:
+    """Return the statistic of these texts alone."""
+    # both runs share the real texts, whose uncertainty nearly cancels in the difference
     return replace(
         statistic,
-        compute=lambda subset: statistic.compute(places[subset]),
-        n=len(places),
+        compute=lambda subset: statistic.compute(indices[subset]),
+        n=len(indices),
         perfect=None,
         empty=None,
         reference_texts=None,
@@ -153,18 +154,18 @@ def _on(statistic: Statistic, places: np.ndarray) -> Statistic:
 
 
 def check_comparable(first: SampleSet, second: SampleSet) -> None:
-    """Refuse runs that nothing can be said about together.
+    """Raise an error for runs that cannot be compared.
 
     Raises:
-        InputError: the same texts twice, or runs of different models.
+        InputError: no samples, samples of one run in both, or runs of different models.
     """
     if not len(first) or not len(second):
         raise InputError("there are no samples to compare: give two runs")
     if {sample.to_json() for sample in first} & {sample.to_json() for sample in second}:
-        raise InputError("both hold samples of one and the same run: give two different ones")
+        raise InputError("both hold samples of the same run: give two different runs")
     if first[0].model != second[0].model:
         raise InputError(f"the runs are of {first[0].model} and {second[0].model}: compare runs of one model")
 
 
-def _shape(run: SampleSet) -> tuple[object, ...]:
+def _format(run: SampleSet) -> tuple[object, ...]:
     return run[0].prompt, run[0].settings.get("max_tokens")

@@ -1,4 +1,4 @@
-"""What each text of a run is, in words that texts can be grouped by."""
+"""Groups of texts: by what the judges find, by attributes, by likeness, and by how they ended."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,21 +11,23 @@ from steer.runs.sample_set import Sample
 
 ASKED, ALIKE, ENDING = "what was asked for", "likeness", "ending"
 ENDINGS = {"eos": "ended", "length": "cut", "not-finite": "stopped: logits not finite"}
-_FEWEST = 8  # texts that are sorted by likeness
-_SHOWN = 3  # words that a group of texts is called by
+_FEWEST_TEXTS = 8  # for grouping by likeness
+_MOST_GROUPS = 12
+_NAME_WORDS = 3  # words in the name of a group of similar texts
 
 
 def text_groups(samples: Sequence[Sample], evaluation_set: EvaluationSet | None) -> list[dict[str, str]]:
-    """Return what each text is by each way to tell: what was asked for, every attribute of its world, how it ended."""
-    found = []
-    for sample in samples:
-        kinds = requested_group(sample.text, evaluation_set) | attribute_groups(sample.text, evaluation_set)
-        found.append(kinds | {ENDING: ENDINGS[sample.finish]})
-    return found
+    """Return for each text the name of its group, by each way to group."""
+    return [
+        requested_group(sample.text, evaluation_set)
+        | attribute_groups(sample.text, evaluation_set)
+        | {ENDING: ENDINGS[sample.finish]}
+        for sample in samples
+    ]
 
 
 def requested_group(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
-    """Return how much of what was asked for the judges find."""
+    """Return which of the requested concepts the judges miss in a text; empty without judges."""
     if evaluation_set is None or not evaluation_set.judges:
         return {}
     missing = [judge.name for judge in evaluation_set.judges if not judge.accepts(text)]
@@ -35,56 +37,55 @@ def requested_group(text: str, evaluation_set: EvaluationSet | None) -> dict[str
 
 
 def attribute_groups(text: str, evaluation_set: EvaluationSet | None) -> dict[str, str]:
-    """Return the attributes that a text shows; those that it has or has not are one kind together."""
+    """Return the value of each attribute of a text; attributes that are true or false form one group, `details`."""
     if evaluation_set is None or evaluation_set.reference is None:
         return {}
     reading = evaluation_set.reference.read(text)
-    details = [name for name, each in reading.items() if each is True]
-    kinds = {
-        name: "none shown" if each is None else str(each)
-        for name, each in reading.items()
-        if not isinstance(each, bool)
+    flags = {name: value for name, value in reading.items() if isinstance(value, bool)}
+    groups = {
+        name: "none shown" if value is None else str(value) for name, value in reading.items() if name not in flags
     }
-    return kinds | ({"details": " and ".join(details) or "none"} if any(isinstance(e, bool) for e in reading.values())
-                    else {})  # fmt: skip
+    if flags:
+        groups["details"] = " and ".join(name for name, value in flags.items() if value) or "none"
+    return groups
 
 
 def similarity_groups(texts: Sequence[str], *, seed: int = 0) -> list[str] | None:
-    """Return for each text the words that tell its group from the others, or None where there is no telling.
+    """Cluster texts by k-means over TF-IDF and name each cluster by its most distinctive words.
 
-    Texts are grouped by k-means over their weighed words.
+    Returns:
+        The name of each text's cluster, or None for fewer than eight texts or texts that share no words.
     """
-    if len(texts) < _FEWEST:
+    if len(texts) < _FEWEST_TEXTS:
         return None
     from sklearn.cluster import KMeans  # slow to import
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    weigh = TfidfVectorizer(tokenizer=words, token_pattern=None, sublinear_tf=True, min_df=2, max_df=0.5)
+    vectorizer = TfidfVectorizer(tokenizer=words, token_pattern=None, sublinear_tf=True, min_df=2, max_df=0.5)
     try:
-        found = weigh.fit_transform(texts)
+        rows = vectorizer.fit_transform(texts)
     except ValueError:  # no word that some of the texts share
         return None
-    names = weigh.get_feature_names_out()
-    groups = min(12, max(2, round((len(texts) / 4) ** 0.5)), len(names))
-    labels = KMeans(groups, n_init=4, random_state=seed % 2**32).fit_predict(found)
-    called: dict[int, str] = {}
-    for group in np.unique(labels):
-        inside, outside = (_shares(found[labels == group]), _shares(found[labels != group]))
-        tells = (inside - outside) * np.log(
-            inside / outside
-        )  # Jeffreys' divergence: what is common everywhere tells little
-        tells[inside < outside] = 0
-        called[int(group)] = ", ".join(names[at] for at in tells.argsort()[::-1][:_SHOWN])
-    return [called[int(label)] for label in labels]
+    vocabulary = vectorizer.get_feature_names_out()
+    clusters = min(_MOST_GROUPS, max(2, round((len(texts) / 4) ** 0.5)), len(vocabulary))
+    labels = KMeans(clusters, n_init=4, random_state=seed % 2**32).fit_predict(rows)
+    names: dict[int, str] = {}
+    for cluster in np.unique(labels):
+        inside, outside = _document_shares(rows[labels == cluster]), _document_shares(rows[labels != cluster])
+        # Jeffreys' divergence: words that are common everywhere say little
+        divergence = (inside - outside) * np.log(inside / outside)
+        divergence[inside < outside] = 0
+        names[int(cluster)] = ", ".join(vocabulary[index] for index in divergence.argsort()[::-1][:_NAME_WORDS])
+    return [names[int(label)] for label in labels]
 
 
-def _shares(rows: Any) -> np.ndarray:
-    """The share of rows that have each word, none of them 0 or 1."""
+def _document_shares(rows: Any) -> np.ndarray:
+    """Return the share of rows with each word, smoothed so that none is 0 or 1."""
     shares: np.ndarray = (np.asarray((rows > 0).sum(axis=0)).ravel() + 0.5) / (rows.shape[0] + 1)
     return shares
 
 
-def group_keys(kinds: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the ways to group by, those that tell texts apart, in the order that they come in."""
-    every = dict.fromkeys(key for each in kinds for key in each)
-    return [key for key in every if len({each.get(key) for each in kinds}) > 1]
+def group_keys(groups: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the ways to group that put the texts into more than one group, in their order."""
+    keys = dict.fromkeys(key for each in groups for key in each)
+    return [key for key in keys if len({each.get(key) for each in groups}) > 1]

@@ -80,7 +80,7 @@ def test_a_judge_and_the_model_bring_success_and_typicality(
     for part in (
         "success",
         "judge's accuracy",
-        "probe less judge",
+        "direction - judge",
         "typicality",
         "branching factor",
         "frontier",

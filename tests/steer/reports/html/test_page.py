@@ -12,6 +12,7 @@ from helpers.pagereader import HOSTILE, read
 import steer
 from steer.reports.glossary import meaning
 from steer.reports.report import Report
+from steer.reports.summary import summarise
 from steer.runs.sample_set import SampleSet
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
@@ -61,6 +62,16 @@ def test_every_figure_is_there_with_its_interval_and_its_meaning(made: str, meas
         assert str(figure) in shown
         assert meaning(figure.name) and meaning(figure.name) in shown, figure.name
     assert measured.fidelity is None or "total variation" in shown
+
+
+def test_it_leads_with_one_sentence_and_four_figures_then_the_texts(made: str, run: SampleSet, measured: Report):
+    shown = read(made).text
+    summary = summarise(run, measured)
+    places = [shown.index(each) for each in (summary.sentence, *(figure.value for figure in summary.figures))]
+    assert places == sorted(places)
+    heads = re.findall(r"<h2[^>]*>([^<]+)", made)
+    assert heads == ["Summary", "Texts", "Figures", "What else moved"]
+    assert "Peaks, with the tokens that bear most of them" in shown and re.search(r"token \d+, [\d.]+ nats: “", shown)
 
 
 def test_it_can_be_read_out(made: str):
