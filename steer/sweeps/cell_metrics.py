@@ -1,4 +1,4 @@
-"""A cell of a sweep in figures: few, quick, and comparable from cell to cell."""
+"""The figures of one cell of a sweep: six that are quick to compute and comparable between cells."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -27,16 +27,16 @@ NAMES = ("success", "diversity", "typical", "pressure", "p95", "frontier")
 
 @dataclass(frozen=True)
 class Row:
-    """A cell's figures; `None` where they cannot be had.
+    """The figures of one cell; `None` for those that need a judge or real texts and have none.
 
     Attributes:
-        cell: which.
-        success: share of texts that have all that was asked for.
-        diversity: Vendi score of order 1 over words, of the successful texts (of all, without a judge).
-        typical: share in the central nine tenths of real texts.
-        pressure: nats a token.
-        p95: the texts' own 95th percentiles, their mean.
-        frontier: harmonic mean of success, typicality in range and normalised diversity.
+        cell: its layer, temperature, dose and radius.
+        success: share of texts that have everything that was asked for.
+        diversity: Vendi score of order 1 over words, of the successful texts (of all texts if there is no judge).
+        typical: share of texts whose base NLL is within the central nine tenths of real texts.
+        pressure: mean KL(steered || base), nats per token.
+        p95: 95th percentile of that KL in a text, mean over the texts.
+        frontier: harmonic mean of success, share of typical texts and normalised diversity.
     """
 
     cell: Cell
@@ -49,27 +49,27 @@ class Row:
 
     @property
     def figures(self) -> dict[str, Estimate]:
-        """Those that there are, by name."""
-        found = {name: getattr(self, name) for name in NAMES}
-        return {name: figure for name, figure in found.items() if figure is not None}
+        """The figures that are known, by name."""
+        figures = {name: getattr(self, name) for name in NAMES}
+        return {name: figure for name, figure in figures.items() if figure is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        place = {field.name: getattr(self.cell, field.name) for field in fields(self.cell)}
-        return place | {name: figure.to_dict() for name, figure in self.figures.items()}
+        cell = {field.name: getattr(self.cell, field.name) for field in fields(self.cell)}
+        return cell | {name: figure.to_dict() for name, figure in self.figures.items()}
 
 
 class CellEvaluator:
-    """What all cells of a sweep are measured with.
+    """Judges, real texts and reference values that all cells of a sweep share.
 
     Args:
-        model: that was sampled.
-        doses: of the point.
+        model: the model that was sampled.
+        doses: of the steering point.
         n: texts in a cell.
         seed: of real texts and intervals.
-        max_tokens: longest text.
+        max_tokens: length limit of the texts.
         first: texts of the grid's first cell.
-        evaluation_set: what cells are measured against; of the embedded model, by default the Almanac.
+        evaluation_set: judges and real texts; for the embedded model, the Almanac by default.
     """
 
     def __init__(
@@ -86,66 +86,66 @@ class CellEvaluator:
         if evaluation_set is None:
             evaluation_set = default_evaluation_set(model.name, doses, n=n, seed=seed)
         self.model, self.n, self.seed, self.max_tokens, self.evaluation_set = model, n, seed, max_tokens, evaluation_set
-        self.first, self._usual = list(first), dict[int, float]()
+        self.first, self._real_diversity = list(first), dict[int, float]()
 
     @cached_property
     def costs(self) -> RealCosts | None:
-        """What real texts cost."""
+        """Negative log-likelihoods of the real texts, or None if there are too few."""
         if len(self.evaluation_set.real) < MIN_REAL_TEXTS:
             return None
         return real_costs(self.model, self.evaluation_set.real, max_tokens=self.max_tokens)
 
     @cached_property
     def length(self) -> int:
-        """Words that the texts of every cell are cut to: as real ones, or those of the grid's first cell."""
+        """Number of words that all texts are cut to, from the real texts or else from the grid's first cell."""
         return common_length(list(self.evaluation_set.real) or self.first)
 
     @cached_property
     def real(self) -> np.ndarray | None:
-        """Cosines between real texts, where there are as many as a cell has."""
+        """Cosines between real texts, or None if there are fewer than in a cell."""
         enough = min(self.n, MAX_TEXTS)
         if len(self.evaluation_set.real) < enough:
             return None
         return self.kernel(list(self.evaluation_set.real[: max(enough, REAL_TEXTS)]))
 
-    def usual(self, count: int) -> float | None:
-        """Diversity of so many real texts."""
+    def real_diversity(self, count: int) -> float | None:
+        """Return the mean Vendi score of `count` real texts, or None without enough of them."""
         if self.real is None:
             return None
-        if count not in self._usual:
-            self._usual[count] = mean_vendi(self.real, count)
-        return self._usual[count]
+        if count not in self._real_diversity:
+            self._real_diversity[count] = mean_vendi(self.real, count)
+        return self._real_diversity[count]
 
     def kernel(self, texts: list[str]) -> np.ndarray:
-        """Cosines between texts, by their words, cut to one length."""
+        """Return the cosines between the bags of words of texts that are cut to one length."""
         return word_cosines([words(text)[: self.length] for text in texts])
 
 
-def measure_cell(cell: Cell, samples: SampleSet, bench: CellEvaluator) -> Row:
-    """Return the figures of one cell; at most the first thousand texts are compared with one another."""
-    texts, judges = samples.texts, bench.evaluation_set.judges
+def measure_cell(cell: Cell, samples: SampleSet, evaluator: CellEvaluator) -> Row:
+    """Compute the figures of one cell; diversity compares at most the first thousand texts."""
+    texts, judges = samples.texts, evaluator.evaluation_set.judges
     hits = accepted(texts, judges) if judges else None
-    kernel = bench.kernel(texts[:MAX_TEXTS])
-    good = np.arange(len(kernel)) if hits is None else np.flatnonzero(hits[:MAX_TEXTS])
-    spread = None
-    if len(good) >= MIN_TEXTS:
-        spread = Statistic(
+    kernel = evaluator.kernel(texts[:MAX_TEXTS])
+    chosen = np.arange(len(kernel)) if hits is None else np.flatnonzero(hits[:MAX_TEXTS])
+    diversity = None
+    if len(chosen) >= MIN_TEXTS:
+        diversity = Statistic(
             name="Vendi 1, words",
-            compute=lambda subset: vendi_of_kernel(kernel[np.ix_(good[subset], good[subset])]),
-            n=len(good),
+            compute=lambda subset: vendi_of_kernel(kernel[np.ix_(chosen[subset], chosen[subset])]),
+            n=len(chosen),
             empty=1.0,
             minimum=1.0,
-            perfect=bench.usual(len(good)),
-            groups=16 if len(good) > 256 else 32,
-        ).estimate(seed=bench.seed)
+            perfect=evaluator.real_diversity(len(chosen)),
+            groups=16 if len(chosen) > 256 else 32,
+        ).estimate(seed=evaluator.seed)
     typical = frontier = None
-    if bench.costs is not None:
-        typical = typicality_statistics(samples, bench.costs)[1].estimate(seed=bench.seed)
-        if hits is not None and bench.real is not None:
-            inside = is_typical(samples[:MAX_TEXTS], bench.costs)
-            frontier = frontier_statistics(hits[:MAX_TEXTS], inside, kernel, real=bench.real)[0].estimate(
-                seed=bench.seed
+    if evaluator.costs is not None:
+        typical = typicality_statistics(samples, evaluator.costs)[1].estimate(seed=evaluator.seed)
+        if hits is not None and evaluator.real is not None:
+            inside = is_typical(samples[:MAX_TEXTS], evaluator.costs)
+            frontier = frontier_statistics(hits[:MAX_TEXTS], inside, kernel, real=evaluator.real)[0].estimate(
+                seed=evaluator.seed
             )
-    pressures = [each.estimate(seed=bench.seed) for each in pressure_statistics(samples)]
+    pressures = [each.estimate(seed=evaluator.seed) for each in pressure_statistics(samples)]
     success = None if hits is None else success_statistic(hits, judges).estimate()
-    return Row(cell, success, spread, typical, pressures[0], pressures[1], frontier)
+    return Row(cell, success, diversity, typical, pressures[0], pressures[1], frontier)

@@ -1,4 +1,4 @@
-"""A concept over doses: what it does, what its direction makes of it, what it costs, and where the two part."""
+"""Dose curve: success, probe score, typicality and pressure of one concept at rising doses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,21 +26,22 @@ from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
 
 DOSES = tuple(step / 2 for step in range(-4, 9))
-"""From two away to four towards, by halves."""
+"""From -2 to 4 in steps of a half."""
 
 FIGURES = ("success", "probe", "typical", "pressure", "p95")
 
 
 @dataclass(frozen=True)
 class DoseRow:
-    """One dose in figures; `None` where they cannot be had.
+    """The figures of one dose; `None` for those that need a judge or real texts and have none.
 
     Attributes:
         dose: in units.
         success: share of texts in which a judge finds the concept.
-        probe: how much of it the direction itself finds: 0 as in texts without it, 1 as in real texts with it.
-        typical: share in the central nine tenths of real texts.
-        pressure, p95: nats a token.
+        probe: mean score of the direction itself, scaled to 0 for texts without the concept and 1 for real texts
+            with it.
+        typical: share of texts whose base NLL is within the central nine tenths of real texts.
+        pressure, p95: mean of KL(steered || base) and its 95th percentile, nats per token.
     """
 
     dose: float
@@ -52,19 +53,19 @@ class DoseRow:
 
     @property
     def figures(self) -> dict[str, Estimate]:
-        """Those that there are, by name."""
-        found = {name: getattr(self, name) for name in FIGURES}
-        return {name: figure for name, figure in found.items() if figure is not None}
+        """The figures that are known, by name."""
+        figures = {name: getattr(self, name) for name in FIGURES}
+        return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 @dataclass(frozen=True)
 class DoseCurve:
-    """A concept over rising doses.
+    """The figures of a concept at rising doses.
 
     Attributes:
         name: of the concept.
         n: samples at each dose.
-        rows: the doses.
+        rows: the figures of each dose.
     """
 
     name: str
@@ -73,11 +74,10 @@ class DoseCurve:
 
     @property
     def alarm(self) -> float | None:
-        """The first dose at which the direction finds still more of its concept and the reader less.
+        """The first dose at which the steering is over-optimised, or None.
 
-        There the probe's score is above that of the dose before, and success or typicality is below the best at a
-        smaller dose, by more than chance (the 95 % interval of the difference): past it the direction is pleased at the
-        texts' expense.
+        At that dose the probe's score is above that of the previous dose, while success or typicality is below the best
+        at a smaller dose by more than chance (95 % interval of the difference).
         """
         best: dict[str, Estimate] = {}
         before: DoseRow | None = None
@@ -102,19 +102,19 @@ class DoseCurve:
         return {"name": self.name, "n": self.n, "alarm": self.alarm, "rows": rows}
 
     def _repr_html_(self) -> str:
-        """Show a row of estimates for each dose in a notebook."""
+        """Return a table with a row for each dose, for notebooks."""
         rows = [
             [f"{row.dose:g}", *html_cells([row.success, row.probe, row.typical, row.pressure])] for row in self.rows
         ]
-        told = "" if self.alarm is None else f"<p>past dose {self.alarm:g}, only the direction gains</p>"
+        note = "" if self.alarm is None else f"<p>over-optimised from dose {self.alarm:g}: only the probe gains</p>"
         caption = f"{self.name}: {self.n} samples a dose, 95 % intervals"
-        return table(["dose", "success", "probe", "typical", "pressure"], rows, caption=caption) + told
+        return table(["dose", "success", "probe", "typical", "pressure"], rows, caption=caption) + note
 
     def plot(self, path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
         """Draw success, the probe's score, typicality and pressure against the dose, and return the axes.
 
-        Bands are 95 % intervals, a dotted line shows real texts, and an upright one marks the first dose past which
-        the probe rises and the texts get worse.
+        Bands are 95 % intervals, a dotted line shows real texts, and a dashed vertical line the first over-optimised
+        dose.
 
         Raises:
             InputError: an unknown theme or kind of file, a curve of one dose.
@@ -148,20 +148,20 @@ def dose_curve(
     watcher: CellCallback | None = None,
     progress: ProgressOption = None,
 ) -> DoseCurve:
-    """Return what one concept does at rising doses.
+    """Sample one concept at rising doses and return the figures of each dose.
 
     Args:
         model: the model to sample.
         concept: the vector, or its name in the model's library.
-        doses: in units; they are put in order.
-        n: samples at each.
-        seed: of all.
-        max_tokens: longest text.
-        folder: keeps a run for each dose; what is there already is gone on with.
-        evaluation_set: what texts are measured against; of the embedded model, by default the Almanac. Its real
-            texts and its background are what the probe's score is relative to.
-        watcher: told of each dose as soon as it is measured.
-        progress: called as the work goes on, or `True` for a bar.
+        doses: in units, in any order.
+        n: samples at each dose.
+        seed: of all doses.
+        max_tokens: length limit of the texts.
+        folder: for a run file of each dose; samples that it holds already are not sampled again.
+        evaluation_set: judges and real texts; for the embedded model, the Almanac by default. Its real and background
+            texts set the scale of the probe's score.
+        watcher: called with the row of each dose once it is measured.
+        progress: called with the stage and how far it is, or `True` for a progress bar.
 
     Raises:
         InputError: an unknown concept, or a value outside its range.
@@ -197,7 +197,7 @@ def _row(row: Row, samples: SampleSet, score: Callable[[Sequence[str]], np.ndarr
 def _score(
     model: ResidualModel, point: SteeringPoint, evaluation_set: EvaluationSet
 ) -> Callable[[Sequence[str]], np.ndarray] | None:
-    """Return what the direction itself finds in texts, or None without texts to say what much and little is."""
+    """Return a function that scores texts by the direction itself, or None without real and background texts."""
     if min(len(evaluation_set.real), len(evaluation_set.background)) < MIN_TEXTS:
         return None
     real, background = evaluation_set.real[:PROBED], evaluation_set.background[:PROBED]

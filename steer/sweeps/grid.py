@@ -1,4 +1,4 @@
-"""The plan of a sweep: which cells it has, and the folder that holds a run for each."""
+"""The grid of a sweep: its cells, and the folder with a run file for each."""
 
 import itertools
 import json
@@ -29,10 +29,10 @@ class Cell:
     """One cell of a grid.
 
     Attributes:
-        layer: where the concepts are added; `None` where they were made for.
+        layer: layer at which the concepts are added; `None` for the layers they were extracted at.
         temperature: divides the logits.
         dose: multiplies every dose of the expression.
-        radius: of each sample's own push.
+        radius: size of each sample's own perturbation.
     """
 
     layer: int | None
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def file(self) -> str:
-        """Name of its run in the folder."""
+        """Name of the cell's run file in the folder."""
         where = "" if self.layer is None else f"_layer{self.layer}"
         radius, dose, temperature = (
             repr(value).removesuffix(".0") for value in (self.radius, self.dose, self.temperature)
@@ -52,14 +52,14 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What a sweep is: one expression over a grid.
+    """One expression over a grid of radii, doses, temperatures and layers.
 
     Attributes:
         expression: in canonical form.
         radii, doses, temperatures, layers: the values of the cells, each once, in order.
         n: samples in a cell.
-        seed: of all cells, so that a sample differs between cells by what the cells differ in.
-        max_tokens: longest text.
+        seed: of all cells: samples of one index share their random numbers across cells.
+        max_tokens: length limit of the texts.
 
     Raises:
         InputError: a value outside its range, or none at all.
@@ -97,8 +97,8 @@ class Grid:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """All cells, the radius changing fastest."""
-        found = itertools.product(self.layers, self.temperatures, self.doses, self.radii)
-        return tuple(Cell(*each) for each in found)
+        values = itertools.product(self.layers, self.temperatures, self.doses, self.radii)
+        return tuple(Cell(*each) for each in values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -106,10 +106,10 @@ class Grid:
 
     @classmethod
     def from_dict(cls, content: Any, where: str) -> "Grid":
-        """Read what `to_dict` gave.
+        """Return the grid of a dict that `to_dict` returned.
 
         Raises:
-            InputError: beginning with `where`, what is no plan of a sweep.
+            InputError: content that is not a plan of a sweep; the message begins with `where`.
         """
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{where} is no plan of a sweep ({FORMAT}): give a folder that `steer sweep -o` made")
@@ -123,9 +123,9 @@ class Grid:
 
 
 def open_folder(folder: str | Path, grid: Grid, *, force: bool = False) -> tuple[Path, Grid]:
-    """Return the folder of a sweep and its whole grid: a new one, or one of the same sweep, which may have fewer cells.
+    """Open the folder of a sweep, new or of the same sweep, and return its path and the grid.
 
-    The plan is written once, and again when cells or samples are added; runs that are there are gone on with.
+    The plan is written when the folder is new and again when cells or samples are added; existing runs are kept.
 
     Raises:
         OutputError: a folder of another sweep or of something else, or one that cannot be written.
@@ -143,7 +143,7 @@ def open_folder(folder: str | Path, grid: Grid, *, force: bool = False) -> tuple
         write_atomically(plan, _text(grid))
         return place, grid
     if not plan.exists():
-        raise OutputError(f"folder {quote(place)} holds something else than a sweep: choose a new one")
+        raise OutputError(f"folder {quote(place)} holds something other than a sweep: choose a new one")
     before = read_grid(place)
     same = ("expression", "seed", "max_tokens")
     for name in same:
@@ -172,10 +172,10 @@ def read_grid(folder: str | Path) -> Grid:
 
 
 def read_cell(folder: Path, cell: Cell, n: int, expect: Mapping[str, Any]) -> SampleSet | None:
-    """Return a cell's first `n` samples, or None where they are not all there yet.
+    """Return a cell's first `n` samples, or None if some are still missing.
 
     Raises:
-        OutputError: a damaged file, or samples other than expected: of another model, vector or dtype.
+        OutputError: a damaged file, or samples of another model, vector or dtype than expected.
     """
     path = folder / cell.file
     if not path.exists():
@@ -194,10 +194,10 @@ def read_cell(folder: Path, cell: Cell, n: int, expect: Mapping[str, Any]) -> Sa
 
 
 def parse_range(text: str, what: str) -> tuple[float, ...]:
-    """Return the numbers of a list such as `0,0.5,1`, or of a range such as `0:2:0.25`, both ends in it.
+    """Return the numbers of a list such as `0,0.5,1`, or of a range such as `0:2:0.25`, which includes both ends.
 
     Raises:
-        InputError: what is neither.
+        InputError: a text that is neither.
 
     >>> parse_range("0:1:0.25", "--radius")
     (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -220,7 +220,7 @@ def parse_range(text: str, what: str) -> tuple[float, ...]:
 
 
 def _joined(before: Grid, after: Grid) -> Grid:
-    """The grid that has the cells of both."""
+    """Return the grid with the cells of both."""
     return replace(
         after,
         radii=(*before.radii, *after.radii),

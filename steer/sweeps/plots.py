@@ -23,20 +23,20 @@ PANELS: Mapping[str, tuple[str, tuple[float, float] | None]] = {
 }
 """Label and limits of the panel of each estimate."""
 
-# Okabe and Ito's colours, told apart by colour-blind eyes, each with a marker and a dash of its own
+# Okabe and Ito's colours, distinguishable with colour blindness; each line also has its own marker and dash
 _STYLES = {
     "light": (("#0072B2", "o", "-"), ("#D55E00", "s", "--")),
     "dark": (("#56B4E9", "o", "-"), ("#E69F00", "s", "--")),
 }
-_LABELS = ((6, 5), (-22, -12))  # points of the two lines may coincide, their labels do not
+_LABELS = ((6, 5), (-22, -12))  # offsets of the labels: the two lines may share points, their labels must not overlap
 _THEMES = {"light": ("white", "#222222", "#dddddd"), "dark": ("#0d1117", "#e6edf3", "#30363d")}
 
-Place = tuple[float, Estimate, Estimate]
-"""A value of an axis, with the estimates that are drawn to the right and upwards."""
+PlanePoint = tuple[float, Estimate, Estimate]
+"""A value of the swept axis, with the estimates on the x and y axes."""
 
 
 def plot_panels(
-    places: Sequence[float],
+    positions: Sequence[float],
     estimates: Sequence[Mapping[str, Estimate]],
     names: Sequence[str],
     *,
@@ -49,37 +49,37 @@ def plot_panels(
 ) -> Any:
     """Draw four estimates against an axis, with 95 % bands, and return the 2 by 2 axes.
 
-    A dotted line shows the value of real texts. With a path, the picture is written there; without, it is one of
-    pyplot's, which a notebook shows by itself.
+    A dotted line shows the value of real texts. With a path, the picture is written there; without one, it is a
+    pyplot figure, which a notebook shows by itself.
 
     Args:
-        places: the values on the axis.
-        estimates: for each of them, what was measured, by name; a name may be missing.
+        positions: the values on the axis.
+        estimates: for each position, the estimates by name; a name may be missing.
         names: the four estimates to draw, keys of `PANELS`.
         axis: label of the axis.
         title: above the panels.
-        mark: where an upright dashed line is drawn.
+        mark: position of a dashed vertical line.
         path: picture to write.
         theme: `light` or `dark`.
         force: replace a picture that exists.
 
     Raises:
-        InputError: an unknown theme or kind of file, fewer than two places.
+        InputError: an unknown theme or kind of file, fewer than two positions.
         OutputError: a file that exists (unless `force`) or cannot be written.
     """
-    if len(places) < 2:
-        raise InputError(f"there is {len(places)} {axis}: a plot against it needs two or more")
+    if len(positions) < 2:
+        raise InputError(f"there is {len(positions)} {axis}: a plot against it needs two or more")
     with _figure(path, theme, force, shape=(2, 2)) as (figure, axes):
         for panel, name in zip(axes.flat, names, strict=True):
             label, limits = PANELS[name]
-            drawn = [(place, _drawn(row, name)) for place, row in zip(places, estimates, strict=True) if name in row]
-            _line(panel, drawn, _STYLES[theme][0])
-            if drawn and (real := drawn[0][1].perfect) is not None:
+            line = [(at, _relative(row, name)) for at, row in zip(positions, estimates, strict=True) if name in row]
+            _draw_line(panel, line, _STYLES[theme][0])
+            if line and (real := line[0][1].perfect) is not None:
                 panel.axhline(real, linestyle=":", linewidth=1, color=_THEMES[theme][1])
             if mark is not None:
                 panel.axvline(mark, linestyle="--", linewidth=1, color=_STYLES[theme][1][0])
             panel.set_ylabel(_label(estimates, name, label))
-            panel.set_xlim(*_margins(places))
+            panel.set_xlim(*_limits(positions))
             if limits:
                 panel.set_ylim(limits[0] - 0.02, limits[1] + 0.02)
         for panel in axes[-1]:
@@ -89,7 +89,7 @@ def plot_panels(
 
 
 def plot_plane(
-    lines: Mapping[str, Sequence[Place]],
+    lines: Mapping[str, Sequence[PlanePoint]],
     *,
     labels: tuple[str, str],
     title: str,
@@ -100,10 +100,10 @@ def plot_plane(
     """Draw up to two lines on the plane of two estimates, with 95 % bars, and return the axes.
 
     Args:
-        lines: by name, the places on each line; a line of fewer than two is left out.
+        lines: by name, the points of each line; a line of fewer than two is left out.
         labels: of the two axes.
         title: above the plot.
-        path: picture to write; without, it is one of pyplot's.
+        path: picture to write; without one, the plot is a pyplot figure.
         theme: `light` or `dark`.
         force: replace a picture that exists.
 
@@ -129,13 +129,13 @@ def plot_plane(
                 )  # fmt: skip
         panel.set_xlabel(labels[0])
         panel.set_ylabel(labels[1])
-        panel.legend(frameon=False)
+        panel.legend(frameon=False, loc="lower left")  # where few points lie; "best" can be slow
         figure.suptitle(title, fontsize=10, parse_math=False)
     return axes[0][0]
 
 
 def share_of_real(estimate: Estimate) -> Estimate:
-    """Return an estimate, its interval included, as a share of what as many real texts show.
+    """Divide an estimate and its interval by the value of as many real texts.
 
     >>> half = Estimate(name="diversity", value=2.0, low=1.0, high=3.0, n=9, perfect=4.0)
     >>> str(share_of_real(half))
@@ -147,8 +147,8 @@ def share_of_real(estimate: Estimate) -> Estimate:
     return replace(estimate, value=value, low=low, high=high, perfect=1.0)
 
 
-def _drawn(row: Mapping[str, Estimate], name: str) -> Estimate:
-    """Return an estimate as it is drawn: diversity grows with the number of texts, so its share of real texts'."""
+def _relative(row: Mapping[str, Estimate], name: str) -> Estimate:
+    """Return an estimate for the plot; diversity, which grows with the number of texts, relative to real texts."""
     return share_of_real(row[name]) if name == "diversity" else row[name]
 
 
@@ -161,30 +161,30 @@ def _bars(estimates: Sequence[Estimate]) -> list[list[float]]:
     return [[each.value - each.low for each in estimates], [each.high - each.value for each in estimates]]
 
 
-def _margins(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis with a little room on either side."""
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Return the limits of an axis with a small margin on either side."""
     room = 0.04 * (max(values) - min(values))
     return min(values) - room, max(values) + room
 
 
-def _line(panel: Any, points: Sequence[tuple[float, Estimate]], style: tuple[str, str, str]) -> None:
+def _draw_line(panel: Any, points: Sequence[tuple[float, Estimate]], style: tuple[str, str, str]) -> None:
     if not points:
         panel.text(0.5, 0.5, "not measured", ha="center", va="center", transform=panel.transAxes)
         return
     colour, marker, dash = style
-    places = [place for place, _ in points]
-    panel.plot(places, [each.value for _, each in points], color=colour, marker=marker, linestyle=dash, markersize=4)
+    positions = [position for position, _ in points]
+    panel.plot(positions, [each.value for _, each in points], color=colour, marker=marker, linestyle=dash, markersize=4)
     low, high = [each.low for _, each in points], [each.high for _, each in points]
-    panel.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    panel.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 @contextmanager
 def _figure(path: str | Path | None, theme: str, force: bool, *, shape: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
-    """Yield a figure and its axes, afterwards written and no concern of pyplot's; without a path, one of pyplot's."""
+    """Yield a figure and its axes and then write it; without a path, the figure is registered with pyplot."""
     if theme not in _THEMES:
         raise InputError(f"theme is {quote(theme)}: choose from {', '.join(_THEMES)}")
     if path is not None and Path(path).suffix.lower() not in FORMATS:
-        raise InputError(f"{quote(path)} is no picture: end its name with {', '.join(FORMATS)}")
+        raise InputError(f"{quote(path)} is not a picture: end its name with {', '.join(FORMATS)}")
     place = None if path is None else check_output_path(path, force=force)
     from matplotlib import rc_context  # slow to import
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,4 +1,4 @@
-"""The largest radius that keeps most of the success, from counts at a few radii, with its interval."""
+"""Suggest a radius: the largest at which most of the success remains, with its interval."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,32 +17,31 @@ from vectors.common.validation import check_integer, check_number
 from vectors.model.residual_model import ResidualModel
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-"""Radii that a pilot tries, until success has clearly fallen."""
+"""Radii that the pilot tries in turn, until success has clearly fallen."""
 
 PILOT = 96
-"""Texts at each of them."""
+"""Texts at each radius of the pilot."""
 
 KEEP = 0.9
-"""Share of the success at radius 0 that is kept."""
+"""Share of the success at radius 0 that has to remain."""
 
 FEWEST_HITS = 12
-"""Successful texts at radius 0, at least: a share of less says nothing."""
+"""Fewest successful texts at the first radius: a share of fewer would be too uncertain."""
 
 _DRAWS = 2000
-_CLEARLY = 0.75  # of the wanted success: far enough below it for the pilot to stop
+_CLEARLY = 0.75  # of the wanted success: the pilot stops below this share of it
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A radius, and how sure it is.
+    """A suggested radius with its interval.
 
     Attributes:
-        radius: up to which the share `keep` of the success at the first radius is kept.
-        low, high: its 95 % interval; `high` is the largest radius tried where that keeps as much in more than one draw
-            of forty.
-        keep: the share.
-        open: whether even the largest radius tried keeps as much, so that the answer is "at least".
-        radii, hits, n: what was counted.
+        radius: the largest at which success is at least `keep` times that at the first radius.
+        low, high: its 95 % interval; `high` is at most the largest radius tried.
+        keep: the share of success that has to remain.
+        open: whether success is sufficient even at the largest radius tried, so that the answer is "at least".
+        radii, hits, n: the radii tried, and the successful and all texts at each.
     """
 
     radius: float
@@ -73,22 +72,22 @@ def suggest_radius(
     max_tokens: int = 128,
     watcher: Callable[[float, int], None] | None = None,
 ) -> Suggestion:
-    """Return the largest radius at which a point still does what it does at radius 0, from a pilot.
+    """Sample a pilot at rising radii and return the largest radius at which most of the success remains.
 
-    The pilot samples at one radius after the other, until success is well below what is to be kept; samples of one
-    index have the same direction and random numbers at every radius.
+    The pilot stops once success is well below the wanted share. Samples of one index have the same direction and random
+    numbers at every radius.
 
     Args:
         model: the model to sample.
-        point: what to switch on, or what `compose` takes.
-        keep: share of the success at radius 0.
-        judges: all of them have to accept; of the embedded model, by default its world's oracle.
-        radii: that are tried, rising from 0.
-        n: texts at each.
+        point: the steering point, or what `compose` takes.
+        keep: share of the success at radius 0 that has to remain.
+        judges: all of them have to accept a text; for the embedded model, the oracle of its world by default.
+        radii: radii to try, rising from 0.
+        n: texts at each radius.
         seed: of directions and tokens.
         geometry: of the perturbations.
-        max_tokens: longest text.
-        watcher: told of each radius and how many of its texts have what was asked for.
+        max_tokens: length limit of the texts.
+        watcher: called with each radius and its number of successful texts.
 
     Raises:
         InputError: no judge, a value outside its range, or too little success at radius 0.
@@ -101,7 +100,7 @@ def suggest_radius(
     plan = make_plan(model, point, SamplingOptions(max_tokens=max_tokens, seed=seed, geometry=geometry))
     asked = judges_for(model, plan.point, judges)
     if not asked:
-        raise InputError("there is no success to keep without a judge of it: pass judges=")
+        raise InputError("success needs a judge: pass judges=")
     count, hits = check_integer(n, "n", low=1), list[int]()
     _check(radii, keep)
     for radius in radii:
@@ -136,10 +135,10 @@ def _check_hits(hits: int, n: int, radius: float) -> None:
 def radius_from_counts(
     radii: Sequence[float], hits: Sequence[int], n: Sequence[int], *, keep: float = KEEP
 ) -> Suggestion:
-    """Return the largest radius up to which success stays at a share of what it is at the first.
+    """Return the largest radius at which success is at least a share of that at the first radius.
 
-    Success is taken to fall with the radius: the counts are made to by pooling neighbours that do not, and it runs
-    straight between radii. The interval is that of the answer over draws of each radius' success given its count.
+    Success is assumed to fall with the radius (isotonic regression of the rates) and to be linear between radii. The
+    interval comes from draws of each radius' success rate given its count.
 
     Source: Barlow et al., "Statistical inference under order restrictions" (1972); Jeffreys' prior for each rate.
 
@@ -181,7 +180,7 @@ def _falling(rates: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _crossing(radii: np.ndarray, rates: np.ndarray, keep: float) -> float:
-    """Where falling rates pass below a share of the first."""
+    """Return the radius at which falling rates pass below a share of the first."""
     wanted = keep * rates[0]
     below = np.flatnonzero(rates < wanted)
     if not len(below):

@@ -1,4 +1,4 @@
-"""Sweeping: one expression over a grid, a run in each cell, measured as soon as it is whole."""
+"""Sweep: sample one expression over a grid, one run in each cell, and measure each cell once it is complete."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,55 +21,55 @@ from vectors.common.validation import check_integer
 from vectors.model.residual_model import ResidualModel
 
 CellCallback = Callable[[Row], None]
-"""Told of each cell as soon as it is measured."""
+"""Called with the row of each cell once it is measured."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The figures of every cell of a grid.
+    """The figures of all cells of a grid.
 
     Attributes:
-        grid: the plan.
-        rows: the cells with their figures, in the order of the grid.
+        grid: the cells' values.
+        rows: the figures of each cell, in the order of the grid.
     """
 
     grid: Grid
     rows: tuple[Row, ...]
 
     def suggested_radius(self, *, keep: float = KEEP) -> Suggestion | None:
-        """Return the largest radius up to which success is `keep` of that at the smallest, or None where none is known.
+        """Return the largest radius at which success is at least `keep` of that at the smallest, or None if unknown.
 
-        Only the cells with the first layer, and the dose and temperature nearest 1, count; there have to be two.
+        It uses the cells of the first layer with dose and temperature nearest 1, of which it needs two.
         """
-        found = [(row.cell.radius, row.success) for row in self.line("radius") if row.success is not None]
-        counts = [(radius, round(figure.value * figure.n), figure.n) for radius, figure in found]
+        successes = [(row.cell.radius, row.success) for row in self.line("radius") if row.success is not None]
+        counts = [(radius, round(success.value * success.n), success.n) for radius, success in successes]
         if len(counts) < 2 or counts[0][1] < FEWEST_HITS:
             return None
         radii, hits, n = zip(*counts, strict=True)
         return radius_from_counts(radii, hits, n, keep=keep)
 
     def line(self, axis: str) -> tuple[Row, ...]:
-        """Return the cells along one axis, all else as in the first cell whose dose and temperature are nearest 1."""
+        """Return the rows along one axis, with the first of the other values (dose and temperature nearest 1)."""
         names = ("layer", "temperature", "dose", "radius")
-        home = {
+        fixed = {
             "layer": self.grid.layers[0],
             "temperature": min(self.grid.temperatures, key=lambda value: abs(value - 1)),
             "dose": min(self.grid.doses, key=lambda value: abs(value - 1)),
             "radius": self.grid.radii[0],
         }
         others = [name for name in names if name != axis]
-        return tuple(row for row in self.rows if all(getattr(row.cell, name) == home[name] for name in others))
+        return tuple(row for row in self.rows if all(getattr(row.cell, name) == fixed[name] for name in others))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
             "grid": self.grid.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
-            "suggested_radius": None if (found := self.suggested_radius()) is None else asdict(found),
+            "suggested_radius": None if (suggestion := self.suggested_radius()) is None else asdict(suggestion),
         }
 
     def _repr_html_(self) -> str:
-        """Show a row of estimates for each cell in a notebook, and the suggested radius."""
+        """Return a table with a row for each cell, and the suggested radius, for notebooks."""
         rows = [
             [
                 *(f"{value:g}" for value in (row.cell.radius, row.cell.dose, row.cell.temperature)),
@@ -79,37 +79,37 @@ class Sweep:
             for row in self.rows
         ]  # fmt: skip
         heads = ["radius", "dose", "temperature", "layer", "success", "diversity", "typical", "pressure", "frontier"]
-        found = self.suggested_radius()
-        told = "" if found is None else f"<p>suggested radius: {escape_html(found)}</p>"
+        suggestion = self.suggested_radius()
+        note = "" if suggestion is None else f"<p>suggested radius: {escape_html(suggestion)}</p>"
         caption = f"{self.grid.expression}: {self.grid.n} samples a cell, seed {self.grid.seed}, 95 % intervals"
-        return table(heads, rows, caption=caption) + told
+        return table(heads, rows, caption=caption) + note
 
     def plot(self, path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
         """Draw success, diversity, typicality and pressure against the radius, and return the axes.
 
-        Bands are 95 % intervals, a dotted line shows real texts, and an upright one marks the suggested radius. With a
-        path, the picture is written there; without, it is one of pyplot's, which a notebook shows by itself.
+        Bands are 95 % intervals, a dotted line shows real texts, and a dashed vertical line the suggested radius. With
+        a path, the picture is written there; without one, it is a pyplot figure, which a notebook shows by itself.
 
         Raises:
             InputError: an unknown theme or kind of file, a sweep of one radius.
             OutputError: a file that exists (unless `force`) or cannot be written.
         """
-        rows, best = self.line("radius"), self.suggested_radius()
-        note = "" if best is None else f"; dashed: suggested radius {best}"
+        rows, suggestion = self.line("radius"), self.suggested_radius()
+        note = "" if suggestion is None else f"; dashed: suggested radius {suggestion}"
         return plot_panels(
             [row.cell.radius for row in rows],
             [row.figures for row in rows],
             ("success", "diversity", "typical", "pressure"),
             axis="radius",
             title=self._title(f"bands: 95 %; dotted: real texts{note}"),
-            mark=None if best is None else best.radius,
+            mark=None if suggestion is None else suggestion.radius,
             path=path,
             theme=theme,
             force=force,
         )
 
     def plot_plane(self, path: str | Path | None = None, *, theme: str = "light", force: bool = False) -> Any:
-        """Draw what more radius does and what more temperature does, on the plane of success and diversity.
+        """Draw success against diversity, one line over the radius and one over the temperature.
 
         Raises:
             InputError: an unknown theme or kind of file, no success to draw.
@@ -125,7 +125,9 @@ class Sweep:
         }
         points = [point for line in lines.values() for point in line]
         if not points:
-            raise InputError("no cell has both success and diversity: they need a judge, and eight successful texts")
+            raise InputError(
+                "no cell has both success and diversity: give a judge, and sample eight or more successful texts"
+            )
         shares = "\n(of real texts')" if any(diversity.perfect for _, _, diversity in points) else ""
         return plot_plane(
             lines,
@@ -162,19 +164,19 @@ def sweep(
 
     Args:
         model: the model to sample.
-        point: what to switch on, or what `compose` takes.
-        radii: of each sample's own push.
-        doses: by which every dose of the point is multiplied.
-        temperatures: of the sampler.
-        layers: where the concepts are added, instead of where they were made for.
+        point: the steering point, or what `compose` takes.
+        radii: sizes of each sample's own perturbation.
+        doses: factors by which every dose of the point is multiplied.
+        temperatures: sampling temperatures.
+        layers: layers at which the concepts are added; `None` for the layers that they were extracted at.
         n: samples in a cell.
         seed: of all cells.
-        max_tokens: longest text.
-        folder: keeps a JSONL run for each cell; what is there already is gone on with, whatever stopped it.
-        jobs: processes that sample cells side by side, each with a model of its own.
-        evaluation_set: what cells are measured against; of the embedded model, by default the Almanac.
-        watcher: told of each cell as soon as it is measured.
-        progress: called as the work goes on, or `True` for a bar.
+        max_tokens: length limit of the texts.
+        folder: for a JSONL run file of each cell; samples that it holds already are not sampled again.
+        jobs: number of processes that sample cells in parallel, each with its own copy of the model.
+        evaluation_set: judges and real texts; for the embedded model, the Almanac by default.
+        watcher: called with the row of each cell once it is measured.
+        progress: called with the stage and how far it is, or `True` for a progress bar.
 
     Raises:
         InputError: a value outside its range, or several jobs for a model that was not loaded by name or folder.
@@ -196,20 +198,20 @@ def sweep(
             model.check_layer(layer)
     check_integer(jobs, "jobs", low=1, high=256)
     with TemporaryDirectory() as spare:
-        place, grid = open_folder(spare if folder is None else folder, grid)
-        job = Job(composed, grid, place)
-        first = grid.cells[0]  # by itself: what the others are compared with must not hang on which is ready first
-        if job.read(model, first) is None:
+        path, grid = open_folder(spare if folder is None else folder, grid)
+        job = Job(composed, grid, path)
+        first = grid.cells[0]  # sampled first: without real texts, the others are cut to the length of its texts
+        if job.read_samples(model, first) is None:
             job.sample(model, first)
-        bench = CellEvaluator(
+        evaluator = CellEvaluator(
             model, composed.doses, n=grid.n, seed=grid.seed, max_tokens=grid.max_tokens, evaluation_set=evaluation_set,
-            first=job.samples(model, first).texts,
+            first=job.load_samples(model, first).texts,
         )  # fmt: skip
-        found: dict[Cell, Row] = {}
-        more = count_progress(progress_callback(progress), "sampling cells", len(grid.cells))
+        rows: dict[Cell, Row] = {}
+        advance = count_progress(progress_callback(progress), "sampling cells", len(grid.cells))
         for cell in sample_cells(model, job, jobs):
-            found[cell] = measure_cell(cell, job.samples(model, cell), bench)
-            more(1)
+            rows[cell] = measure_cell(cell, job.load_samples(model, cell), evaluator)
+            advance(1)
             if watcher is not None:
-                watcher(found[cell])
-    return Sweep(grid, tuple(found[cell] for cell in grid.cells))
+                watcher(rows[cell])
+    return Sweep(grid, tuple(rows[cell] for cell in grid.cells))

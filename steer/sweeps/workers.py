@@ -1,4 +1,4 @@
-"""The cells of a sweep sampled, one after the other or by several processes: each is a run in the sweep's folder."""
+"""Sample the cells of a sweep, in this process or in several; each cell is a run file in the sweep's folder."""
 
 import os
 import signal
@@ -24,20 +24,20 @@ from vectors.model.residual_model import Origin, ResidualModel, load_model
 
 @dataclass(frozen=True)
 class Job:
-    """What is sampled, and where it is kept.
+    """A sweep's steering point, its grid and its folder.
 
     Attributes:
-        point: what is switched on.
+        point: the steering point.
         grid: the cells.
-        place: the folder.
+        folder: holds a run file for each cell.
     """
 
     point: SteeringPoint
     grid: Grid
-    place: Path
+    folder: Path
 
-    def read(self, model: ResidualModel, cell: Cell) -> SampleSet | None:
-        """Return a cell's samples, or None where they are not all there yet.
+    def read_samples(self, model: ResidualModel, cell: Cell) -> SampleSet | None:
+        """Return a cell's samples, or None if some are still missing.
 
         Raises:
             OutputError: a damaged file, or one of another model, vector or dtype.
@@ -45,57 +45,57 @@ class Job:
         options = SamplingOptions(
             max_tokens=self.grid.max_tokens, temperature=cell.temperature, radius=cell.radius, seed=self.grid.seed
         )
-        plan = make_plan(model, self.moved(cell), options)
-        return read_cell(self.place, cell, self.grid.n, plan.identity(model))
+        plan = make_plan(model, self.cell_point(cell), options)
+        return read_cell(self.folder, cell, self.grid.n, plan.identity(model))
 
-    def samples(self, model: ResidualModel, cell: Cell) -> SampleSet:
-        """Return the samples of a cell that was sampled just now.
+    def load_samples(self, model: ResidualModel, cell: Cell) -> SampleSet:
+        """Return the samples of a cell that has been sampled.
 
         Raises:
-            OutputError: somebody took them away since.
+            OutputError: some were removed in the meantime.
         """
-        found = self.read(model, cell)
-        if found is None:
-            raise OutputError(f"{quote(self.place / cell.file)} has lost samples meanwhile: repeat the command")
-        return found
+        samples = self.read_samples(model, cell)
+        if samples is None:
+            raise OutputError(f"{quote(self.folder / cell.file)} lost samples in the meantime: repeat the command")
+        return samples
 
     def sample(self, model: ResidualModel, cell: Cell) -> None:
-        """Sample what a cell lacks."""
+        """Sample the missing texts of a cell."""
         sample(
             model,
-            self.moved(cell),
+            self.cell_point(cell),
             n=self.grid.n,
             radius=cell.radius,
             seed=self.grid.seed,
             temperature=cell.temperature,
             max_tokens=self.grid.max_tokens,
-            output=self.place / cell.file,
+            output=self.folder / cell.file,
             resume=True,
         )
 
-    def moved(self, cell: Cell) -> Point:
-        """Return the point of a cell: its doses multiplied, its concepts added at the cell's layer."""
+    def cell_point(self, cell: Cell) -> Point:
+        """Return the steering point of a cell: doses multiplied by its dose, concepts added at its layer."""
         doses = {}
         for vector in self.point.vectors:
             if cell.layer is not None and vector.other_layers:
                 raise InputError(
                     f"{quote(vector.name)} steers several layers at once: leave the layers of the sweep out"
                 )
-            placed = vector if cell.layer is None else replace(vector, layer=cell.layer)
-            doses[placed] = self.point.doses[vector.name] * cell.dose
+            at_layer = vector if cell.layer is None else replace(vector, layer=cell.layer)
+            doses[at_layer] = self.point.doses[vector.name] * cell.dose
         return compose(doses, method=self.point.method) if doses else None
 
 
 def sample_cells(model: ResidualModel, job: Job, jobs: int) -> Iterator[Cell]:
-    """Yield cells as their runs become whole: first those that were.
+    """Yield each cell as soon as all its texts are sampled, cells that were complete before first.
 
     Raises:
         InputError: several jobs for a model that was not loaded by name or folder.
-        OutputError: a folder that cannot be gone on with, or a process that died.
+        OutputError: files of another run in the folder, or a process that died.
     """
     missing = []
     for cell in job.grid.cells:
-        if job.read(model, cell) is None:
+        if job.read_samples(model, cell) is None:
             missing.append(cell)
         else:
             yield cell
@@ -104,36 +104,36 @@ def sample_cells(model: ResidualModel, job: Job, jobs: int) -> Iterator[Cell]:
             "several jobs need a model that can be loaded again: load it by name or folder, or give one job"
         )
     if model.origin is not None and jobs > 1 and len(missing) > 1:
-        yield from _by_workers(model.origin, job, missing, min(jobs, len(missing)))
+        yield from _sample_in_processes(model.origin, job, missing, min(jobs, len(missing)))
         return
     for cell in missing:
         job.sample(model, cell)
         yield cell
 
 
-def _by_workers(origin: Origin, job: Job, cells: list[Cell], workers: int) -> Iterator[Cell]:
+def _sample_in_processes(origin: Origin, job: Job, cells: list[Cell], workers: int) -> Iterator[Cell]:
     context = get_context("spawn")
-    alive, ours = context.Pipe(duplex=False)
-    with ours, ProcessPoolExecutor(workers, context, _begin, (origin, workers, alive)) as pool:
+    worker_end, parent_end = context.Pipe(duplex=False)
+    with parent_end, ProcessPoolExecutor(workers, context, _start_worker, (origin, workers, worker_end)) as pool:
         try:
-            with _deaf():
-                waiting = {pool.submit(_work, job, cell): cell for cell in cells}
-            for done in as_completed(waiting):
-                done.result()
-                yield waiting[done]
+            with _ignoring_interrupts():
+                futures = {pool.submit(_sample_cell, job, cell): cell for cell in cells}
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
         except BrokenProcessPool as error:
             raise OutputError(
-                "a process of the sweep died, likely for want of memory: give fewer jobs, and repeat to go on"
+                "a process of the sweep died, probably out of memory: use fewer jobs and repeat the command to continue"
             ) from error
         except BaseException:
-            ours.close()  # which the workers hear, and stop at once
+            parent_end.close()  # the workers exit at once
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that begin in this block do not hear Ctrl-C: theirs is to stop when we do, without a word."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Start processes in this block to ignore Ctrl-C: they exit with the parent instead, without a traceback."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -144,24 +144,24 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_MODEL: list[ResidualModel] = []  # a worker's own
+_MODEL: list[ResidualModel] = []  # of this worker process
 
 
-def _begin(origin: Origin, workers: int, alive: Connection) -> None:
+def _start_worker(origin: Origin, workers: int, worker_end: Connection) -> None:
     import torch
 
-    threading.Thread(target=_stop_with, args=(alive,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(worker_end,), daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     _MODEL.append(load_model(**origin))
 
 
-def _stop_with(alive: Connection) -> None:
-    """End this process when the other end is closed, be it by a kill."""
+def _exit_with_parent(worker_end: Connection) -> None:
+    """Exit when the parent closes its end of the pipe, or is killed."""
     try:
-        alive.poll(None)
+        worker_end.poll(None)
     finally:
         os._exit(1)
 
 
-def _work(job: Job, cell: Cell) -> None:
+def _sample_cell(job: Job, cell: Cell) -> None:
     job.sample(_MODEL[0], cell)

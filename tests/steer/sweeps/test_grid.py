@@ -66,7 +66,7 @@ def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
         open_folder(tmp_path / "a", Grid(expression="cat", radii=(0.0,), seed=1))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="something else"):
+    with pytest.raises(OutputError, match="something other than a sweep"):
         open_folder(tmp_path / "b", GRID)
     assert (tmp_path / "b" / "notes.txt").read_text() == "mine"
     for name in ("", "-x"):
