@@ -1,4 +1,4 @@
-"""Concepts in a language model's residual stream: found, calibrated, kept."""
+"""Extract, calibrate and store concept vectors in a language model's residual stream."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # on demand, so that importing the package does not import torch
+    # imported when first used, so that importing the package does not import torch
     if name == "formats":
         return import_module("vectors.formats")
     if name not in _HOMES:

@@ -1,4 +1,4 @@
-"""Contrast sets: texts that have a concept beside texts of the same world that need not."""
+"""Contrast sets: texts that have a concept, and background texts of the same kind that need not have it."""
 
 import hashlib
 import json
@@ -12,16 +12,16 @@ from vectors.common.validation import check_integer, check_number, quote
 
 @dataclass(frozen=True)
 class ContrastSet:
-    """Texts that have the concept (`positive`) and texts of the same world that need not (`background`).
+    """Texts that have a concept (`positive`) and texts of the same kind that need not have it (`background`).
 
     Attributes:
-        positive, background: the texts.
-        paired: whether a positive text and the background text of the same place are two versions of one text.
-        weights: how much a text counts, 1 where nothing is said.
+        positive, background: The texts.
+        paired: Whether the positive and the background text at the same index are two versions of one text.
+        weights: Weight of each text, 1 by default.
 
     Raises:
-        InputError: when a side is empty or no list of texts, when a text is blank, when both sides hold the same texts,
-            when the sides of pairs are not equally long, or when a weight is negative or belongs to no text.
+        InputError: A side is empty or not a list of texts, a text is blank, both sides hold the same texts, paired
+            sides have different lengths, or a weight is negative or of a text that is on neither side.
 
     >>> storms = ContrastSet(positive=("thunder rolls", "hail again"), background=("a calm day", "mild and dry"))
     >>> fit, held_out = storms.split(held_out=0.5)
@@ -35,7 +35,7 @@ class ContrastSet:
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check and normalise both sides."""
+        """Check the sides and weights, and make the sides tuples."""
         for side in ("positive", "background"):
             object.__setattr__(self, side, _texts(getattr(self, side), side))
         if set(self.positive) == set(self.background):
@@ -53,23 +53,23 @@ class ContrastSet:
         if not isinstance(self.weights, Mapping):
             raise InputError(f"weights is {quote(self.weights)}: give a mapping from texts to numbers")
         texts = {*self.positive, *self.background}
-        found = {}
+        weights = {}
         for text, weight in self.weights.items():
             if text not in texts:
                 raise InputError(f"weights names {quote(text)}, which is none of the texts: leave it out")
-            found[text] = check_number(weight, f"the weight of {quote(text)}")
-            if found[text] < 0:
-                raise InputError(f"the weight of {quote(text)} is {found[text]:g}: give 0 or more")
+            weights[text] = check_number(weight, f"the weight of {quote(text)}")
+            if weights[text] < 0:
+                raise InputError(f"the weight of {quote(text)} is {weights[text]:g}: give 0 or more")
         for side in ("positive", "background"):
-            if not any(found.get(text, 1.0) for text in getattr(self, side)):
+            if not any(weights.get(text, 1.0) for text in getattr(self, side)):
                 raise InputError(f"every {side} text has weight 0: give at least one more")
-        return found
+        return weights
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of both sides in hexadecimal, whatever the order of the texts, or of the pairs."""
+        """SHA-256 of both sides in hexadecimal; it does not depend on the order of the texts or pairs."""
         content = hashlib.sha256()
-        if self.paired:  # what goes with what counts too
+        if self.paired:  # which texts form a pair
             content.update(json.dumps(sorted(zip(self.positive, self.background, strict=True))).encode())
         if self.weights:
             content.update(json.dumps(sorted(self.weights.items())).encode())
@@ -81,31 +81,35 @@ class ContrastSet:
         return content.hexdigest()
 
     def split(self, *, held_out: float = 0.25, seed: int = 0) -> tuple["ContrastSet", "ContrastSet"]:
-        """Return `(fit, held_out)`, about the asked share of each side held out and neither part of it empty.
+        """Split each side and return `(fit, held_out)`, with a share of about `held_out` in the second part.
 
-        Whether a text is held out depends on itself and the seed alone (see `is_held_out`), but that each part gets at
-        least one; copies of a text stay together. Of pairs, the positive text decides for both.
+        Whether a text is held out depends only on the text and the seed (see `is_held_out`), except that each part
+        gets at least one text of each side. Copies of a text stay together. The positive text decides for a pair.
 
         Raises:
-            InputError: when the share is not between 0 and 1, or a side has fewer than two different texts.
+            InputError: The share is not between 0 and 1, or a side has fewer than two different texts.
         """
         share, seed = check_share(held_out), check_integer(seed, "seed")
         if self.paired:
             return self._split_pairs(share, seed)
-        kept, out = {}, {}
+        fit_sides, held_out_sides = {}, {}
         for side in ("positive", "background"):
             texts: tuple[str, ...] = getattr(self, side)
-            chosen = _chosen(texts, side, share, seed)
-            kept[side] = tuple(text for text in texts if text not in chosen)
-            out[side] = tuple(text for text in texts if text in chosen)
-        return self._part(**kept), self._part(**out)
+            held_out_texts = _held_out_texts(texts, side, share, seed)
+            fit_sides[side] = tuple(text for text in texts if text not in held_out_texts)
+            held_out_sides[side] = tuple(text for text in texts if text in held_out_texts)
+        return self._part(**fit_sides), self._part(**held_out_sides)
 
     def _split_pairs(self, share: float, seed: int) -> tuple["ContrastSet", "ContrastSet"]:
-        chosen = _chosen(self.positive, "positive", share, seed)
+        held_out_texts = _held_out_texts(self.positive, "positive", share, seed)
         parts = []
-        for wanted in (False, True):
-            pairs = [pair for pair in zip(self.positive, self.background, strict=True) if (pair[0] in chosen) == wanted]
-            parts.append(self._part(positive=[one for one, _ in pairs], background=[other for _, other in pairs]))
+        for held_out in (False, True):
+            pairs = [
+                (positive, background)
+                for positive, background in zip(self.positive, self.background, strict=True)
+                if (positive in held_out_texts) == held_out
+            ]
+            parts.append(self._part(positive=[pair[0] for pair in pairs], background=[pair[1] for pair in pairs]))
         return parts[0], parts[1]
 
     def _part(self, *, positive: Sequence[str], background: Sequence[str]) -> "ContrastSet":
@@ -114,17 +118,17 @@ class ContrastSet:
         return ContrastSet(positive, background, paired=self.paired, weights=weights)
 
 
-def _chosen(texts: Sequence[str], side: str, share: float, seed: int) -> set[str]:
-    """Which texts are held out: at least one, and not all."""
+def _held_out_texts(texts: Sequence[str], side: str, share: float, seed: int) -> set[str]:
+    """Return the texts to hold out: at least one, and not all."""
     ranked = sorted(set(texts), key=lambda text: shuffle_key(text, seed))
     if len(ranked) < 2:
         raise InputError(f"{side} has {len(ranked)} different text: a split needs at least 2 on each side")
-    below = sum(is_held_out(text, share=share, seed=seed) for text in ranked)
-    return set(ranked[: min(max(below, 1), len(ranked) - 1)])
+    n_held_out = sum(is_held_out(text, share=share, seed=seed) for text in ranked)
+    return set(ranked[: min(max(n_held_out, 1), len(ranked) - 1)])
 
 
 def is_held_out(text: str, *, share: float, seed: int) -> bool:
-    """Whether a split by this share and seed holds a text out, whatever texts there are besides it.
+    """Return whether a split with this share and seed holds a text out, independently of all other texts.
 
     >>> sum(is_held_out(str(text), share=0.25, seed=0) for text in range(1000))
     250
@@ -133,10 +137,10 @@ def is_held_out(text: str, *, share: float, seed: int) -> bool:
 
 
 def check_share(held_out: object) -> float:
-    """Return the share of texts to hold out.
+    """Check the share of texts to hold out and return it.
 
     Raises:
-        InputError: what is no number between 0 and 1.
+        InputError: It is not a number between 0 and 1, both excluded.
     """
     share = check_number(held_out, "held_out")
     if not 0.0 < share < 1.0:
@@ -145,12 +149,12 @@ def check_share(held_out: object) -> float:
 
 
 def pick_texts(texts: Iterable[str], n: int, seed: int) -> list[str]:
-    """Return the first `n` of the texts by `shuffle_key`, or all of fewer: their own order means nothing."""
+    """Return the first `n` texts in the order of `shuffle_key`, or all if there are fewer."""
     return sorted(texts, key=lambda text: shuffle_key(text, seed))[:n]
 
 
 def shuffle_key(text: str, seed: int) -> bytes:
-    """Return a key that sorts texts in an order that hangs on nothing but each text and the seed."""
+    """Return a sort key that depends only on the text and the seed, and puts texts in a random order."""
     return hashlib.sha256(f"{seed}:{text}".encode()).digest()
 
 
@@ -170,7 +174,7 @@ def _texts(value: object, side: str) -> tuple[str, ...]:
 
 
 def check_encodable(text: str, where: str) -> None:
-    """Refuse a text that cannot be written as UTF-8."""
+    """Raise InputError if a text, at `where` in the input, cannot be encoded as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Texts in files: lines, JSON objects or CSV rows, with the labels that stand beside them."""
+"""Read texts and their labels from files of lines, JSON objects or CSV rows."""
 
 import csv
 import io
@@ -17,12 +17,17 @@ FORMATS = (".txt", ".jsonl", ".csv")
 
 
 def read_texts(path: str | Path, *, format: str | None = None, field: str = "text") -> tuple[str, ...]:
-    """Read texts: `.txt` holds one a line, `.jsonl` an object a line and `.csv` a header row, with the text in `field`.
+    """Read the texts of a file; blank texts are skipped.
 
-    Blank texts are skipped. `-` reads stdin, as lines unless `format` (`txt`, `jsonl` or `csv`) says otherwise.
+    Args:
+        path: A `.txt` file with one text per line, a `.jsonl` file with one object per line, a `.csv` file with a
+            header row, or `-` for stdin.
+        format: `txt`, `jsonl` or `csv`, by default the file's suffix, and `txt` for stdin.
+        field: The key or column of the text.
 
     Raises:
-        InputError: when the file cannot be read, is not UTF-8, has a bad line (its number is named), or holds no text.
+        InputError: The file cannot be read, is not UTF-8, has an invalid line (the message gives its number), or holds
+            no text.
     """
     return _nonempty([text for _, text in _read(path, format, field)], path)
 
@@ -30,10 +35,10 @@ def read_texts(path: str | Path, *, format: str | None = None, field: str = "tex
 def read_rows(
     path: str | Path, *, format: str | None = None, field: str = "text"
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Read the rows of a `.jsonl` or `.csv` file, each without its text, and the texts.
+    """Read a `.jsonl` or `.csv` file and return its rows without the texts, and the texts.
 
     Raises:
-        InputError: as `read_texts`, and for lines, which have no labels.
+        InputError: As `read_texts`; also if the file holds plain lines, which have no labels.
     """
     if _kind(path, format) == "txt":
         raise InputError(f"{quote(path)} is read as lines, which have no labels: give .jsonl or .csv")
@@ -45,14 +50,18 @@ def read_rows(
 def read_contrast(
     path: str | Path, where: str, *, format: str | None = None, field: str = "text", weight: str | None = None
 ) -> ContrastSet:
-    """Read one `.jsonl` or `.csv` file: rows that match `where` (`topic=sea`) are positive, the rest background.
+    """Read a `.jsonl` or `.csv` file in which the rows that match `where` are positive, the others background.
 
-    A row whose value is a list matches when an item does; a row without the key is background. Where a field is named
-    that holds a `weight`, a text counts as much as that says, or 1 where it says nothing.
+    Args:
+        path: The file, as in `read_texts`.
+        format: The format, as in `read_texts`.
+        field: The key or column of the text.
+        where: `key=value`, such as `topic=sea`. A list matches if one of its items does.
+        weight: Key of the texts' weights, if any; a row without a value has weight 1.
 
     Raises:
-        InputError: as `read_texts`, and when `where` is not `key=value`, no row has the key, a side stays empty, or a
-            weight is no number of 0 or more.
+        InputError: As `read_texts`; also if `where` is not `key=value`, no row has the key, all rows or none match, or
+            a weight is not a number of at least 0.
     """
     key, equals, value = where.partition("=")
     key, value = key.strip(), value.strip()
@@ -67,11 +76,11 @@ def read_contrast(
     _check_key(rows, key, field, path)
     matches = [value in _values(row.get(key)) for row, _ in rows]
     if all(matches) or not any(matches):
-        seen = sorted({other for row, _ in rows for other in _values(row.get(key))})
-        side = "every" if all(matches) else "no"
+        values = sorted({other for row, _ in rows for other in _values(row.get(key))})
+        which = "every" if all(matches) else "no"
         raise InputError(
-            f"{side} row of {quote(path)} has {quote(where)}: "
-            f"its values are {quote(', '.join(seen))}, choose one of several"
+            f"{which} row of {quote(path)} has {quote(where)}: "
+            f"its values are {quote(', '.join(values))}, choose one of several"
         )
     texts = [text for _, text in rows]
     return ContrastSet(
@@ -84,26 +93,26 @@ def read_contrast(
 def read_pairs(
     path: str | Path, *, format: str | None = None, positive: str = "positive", background: str = "background"
 ) -> ContrastSet:
-    """Read a `.jsonl` or `.csv` file whose rows hold two versions of a text: one with a concept, and one without it.
+    """Read a `.jsonl` or `.csv` file whose rows hold two versions of a text, with a concept and without it.
 
     Raises:
-        InputError: as `read_texts`, and when a row lacks one of the two.
+        InputError: As `read_texts`; also if a row lacks one of the two.
     """
     if _kind(path, format) == "txt":
         raise InputError(f"{quote(path)} is read as lines, which hold one text each: give pairs as .jsonl or .csv")
     rows = _read(path, format, positive)
     _nonempty([text for _, text in rows], path)
-    others = [_cell(row, background, f"row {place} of {quote(path)}") for place, (row, _) in enumerate(rows, 1)]
+    others = [_cell(row, background, f"row {index} of {quote(path)}") for index, (row, _) in enumerate(rows, 1)]
     return ContrastSet([text for _, text in rows], [text.strip() for text in others], paired=True)
 
 
 def read_labels(
     path: str | Path, key: str, *, format: str | None = None, field: str = "text"
 ) -> tuple[list[str], list[list[str]]]:
-    """Read the texts of a `.jsonl` or `.csv` file, and the values that each of them has of one key.
+    """Read the texts of a `.jsonl` or `.csv` file, and the values that each has under a key.
 
     Raises:
-        InputError: as `read_texts`, and when no row has the key.
+        InputError: As `read_texts`; also if no row has the key.
     """
     if _kind(path, format) == "txt":
         raise InputError(f"{quote(path)} is read as lines, which have no {quote(key)}: give .jsonl or .csv")
@@ -122,25 +131,25 @@ def _check_key(rows: Sequence[tuple[dict[str, Any], str]], key: str, field: str,
 
 
 def _weights(rows: Sequence[tuple[dict[str, Any], str]], weight: str, field: str, path: str | Path) -> dict[str, float]:
-    """How much each text counts: each copy of one as much as they do in the mean."""
+    """Return the weight of each text; copies of a text get the mean of their weights."""
     _check_key(rows, weight, field, path)
-    found: dict[str, list[float]] = {}
+    weights: dict[str, list[float]] = {}
     for row, text in rows:
-        given = row.get(weight)
+        cell = row.get(weight)
         try:  # the cells of a CSV file are text
-            value = check_number(float(given) if isinstance(given, str) and given.strip() else given, "weight")
+            value = check_number(float(cell) if isinstance(cell, str) and cell.strip() else cell, "weight")
         except (ValueError, InputError) as error:
-            if given not in (None, ""):
+            if cell not in (None, ""):
                 raise InputError(
-                    f"{quote(path)} has {quote(given)} as {quote(weight)} of {quote(text)}: give a number of 0 or more"
+                    f"{quote(path)} has {quote(cell)} as {quote(weight)} of {quote(text)}: give a number of 0 or more"
                 ) from error
             value = 1.0
-        found.setdefault(text, []).append(value)
-    return {text: sum(values) / len(values) for text, values in found.items()}
+        weights.setdefault(text, []).append(value)
+    return {text: sum(values) / len(values) for text, values in weights.items()}
 
 
 def _values(value: object) -> list[str]:
-    """Return what a cell may be matched against: text as it is, a list item by item, all else as JSON writes it."""
+    """Return the values of a cell as strings: text unchanged, the items of a list, anything else as JSON."""
     if value is None:
         return []
     if isinstance(value, list):
@@ -181,7 +190,7 @@ def _read(path: str | Path, format: str | None, field: str) -> list[tuple[dict[s
     if kind == "csv":
         rows = _csv_rows(content, field, path)
     else:
-        # only real line ends: str.splitlines would also cut at U+2028, form feeds and the like inside a text
+        # not str.splitlines, which also splits at U+2028, form feeds and others inside a text
         lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         numbered = [(index, line) for index, line in enumerate(lines, 1) if line.strip()]
         rows = (
@@ -201,7 +210,7 @@ def _json_row(line: str, index: int, field: str, path: str | Path) -> tuple[dict
             f'{where} is not JSON ({quote(error)}): give an object a line, such as {{"{field}": "..."}}'
         ) from error
     if not isinstance(row, dict):
-        raise InputError(f'{where} is no JSON object: give an object a line, such as {{"{field}": "..."}}')
+        raise InputError(f'{where} is not a JSON object: give an object a line, such as {{"{field}": "..."}}')
     return row, _cell(row, field, where)
 
 
@@ -212,11 +221,11 @@ def _csv_rows(content: str, field: str, path: str | Path) -> list[tuple[dict[str
         for row in reader:
             where = f"{quote(path)} line {reader.line_num}"
             if None in row or None in row.values():
-                raise InputError(f"{where} has not as many cells as the header: quote texts that hold commas")
+                raise InputError(f"{where} does not have as many cells as the header: quote texts that hold commas")
             rows.append((row, _cell(row, field, where)))
     except csv.Error as error:
         raise InputError(
-            f"{quote(path)} line {reader.line_num} is not CSV ({error}): mend it, or give .jsonl"
+            f"{quote(path)} line {reader.line_num} is not CSV ({error}): fix it, or give .jsonl"
         ) from error
     return rows
 

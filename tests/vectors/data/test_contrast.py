@@ -1,4 +1,4 @@
-"""Contrast sets refuse what cannot be contrasted, and are split without a text on both sides."""
+"""Contrast sets refuse unusable texts, and are split without a text in both parts."""
 
 import pytest
 from hypothesis import assume, given
@@ -14,7 +14,7 @@ many = st.lists(texts, min_size=2, max_size=20, unique=True)
 
 
 @pytest.mark.parametrize(
-    ("positive", "background", "why"),
+    ("positive", "background", "message"),
     [
         ((), ("a",), "positive is empty"),
         (("a",), (), "background is empty"),
@@ -24,13 +24,15 @@ many = st.lists(texts, min_size=2, max_size=20, unique=True)
         (("a", "b"), ("b", "a"), "same texts"),
     ],
 )
-def test_one_sided_and_blank_sets_are_refused(positive: tuple[str, ...], background: tuple[str, ...], why: str) -> None:
-    with pytest.raises(InputError, match=why):
+def test_one_sided_and_blank_sets_are_refused(
+    positive: tuple[str, ...], background: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
         ContrastSet(positive=positive, background=background)
 
 
 @given(many, many, st.floats(0.01, 0.99), st.integers(0, 100))
-def test_a_split_parts_each_side_in_two(positive: list[str], background: list[str], share: float, seed: int) -> None:
+def test_a_split_divides_each_side(positive: list[str], background: list[str], share: float, seed: int) -> None:
     assume(set(positive) != set(background))
     whole = ContrastSet(positive=tuple(positive), background=tuple(background))
     try:
@@ -39,14 +41,14 @@ def test_a_split_parts_each_side_in_two(positive: list[str], background: list[st
         assert "same texts" in str(error)
         return
     for side in ("positive", "background"):
-        kept, held = set(getattr(fit, side)), set(getattr(out, side))
-        assert kept and held and not kept & held
-        assert kept | held == set(getattr(whole, side))
-        alone = {text for text in kept | held if is_held_out(text, share=share, seed=seed)}
-        assert held == alone if 0 < len(alone) < len(kept | held) else min(len(held), len(kept)) == 1
+        fit_texts, held = set(getattr(fit, side)), set(getattr(out, side))
+        assert fit_texts and held and not fit_texts & held
+        assert fit_texts | held == set(getattr(whole, side))
+        alone = {text for text in fit_texts | held if is_held_out(text, share=share, seed=seed)}
+        assert held == alone if 0 < len(alone) < len(fit_texts | held) else min(len(held), len(fit_texts)) == 1
 
 
-def test_about_the_asked_share_is_held_out() -> None:
+def test_about_the_given_share_is_held_out() -> None:
     for share in (0.1, 0.25, 0.9):
         assert sum(is_held_out(str(at), share=share, seed=3) for at in range(4000)) / 4000 == pytest.approx(
             share, abs=0.03
@@ -83,7 +85,7 @@ def test_the_hash_is_of_the_texts_and_their_sides(positive: list[str], backgroun
     assert one.hash != ContrastSet(positive=(*positive, positive[0]), background=tuple(background)).hash
 
 
-def test_the_hash_tells_where_texts_end() -> None:
+def test_the_hash_depends_on_where_texts_end() -> None:
     assert (
         ContrastSet(positive=("ab", "c"), background=("d",)).hash
         != ContrastSet(positive=("a", "bc"), background=("d",)).hash
@@ -103,17 +105,17 @@ def test_pairs_stay_together(tmp_path_factory: pytest.TempPathFactory) -> None:
         ContrastSet(["a", "b"], ["c"], paired=True)
 
 
-def test_weights_belong_to_texts_and_go_with_them() -> None:
+def test_weights_belong_to_texts_and_follow_them_in_a_split() -> None:
     whole = ContrastSet(["a", "b", "c"], ["d", "e", "f"], weights={"a": 2.0, "f": 0.5})
     assert whole.hash != ContrastSet(["a", "b", "c"], ["d", "e", "f"]).hash
     fit, out = whole.split(held_out=0.4, seed=1)
     assert fit.weights | out.weights == whole.weights and not fit.weights.keys() & out.weights.keys()
-    for weights, why in (
+    for weights, message in (
         ({"z": 1.0}, "none of the texts"),
         ({"a": -1.0}, "give 0 or more"),
         ({"a": float("nan")}, "the weight of 'a'"),
         ({"a": 0.0, "b": 0.0, "c": 0.0}, "every positive text has weight 0"),
         ([1.0], "a mapping from texts to numbers"),
     ):
-        with pytest.raises(InputError, match=why):
+        with pytest.raises(InputError, match=message):
             ContrastSet(["a", "b", "c"], ["d", "e", "f"], weights=weights)

@@ -1,4 +1,4 @@
-"""The readers give back what was written, and name the line that is wrong."""
+"""The readers return what was written, and name the invalid line."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ texts = (
 
 
 @given(st.lists(texts, min_size=1))
-def test_jsonl_and_csv_give_back_what_was_written(
+def test_jsonl_and_csv_return_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, given_texts: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("texts")
@@ -33,9 +33,9 @@ def test_jsonl_and_csv_give_back_what_was_written(
 
 
 def test_lines_end_only_at_line_ends(tmp_path: Path) -> None:
-    place = tmp_path / "a.txt"
-    place.write_bytes("\ufeffone\r\n\r\n  two\u2028still two \n\nthree\x0cstill three\rfour".encode())
-    assert read_texts(place) == ("one", "two\u2028still two", "three\x0cstill three", "four")
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\r\n\r\n  two\u2028still two \n\nthree\x0cstill three\rfour".encode())
+    assert read_texts(path) == ("one", "two\u2028still two", "three\x0cstill three", "four")
 
 
 def test_stdin_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_stdin_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "why"),
+    ("name", "content", "message"),
     [
         ("a.txt", b"", "holds no text"),
         ("a.txt", b" \n\n", "holds no text"),
@@ -57,22 +57,22 @@ def test_stdin_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a", b"x", "of no known format"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": ', "line 3 is not JSON"),
         ("a.jsonl", b"[" * 100_000, "line 1 is not JSON"),
-        ("a.jsonl", b'["x"]', "line 1 is no JSON object"),
+        ("a.jsonl", b'["x"]', "line 1 is not a JSON object"),
         ("a.jsonl", b'{"body": "x"}', "line 1 has no 'text': it has 'body'"),
         ("a.jsonl", b'{"text": 3}', "line 1 has 3 as 'text'"),
         ("a.jsonl", b'{"text": "\\ud800"}', "line 1 holds half of a surrogate pair"),
         ("a.csv", b"", "holds no text"),
         ("a.csv", b"id,body\n1,x\n", "no 'text': it has 'id, body'"),
-        ("a.csv", b"id,text\n1,one, two\n", "line 2 has not as many cells"),
-        ("a.csv", b"id,text\n1\n", "line 2 has not as many cells"),
+        ("a.csv", b"id,text\n1,one, two\n", "line 2 does not have as many cells"),
+        ("a.csv", b"id,text\n1\n", "line 2 does not have as many cells"),
         ("a.csv", b'id,text\n1,"open\n', "is not CSV"),
     ],
 )
-def test_bad_files_are_refused_by_line(tmp_path: Path, name: str, content: bytes, why: str) -> None:
-    place = tmp_path / name
-    place.write_bytes(content)
-    with pytest.raises(InputError, match=why) as caught:
-        read_texts(place)
+def test_bad_files_are_refused_by_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_texts(path)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -93,9 +93,9 @@ def table(tmp_path: Path) -> Path:
         {"text": "foam", "topic": "sea", "wet": True},
         {"text": "no topic"},
     ]
-    place = tmp_path / "a.jsonl"
-    place.write_text("\n".join(map(json.dumps, rows)))
-    return place
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_rows_that_match_are_positive_and_the_rest_background(
 
 
 @pytest.mark.parametrize(
-    ("where", "why"),
+    ("where", "message"),
     [
         ("topic", "give key=value"),
         ("=sea", "give key=value"),
@@ -126,16 +126,16 @@ def test_rows_that_match_are_positive_and_the_rest_background(
         ("topic=sae", "no row of .* has 'topic=sae': its values are 'desert, sea'"),
     ],
 )
-def test_conditions_that_select_nothing_say_what_there_is(table: Path, where: str, why: str) -> None:
-    with pytest.raises(InputError, match=why):
+def test_conditions_that_match_nothing_list_the_values(table: Path, where: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_contrast(table, where)
 
 
 def test_a_condition_that_selects_everything_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "a.csv"
-    place.write_text("text,topic\nwaves,sea\nfoam,sea\n")
+    path = tmp_path / "a.csv"
+    path.write_text("text,topic\nwaves,sea\nfoam,sea\n")
     with pytest.raises(InputError, match="every row"):
-        read_contrast(place, "topic=sea")
+        read_contrast(path, "topic=sea")
 
 
 def test_lines_have_no_keys_to_select_by(tmp_path: Path) -> None:
@@ -145,29 +145,29 @@ def test_lines_have_no_keys_to_select_by(tmp_path: Path) -> None:
 
 
 def test_weights_are_read_beside_the_texts(tmp_path: Path) -> None:
-    place = tmp_path / "a.csv"
-    place.write_text("text,topic,score\nwaves,sea,2\nfoam,sea,\nfoam,sea,3\ndunes,desert,0.5\n")
-    contrast = read_contrast(place, "topic=sea", weight="score")
+    path = tmp_path / "a.csv"
+    path.write_text("text,topic,score\nwaves,sea,2\nfoam,sea,\nfoam,sea,3\ndunes,desert,0.5\n")
+    contrast = read_contrast(path, "topic=sea", weight="score")
     assert contrast.weights == {"waves": 2.0, "foam": 2.0, "dunes": 0.5}  # two copies, 1 and 3: each counts 2
     with pytest.raises(InputError, match=r"no row of .* has 'mass': it has 'score, topic'"):
-        read_contrast(place, "topic=sea", weight="mass")
-    for spoilt in ("much", "-1", "nan"):
-        place.write_text(f"text,topic,score\nwaves,sea,{spoilt}\ndunes,desert,1\n")
-        with pytest.raises(InputError, match=spoilt):
-            read_contrast(place, "topic=sea", weight="score")
+        read_contrast(path, "topic=sea", weight="mass")
+    for invalid in ("much", "-1", "nan"):
+        path.write_text(f"text,topic,score\nwaves,sea,{invalid}\ndunes,desert,1\n")
+        with pytest.raises(InputError, match=invalid):
+            read_contrast(path, "topic=sea", weight="score")
 
 
 def test_pairs_are_read_row_by_row(tmp_path: Path) -> None:
-    place = tmp_path / "a.jsonl"
+    path = tmp_path / "a.jsonl"
     rows = [{"positive": "a wild sea", "background": "a calm sea"}, {"positive": "wild wind", "background": " wind "}]
-    place.write_text("\n".join(map(json.dumps, rows)))
-    contrast = read_pairs(place)
+    path.write_text("\n".join(map(json.dumps, rows)))
+    contrast = read_pairs(path)
     assert contrast.paired and contrast.positive == ("a wild sea", "wild wind")
     assert contrast.background == ("a calm sea", "wind")
-    assert read_pairs(place, positive="background", background="positive").positive == ("a calm sea", "wind")
-    place.write_text("\n".join(map(json.dumps, [*rows, {"positive": "alone"}])))
+    assert read_pairs(path, positive="background", background="positive").positive == ("a calm sea", "wind")
+    path.write_text("\n".join(map(json.dumps, [*rows, {"positive": "alone"}])))
     with pytest.raises(InputError, match=r"row 3 of .* has no 'background'"):
-        read_pairs(place)
+        read_pairs(path)
     with pytest.raises(InputError, match="give pairs as"):
         read_pairs(tmp_path / "a.txt")
 
