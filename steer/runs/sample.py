@@ -82,8 +82,8 @@ class Sample:
                 raise InputError(f"{key} is {quote(getattr(self, key))}: expected an object")
         if self.pressure is not None:
             if sorted(self.pressure) != sorted(_PRESSURE):
-                given = quote(", ".join(map(str, self.pressure)))
-                raise InputError(f"pressure has {given}: expected mean, p95 and total")
+                keys = quote(", ".join(map(str, self.pressure)))
+                raise InputError(f"pressure has {keys}: expected mean, p95 and total")
             checked["pressure"] = {key: check_number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
         checked["doses"] = {
             str(name): check_number(dose, f"dose of {quote(name)}") for name, dose in self.doses.items()

@@ -216,8 +216,8 @@ def make_plan(model: ResidualModel, point: Point, options: SamplingOptions | Non
         "gate": options.gate or (centre is not None and centre.run.gate),
         "max_pressure": None,
     }
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    plan = RunPlan(point=composed, covariances=covariances, **given | resolved)
+    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
+    plan = RunPlan(point=composed, covariances=covariances, **chosen | resolved)
     return plan if options.max_pressure is None else plan.within(model, options.max_pressure)
 
 

@@ -75,15 +75,15 @@ class RecordedRun:
             ModelError: a model or a vector that has changed since the run.
         """
         self.check_model(model)
-        given, stored = {vector.name: vector for vector in vectors}, names(model)
+        by_name, stored = {vector.name: vector for vector in vectors}, names(model)
         for name in self.doses:
-            if name not in given and name not in stored:
+            if name not in by_name and name not in stored:
                 raise InputError(
                     f"this run was steered by {quote(name)}, which the library lacks: copy its file to "
                     f"{str(model_folder(model.name, model.hash) / name) + VECTOR_SUFFIX!r}"
                 )
         point = compose(
-            {given.get(name, name): dose for name, dose in self.doses.items()}, model, method=self.composition
+            {by_name.get(name, name): dose for name, dose in self.doses.items()}, model, method=self.composition
         )
         self.check_vectors(point.vectors)
         return point.scaled(self.scale)
