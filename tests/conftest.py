@@ -1,10 +1,10 @@
-"""Tiny random models of four families, with a tiny tokenizer, saved and loaded as any folder would be."""
+"""Fixtures: tiny random models of four families with a tiny tokenizer, saved to folders and loaded from them."""
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the hub for anything
+os.environ["HF_HUB_OFFLINE"] = "1"  # tests must not download anything
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each worker, and for each command that it runs
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread per worker, and per command that it runs
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.model.residual_model import ResidualModel, load_model
 
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.register_profile("patient", deadline=None)  # a slow machine must not fail tests
 settings.load_profile("patient")
 
 WORDS = (  # noqa: SIM905 (easier to read than fifty quoted words)
@@ -56,7 +56,7 @@ def _tokenizer(*, bos: bool = True, eos: bool = True) -> PreTrainedTokenizerFast
 
 
 def _hf(family: str, *, seed: int = 0) -> PreTrainedModel:
-    """A random model of the family in eval mode, its weights large enough to make its logits differ from flat."""
+    """A random model of the family in eval mode, with weights large enough for logits that differ clearly."""
     if family == "gpt2":
         config = GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=64, initializer_range=0.2, **_SPECIAL)
     elif family == "llama":

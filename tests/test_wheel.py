@@ -1,4 +1,4 @@
-"""What gets installed: the wheel and the source distribution hold all of the packages and nothing else."""
+"""The wheel and the source distribution hold all files of the packages and nothing else."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ LEFTOVERS = (
     ".mypy_cache/3.11/cache.json",
     "build/lib/steer/old.py",
     "dist/old.whl",
-    "steer/__pycache__/ball.cpython-311.pyc",
+    "steer/__pycache__/old.cpython-311.pyc",
     "vectors/almanac/__pycache__/world.cpython-311.pyc",
     "vectors/almanac/.ruff_cache/0.1/cache",
 )
@@ -61,7 +61,7 @@ def _read_wheel(path: Path) -> Built:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the distributions are made from, with the leftovers of work strewn over it."""
+    """A copy of the sources, with leftover files of development added."""
     copy = tmp_path_factory.mktemp("packaging") / "checkout"
     shutil.copytree(ROOT, copy, ignore=lambda folder, names: _unwanted(Path(folder), names))
     for name in LEFTOVERS:
@@ -129,9 +129,9 @@ def test_wheel_holds_a_vector_for_every_value(wheel: Built, attribute: str) -> N
 
 @pytest.mark.parametrize("attribute", ["form", "topic", "voice", "mood", "hour", "detail"])
 def test_wheel_holds_the_world(wheel: Built, attribute: str) -> None:
-    lexicon = [name for name in wheel.sizes if name.startswith(f"vectors/almanac/lexicon/{attribute}/")]
+    lexicon = [name for name in wheel.sizes if name.startswith(f"vectors/almanac/world/lexicon/{attribute}/")]
     assert len(lexicon) >= 4
-    assert "vectors/almanac/world.toml" in wheel.sizes
+    assert "vectors/almanac/world/rates.toml" in wheel.sizes
 
 
 def test_almanac_stays_within_its_size(wheel: Built) -> None:

@@ -26,7 +26,7 @@ from vectors.model.steering_check import check_steering
 MODELS_PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 PART = re.compile(r"<!-- families -->\n.*?<!-- /families -->", re.DOTALL)
 WINDOW = 12
-"""How far back blocks look in families whose blocks look back less far than a text."""
+"""Attention window of families with sliding-window attention, shorter than the texts of the tests."""
 
 SMALL: Mapping[str, Any] = {
     "vocab_size": 64, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, "initializer_range": 0.2,
@@ -58,7 +58,7 @@ _TOKENIZER = SimpleNamespace(bos_token_id=0, eos_token_id=1, all_special_ids=[0,
 
 @dataclass(frozen=True)
 class Family:
-    """A model type, and what its tiny config has of its own (`text` and `vision`: the configs in it)."""
+    """A model type and the special settings of its tiny config (`text` and `vision`: its nested configs)."""
 
     kind: str
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Family:
     blocks_path: str | None = None
 
     def build(self) -> PreTrainedModel:
-        """Return a random model of the family in eval mode, its weights large enough to make its logits differ."""
+        """Return a random model of the family in eval mode, with weights large enough for logits that differ."""
         given = _small(self.kind) | dict(self.own)
         if self.text is not None:
             text = dict(self.text)
