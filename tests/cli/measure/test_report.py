@@ -45,6 +45,11 @@ def test_a_report_fits_the_terminal_and_says_what_is_missing(
     done = steer("report", place)
     assert done.code == 0 and "12 texts" in done.out and "distinct-2" in done.out and "need the model" in done.err
     assert max(map(len, done.out.splitlines())) <= WIDTH
+    head, sentence, figures = done.out.split("\n\n")[:3]
+    assert head == f"{place}: 12 texts" and sentence.startswith("success is not known without a judge; ")
+    assert [line.split("  ")[1] for line in figures.splitlines() if line[2] != " "] == [
+        "success", "diversity", "pressure", "what else moved",
+    ]  # fmt: skip
 
 
 def test_every_figure_of_a_report_has_a_meaning_that_the_command_says(
@@ -76,7 +81,7 @@ def test_a_judge_and_the_model_bring_success_and_typicality(
     positive, background = sides(tmp_path)
     options = ("--positive", positive, "--background", background, "--model", tiny, "--device", "cpu")
     done = steer("report", place, *options)
-    assert done.code == 0 and "the judge's texts" in done.err
+    assert done.code == 0 and "the judge's texts" in done.err and "of 12 texts have what you asked for" in done.out
     for part in (
         "success",
         "judge's accuracy",
