@@ -19,7 +19,7 @@ from report import table, write
 from sklearn.decomposition import FastICA
 
 import vectors
-from vectors.activations.text_activations import token_activations
+from vectors.activations.text_activations import encode_texts, token_activations
 from vectors.almanac.concepts import CONCEPTS
 from vectors.almanac.training.concept_library import collect
 from vectors.almanac.world.author import stream
@@ -99,7 +99,7 @@ def means_of(texts: Sequence[str]) -> dict[int, np.ndarray]:
 def ends_of(texts: Sequence[str]) -> dict[int, torch.Tensor]:
     """The last token of each text at every layer: the position that attends to the whole text."""
     rows: dict[int, torch.Tensor] = {layer: torch.zeros(len(texts), embedded().d_model) for layer in LAYERS}
-    for places, read, own in token_activations(embedded(), texts, list(LAYERS)):
+    for places, read, own in token_activations(embedded(), encode_texts(embedded(), texts), list(LAYERS)):
         last = own.long().cumsum(dim=1).argmax(dim=1)
         for layer in LAYERS:
             rows[layer][places] = read[layer][torch.arange(len(places)), last]

@@ -16,13 +16,13 @@ from report import table, write
 
 import vectors
 from vectors.almanac.world import distribution
-from vectors.calibration.layer_effect import best_of, effects
+from vectors.calibration.layer_effect import best_layer, effects
 from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.decode import decode
 from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
 from vectors.decoding.token_sampling import Settings
-from vectors.extraction.extraction_input import ExtractionInput
-from vectors.extraction.layer_selection import find
+from vectors.extraction.extraction_input import ExtractionInput, encode_by_text
+from vectors.extraction.layer_selection import find_directions
 from vectors.extraction.learned_shift import Learning
 
 DOZEN = (
@@ -81,8 +81,9 @@ def material(concept: str, positions: str, variant: str, layer: int, options: Op
     if variant == OWN:
         fit = vectors.ContrastSet(fit.positive, sample_prompt_free(embedded(), len(fit.positive), seed=options.seed))
     return ExtractionInput(
-        model=embedded(), fit=fit, layers=(layer,), positions=positions, seed=options.seed,
-        words=tuple(WORDS.get(concept, [concept])), how=LEARNING.get(variant, PLAIN),
+        model=embedded(), fit=fit, tokens=encode_by_text(embedded(), [*fit.positive, *fit.background]), layers=(layer,),
+        positions=positions, seed=options.seed, words=tuple(WORDS.get(concept, [concept])),
+        objective=LEARNING.get(variant, PLAIN),
     )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def direction_of(concept: str, method: str, layer: int, positions: str, options:
         vector = vectors.load(concept, embedded())
         return vector.direction, vector.scale
     plain, _, variant = method.partition(" ")
-    found = find(material(concept, positions, OWN if plain == OWN else variant, layer, options), plain)
+    found = find_directions(material(concept, positions, OWN if plain == OWN else variant, layer, options), plain)
     return found.directions[layer].float(), found.gaps[layer]
 
 
@@ -171,7 +172,7 @@ def picked_layer(concept: str, found: Directions, positions: str, options: Optio
         WordJudge(held.positive, held.background), starts={layer: start for layer, (_, start) in found.items()},
         positions=positions, seed=options.seed,
     )  # fmt: skip
-    return best_of(made)
+    return best_layer(made)
 
 
 def rows_of(

@@ -16,6 +16,7 @@ from report import table, write
 import vectors
 from vectors.activations import text_activations
 from vectors.activations.moments import moments
+from vectors.activations.text_activations import encode_texts
 from vectors.almanac.world.author import stream
 from vectors.model.residual_model import ResidualModel
 
@@ -24,16 +25,17 @@ import json, re, sys
 from itertools import islice
 from pathlib import Path
 import torch, vectors
-from vectors.activations.text_activations import moments
+from vectors.activations.moments import moments
+from vectors.activations.text_activations import encode_texts
 from vectors.almanac.world.author import stream
 torch.set_num_threads(1)
 model = vectors.load_model(dtype="float32")
 texts = [made.text for made in islice(stream(99), int(sys.argv[1]))]
-moments(model, texts[:200], [1], second=True)
+moments(model, encode_texts(model, texts[:200]), [1], second=True)
 Path("/proc/self/clear_refs").write_text("5")  # resets the peak
 told = lambda what: int(re.search(what + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 before = told("VmRSS")
-moments(model, texts, [1], second=True)
+moments(model, encode_texts(model, texts), [1], second=True)
 print(json.dumps([before, told("VmHWM")]))
 """
 
@@ -49,7 +51,7 @@ def batches_of(model: ResidualModel, texts: list[str], layers: list[int]) -> lis
 
     text_activations.read = watched  # type: ignore[assignment]
     try:
-        moments(model, texts, layers)
+        moments(model, encode_texts(model, texts), layers)
     finally:
         text_activations.read = original
     return kept
@@ -82,7 +84,10 @@ def main() -> None:
     rows = []
     for layer in range(model.n_layers):
         batches = batches_of(model, texts, [layer])
-        runs = {"plain": plain(model, layer, batches), "ours": lambda layer=layer: moments(model, texts, [layer])}
+        runs = {
+            "plain": plain(model, layer, batches),
+            "ours": lambda layer=layer: moments(model, encode_texts(model, texts), [layer]),
+        }
         times: dict[str, list[float]] = {name: [] for name in runs}
         for turn in range(options.rounds + 1):
             for name, run in runs.items():

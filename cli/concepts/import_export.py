@@ -127,9 +127,9 @@ def _measured(
     """The vector with its unit and its AUC; it was found in none of the texts."""
     from vectors.calibration.calibrate import calibrate
     from vectors.calibration.companions import find_companions
-    from vectors.extraction.diagnostics import separation
+    from vectors.extraction.diagnostics import vector_auc
 
-    vector = replace(vector, auc=separation(model, vector, contrast))
+    vector = replace(vector, auc=vector_auc(model, vector, contrast))
     company = find_companions(model, vector, seed=seed)
     found = calibrate(model, vector, contrast, seed=seed, progress=progress, company=company)
     progress.clear()

@@ -12,7 +12,7 @@ from steer.metrics.typicality import token_rows
 from steer.runs.sample_set import SampleSet, texts_of
 from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import difference, rate
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError
 from vectors.common.option_names import ranks_by_gain
 from vectors.decoding.token_costs import compute_costs
@@ -70,7 +70,7 @@ class Probe:
             )
             return np.array([float((cost.logprob_steered - cost.logprob_base).sum()) for cost in token_costs])
         scores = np.zeros(len(texts))
-        for indices, means in text_means(self.model, texts, self.point.layers):
+        for indices, means in text_means(self.model, encode_texts(self.model, texts), self.point.layers):
             for layer, delta in self.point.deltas.items():
                 scores[indices] += (means[layer].cpu().double() @ delta.double()).numpy()
         return scores

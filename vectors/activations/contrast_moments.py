@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vectors.activations.moments import Moments
 from vectors.activations.pooling import Pool
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import TokenIds, text_means
 from vectors.model.residual_model import ResidualModel
 
 Direction = Float64[Tensor, " d_model"]
@@ -39,7 +39,7 @@ def mean_difference(moments: ContrastMoments) -> Direction:
 
 def contrast_moments(
     model: ResidualModel,
-    texts: Sequence[str],
+    rows: Sequence[TokenIds],
     has: Bool[np.ndarray, "texts concepts"],
     layers: Sequence[int],
     *,
@@ -53,7 +53,7 @@ def contrast_moments(
 
     Args:
         model: the model.
-        texts: the texts.
+        rows: the token ids of the texts, see `encode_texts`.
         has: whether a text has a concept.
         layers: 0-based blocks.
         second: whether to compute second moments.
@@ -62,13 +62,13 @@ def contrast_moments(
     """
     positives = [{layer: Moments.empty(model.d_model, second=second) for layer in layers} for _ in range(has.shape[1])]
     total = {layer: Moments.empty(model.d_model, second=second) for layer in layers}
-    for indices, means in text_means(model, texts, layers, pool=pool):
+    for indices, means in text_means(model, rows, layers, pool=pool):
         for layer in layers:
-            rows = means[layer].cpu()
-            total[layer].add(rows)
+            batch = means[layer].cpu()
+            total[layer].add(batch)
             for column, positive in enumerate(positives):
                 if len(selected := np.flatnonzero(has[indices, column])):
-                    positive[layer].add(rows[torch.from_numpy(selected)])
+                    positive[layer].add(batch[torch.from_numpy(selected)])
         if progress:
             progress(len(indices))
     return [

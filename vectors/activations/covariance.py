@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vectors.activations.moments import Moments, moments
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError
 from vectors.common.validation import check_integer
 from vectors.model.residual_model import ResidualModel
@@ -88,7 +88,8 @@ def estimate_covariance(
     if len(texts) < FEWEST:
         raise InputError(f"{len(texts)} texts are too few for a covariance: give at least {FEWEST}")
     rank = min(check_integer(rank, "rank", low=1), model.d_model - 1, len(texts) // 4)
-    text_moments: Moments = moments(model, texts, [layer], second=True)[layer]
+    rows = encode_texts(model, texts)
+    text_moments: Moments = moments(model, rows, [layer], second=True)[layer]
     scatter = text_moments.scatter
     assert scatter is not None
     variances, modes = torch.linalg.eigh(scatter / (text_moments.count - 1))
@@ -112,7 +113,7 @@ def estimate_covariance(
     )
     distances = [
         covariance.distance(means[layer].cpu().double() - text_moments.mean)
-        for _, means in text_means(model, texts, [layer])
+        for _, means in text_means(model, rows, [layer])
     ]
     object.__setattr__(covariance, "distances", np.sort(torch.cat(distances).numpy()))
     return covariance

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from vectors.activations.contrast_moments import ContrastMoments, contrast_moments, mean_difference
 from vectors.activations.pooling import Pool
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import TokenIds, text_means
 from vectors.common.statistics import auc, auc_interval
 from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.model.residual_model import ResidualModel
@@ -31,18 +31,27 @@ def layers_over_depth(n_layers: int) -> list[int]:
 
 
 def auc_by_layer(
-    model: ResidualModel, fit: ContrastSet, held: ContrastSet, *, pool: Pool = "mean", seed: int = 0
+    model: ResidualModel,
+    fit: ContrastSet,
+    held: ContrastSet,
+    tokens: Mapping[str, TokenIds],
+    *,
+    pool: Pool = "mean",
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return for each layer the AUC of held-out texts along the difference of means, with its 95 % interval."""
-    (fit_texts, fit_has), (texts, has) = _labelled_texts(fit, seed), _labelled_texts(held, seed)
-    moments = contrast_moments(model, fit_texts, fit_has, layers_over_depth(model.n_layers), pool=pool)
-    return auc_by_concept_and_layer(model, moments, texts, has, pool=pool, seed=seed)[0]
+    """Return for each layer the AUC of held-out texts along the difference of means, with its 95 % interval.
+
+    `tokens` maps each text to its token ids.
+    """
+    (fit_rows, fit_has), (rows, has) = _labelled_rows(fit, tokens, seed), _labelled_rows(held, tokens, seed)
+    moments = contrast_moments(model, fit_rows, fit_has, layers_over_depth(model.n_layers), pool=pool)
+    return auc_by_concept_and_layer(model, moments, rows, has, pool=pool, seed=seed)[0]
 
 
 def auc_by_concept_and_layer(
     model: ResidualModel,
     moments: Sequence[Mapping[int, ContrastMoments]],
-    texts: Sequence[str],
+    rows: Sequence[TokenIds],
     has: Bool[np.ndarray, "texts concepts"],
     *,
     pool: Pool = "mean",
@@ -53,15 +62,15 @@ def auc_by_concept_and_layer(
     Args:
         model: the model.
         moments: for each concept, by layer, the moments of the fitting texts.
-        texts: held-out texts.
+        rows: the token ids of the held-out texts.
         has: whether a held-out text has a concept.
         pool: how the activations of a text become one row.
         seed: seed of the bootstrap interval.
     """
     layers = list(moments[0])
     differences = {layer: torch.stack([mean_difference(concept[layer]) for concept in moments]) for layer in layers}
-    scores = {layer: torch.zeros(len(texts), len(moments), dtype=torch.float64) for layer in layers}
-    for indices, means in text_means(model, texts, layers, pool=pool):
+    scores = {layer: torch.zeros(len(rows), len(moments), dtype=torch.float64) for layer in layers}
+    for indices, means in text_means(model, rows, layers, pool=pool):
         for layer in layers:
             scores[layer][indices] = means[layer].cpu().double() @ differences[layer].T
     return [
@@ -77,7 +86,10 @@ def _row(layer: int, scores: np.ndarray, has: np.ndarray, seed: int) -> dict[str
     return {"layer": layer} | {key: float(f"{value:.6g}") for key, value in values.items()}
 
 
-def _labelled_texts(contrast: ContrastSet, seed: int) -> tuple[list[str], np.ndarray]:
-    """Return up to `MOST_TEXTS` texts of each side, picked by hash and seed, and which of them are positive."""
+def _labelled_rows(
+    contrast: ContrastSet, tokens: Mapping[str, TokenIds], seed: int
+) -> tuple[list[TokenIds], np.ndarray]:
+    """Return the tokens of up to `MOST_TEXTS` texts a side, picked by hash and seed, and which are positive."""
     positive, background = (pick_texts(side, MOST_TEXTS, seed) for side in (contrast.positive, contrast.background))
-    return [*positive, *background], np.array([[True]] * len(positive) + [[False]] * len(background))
+    has = np.array([[True]] * len(positive) + [[False]] * len(background))
+    return [tokens[text] for text in (*positive, *background)], has

@@ -1,6 +1,6 @@
 """Count, mean and second moments of activations, accumulated batch by batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vectors.activations.pooling import Pool
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import TokenIds, text_means
 from vectors.common.progress import Advance
 from vectors.model.residual_model import ResidualModel
 
@@ -75,28 +75,25 @@ class Moments:
 
 def moments(
     model: ResidualModel,
-    texts: Sequence[str],
+    rows: Sequence[TokenIds],
     layers: Sequence[int],
     *,
     second: bool = False,
     pool: Pool = "mean",
-    weights: Mapping[str, float] | None = None,
+    weights: Float64[Tensor, " rows"] | None = None,
     progress: Advance | None = None,
 ) -> dict[int, Moments]:
     """Return for each layer the moments of the texts' pooled activations, by default their means.
 
-    `weights` maps texts to their weights; other texts have weight 1.
+    `rows` holds the token ids of the texts, see `encode_texts`; by default each text has weight 1.
 
     Raises:
-        InputError: a text has no token of its own, or the model has no such layer.
+        InputError: the model has no such layer.
     """
     by_layer = {layer: Moments.empty(model.d_model, second=second) for layer in layers}
-    for indices, means in text_means(model, texts, layers, pool=pool):
-        counts = None
-        if weights:
-            counts = torch.tensor([weights.get(texts[index], 1.0) for index in indices], dtype=torch.float64)
+    for indices, means in text_means(model, rows, layers, pool=pool):
         for layer in layers:
-            by_layer[layer].add(means[layer], counts)
+            by_layer[layer].add(means[layer], None if weights is None else weights[indices])
         if progress:
             progress(len(indices))
     return by_layer

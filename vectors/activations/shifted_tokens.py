@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from vectors.activations.logit_lens import token_texts
+from vectors.activations.text_activations import TokenIds
 from vectors.activations.text_likelihood import MAX_TOKENS
 from vectors.concepts.vector import ConceptVector
 from vectors.model.hooks import shift_layers
@@ -15,7 +16,7 @@ _BATCH = 4  # texts a forward: several copies of all their logits are in memory
 
 
 def most_shifted_tokens(
-    model: ResidualModel, vector: ConceptVector, texts: Sequence[str], n: int, *, shift: float | None = None
+    model: ResidualModel, vector: ConceptVector, rows: Sequence[TokenIds], n: int, *, shift: float | None = None
 ) -> tuple[list[str], list[str]]:
     """Return the `n` tokens that a shift makes more likely, and the `n` that it makes less likely, strongest first.
 
@@ -26,7 +27,7 @@ def most_shifted_tokens(
     Args:
         model: the model.
         vector: the vector to shift along.
-        texts: texts to read, with and without the shift.
+        rows: token ids of the texts to read, with and without the shift.
         n: maximum number of tokens on each side; tokens without a positive share are left out.
         shift: length of the shift along the vector; by default its `scale`.
 
@@ -36,20 +37,19 @@ def most_shifted_tokens(
     >>> from vectors.model.residual_model import load_model
     >>> from vectors.concepts.library import load
     >>> model = load_model()
-    >>> likelier, _ = most_shifted_tokens(model, load("crow", model), ["Dear old friend, I"], 8)
+    >>> likelier, _ = most_shifted_tokens(model, load("crow", model), model.encode(["Dear old friend, I"]), 8)
     >>> "caw" in likelier, "flap" in likelier
     (True, True)
     """
     length = vector.scale if shift is None else shift
     gained = lost = torch.zeros(())
-    for first in range(0, len(texts), _BATCH):
-        rows = model.encode(texts[first : first + _BATCH], max_tokens=min(MAX_TOKENS, model.max_context))
-        batch = model.batch(rows)
-        mask, width = batch["attention_mask"].bool(), max(map(len, rows))
+    longest = min(MAX_TOKENS, model.max_context)
+    for first in range(0, len(rows), _BATCH):
+        cut = [ids[:longest] for ids in rows[first : first + _BATCH]]
+        batch = model.batch(cut)
+        mask, width = batch["attention_mask"].bool(), max(map(len, cut))
         shifts = {
-            layer: shift_by_position(
-                (vector.shift_at(layer) * length).expand(len(rows), -1), width, 1, vector.positions
-            )
+            layer: shift_by_position((vector.shift_at(layer) * length).expand(len(cut), -1), width, 1, vector.positions)
             for layer in vector.layers
         }
         with torch.inference_mode():

@@ -1,5 +1,6 @@
 """Read texts in batches and yield their residual-stream activations; memory use does not grow with their number."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -15,28 +16,53 @@ from vectors.model.residual_model import ResidualModel, check_finite
 BATCH_TOKENS = 4096
 """Maximum number of tokens of one forward, padding included."""
 
-_CHUNK = 512  # texts tokenised together and sorted by length, so that batches have little padding
+_CHUNK = 512  # texts encoded together, or sorted by length so that batches have little padding
+
+TokenIds = Sequence[int]
+"""The token ids of one text, with the start token if the model has one."""
+
+
+def encode_texts(model: ResidualModel, texts: Sequence[str]) -> list[TokenIds]:
+    """Return the token ids of each text, cut at the model's context length; copies of a text are encoded once.
+
+    Raises:
+        InputError: a text has no token of its own, or `texts` is not a list of strings.
+
+    >>> from vectors.model.residual_model import load_model
+    >>> first, second, third = encode_texts(load_model(), ["A cat purrs.", "The tide turns.", "A cat purrs."])
+    >>> first == third, len(second) > 1
+    (True, True)
+    """
+    special, rows = special_ids(model), dict[str, TokenIds]()
+    different = texts if isinstance(texts, str) else list(dict.fromkeys(texts))  # `encode` refuses a string
+    for first in range(0, len(different), _CHUNK):
+        chunk = different[first : first + _CHUNK]
+        for text, ids in zip(chunk, model.encode(chunk, max_tokens=model.max_context), strict=True):
+            if special.issuperset(ids):
+                raise InputError(f"the text {quote(text)} has no token of its own: leave it out")
+            rows[text] = array("i", ids)  # a tenth of the memory of a list
+    return [rows[text] for text in texts]
 
 
 def text_means(
-    model: ResidualModel, texts: Sequence[str], layers: Sequence[int], *, pool: Pool = "mean"
+    model: ResidualModel, rows: Sequence[TokenIds], layers: Sequence[int], *, pool: Pool = "mean"
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch d_model"]]]]:
     """Yield in batches the indices of texts and, by layer, their activations pooled over each text's own tokens.
 
-    Special tokens (start, end, padding) are left out: a start token is an attention sink with a huge norm. Texts longer
-    than the model's context are cut. Batches are sorted by length, so they are not in the order of `texts`.
+    Special tokens (start, end, padding) are left out: a start token is an attention sink with a huge norm.
+    Batches are sorted by length, so they are not in the order of `rows`.
 
     Args:
         model: the model.
-        texts: the texts.
+        rows: the token ids of the texts, see `encode_texts`.
         layers: 0-based blocks.
         pool: one of `vectors.common.option_names.POOLS`, or a function; see `pool_tokens`.
 
     Raises:
-        InputError: a text has no token of its own, or the model has no such layer.
+        InputError: the model has no such layer.
         ModelError: activations are not finite.
     """
-    for indices, hidden, own in token_activations(model, texts, layers):
+    for indices, hidden, own in token_activations(model, rows, layers):
         with torch.inference_mode():
             means = {layer: pool_tokens(hidden[layer], own, pool) for layer in layers}
         for layer in layers:
@@ -45,43 +71,22 @@ def text_means(
 
 
 def token_activations(
-    model: ResidualModel, texts: Sequence[str], layers: Sequence[int]
+    model: ResidualModel, rows: Sequence[TokenIds], layers: Sequence[int]
 ) -> Iterator[tuple[list[int], dict[int, Float[Tensor, "batch pos d_model"]], Bool[Tensor, "batch pos"]]]:
     """Yield in batches the indices of texts, their residual stream by layer, and the mask of each text's own tokens.
 
     Raises:
-        InputError: a text has no token of its own, or the model has no such layer.
+        InputError: the model has no such layer.
     """
     special = torch.tensor(sorted(special_ids(model)), dtype=torch.long)
-    for first in range(0, len(texts), _CHUNK):
-        chunk = texts[first : first + _CHUNK]
-        rows = model.encode(chunk, max_tokens=model.max_context)
-        _check_own(model, chunk, rows)
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    for first in range(0, len(rows), _CHUNK):
+        order = sorted(range(first, min(first + _CHUNK, len(rows))), key=lambda index: len(rows[index]))
         for indices in _batches(order, rows):
             batch = model.batch([rows[index] for index in indices])
             own = batch["attention_mask"].bool() & ~torch.isin(batch["input_ids"], special.to(model.device))
             with torch.inference_mode():
                 hidden = read_layers(model, batch, layers)
-            yield [first + index for index in indices], hidden, own
-
-
-def check_texts(model: ResidualModel, texts: Sequence[str]) -> None:
-    """Check that every text has a token of its own, before slow work starts.
-
-    Raises:
-        InputError: a text has none.
-    """
-    for first in range(0, len(texts), _CHUNK):
-        chunk = texts[first : first + _CHUNK]
-        _check_own(model, chunk, model.encode(chunk, max_tokens=model.max_context))
-
-
-def _check_own(model: ResidualModel, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
-    special = special_ids(model)
-    for text, row in zip(texts, rows, strict=True):
-        if special.issuperset(row):
-            raise InputError(f"the text {quote(text)} has no token of its own: leave it out")
+            yield indices, hidden, own
 
 
 def special_ids(model: ResidualModel) -> set[int]:

@@ -18,12 +18,11 @@ BATCH = 48
 """Maximum number of texts of one forward."""
 
 
-def encode_beginnings(model: ResidualModel, texts: Sequence[str]) -> list[list[int]]:
-    """Return the ids of texts, cut at `MAX_TOKENS`; texts that are not cut end with the end token."""
+def cut_to_beginnings(model: ResidualModel, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the token ids of texts cut at `MAX_TOKENS`; texts that are not cut end with the end token."""
     longest = min(MAX_TOKENS, model.max_context - 1)
     end = sorted(model.eos_ids)[:1]
-    encoded = model.encode(texts, max_tokens=longest + 1)
-    return [[*ids, *end] if len(ids) <= longest else list(ids[:longest]) for ids in encoded]
+    return [[*ids, *end] if len(ids) <= longest else list(ids[:longest]) for ids in rows]
 
 
 def losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "rows pos"]:
@@ -53,14 +52,19 @@ def count_predicted(rows: Sequence[Sequence[int]]) -> int:
     return sum(len(row) - 1 for row in rows)
 
 
-def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield texts in batches of `BATCH`."""
-    for start in range(0, len(texts), BATCH):
-        yield texts[start : start + BATCH]
+def batches(rows: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """Yield the token ids of texts in batches of `BATCH`."""
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH]
 
 
 def likelihood_gains(
-    model: ResidualModel, texts: Sequence[str], *, layer: int, shift: Float64[Tensor, " d_model"], positions: str
+    model: ResidualModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    layer: int,
+    shift: Float64[Tensor, " d_model"],
+    positions: str,
 ) -> list[float]:
     """Return by how many nats a shift raises the log-likelihood of each text's beginning.
 
@@ -69,13 +73,13 @@ def likelihood_gains(
         ModelError: likelihoods are not finite.
     """
     gains = []
-    for batch in batches(texts):
-        rows = encode_beginnings(model, batch)
-        shifts = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, positions)
+    for batch in batches(rows):
+        cut = cut_to_beginnings(model, batch)
+        shifts = shift_by_position(shift.float().expand(len(cut), -1), max(map(len, cut)), 1, positions)
         with torch.no_grad():
-            base = losses(model, rows)
+            base = losses(model, cut)
             with shift_layers(model, {layer: shifts}):
-                batch_gains = (base - losses(model, rows)).sum(dim=1).tolist()
+                batch_gains = (base - losses(model, cut)).sum(dim=1).tolist()
         check_likelihood(model, layer, sum(batch_gains))
         gains += batch_gains
     return gains

@@ -1,6 +1,6 @@
-"""Other concepts of a model's library beside one whose unit is looked for: what it needs alone is too little there."""
+"""Calibrate a concept while other concepts are active: a dose that is enough alone is too small in combination."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from vectors.calibration.calibrate import Company
 from vectors.common.errors import SteerError
 from vectors.common.rng import Stream, rng
 from vectors.concepts.composition import compose_shifts
@@ -16,101 +15,127 @@ from vectors.concepts.library import load, names
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
 
-FEWEST = 3
-"""Concepts that a library has to have, so that no single one decides what is enough beside others."""
+MIN_COMPANIONS = 3
+"""Fewest companions, so that no single concept decides how much is enough in combination."""
 
 ALONE = 1 / 3
-"""Share of a pilot's samples without company."""
+"""Share of a pilot's samples without a companion."""
 
-_NOTHING = 1e-6  # a length that has a direction: of a concept that is not added
-_ALIKE = 0.5  # cosine from which a concept is no company but more, or less, of the same
+_MAX_COSINE = 0.5  # a concept whose direction is nearer than this, or nearer to the opposite, is no companion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Companions:
-    """What shifts the samples of a pilot: one concept at the asked length, and in most of them another at dose 1.
+    """The shifts of a pilot's samples: one concept at the length that is tried, with other concepts at dose 1.
 
     Attributes:
-        vector: the concept.
-        others: the company.
-        seed: of who is beside it in which sample.
+        names: of all concepts; empty if they have none.
+        shifts: of all concepts at dose 1.
+        layers: 0-based block of each concept.
+        column: index of the concept that is calibrated.
+        direction: of that concept, a unit vector.
+        draw: draws the companions of one sample.
+        seed: of the draws.
     """
 
-    vector: ConceptVector
-    others: Sequence[ConceptVector]
+    names: tuple[str, ...] = ()
+    shifts: Float[Tensor, "concepts d_model"]
+    layers: Sequence[int]
+    column: int
+    direction: Float[Tensor, " d_model"]
+    draw: Callable[[np.random.Generator], Bool[np.ndarray, " concepts"]]
     seed: int
 
     def __call__(self, shift: float, n: int) -> dict[int, Float[Tensor, "n d_model"]]:
-        """Return each sample's shifts; sample `i` has the same company at every length, and however many there are."""
-        random = rng(self.seed, 0, Stream.COMPANIONS)
-        drawn = [(random.random(), int(random.integers(len(self.others)))) for _ in range(n)]
-        layer = self.vector.layer
-        here = [other for other in self.others if other.layer == layer]
-        told = np.zeros((n, 1 + len(here)), dtype=np.int64)
-        told[:, 0] = int(shift > 0)
-        elsewhere: dict[int, Tensor] = {}
-        for sample, (alone, which) in enumerate(drawn):
-            other = self.others[which]
-            if alone < ALONE:
-                continue
-            if other.layer == layer:
-                told[sample, 1 + here.index(other)] = 1
-            else:
-                rows = elsewhere.setdefault(other.layer, torch.zeros(n, len(other.direction)))
-                rows[sample] = other.direction.float() * other.scale
-        lengths = [self.vector.direction * max(shift, _NOTHING), *(other.direction * other.scale for other in here)]
-        return elsewhere | {layer: compose_shifts(torch.stack(lengths).double(), torch.from_numpy(told)).float()}
+        """Return the shifts of `n` samples by layer; sample `i` has the same companions for any `shift` and `n`."""
+        random = rng(self.seed, self.column, Stream.COMPANIONS)
+        active = torch.from_numpy(np.stack([self.draw(random) for _ in range(n)])).long()
+        active[:, self.column] = int(shift > 0)
+        deltas = {}
+        for layer in sorted(set(self.layers)):
+            here = [index for index, block in enumerate(self.layers) if block == layer]
+            if layer == self.layers[self.column]:
+                shifts = self.shifts.double().clone()
+                shifts[self.column] = (self.direction * shift).double()
+                deltas[layer] = compose_shifts(shifts[here], active[:, here]).float()
+            elif active[:, here].any():  # at most one companion, so there is nothing to compose
+                deltas[layer] = active[:, here].float() @ self.shifts[here].float()
+        return deltas
 
 
 def find_companions(model: ResidualModel, vector: ConceptVector, *, seed: int) -> Companions | None:
-    """Return the company that a concept can be tried in, or None where the library has too little.
+    """Return companions of a concept from the model's library, or `None` if there are too few.
 
-    Company is what is added at the same positions, has a unit of its own, and does not point the same way or the
-    opposite one at the same layer.
+    A companion is added at the same positions, has a unit, and at the same layer its direction is not close to that of
+    the concept or to the opposite.
     """
     others = [other for name in names(model) if (other := _usable(model, vector, name)) is not None]
-    if vector.other_layers or len(others) < FEWEST:
+    if vector.other_layers or len(others) < MIN_COMPANIONS:
         return None
-    return Companions(vector, others, seed)
+    return library_companions(vector, others, seed=seed)
 
 
-def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVector | None:
-    try:
-        other = load(name, model)
-    except SteerError:  # a damaged file is nobody's company
-        return None
-    if name == vector.name or other.unit is None or other.other_layers:
-        return None
-    cosine = float(other.direction.double() @ vector.direction.double()) if other.layer == vector.layer else 0.0
-    return other if other.positions == vector.positions and abs(cosine) < _ALIKE else None
+def library_companions(vector: ConceptVector, others: Sequence[ConceptVector], *, seed: int) -> Companions:
+    """Return companions that are drawn from other vectors: none in a third of the samples, otherwise one."""
+
+    def draw(random: np.random.Generator) -> Bool[np.ndarray, " concepts"]:
+        active = np.zeros(1 + len(others), dtype=bool)
+        alone, index = random.random() < ALONE, int(random.integers(len(others)))
+        active[1 + index] = not alone
+        return active
+
+    concepts = [vector, *others]
+    return Companions(
+        names=tuple(concept.name for concept in concepts),
+        shifts=torch.stack([concept.direction * concept.scale for concept in concepts]),
+        layers=[concept.layer for concept in concepts],
+        column=0,
+        direction=vector.direction,
+        draw=draw,
+        seed=seed,
+    )
 
 
-def in_company(
+def learned_companions(
     shifts: Float64[Tensor, "concepts d_model"],
     has: Bool[np.ndarray, "texts concepts"],
     column: int,
     *,
     layer: int,
     seed: int,
-) -> Company:
-    """Return what shifts the samples of a pilot: one concept at the asked length, and others at their own.
+) -> Companions:
+    """Return companions as in learning: the concepts of a random text with the concept, each with probability 1/2.
 
-    The others are those of a text that has the concept, drawn anew for each sample, each with probability one half:
-    the company that the concept was learned in.
+    Args:
+        shifts: of all concepts, at the lengths that were learned.
+        has: which text has which concept.
+        column: index of the concept that is calibrated.
+        layer: 0-based block of all shifts.
+        seed: of the draws.
     """
-    drawn = rng(seed, column, Stream.COMPANIONS)
-    owners = np.flatnonzero(has[:, column])
+    with_concept = np.flatnonzero(has[:, column])
 
-    told: list[np.ndarray] = []
+    def draw(random: np.random.Generator) -> Bool[np.ndarray, " concepts"]:
+        text = with_concept[random.integers(len(with_concept))]
+        active: np.ndarray = has[text] & (random.random(has.shape[1]) < 0.5)
+        return active
 
-    def placed(shift: float, n: int) -> dict[int, Float[Tensor, "n d_model"]]:
-        while len(told) < n:  # sample i has the same company at every length
-            text = owners[drawn.integers(len(owners))]
-            told.append(has[text] & (drawn.random(has.shape[1]) < 0.5))
-        beside = torch.from_numpy(np.stack(told[:n])).long()
-        beside[:, column] = int(shift > 0)
-        lengths = shifts.clone()
-        lengths[column] *= shift / shifts[column].norm()
-        return {layer: compose_shifts(lengths, beside).float()}
+    return Companions(
+        shifts=shifts,
+        layers=[layer] * len(shifts),
+        column=column,
+        direction=shifts[column] / shifts[column].norm(),
+        draw=draw,
+        seed=seed,
+    )
 
-    return placed
+
+def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVector | None:
+    try:
+        other = load(name, model)
+    except SteerError:  # a damaged file is no companion
+        return None
+    if name == vector.name or other.unit is None or other.other_layers:
+        return None
+    cosine = float(other.direction.double() @ vector.direction.double()) if other.layer == vector.layer else 0.0
+    return other if other.positions == vector.positions and abs(cosine) < _MAX_COSINE else None

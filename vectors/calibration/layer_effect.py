@@ -78,6 +78,6 @@ def effects(
     return made
 
 
-def best_of(made: Mapping[int, Effect]) -> int:
+def best_layer(effects: Mapping[int, Effect]) -> int:
     """Return the layer with the most success, and of equal ones the least pressure."""
-    return max(made, key=lambda layer: (made[layer].success, -made[layer].p95))
+    return max(effects, key=lambda layer: (effects[layer].success, -effects[layer].p95))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vectors.activations.text_activations import token_activations
+from vectors.activations.text_activations import encode_texts, token_activations
 from vectors.common.rng import philox
 from vectors.common.validation import check_integer
 from vectors.data.contrast import pick_texts, shuffle_key
@@ -86,12 +86,13 @@ def sample_activations(
     """
     check_integer(max_texts, "max_texts", low=1)
     check_integer(max_rows, "max_rows", low=1)
-    chosen = pick_texts(set(texts), max_texts, seed)
+    tokens = dict(zip(texts, encode_texts(model, texts), strict=True))
+    chosen = pick_texts(tokens, max_texts, seed)
     means = {layer: torch.zeros(len(chosen), model.d_model) for layer in layers}
     lengths = torch.zeros(len(chosen))
     reservoirs = {layer: _Reservoir(max_rows) for layer in layers}
     done = 0
-    for indices, activations, own in token_activations(model, chosen, layers):
+    for indices, activations, own in token_activations(model, [tokens[text] for text in chosen], layers):
         counts = own.sum(dim=1).cpu()
         lengths[indices] = counts.float()
         keys = np.concatenate([_keys(chosen[i], seed, int(n)) for i, n in zip(indices, counts, strict=True)])

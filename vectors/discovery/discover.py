@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float64
 
 from vectors.activations.logit_lens import logit_lens_tokens
-from vectors.activations.text_activations import check_texts
 from vectors.common.errors import InputError, ModelError
 from vectors.common.progress import Progress, ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import check_integer, quote
@@ -97,7 +96,6 @@ def discover(
     own = texts is None
     sources = _own_texts(model, samples, seed=seed, progress=tell) if texts is None else list(texts)
     check_k(model, k, len(set(sources)))
-    check_texts(model, sources)
     sample = sample_activations(
         model, sources, [block], seed=seed, progress=lambda done, total: tell("reading texts", done, total)
     )[block]

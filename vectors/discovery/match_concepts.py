@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from vectors.activations.text_activations import token_activations
+from vectors.activations.text_activations import encode_texts, token_activations
 from vectors.common.progress import count_progress
 from vectors.common.statistics import auc
 from vectors.concepts.vector import ConceptVector
@@ -55,7 +55,7 @@ def match_concepts(
     texts, owners = _sample_texts(model, concepts, progress)
     filters = torch.stack([candidate.filter for candidate in discovery.candidates])
     scores = torch.zeros(len(texts), len(filters))
-    for indices, activations, own in token_activations(model, texts, [discovery.layer]):
+    for indices, activations, own in token_activations(model, encode_texts(model, texts), [discovery.layer]):
         hidden = activations[discovery.layer].float()
         weights = own.to(hidden).unsqueeze(-1)
         means = torch.where(weights > 0, hidden, 0.0).sum(dim=1) / weights.sum(dim=1)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import find_companions
-from vectors.common.errors import InputError, VectorError
+from vectors.common.errors import VectorError
 from vectors.common.progress import ProgressOption, progress_callback, with_progress_bars
 from vectors.common.validation import check_name
 from vectors.concepts.vector import ConceptVector
 from vectors.discovery.candidates import Discovery
 from vectors.extraction.extract import extract
+from vectors.extraction.extraction_input import check_options
 from vectors.model.residual_model import ResidualModel
 
 HELD_OUT = 0.5
@@ -75,11 +76,7 @@ def promote_candidate(
     """
     name = check_name(name)
     check_discovery(discovery, model)
-    if calibrate and model.bos_id is None:
-        raise InputError(
-            f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "
-            "calibrate=False (--no-calibrate)"
-        )
+    check_options(model, calibrate=calibrate)
     candidate, contrast = discovery.candidate(number), discovery.contrast(number, away=away)
     if learn:
         learned = extract(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from vectors.activations.text_activations import token_activations
+from vectors.activations.text_activations import encode_texts, token_activations
 from vectors.discovery.activation_sample import ActivationSample
 from vectors.model.residual_model import ResidualModel
 
@@ -34,8 +34,8 @@ class SnippetReader:
     def _read(self, indices: Sequence[int]) -> None:
         unread = [index for index in dict.fromkeys(indices) if index not in self._activations]
         texts = [self._sample.texts[index] for index in unread]
-        ids = self._model.encode(texts, max_tokens=self._model.max_context)
-        for batch, activations, own in token_activations(self._model, texts, [self._sample.layer]):
+        ids = encode_texts(self._model, texts)
+        for batch, activations, own in token_activations(self._model, ids, [self._sample.layer]):
             hidden = activations[self._sample.layer].float().cpu()
             for row, text_index in enumerate(batch):
                 positions = own[row].cpu().nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""How sure a direction is: how well it ranks texts it has not seen, whether halves agree, what it looks like."""
+"""Evidence for a direction: how well it ranks unseen texts, how stable it is, and which tokens and texts it favours."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +11,7 @@ from vectors.activations.contrast_moments import Direction
 from vectors.activations.logit_lens import logit_lens_tokens
 from vectors.activations.pooling import Pool
 from vectors.activations.shifted_tokens import most_shifted_tokens
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import TokenIds, text_means
 from vectors.activations.text_likelihood import likelihood_gains
 from vectors.calibration.layer_effect import Effect
 from vectors.common.errors import SteerError
@@ -19,159 +19,195 @@ from vectors.common.option_names import ranks_by_gain
 from vectors.common.statistics import auc, auc_interval, standardised_difference
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet, pick_texts
-from vectors.extraction.extraction_input import ExtractionInput
+from vectors.extraction.extraction_input import ExtractionInput, encode_by_text
 from vectors.extraction.linear import unit
 from vectors.extraction.methods import Method
 from vectors.model.residual_model import ResidualModel
 
 TYPICAL = 3
-"""Texts that are shown."""
+"""Number of most typical texts that the evidence quotes."""
 
 TOKENS = 8
-"""At either end."""
+"""Number of tokens at each end of a ranking of tokens."""
 
-_READ = 32  # texts that tokens are made likelier in
-_SHOWN = 160  # characters of each text
-_RANKED = 512  # texts that the most typical are chosen from, at most
+_SHIFTED_TEXTS = 32  # background texts in which shifted tokens are measured
+_QUOTED_CHARACTERS = 160  # of each quoted text
+_RANKED_TEXTS = 512  # texts that the most typical are chosen from, at most
 
 
 @dataclass(frozen=True)
-class Row:
-    """How well one layer's direction tells held-out texts apart, and what it does to samples."""
+class LayerScore:
+    """How well the direction of one layer ranks held-out texts, and what it does to samples.
+
+    Attributes:
+        layer: 0-based block.
+        gap: the natural gap.
+        auc: of the held-out texts.
+        low: lower end of the 95 % interval of the AUC.
+        high: upper end of the interval.
+        standardised_difference: between the scores of both sides, in standard deviations.
+        effect: success of samples under the direction, if it was measured.
+    """
 
     layer: int
     gap: float
     auc: float
     low: float
     high: float
-    apart: float
+    standardised_difference: float
     effect: Effect | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        facts = {"layer": self.layer, "gap": self.gap, "auc": self.auc, "low": self.low, "high": self.high}
-        return facts if self.effect is None else facts | asdict(self.effect)
+        score = {"layer": self.layer, "gap": self.gap, "auc": self.auc, "low": self.low, "high": self.high}
+        return score if self.effect is None else score | asdict(self.effect)
 
 
 def held_out_auc(
-    model: ResidualModel, held: ContrastSet, directions: Mapping[int, Direction], gaps: Mapping[int, float],
-    by_gain: bool, *, positions: str, pool: Pool, seed: int,
-) -> dict[int, Row]:  # fmt: skip
-    """Return for each layer how well its direction ranks held-out texts."""
-    sides = [
-        _gains(model, side, directions, gaps, positions) if by_gain else _projections(model, side, directions, pool)
-        for side in (held.positive, held.background)
-    ]
-    rows = {}
-    for at in directions:
-        positive, background = sides[0][at], sides[1][at]
-        low, high = auc_interval(positive, background, seed=seed)
-        rows[at] = Row(
-            layer=at,
-            gap=gaps[at],
-            auc=auc(positive, background),
+    model: ResidualModel, held_out: ContrastSet, directions: Mapping[int, Direction], gaps: Mapping[int, float],
+    by_gain: bool, tokens: Mapping[str, TokenIds], *, positions: str, pool: Pool, seed: int,
+) -> dict[int, LayerScore]:  # fmt: skip
+    """Return by layer how well a direction ranks held-out texts.
+
+    Args:
+        model: the model that reads the texts.
+        held_out: texts that the directions were not found in.
+        directions: unit directions by layer.
+        gaps: lengths of the shifts by layer.
+        by_gain: rank texts by how much more likely the shift makes them; otherwise by their projection.
+        tokens: token ids by text.
+        positions: where the shift is added.
+        pool: how the activations of a text become one row.
+        seed: of the bootstrap interval.
+    """
+    positive, background = (
+        _gains(model, rows, directions, gaps, positions) if by_gain else _projections(model, rows, directions, pool)
+        for rows in ([tokens[text] for text in side] for side in (held_out.positive, held_out.background))
+    )
+    scores = {}
+    for layer in directions:
+        low, high = auc_interval(positive[layer], background[layer], seed=seed)
+        scores[layer] = LayerScore(
+            layer=layer,
+            gap=gaps[layer],
+            auc=auc(positive[layer], background[layer]),
             low=low,
             high=high,
-            apart=standardised_difference(positive, background),
+            standardised_difference=standardised_difference(positive[layer], background[layer]),
         )
-    return rows
+    return scores
 
 
-def separation(model: ResidualModel, vector: ConceptVector, texts: ContrastSet) -> float:
-    """Return how well a vector ranks texts that it was not found in: the AUC, which is measured as `extract` does."""
+def vector_auc(model: ResidualModel, vector: ConceptVector, texts: ContrastSet) -> float:
+    """Return the AUC of a vector on texts that it was not found in, measured as in `extract`."""
     by_gain = ranks_by_gain(vector.method) or vector.positions == "bos"
+    tokens = encode_by_text(model, [*texts.positive, *texts.background])
     return held_out_auc(
-        model, texts, {vector.layer: vector.direction.double()}, {vector.layer: vector.scale}, by_gain,
+        model, texts, {vector.layer: vector.direction.double()}, {vector.layer: vector.scale}, by_gain, tokens,
         positions=vector.positions, pool="mean", seed=0,
     )[vector.layer].auc  # fmt: skip
 
 
-def stability_of(material: ExtractionInput, method: Method, direction: Direction, layer: int) -> float | None:
-    """Return the cosine between the directions that a method finds in either half of the texts; None for too few."""
+def stability_of(data: ExtractionInput, method: Method, layer: int) -> float | None:
+    """Return the cosine between the directions that a method finds in two halves of the texts; `None` if too few."""
     if not method.needs_texts:
         return None
     try:
-        halves = material.fit.split(held_out=0.5, seed=material.seed + 1)
-        found = []
-        for half in halves:
-            part = replace(material, fit=half, layers=(layer,))
-            found.append(unit(method.find(part)[layer], what="half of the texts' direction"))
+        first, second = (
+            unit(method.find(replace(data, fit=half, layers=(layer,)))[layer], what="half of the texts' direction")
+            for half in data.fit.split(held_out=0.5, seed=data.seed + 1)
+        )
     except SteerError:
         return None
-    return float(found[0] @ found[1])
+    return float(first @ second)
 
 
 def evidence(
     model: ResidualModel,
     vector: ConceptVector,
     contrast: ContrastSet | None,
-    rows: Sequence[Row],
+    tokens: Mapping[str, TokenIds],
+    scores: Sequence[LayerScore],
     stability: float | None,
     *,
-    read: Sequence[Mapping[str, Any]] = (),
+    auc_rows: Sequence[Mapping[str, Any]] = (),
     pool: Pool = "mean",
 ) -> dict[str, Any]:
-    """Return what there is to say of a direction, as plain JSON.
+    """Return the evidence for a vector as a plain JSON object.
 
-    `layers` has a row for each that was looked at, and `read`, of a shift, how well a difference of means would tell
-    texts apart layer by layer (see `vectors.activations.layer_auc`); `stability` is the cosine between directions of
-    two halves of the texts; `tokens` are those whose unembedding it lies nearest to, and farthest from, and `moved`
-    those that its natural gap makes likelier and less likely in the background's texts; `texts` begin the most typical.
+    Its keys: `layers` has the score of each candidate layer. `tokens` has the tokens whose unembedding is nearest to
+    the direction (`top`) and to its opposite (`bottom`). `moved` has the tokens that the natural gap makes more and
+    less likely in texts of the background. `read` has, for a shift, the AUC of a difference of means at each layer (see
+    `vectors.activations.layer_auc`). `stability` is the cosine between the directions of two halves of the texts.
+    `texts` has the beginnings of the most typical positive texts.
+
+    Args:
+        model: the model.
+        vector: the vector.
+        contrast: its texts, if it has any.
+        tokens: token ids by text.
+        scores: of the candidate layers.
+        stability: the value of `stability`, if it was measured.
+        auc_rows: the value of `read`.
+        pool: how the activations of a text become one row.
     """
     top, bottom = logit_lens_tokens(model, vector.direction, TOKENS)
-    found: dict[str, Any] = {
-        "layers": [_rounded(row.to_dict()) for row in rows],
+    facts: dict[str, Any] = {
+        "layers": [_rounded(score.to_dict()) for score in scores],
         "tokens": {"top": top, "bottom": bottom},
     }
-    some = pick_texts(contrast.background, _READ, 0) if contrast else []
-    if some:
-        top, bottom = most_shifted_tokens(model, vector, some, TOKENS, shift=vector.gap)
-        found["moved"] = {"top": top, "bottom": bottom}
-    if read:
-        found["read"] = [dict(row) for row in read]
-    if stability is not None:
-        found["stability"] = round(stability, 4)
     if contrast is not None:
-        found["texts"] = _typical(model, vector, contrast.positive, pool)
-    return found
+        rows = [tokens[text] for text in pick_texts(contrast.background, _SHIFTED_TEXTS, 0)]
+        top, bottom = most_shifted_tokens(model, vector, rows, TOKENS, shift=vector.gap)
+        facts["moved"] = {"top": top, "bottom": bottom}
+    if auc_rows:
+        facts["read"] = [dict(row) for row in auc_rows]
+    if stability is not None:
+        facts["stability"] = round(stability, 4)
+    if contrast is not None:
+        facts["texts"] = _most_typical(model, vector, contrast.positive, tokens, pool)
+    return facts
 
 
-def _typical(model: ResidualModel, vector: ConceptVector, texts: Sequence[str], pool: Pool) -> list[str]:
-    texts = pick_texts(dict.fromkeys(texts), _RANKED, 0)
+def _most_typical(
+    model: ResidualModel, vector: ConceptVector, texts: Sequence[str], tokens: Mapping[str, TokenIds], pool: Pool
+) -> list[str]:
+    texts = pick_texts(dict.fromkeys(texts), _RANKED_TEXTS, 0)
+    rows, directions = [tokens[text] for text in texts], {vector.layer: vector.direction.double()}
     if ranks_by_gain(vector.method):
-        shift = vector.direction.double()
-        scores = _gains(model, texts, {vector.layer: shift}, {vector.layer: vector.gap}, vector.positions)
+        scores = _gains(model, rows, directions, {vector.layer: vector.gap}, vector.positions)
     else:
-        scores = _projections(model, texts, {vector.layer: vector.direction.double()}, pool)
+        scores = _projections(model, rows, directions, pool)
     best = np.argsort(scores[vector.layer], kind="stable")[::-1][:TYPICAL]
-    return [_beginning(texts[place]) for place in best]
+    return [_beginning(texts[index]) for index in best]
 
 
 def _beginning(text: str) -> str:
-    """A text on one line, cut behind a word where it is long."""
-    whole = " ".join(text.split())
-    return whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN].rsplit(' ', 1)[0]} …"
+    """A text on one line; a long text is cut after a word."""
+    line = " ".join(text.split())
+    return line if len(line) <= _QUOTED_CHARACTERS else f"{line[:_QUOTED_CHARACTERS].rsplit(' ', 1)[0]} …"
 
 
 def _gains(
-    model: ResidualModel, texts: Sequence[str], directions: Mapping[int, Direction], gaps: Mapping[int, float],
+    model: ResidualModel, rows: Sequence[TokenIds], directions: Mapping[int, Direction], gaps: Mapping[int, float],
     positions: str,
 ) -> dict[int, list[float]]:  # fmt: skip
+    """By layer how much more likely the shift makes each text."""
     return {
-        at: likelihood_gains(model, texts, layer=at, shift=direction * gaps[at], positions=positions)
-        for at, direction in directions.items()
+        layer: likelihood_gains(model, rows, layer=layer, shift=direction * gaps[layer], positions=positions)
+        for layer, direction in directions.items()
     }
 
 
 def _projections(
-    model: ResidualModel, texts: Sequence[str], directions: Mapping[int, Direction], pool: Pool
+    model: ResidualModel, rows: Sequence[TokenIds], directions: Mapping[int, Direction], pool: Pool
 ) -> dict[int, list[float]]:
-    """The projections of texts, in their order."""
-    found = {at: torch.zeros(len(texts), dtype=torch.float64) for at in directions}
-    for places, means in text_means(model, texts, list(directions), pool=pool):
-        for at, direction in directions.items():
-            found[at][places] = means[at].cpu().double() @ direction
-    return {at: scores.tolist() for at, scores in found.items()}
+    """By layer the projection of each text on the direction."""
+    scores = {layer: torch.zeros(len(rows), dtype=torch.float64) for layer in directions}
+    for indices, means in text_means(model, rows, list(directions), pool=pool):
+        for layer, direction in directions.items():
+            scores[layer][indices] = means[layer].cpu().double() @ direction
+    return {layer: values.tolist() for layer, values in scores.items()}
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:

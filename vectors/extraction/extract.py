@@ -1,26 +1,24 @@
-"""From a contrast set to a concept: find its direction, say how sure we are, and calibrate its unit."""
+"""Extract a concept vector from contrast texts: find its direction, measure it, and calibrate its unit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from vectors.activations.layer_auc import layers_over_depth
-from vectors.activations.pooling import Pool, check_pool
-from vectors.activations.text_activations import check_texts
+from vectors.activations.pooling import Pool
 from vectors.common.errors import InputError
 from vectors.common.progress import Progress, ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import check_name, quote
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import sample_prompt_free
-from vectors.extraction.extraction_input import ExtractionInput
-from vectors.extraction.layer_selection import Sides, find, select_layer
+from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput, check_options, encode_by_text
+from vectors.extraction.layer_selection import find_directions, select_layer
 from vectors.extraction.learned_shift import Learning
 from vectors.extraction.methods import METHODS
-from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 
-OWN = (64, 512)
-"""Texts that the model writes where no background is given: as many as positives, but at least and at most so many."""
+OWN_TEXTS = (64, 512)
+"""Least and most texts that the model samples as a background; in between, as many as there are positives."""
 
 
 @with_progress_bars
@@ -44,99 +42,103 @@ def extract(
     seed: int = 0,
     progress: ProgressOption = None,
 ) -> ConceptVector:
-    """Find a concept's direction in texts that have it against texts that need not.
+    """Extract the vector of a concept from texts with the concept and background texts.
 
-    `learned`, `gradient` and `weighted-difference` look at the first 64 tokens of each text, the other methods at as
-    many as the model's context holds: where a concept shows later than that, cut the texts to where it does.
+    `learned`, `gradient` and `weighted-difference` read the first 64 tokens of each text; the other methods read up to
+    the model's context length. If a concept shows later than that, cut the texts to where it shows.
 
-    The gap of a method that finds a shift is the length of that shift. The AUC is that of held-out texts, ranked by
-    their projection on the direction or, for a shift, by how much likelier it makes them; where `auto` chose among
-    layers by it, it is the best of them, and a little high for that.
+    The gap of a method that finds a shift is the length of that shift. The AUC is measured on held-out texts, ranked by
+    their projection on the direction or, for a shift, by how much more likely it makes them. If `auto` chose the layer
+    by AUC, the AUC is the highest of several, and slightly too high.
 
     Args:
-        model: the model to look in.
-        name: what expressions will call the concept.
-        positive: texts that have the concept; `token` needs none.
-        background: texts of the same world that need not have it; without them, the model writes some by itself.
-        method: one of `vectors.extraction.methods.METHODS`: `learned` raises the texts' likelihood
-            by gradient, `gradient` goes one step of that way, `token` leads to words, the others read activations only.
-        layer: 0-based block; several of them, for a vector that steers all of them at once; or `auto`: of a handful of
-            layers the one at which samples of the same pressure most often show the concept. Without a pilot it is
-            a quarter of the depth for `learned`, else the layer that best tells held-out texts apart and, of several
-            that do so equally well, the one at which they lie farthest apart for their spread.
-        positions: where the direction is added (see `sample`), and learned, and its unit found. Default: `bos` for
-            `learned` where the model has a start token, else `all`. Means are read over a text's own tokens whatever
-            this is.
-        pool: how a text's activations become one row: `mean` over its own tokens, `last`, `no-max-norm`, or a function
-            (see `vectors.activations.pooling`).
-        paired: whether a positive text and the background text of the same place are two versions of one text.
-        weights: how much a text counts, 1 where nothing is said.
-        words: for `token`, the words that it leads to; by default the concept's name.
-        how: for `learned`, what it aims at besides likelier texts.
-        calibrate: find the unit by a pilot of samples; else dose 1 stands for the natural gap.
-        stability: find the direction twice more, in either half of the texts, for how nearly the two agree; by default
-            for methods that only read, where it takes little time.
-        held_out: share of the texts kept from the direction, for the AUC and for the pilot's judge.
+        model: the model to steer.
+        name: what expressions call the concept.
+        positive: texts with the concept; not needed by `token`.
+        background: texts of the same kind, with or without the concept; by default, the model samples some.
+        method: one of `vectors.extraction.methods.METHODS`: `learned` raises the likelihood of the texts by gradient
+            descent, `gradient` takes a single step of it, `token` leads to words, the others read activations only.
+        layer: 0-based block; or several, for a vector that steers at all of them; or `auto`: of a few candidate layers,
+            the one where samples of equal pressure most often show the concept. Without a pilot, `auto` is a quarter of
+            the depth for `learned`; for other methods it is the layer with the highest AUC on held-out texts and, if
+            several are equal, with the largest standardised difference.
+        positions: where the direction is added (see `sample`), learned and calibrated. Default: `bos` for `learned` and
+            `gradient` if the model has a start token, otherwise `all`. Means are always read over all tokens of a text.
+        pool: how the activations of a text become one row: `mean`, `last`, `no-max-norm`, or a function (see
+            `vectors.activations.pooling`).
+        paired: whether the positive and the background text of the same index are two versions of one text.
+        weights: the weight of a text; 1 for texts that it does not name.
+        words: for `token`, the words that it leads to; by default the name of the concept.
+        how: for `learned`, further terms of its loss, and early stopping.
+        calibrate: find the unit with a pilot of samples; otherwise dose 1 is the natural gap.
+        stability: find the direction again in each half of the texts, and measure the cosine of the two; by default for
+            methods that only read activations, for which it is fast.
+        held_out: share of the texts that is held out for the AUC and for the judge of the pilot.
         seed: of the split, the learning and the pilot.
-        progress: called as the work goes on, or `True` for bars.
+        progress: called as the work goes on, or `True` for progress bars.
 
     Raises:
-        InputError: unusable texts, an unknown method, a layer the model does not have.
-        VectorError: texts that look alike to the model.
+        InputError: unusable texts, an unknown method, or a layer that the model does not have.
+        VectorError: texts of both sides that look alike to the model.
     """
     if method not in METHODS:
         raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
-    chosen, name, has_bos = METHODS[method], check_name(name), model.bos_id is not None
-    tell = progress_callback(progress)
-    if calibrate and not has_bos:
-        raise InputError(
-            f"model {model.name!r} has no start token, so that no pilot can sample it without a prompt: pass "
-            "calibrate=False (--no-calibrate)"
-        )
-    added_at = check_positions(positions or (chosen.positions if has_bos else "all"), bos=has_bos)
-    layers = layers_for(model, method, layer, choose=calibrate and (positive is not None or not chosen.needs_texts))
-    check_pool(pool)
-    contrast = _contrast(model, method, positive, background, paired, weights, seed, tell)
-    fit, sides = None, None
-    if contrast is not None:
+    spec, name, report = METHODS[method], check_name(name), progress_callback(progress)
+    positions = check_options(
+        model, calibrate=calibrate, positions=positions, default_positions=spec.positions, pool=pool
+    )
+    layers = layers_for(model, method, layer, choose=calibrate and (positive is not None or not spec.needs_texts))
+    contrast = _contrast(model, method, positive, background, paired, weights, seed, report)
+    if contrast is None:
+        fit, split = ContrastSet(["a"], ["b"]), None  # stands for no texts
+        tokens = encode_by_text(model, [*fit.positive, *fit.background])
+    else:
+        tokens = encode_by_text(model, [*contrast.positive, *contrast.background])
         fit, held = contrast.split(held_out=held_out, seed=seed)
-        sides = Sides(whole=contrast, held=held, share=held_out, seed=seed)
-    material = ExtractionInput(
-        model=model, fit=_seen(model, method, fit, seed, tell), layers=tuple(layers), positions=added_at, pool=pool,
-        seed=seed, words=tuple(words or (name,)), how=how or Learning(), tell=tell,
+        split = ContrastSplit(whole=contrast, held_out=held, share=held_out, seed=seed)
+        if method == "mean-centred":
+            fit = _with_own_background(model, fit, seed, report)
+            tokens |= encode_by_text(model, fit.background)
+    data = ExtractionInput(
+        model=model, fit=fit, tokens=tokens, layers=tuple(layers), positions=positions, pool=pool, seed=seed,
+        words=tuple(words or (name,)), objective=how or Learning(), progress=report,
     )  # fmt: skip
     return select_layer(
         name,
-        find(material, method),
-        material,
-        sides,
+        find_directions(data, method),
+        data,
+        split,
         by_effect=layer == "auto" and calibrate,
         several=not isinstance(layer, int | str) and len(layers) > 1,
         calibrated=calibrate,
-        stability=not chosen.shift if stability is None else stability,
+        stability=not spec.shift if stability is None else stability,
     )
 
 
 def layers_for(model: ResidualModel, method: str, layer: int | Sequence[int] | str, *, choose: bool) -> list[int]:
-    """Return every layer that is looked at."""
-    depth = METHODS[method].depths
+    """Return the candidate layers; with `choose`, a pilot can choose among several.
+
+    Raises:
+        InputError: a layer that the model does not have, or several for a method that finds a shift.
+    """
+    depths = METHODS[method].depths
     if layer == "auto":
-        if depth and not choose:
-            return [int(model.n_layers * depth[0])]
-        return sorted({int(model.n_layers * share) for share in depth}) or layers_over_depth(model.n_layers)
-    several = [layer] if isinstance(layer, int) else [] if isinstance(layer, str) else list(layer)
-    if not several:
+        if depths and not choose:
+            return [int(model.n_layers * depths[0])]
+        return sorted({int(model.n_layers * share) for share in depths}) or layers_over_depth(model.n_layers)
+    layers = [layer] if isinstance(layer, int) else [] if isinstance(layer, str) else list(layer)
+    if not layers:
         raise InputError(f"layer is {quote(layer)}: give auto, the number of a block, or several of them")
-    if len(several) > 1 and METHODS[method].shift:
+    if len(layers) > 1 and METHODS[method].shift:
         raise InputError(f"method {method!r} finds a shift that works at one layer by itself: give one layer")
-    return sorted({model.check_layer(at) for at in several})
+    return sorted({model.check_layer(block) for block in layers})
 
 
 def _contrast(
     model: ResidualModel, method: str, positive: Sequence[str] | None, background: Sequence[str] | None,
-    paired: bool, weights: Mapping[str, float] | None, seed: int, tell: Progress,
+    paired: bool, weights: Mapping[str, float] | None, seed: int, report: Progress,
 ) -> ContrastSet | None:  # fmt: skip
-    """The texts, those of the model in the place of a background that is not given."""
+    """The contrast set; the model samples the background if none is given."""
     if positive is None:
         if METHODS[method].needs_texts:
             raise InputError(f"method {method!r} needs texts that have the concept: give positive")
@@ -146,25 +148,19 @@ def _contrast(
     if background is None:
         if paired:
             raise InputError("pairs have two sides: give background texts as well")
-        background = _own(model, len(positive), seed, tell)
-    contrast = ContrastSet(positive, background, paired=paired, weights=weights or {})
-    for side in (contrast.positive, contrast.background):
-        check_texts(model, side)
-    return contrast
+        background = _sample_background(model, len(positive), seed, report)
+    return ContrastSet(positive, background, paired=paired, weights=weights or {})
 
 
-def _own(model: ResidualModel, like: int, seed: int, tell: Progress) -> list[str]:
-    n = min(max(like, OWN[0]), OWN[1])
-    return sample_prompt_free(model, n, seed=seed, progress=count_progress(tell, "writing texts of the model's own", n))
+def _sample_background(model: ResidualModel, n_positive: int, seed: int, report: Progress) -> list[str]:
+    n = min(max(n_positive, OWN_TEXTS[0]), OWN_TEXTS[1])
+    return sample_prompt_free(
+        model, n, seed=seed, progress=count_progress(report, "writing texts of the model's own", n)
+    )
 
 
-def _seen(model: ResidualModel, method: str, fit: ContrastSet | None, seed: int, tell: Progress) -> ContrastSet:
-    """What the method looks at."""
-    if fit is None:
-        blank = ["a", "b"]  # which nothing reads: the method looks at no texts
-        return ContrastSet(blank[:1], blank[1:])
-    if method != "mean-centred":
-        return fit
-    own = _own(model, len(fit.positive), seed + 1, tell)
+def _with_own_background(model: ResidualModel, fit: ContrastSet, seed: int, report: Progress) -> ContrastSet:
+    """The positives against texts that the model samples."""
+    samples = _sample_background(model, len(fit.positive), seed + 1, report)
     weights = {text: weight for text, weight in fit.weights.items() if text in set(fit.positive)}
-    return ContrastSet(fit.positive, own, weights=weights)
+    return ContrastSet(fit.positive, samples, weights=weights)

@@ -1,27 +1,24 @@
-"""From labelled texts to a concept for every label, in one reading of the texts."""
+"""Extract a vector for each label of labelled texts, reading the texts once for all of them."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal
 
 from vectors.activations.contrast_moments import contrast_moments
-from vectors.activations.pooling import Pool, check_pool
-from vectors.activations.text_activations import check_texts
+from vectors.activations.pooling import Pool
 from vectors.common.errors import InputError
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
-from vectors.common.validation import check_integer, quote
+from vectors.common.validation import quote
 from vectors.concepts.vector import ConceptVector
-from vectors.data.contrast import check_share
-from vectors.data.labels import contrast_of_label, held_out_mask, label_matrix
+from vectors.data.labels import contrast_of_label
 from vectors.extraction.extract import layers_for
 from vectors.extraction.extract_jointly import extract_together
-from vectors.extraction.extraction_input import ExtractionInput
-from vectors.extraction.layer_selection import Sides, find, select_layer
+from vectors.extraction.extraction_input import ExtractionInput, check_options, split_labelled_texts
+from vectors.extraction.layer_selection import find_directions, select_layer
 from vectors.extraction.methods import METHODS
-from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 
 SECOND = {"mean-difference": False, "pca": True, "pca-centred": True, "lda": True}
-"""Methods that need moments alone, and whether the second ones."""
+"""Methods that need the moments of the texts only, and whether they need second moments."""
 
 
 @with_progress_bars
@@ -39,28 +36,32 @@ def extract_each(
     seed: int = 0,
     progress: ProgressOption = None,
 ) -> dict[str, ConceptVector]:
-    """Find the direction of every concept that the labels name; a concept's background are the texts without it.
+    """Extract the vector of every concept in the labels; the background of a concept are the texts without it.
 
-    By `learned`, all are learned together, so that they work in each other's company (see `extract_together`). By the
-    methods in `SECOND` the texts are read once for all concepts. Everything else is as in `extract`.
+    With `learned`, the shifts of all concepts are learned together, so that they work in combination (see
+    `extract_together`). With the methods in `SECOND`, the texts are read once for all concepts. Everything else is as
+    in `extract`.
 
     Args:
-        model: the model to look in.
-        texts: texts of one world.
+        model: the model to steer.
+        texts: texts of the same kind.
         labels: for each text, the concepts it has.
         method: `learned`, or one of `SECOND`.
         layer: 0-based block, or `auto`: by effect (see `extract`); a quarter of the depth for `learned`.
         positions: where the directions are added; by default as the method has it.
-        pool: how a text's activations become one row.
-        calibrate: find each unit by a pilot of samples.
-        held_out: share of the texts kept from the directions.
+        pool: how the activations of a text become one row.
+        calibrate: find each unit with a pilot of samples.
+        held_out: share of the texts that is held out.
         seed: of the split, the learning and the pilots.
-        progress: called as the work goes on, or `True` for bars.
+        progress: called as the work goes on, or `True` for progress bars.
+
+    Returns:
+        The vectors by name.
 
     Raises:
         InputError: texts and labels of unequal number, no label, a concept that too few texts have or lack, or a method
-            that reads texts anew for each concept.
-        VectorError: texts that look alike to the model.
+            that reads the texts again for each concept.
+        VectorError: texts of both sides that look alike to the model.
     """
     if method == "learned":
         return extract_together(
@@ -72,38 +73,32 @@ def extract_each(
             f"method {quote(method)} reads the texts anew for each concept: choose from learned, {', '.join(SECOND)}, "
             "or extract one concept at a time"
         )
-    check_pool(pool)
-    bos, share, seed = model.bos_id is not None, check_share(held_out), check_integer(seed, "seed")
-    if calibrate and not bos:
-        raise InputError(f"model {model.name!r} has no start token for the pilots to begin with: pass calibrate=False")
-    added_at = check_positions(positions or (METHODS[method].positions if bos else "all"), bos=bos)
+    positions = check_options(
+        model, calibrate=calibrate, positions=positions, default_positions=METHODS[method].positions, pool=pool
+    )
     layers = layers_for(model, method, layer, choose=calibrate)
-    names, has = label_matrix(texts, labels)
-    check_texts(model, texts)
-    out = held_out_mask(texts, names, has, share=share, seed=seed)
-    tell = progress_callback(progress)
-    fit, held = ([text for text, kept in zip(texts, out, strict=True) if kept == wanted] for wanted in (False, True))
-    more = count_progress(tell, "reading texts", len(fit))
-    found = contrast_moments(model, fit, has[~out], layers, second=SECOND[method], pool=pool, progress=more)
-    made = {}
-    for column, name in enumerate(names):
-        tell(f"measuring {name}", column, len(names))
-        material = ExtractionInput(
-            model=model, fit=contrast_of_label(fit, has[~out, column]), layers=tuple(layers),
-            positions=added_at, pool=pool, seed=seed, tell=tell, given=found[column],
+    labelled = split_labelled_texts(model, texts, labels, held_out=held_out, seed=seed)
+    fit, has = labelled.fit
+    report = progress_callback(progress)
+    moments = contrast_moments(
+        model, labelled.rows(fit), has, layers, second=SECOND[method], pool=pool,
+        progress=count_progress(report, "reading texts", len(fit)),
+    )  # fmt: skip
+    vectors = {}
+    for column, name in enumerate(labelled.names):
+        report(f"measuring {name}", column, len(labelled.names))
+        data = ExtractionInput(
+            model=model, fit=contrast_of_label(fit, has[:, column]), tokens=labelled.tokens, layers=tuple(layers),
+            positions=positions, pool=pool, seed=labelled.seed, known_moments=moments[column], progress=report,
         )  # fmt: skip
-        seen = Sides(
-            whole=contrast_of_label(texts, has[:, column]), held=contrast_of_label(held, has[out, column]),
-            share=share, seed=seed,
-        )  # fmt: skip
-        made[name] = select_layer(
+        vectors[name] = select_layer(
             name,
-            find(material, method),
-            material,
-            seen,
+            find_directions(data, method),
+            data,
+            labelled.split(column),
             by_effect=layer == "auto" and calibrate,
             several=False,
             calibrated=calibrate,
-            stability=False,  # it would read the texts anew for each concept
+            stability=False,  # it would read the texts again for each concept
         )
-    return made
+    return vectors

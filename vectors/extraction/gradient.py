@@ -1,14 +1,14 @@
 """Where texts want to be shifted: the gradient of their likelihood, one backward pass a batch for all layers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vectors.activations.text_activations import special_ids
-from vectors.activations.text_likelihood import batches, check_likelihood, encode_beginnings, losses
+from vectors.activations.text_activations import TokenIds, special_ids
+from vectors.activations.text_likelihood import batches, check_likelihood, cut_to_beginnings, losses
 from vectors.model.hooks import capture, shift_layers
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
@@ -25,19 +25,19 @@ class Read:
     gradient: dict[int, Float[Tensor, "rows pos d_model"]]
 
 
-def text_gradients(model: ResidualModel, texts: Sequence[str], layers: Sequence[int]) -> Iterator[Read]:
+def text_gradients(model: ResidualModel, texts: Sequence[TokenIds], layers: Sequence[int]) -> Iterator[Read]:
     """Yield batches of texts in order, with the gradient of each text's log-likelihood at every position.
 
     It is that of the mean nats per predicted token of the beginning of the text (see
-    `vectors.activations.text_likelihood.encode_beginnings`) by a shift of the residual stream at that
+    `vectors.activations.text_likelihood.cut_to_beginnings`) by a shift of the residual stream at that
     position, where nothing is shifted.
 
     Raises:
         InputError: a layer the model does not have.
         ModelError: likelihoods that are not finite.
     """
-    for some in batches(texts):
-        rows = encode_beginnings(model, some)
+    for batch in batches(texts):
+        rows = cut_to_beginnings(model, batch)
         widest = max(map(len, rows))
         shifts = {layer: torch.zeros(len(rows), widest, model.d_model, requires_grad=True) for layer in layers}
         counts = torch.tensor([len(row) - 1 for row in rows], device=model.device)
@@ -50,8 +50,8 @@ def text_gradients(model: ResidualModel, texts: Sequence[str], layers: Sequence[
 
 
 def mean_gradient(
-    model: ResidualModel, texts: Sequence[str], layers: Sequence[int], *, positions: str,
-    weights: Mapping[str, float] | None = None, progress: Callable[[int], None] | None = None,
+    model: ResidualModel, texts: Sequence[TokenIds], layers: Sequence[int], *, positions: str,
+    weights: Float64[Tensor, " texts"] | None = None, progress: Callable[[int], None] | None = None,
 ) -> dict[int, Float64[Tensor, " d_model"]]:  # fmt: skip
     """Return by layer the mean gradient of the texts' log-likelihood by one shift, added at some positions of each.
 
@@ -60,25 +60,25 @@ def mean_gradient(
         ModelError: likelihoods that are not finite.
     """
     sums = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
-    total, done = 0.0, 0
+    weights = torch.ones(len(texts), dtype=torch.float64) if weights is None else weights
+    done = 0
     for read in text_gradients(model, texts, layers):
-        counts = _counts(texts[done : done + len(read.rows)], weights)
+        counts = weights[done : done + len(read.rows)]
         done += len(read.rows)
-        total += float(counts.sum())
         for layer, grad in read.gradient.items():
             spread = position_weights(positions, grad.shape[1], 1)
             sums[layer] += counts @ (grad * spread[None, :, None]).sum(dim=1).double()
         if progress:
             progress(len(read.rows))
-    return {layer: summed / total for layer, summed in sums.items()}
+    return {layer: summed / weights.sum() for layer, summed in sums.items()}
 
 
 def weighted_means(
     model: ResidualModel,
-    texts: Sequence[str],
+    texts: Sequence[TokenIds],
     layers: Sequence[int],
     *,
-    weights: Mapping[str, float] | None = None,
+    weights: Float64[Tensor, " texts"] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[int, Float64[Tensor, " d_model"]]:
     """Return by layer the mean of the texts' activations, each position as long as the gradient of the text there.
@@ -92,11 +92,11 @@ def weighted_means(
     """
     special = torch.tensor(sorted(special_ids(model)), dtype=torch.long)
     sums = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
-    total, done = 0.0, 0
+    weights = torch.ones(len(texts), dtype=torch.float64) if weights is None else weights
+    done = 0
     for read in text_gradients(model, texts, layers):
-        counts = _counts(texts[done : done + len(read.rows)], weights)
+        counts = weights[done : done + len(read.rows)]
         done += len(read.rows)
-        total += float(counts.sum())
         batch = model.batch(read.rows)
         own = batch["attention_mask"].cpu().bool() & ~torch.isin(batch["input_ids"].cpu(), special)
         for layer in layers:
@@ -105,8 +105,4 @@ def weighted_means(
             sums[layer] += counts @ (rows.sum(dim=1) / lengths.sum(dim=1, keepdim=True)).double()
         if progress:
             progress(len(read.rows))
-    return {layer: summed / total for layer, summed in sums.items()}
-
-
-def _counts(texts: Sequence[str], weights: Mapping[str, float] | None) -> Float64[Tensor, " texts"]:
-    return torch.tensor([(weights or {}).get(text, 1.0) for text in texts], dtype=torch.float64)
+    return {layer: summed / weights.sum() for layer, summed in sums.items()}

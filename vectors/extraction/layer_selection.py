@@ -1,4 +1,4 @@
-"""From what a method found at each layer to one vector: the layer is chosen, and what speaks for it kept."""
+"""From the directions of a method at each layer to one vector: choose the layer, measure it, and calibrate it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,24 +10,26 @@ from vectors.activations.contrast_moments import Direction
 from vectors.activations.layer_auc import auc_by_layer
 from vectors.calibration.calibrate import calibrate
 from vectors.calibration.companions import find_companions
-from vectors.calibration.layer_effect import Effect, best_of, effects
+from vectors.calibration.layer_effect import Effect, best_layer, effects
 from vectors.calibration.word_judge import Judge, MentionJudge, WordJudge
 from vectors.common.errors import VectorError
 from vectors.concepts.vector import ConceptVector
-from vectors.data.contrast import ContrastSet
-from vectors.extraction.diagnostics import Row, evidence, held_out_auc, stability_of
-from vectors.extraction.extraction_input import ExtractionInput
+from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc, stability_of
+from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
 from vectors.extraction.linear import unit
-from vectors.extraction.methods import METHODS, Method
+from vectors.extraction.methods import METHODS
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What a method found at each layer: directions of length one, how long a shift is at first, the background's mean.
+class Directions:
+    """Result of a method by layer: unit directions, natural gaps, and means of the background.
 
     Attributes:
         method: its name in `METHODS`.
-        directions, gaps, background: by layer.
+        directions: unit vectors by layer.
+        gaps: by layer the length of the shift or, for a method without one, the distance between the means of both
+            sides along the direction.
+        background: mean activation of the background by layer.
     """
 
     method: str
@@ -36,149 +38,135 @@ class Found:
     background: dict[int, Tensor]
 
 
-def find(material: ExtractionInput, method: str) -> Found:
-    """Return what a method finds in some material.
+def find_directions(data: ExtractionInput, method: str) -> Directions:
+    """Return the directions that a method finds at the layers of its input.
 
     Raises:
-        VectorError: texts that look alike to the model.
+        VectorError: texts of both sides that look alike to the model.
     """
-    chosen = METHODS[method]
-    found = chosen.find(material)
-    directions = {at: unit(row, what=f"the {method} direction at layer {at}") for at, row in found.items()}
-    if not chosen.needs_texts:
-        nothing = {at: zeros(material.model.d_model) for at in directions}
-        return Found(method, directions, {at: float(row.norm()) for at, row in found.items()}, nothing)
-    readings = material.readings()
-    if chosen.shift:
-        gaps = {at: float(row.norm()) for at, row in found.items()}
-    else:
-        gaps = {at: float(directions[at] @ readings[at].difference) for at in directions}
-    return Found(method, directions, gaps, {at: reading.background.mean for at, reading in readings.items()})
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Sides:
-    """The texts of a concept: all of them, and those that its direction has not seen.
-
-    Attributes:
-        whole: all texts.
-        held: those held out.
-        share, seed: of the split.
-    """
-
-    whole: ContrastSet
-    held: ContrastSet
-    share: float
-    seed: int
+    shifts = METHODS[method].find(data)
+    directions = {layer: unit(row, what=f"the {method} direction at layer {layer}") for layer, row in shifts.items()}
+    lengths = {layer: float(row.norm()) for layer, row in shifts.items()}
+    if not METHODS[method].needs_texts:
+        return Directions(method, directions, lengths, {layer: zeros(data.model.d_model) for layer in directions})
+    moments = data.moments()
+    gaps = lengths
+    if not METHODS[method].shift:
+        gaps = {layer: float(direction @ moments[layer].difference) for layer, direction in directions.items()}
+    return Directions(method, directions, gaps, {layer: sides.background.mean for layer, sides in moments.items()})
 
 
 def select_layer(
     name: str,
-    found: Found,
-    material: ExtractionInput,
-    sides: Sides | None,
+    candidates: Directions,
+    data: ExtractionInput,
+    split: ContrastSplit | None,
     *,
     by_effect: bool,
     several: bool,
     calibrated: bool,
     stability: bool,
 ) -> ConceptVector:
-    """Return the vector of the layer that is best, with what there is to say of it.
+    """Return the vector of the best layer, with its evidence and, on request, its unit.
 
     Args:
         name: of the concept.
-        found: directions by layer.
-        material: what they were found in.
-        sides: the texts; none for a direction that was found without texts.
-        by_effect: choose the layer by samples of the same pressure; else by how well it tells unseen texts apart.
-        several: steer every layer at once.
-        calibrated: find the unit by a pilot.
-        stability: find the direction anew in either half of the texts.
+        candidates: directions by layer.
+        data: the input that they were found in.
+        split: the texts; `None` for a direction that was found without texts.
+        by_effect: choose the layer by samples at equal pressure; otherwise by the AUC of held-out texts.
+        several: steer at all layers at once.
+        calibrated: find the unit with a pilot.
+        stability: find the direction again in each half of the texts, and compare the two.
 
     Raises:
         VectorError: a direction that points away from its texts.
     """
-    model, positions, method = material.model, material.positions, METHODS[found.method]
-    rows: dict[int, Row] = {}
-    if sides is not None:
-        rows = held_out_auc(
-            model, sides.held, found.directions, found.gaps, method.shift, positions=positions, pool=material.pool,
-            seed=material.seed,
+    model, method = data.model, METHODS[candidates.method]
+    scores: dict[int, LayerScore] = {}
+    if split is not None:
+        scores = held_out_auc(
+            model, split.held_out, candidates.directions, candidates.gaps, method.shift, data.tokens,
+            positions=data.positions, pool=data.pool, seed=data.seed,
         )  # fmt: skip
-    judge = _judge(material, method, sides)
-    tried = _tried(material, judge, found) if by_effect and judge is not None else {}
-    rows = {at: replace(row, effect=tried.get(at)) for at, row in rows.items()}
-    best = best_of(tried) if tried else _best(rows, list(found.directions))
-    if found.gaps[best] <= 0:
+    usable = [layer for layer, gap in candidates.gaps.items() if gap > 0]
+    compare = by_effect and len(usable) > 1
+    judge = _judge(data, split) if calibrated or compare else None
+    layer_effects = _effects(data, judge, candidates, usable) if compare and judge is not None else {}
+    scores = {layer: replace(score, effect=layer_effects.get(layer)) for layer, score in scores.items()}
+    best = best_layer(layer_effects) if layer_effects else _best_auc(scores, list(candidates.directions))
+    if candidates.gaps[best] <= 0:
         raise VectorError(
             f"concept {name!r}: the direction found at layer {best} points away from its texts (gap "
-            f"{found.gaps[best]:.3g}): give more texts, another layer or another method"
+            f"{candidates.gaps[best]:.3g}): give more texts, another layer or another method"
         )
-    split = sides is not None and not sides.whole.paired  # a text of a pair may be held out for the other's sake
+    # a text of a pair may be held out because the other one is, so the split cannot be repeated text by text
+    reproducible = split is not None and not split.whole.paired
     vector = ConceptVector(
         name=name,
         model=model.name,
         model_hash=model.hash,
         layer=best,
-        direction=found.directions[best].float(),
-        mean=found.background[best].float(),
-        gap=found.gaps[best],
-        method=found.method,
-        positions=positions,
-        contrast_hash=sides.whole.hash if sides else "",
-        held_out=sides.share if sides and split else None,
-        split_seed=sides.seed if sides and split else None,
-        n_positive=len(sides.whole.positive) if sides else 0,
-        n_background=len(sides.whole.background) if sides else 0,
-        auc=rows[best].auc if rows else None,
-        other_layers=_other_layers(found, best) if several else {},
+        direction=candidates.directions[best].float(),
+        mean=candidates.background[best].float(),
+        gap=candidates.gaps[best],
+        method=candidates.method,
+        positions=data.positions,
+        contrast_hash=split.whole.hash if split else "",
+        held_out=split.share if split and reproducible else None,
+        split_seed=split.seed if split and reproducible else None,
+        n_positive=len(split.whole.positive) if split else 0,
+        n_background=len(split.whole.background) if split else 0,
+        auc=scores[best].auc if scores else None,
+        other_layers=_other_layers(candidates, best) if several else {},
     )
-    stable = stability_of(material, method, found.directions[best], best) if stability and sides else None
-    read: Sequence[Mapping[str, Any]] = ()
-    if method.shift and sides:
-        material.tell("reading texts layer by layer", 0, 0)
-        read = auc_by_layer(model, material.fit, sides.held, pool=material.pool, seed=material.seed)
-    told = evidence(
-        model, vector, sides.whole if sides else None, list(rows.values()), stable, read=read, pool=material.pool
-    )
-    vector = replace(vector, evidence=told)
+    cosine = stability_of(data, method, best) if stability and split else None
+    auc_rows: Sequence[Mapping[str, Any]] = ()
+    if method.shift and split:
+        data.progress("reading texts layer by layer", 0, 0)
+        auc_rows = auc_by_layer(model, data.fit, split.held_out, data.tokens, pool=data.pool, seed=data.seed)
+    vector = replace(
+        vector,
+        evidence=evidence(
+            model, vector, split.whole if split else None, data.tokens, list(scores.values()), cosine,
+            auc_rows=auc_rows, pool=data.pool,
+        ),
+    )  # fmt: skip
     if not calibrated or judge is None:
         return vector
     return calibrate(
-        model, vector, sides.held if sides else None, judge=judge, seed=material.seed,
-        progress=lambda what: material.tell(what, 0, 0), company=find_companions(model, vector, seed=material.seed),
+        model, vector, split.held_out if split else None, judge=judge, seed=data.seed,
+        progress=lambda what: data.progress(what, 0, 0), company=find_companions(model, vector, seed=data.seed),
     )  # fmt: skip
 
 
-def _judge(material: ExtractionInput, method: Method, sides: Sides | None) -> Judge | None:
-    """Who tells whether samples have the concept: one fit on held-out texts, or whether the words are mentioned."""
-    if sides is not None:
-        return WordJudge(sides.held.positive, sides.held.background)
-    return None if method.needs_texts else MentionJudge(material.words)
+def _judge(data: ExtractionInput, split: ContrastSplit | None) -> Judge:
+    """A judge of samples: fit on held-out texts or, without texts, looking for the words that were given."""
+    if split is None:
+        return MentionJudge(data.words)
+    return WordJudge(split.held_out.positive, split.held_out.background)
 
 
-def _tried(material: ExtractionInput, judge: Judge, found: Found) -> dict[int, Effect]:
-    """What samples show at each layer; one layer has nothing to be compared with."""
-    usable = {at: direction for at, direction in found.directions.items() if found.gaps[at] > 0}
-    if len(usable) < 2:
-        return {}
+def _effects(data: ExtractionInput, judge: Judge, candidates: Directions, layers: Sequence[int]) -> dict[int, Effect]:
     return effects(
-        material.model, usable, judge, starts=found.gaps, positions=material.positions, seed=material.seed,
-        progress=material.counter("sampling layer by layer", len(usable)),
+        data.model, {layer: candidates.directions[layer] for layer in layers}, judge, starts=candidates.gaps,
+        positions=data.positions, seed=data.seed, progress=data.counter("sampling layer by layer", len(layers)),
     )  # fmt: skip
 
 
-def _best(rows: Mapping[int, Row], layers: Sequence[int]) -> int:
-    return max(layers, key=lambda at: (rows[at].auc, rows[at].apart)) if rows else layers[0]
+def _best_auc(scores: Mapping[int, LayerScore], layers: Sequence[int]) -> int:
+    if not scores:
+        return layers[0]
+    return max(layers, key=lambda layer: (scores[layer].auc, scores[layer].standardised_difference))
 
 
-def _other_layers(found: Found, best: int) -> dict[int, Tensor]:
-    """At every other layer its own natural gap, for each unit of length at the best."""
-    away = [at for at, gap in found.gaps.items() if gap <= 0]
+def _other_layers(candidates: Directions, best: int) -> dict[int, Tensor]:
+    """The shift at each other layer: its natural gap, for each unit of length at the best layer."""
+    away = [layer for layer, gap in candidates.gaps.items() if gap <= 0]
     if away:
         raise VectorError(f"the direction found at layer {away[0]} points away from its texts: leave that layer out")
     return {
-        at: (direction * (found.gaps[at] / found.gaps[best])).float()
-        for at, direction in found.directions.items()
-        if at != best
+        layer: (direction * (candidates.gaps[layer] / candidates.gaps[best])).float()
+        for layer, direction in candidates.directions.items()
+        if layer != best
     }

@@ -1,6 +1,6 @@
-"""Directions learned by gradient: the shift that makes the positive texts likelier."""
+"""Learn shifts by gradient descent: the shift that makes the positive texts more likely."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +9,13 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from vectors.activations.text_activations import TokenIds, encode_texts
 from vectors.activations.text_likelihood import (
     BATCH,
     batches,
     check_likelihood,
     count_predicted,
-    encode_beginnings,
+    cut_to_beginnings,
     losses,
     losses_and_logits,
     mean_loss,
@@ -27,21 +28,45 @@ from vectors.model.hooks import read_layers, shift_layers
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
-CHECKED = 10
-"""Steps from one look at the texts kept aside to the next."""
+STEPS = 150
+"""Optimiser steps for one concept."""
+
+STEPS_MORE = 12
+"""Additional steps for each further concept that is learned together with the first."""
+
+ROWS = 16
+"""Texts in a batch for one concept; one more for each further concept, up to `BATCH`."""
+
+RATE = 0.1
+"""Initial learning rate of Adam, relative to the layer's root-mean-square activation."""
+
+MAX_RADIUS = 0.8
+"""Perturbations are drawn with radii from 0 to this, so that the shifts work at a search radius too."""
+
+NEGATIVES = 0.25
+"""Fraction of training rows that are negatives: texts without the concept, with its shift subtracted."""
+
+ALONE = 0.5
+"""Fraction of those rows to which no other concept is added."""
+
+VALIDATION_EVERY = 10
+"""Steps between two evaluations on the validation set."""
+
+_LOSS_SCALE = 2.0**10  # keeps half-precision gradients from underflowing; Adam's steps do not depend on it
+_ROWS_PER_BACKGROUND_ROW = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """How a shift is learned, other than by the likelihood of the texts that have its concept.
+    """Terms of the loss of a learned shift besides the likelihood of the positive texts, and early stopping.
 
     Attributes:
-        bound: length that no shift outgrows, as a multiple of the typical activation's at its layer; none if left out.
-        background: what it costs to make texts without the concept likelier: nats for each nat.
-        kl: what it costs to change what is written next in the texts that have it: nats for each nat of
+        bound: largest length of a shift, as a multiple of the typical activation norm at its layer; no limit if `None`.
+        background: penalty on making texts without the concept more likely, in nats per nat.
+        kl: penalty on changing the next-token distribution in the positive texts, in nats per nat of
             KL(shifted | base) per token.
-        patience: looks at positives kept aside, one every ten steps, after which learning ends if none was better, and
-            returns to the best; it never ends early with `None`, or where too few texts could be kept aside.
+        patience: stop after this many evaluations on a validation set, one every ten steps, without improvement, and
+            return the best shift. With `None`, or too few texts for a validation set, all steps are taken.
 
     Raises:
         InputError: a negative number, or a bound of 0.
@@ -65,58 +90,39 @@ class Learning:
             check_integer(self.patience, "patience", low=1)
 
 
-def objective(
+def training_loss(
     model: ResidualModel,
     rows: Sequence[Sequence[int]],
     layer: int,
-    spread: Float[Tensor, "rows pos d_model"],
-    how: Learning,
+    shifts: Float[Tensor, "rows pos d_model"],
+    objective: Learning,
 ) -> Float[Tensor, ""]:
-    """Return the mean nats per predicted token of some rows under their shifts, and what the shifts change besides."""
-    with shift_layers(model, {layer: spread}):
+    """Return the mean nats per predicted token of the shifted rows, plus the KL penalty of the objective."""
+    with shift_layers(model, {layer: shifts}):
         nats, logits = losses_and_logits(model, rows)
     loss = nats.sum() / count_predicted(rows)
-    if not how.kl:
+    if not objective.kl:
         return loss
     with torch.no_grad():
         base = log_softmax(losses_and_logits(model, rows)[1], dim=-1)
-    now = log_softmax(logits, dim=-1)
-    real = (nats != 0)[:, :, None]  # a padded position has no loss, and says nothing
-    changed: Tensor = torch.where(real, now.exp() * (now - base), 0.0).sum() / count_predicted(rows)
-    return loss + how.kl * changed
+    steered = log_softmax(logits, dim=-1)
+    real = (nats != 0)[:, :, None]  # the loss of a padded position is 0
+    kl: Tensor = torch.where(real, steered.exp() * (steered - base), 0.0).sum() / count_predicted(rows)
+    return loss + objective.kl * kl
 
 
 def background_gain(
-    model: ResidualModel, rows: Sequence[Sequence[int]], layer: int, spread: Float[Tensor, "rows pos d_model"]
+    model: ResidualModel,
+    rows: Sequence[Sequence[int]],
+    layer: int,
+    shifts: Float[Tensor, "rows pos d_model"],
 ) -> Float[Tensor, ""]:
-    """Return by how many nats per predicted token shifts make rows likelier; a row that gets less likely counts 0."""
+    """Return the gain in likelihood of some rows by shifts, in nats per predicted token; losses count as 0."""
     with torch.no_grad():
-        without = losses(model, rows)
-    with shift_layers(model, {layer: spread}):
-        gained = (without - losses(model, rows)).sum(dim=1)
+        base = losses(model, rows)
+    with shift_layers(model, {layer: shifts}):
+        gained = (base - losses(model, rows)).sum(dim=1)
     return gained.clamp(min=0).sum() / count_predicted(rows)
-
-
-STEPS = 150
-STEPS_MORE = 12  # for each concept more that is learned together with the first
-ROWS = 16
-"""Texts in a step for one concept; one more for each concept more, up to `BATCH`."""
-
-RATE = 0.1
-"""Adam's step for each coordinate, relative to the layer's root-mean-square activation."""
-
-SEARCHED = 0.8
-"""Largest radius that the shifts are learned to bear."""
-
-DENIED = 0.25
-"""Share of the rows that are texts without a concept, under its shift taken away."""
-
-ALONE = 0.5
-"""Share of those rows that nothing else is added to."""
-
-_SCALE = 2.0**10  # of the loss: keeps half-precision gradients off zero, and Adam does not mind
-
-_BESIDE = 4  # one background row that must not get likelier for so many rows
 
 
 def learn(
@@ -128,145 +134,178 @@ def learn(
     positions: str = "all",
     seed: int = 0,
     steps: int | None = None,
-    how: Learning | None = None,
-    aside: tuple[Sequence[str], Bool[np.ndarray, "aside concepts"]] | None = None,
+    objective: Learning | None = None,
+    validation: tuple[Sequence[str], Bool[np.ndarray, "validation concepts"]] | None = None,
     weights: Float64[np.ndarray, " texts"] | None = None,
+    tokens: Mapping[str, TokenIds] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Float64[Tensor, "concepts d_model"]:
-    """Return a shift a concept at `layer`, which composed most raise the likelihood of the texts that have them.
+    """Learn one shift per concept at `layer` that raises the likelihood of the texts with the concept.
 
-    Adam from near zero on the mean negative log-likelihood per token. Each row of a batch is a text that has a concept
-    drawn at random, under the shift of that concept composed with those of any others it has, each with probability
-    one half, and pushed off in a direction of its own as a radius would: what is learned works alone, in company and
-    in a search. A share of the rows are texts without the concept drawn, under its shift taken away: nothing else says
-    what a negative dose does, and some would bring the concept on. A text's end counts as a token where the model has
-    an end token, so that a shift does not unlearn stopping.
-    `how` adds to what is aimed at; with a `patience`, texts kept `aside` say when to end. A text of twice the weight is
-    drawn twice as often.
+    Adam minimises the mean negative log-likelihood per token, from shifts near zero. Each row of a batch is a text with
+    a randomly drawn concept. Its shift is composed of that concept and, each with probability one half, of the other
+    concepts of the text; then a random perturbation is added, as in sampling with a radius. So the shifts work alone,
+    in combination, and in a search. A fraction of the rows (`NEGATIVES`) are texts without the drawn concept, with its
+    shift subtracted: otherwise a negative dose may bring the concept on. The end of a text counts as a token if the
+    model has an end token, so that a shift does not unlearn to stop.
     Source: Subramani et al., "Extracting latent steering vectors" (2022), with one vector for many texts.
 
+    Args:
+        model: the model that is steered.
+        texts: training texts; their order has no effect.
+        has: which text has which concept.
+        layer: 0-based block.
+        positions: where the shifts are added.
+        seed: of all random draws.
+        steps: optimiser steps; by default `steps_for` the number of concepts.
+        objective: further terms of the loss, and the patience of early stopping.
+        validation: texts for early stopping, and which of them have which concept.
+        weights: sampling weight of each text.
+        tokens: token ids by text, if the texts are encoded already.
+        progress: called with 1 after each step.
+
+    Returns:
+        The shifts, "concepts d_model".
+
     Raises:
-        InputError: a layer the model does not have.
+        InputError: a layer that the model does not have.
         ModelError: likelihoods that are not finite.
     """
     model.check_layer(layer)
-    ranked = sorted(range(len(texts)), key=lambda place: texts[place])  # the order in a file means nothing
-    owners, others = (
-        [[place for place in ranked if has[place, concept] == having] for concept in range(has.shape[1])]
-        for having in (True, False)
+    objective = objective or Learning()
+    if tokens is None:
+        every = [*texts, *(validation[0] if validation else ())]
+        tokens = dict(zip(every, encode_texts(model, every), strict=True))
+    text_rows = [tokens[text] for text in texts]
+    by_text = sorted(range(len(texts)), key=lambda index: texts[index])  # so that the order of the texts has no effect
+    with_concept, without_concept = (
+        [[index for index in by_text if has[index, concept] == wanted] for concept in range(has.shape[1])]
+        for wanted in (True, False)
     )
-    order = rng(seed, layer, Stream.FIT)
-    how = how or Learning()
-    spared = rng(seed, layer, Stream.FIT, part=1)
-    chances = [_chances(pool, weights) for pool in owners]
-    typical = scale(model, [texts[place] for place in ranked[:BATCH]], layer)
+    n_concepts = has.shape[1]
+    random = rng(seed, layer, Stream.FIT)
+    background_random = rng(seed, layer, Stream.FIT, part=1)
+    cumulative = [_cumulative_weights(indices, weights) for indices in with_concept]
+    typical = typical_activation(model, [text_rows[index] for index in by_text[:BATCH]], layer)
     rate = RATE * typical
     best: tuple[float, Tensor] | None = None
-    worse = 0
-    shifts = _normal(order, has.shape[1], model).mul_(rate).requires_grad_(True)
+    without_improvement = 0
+    shifts = _standard_normal(random, n_concepts, model).mul_(rate).requires_grad_(True)
     adam = torch.optim.Adam([shifts], lr=rate, betas=(0.9, 0.98))
-    steps = steps_for(len(owners)) if steps is None else steps
-    batch = min(BATCH, ROWS + len(owners) - 1)
+    steps = steps_for(n_concepts) if steps is None else steps
+    batch = min(BATCH, ROWS + n_concepts - 1)
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * (1 - step / steps)
-        concepts = order.integers(len(owners), size=batch)
-        denied = np.array([bool(others[concept]) for concept in concepts]) & (order.random(batch) < DENIED)
-        places = [
-            _drawn(others[concept], None, order) if no else _drawn(owners[concept], chances[concept], order)
-            for concept, no in zip(concepts, denied, strict=True)
+        concepts = random.integers(n_concepts, size=batch)
+        negative = np.array([bool(without_concept[concept]) for concept in concepts]) & (
+            random.random(batch) < NEGATIVES
+        )
+        drawn = [
+            _draw(without_concept[concept], None, random)
+            if is_negative
+            else _draw(with_concept[concept], cumulative[concept], random)
+            for concept, is_negative in zip(concepts, negative, strict=True)
         ]
-        beside = np.where(denied & (order.random(batch) < ALONE), 0.0, 0.5)[:, None]
-        told = (has[places] & (order.random((batch, len(owners))) < beside)).astype(np.int64)
-        told[np.arange(batch), concepts] = np.where(denied, -1, 1)
-        rows = encode_beginnings(model, [texts[place] for place in places])
+        probability = np.where(negative & (random.random(batch) < ALONE), 0.0, 0.5)[:, None]
+        signs = (has[drawn] & (random.random((batch, n_concepts)) < probability)).astype(np.int64)
+        signs[np.arange(batch), concepts] = np.where(negative, -1, 1)
+        rows = cut_to_beginnings(model, [text_rows[index] for index in drawn])
         with torch.enable_grad():
-            added = compose_shifts(shifts, torch.from_numpy(told).to(shifts.device))
-            radii = torch.from_numpy(order.random((batch, 1)) * SEARCHED).to(added)
-            added = added + radii * _outward(added.detach(), _normal(order, batch, model))
-            loss = objective(model, rows, layer, shift_by_position(added, max(map(len, rows)), 1, positions), how)
-            if how.background:
-                loss = loss + how.background * _raised(model, texts, others, shifts, layer, positions, spared, batch)
+            delta = compose_shifts(shifts, torch.from_numpy(signs).to(shifts.device))
+            radii = torch.from_numpy(random.random((batch, 1)) * MAX_RADIUS).to(delta)
+            delta = delta + radii * _perpendicular(delta.detach(), _standard_normal(random, batch, model))
+            by_position = shift_by_position(delta, max(map(len, rows)), 1, positions)
+            loss = training_loss(model, rows, layer, by_position, objective)
+            if objective.background:
+                loss = loss + objective.background * _background_loss(
+                    model, text_rows, without_concept, shifts, layer, positions, background_random, batch
+                )
             check_likelihood(model, layer, loss.item())
             # not backward(): it would fill .grad of the caller's weights
-            (shifts.grad,) = torch.autograd.grad(_SCALE * loss, [shifts])
+            (shifts.grad,) = torch.autograd.grad(_LOSS_SCALE * loss, [shifts])
         adam.step()
-        if how.bound is not None:
-            longest = how.bound * typical * model.d_model**0.5
+        if objective.bound is not None:
+            longest = objective.bound * typical * model.d_model**0.5
             shifts.data *= (longest / shifts.detach().norm(dim=1, keepdim=True)).clamp(max=1.0)
         if progress:
             progress(1)
-        if how.patience is None or aside is None or ((step + 1) % CHECKED and step + 1 < steps):
+        evaluate = (step + 1) % VALIDATION_EVERY == 0 or step + 1 == steps
+        if objective.patience is None or validation is None or not evaluate:
             continue
-        nats = _nats_aside(model, *aside, shifts.detach(), layer, positions)
+        nats = _validation_loss(model, *validation, tokens, shifts.detach(), layer, positions)
         if best is None or nats < best[0]:
-            best, worse = (nats, shifts.detach().clone()), 0
-        elif (worse := worse + 1) >= how.patience:
+            best, without_improvement = (nats, shifts.detach().clone()), 0
+        elif (without_improvement := without_improvement + 1) >= objective.patience:
             break
     return (shifts if best is None else best[1]).detach().cpu().double()
 
 
 def steps_for(concepts: int) -> int:
-    """Return how many steps so many concepts are learned in."""
+    """Return the default number of optimiser steps for so many concepts."""
     return STEPS + STEPS_MORE * (concepts - 1)
 
 
-def _outward(shifts: Tensor, drawn: Tensor) -> Tensor:
-    """Return what was drawn at right angles to each shift, as long as the shift."""
-    lengths = shifts.norm(dim=1, keepdim=True)
-    along = shifts / lengths
-    rest = drawn - (drawn * along).sum(dim=1, keepdim=True) * along
-    pushes: Tensor = rest / rest.norm(dim=1, keepdim=True) * lengths
-    return pushes
-
-
-def _normal(order: np.random.Generator, rows: int, model: ResidualModel) -> Tensor:
-    return torch.from_numpy(order.standard_normal((rows, model.d_model), dtype=np.float32)).to(model.device)
-
-
-def scale(model: ResidualModel, texts: Sequence[str], layer: int) -> float:
-    """Return the median root mean square, over the coordinates, of the activations of texts at a layer."""
-    batch = model.batch(encode_beginnings(model, texts))
+def typical_activation(model: ResidualModel, texts: Sequence[TokenIds], layer: int) -> float:
+    """Return the median over positions of the root-mean-square activation at a layer."""
+    batch = model.batch(cut_to_beginnings(model, texts))
     with torch.no_grad():
-        hidden = read_layers(model, batch, [layer])[layer].float().square().mean(dim=-1).sqrt()
-    return float(np.median(hidden[batch["attention_mask"].to(hidden.device).bool()].cpu().numpy()))
+        rms = read_layers(model, batch, [layer])[layer].float().square().mean(dim=-1).sqrt()
+    return float(np.median(rms[batch["attention_mask"].to(rms.device).bool()].cpu().numpy()))
 
 
-def _chances(pool: Sequence[int], weights: np.ndarray | None) -> np.ndarray | None:
-    """How far along [0, 1] each text of a pool ends; None where all are drawn alike."""
-    if weights is None or len({weights[place] for place in pool}) < 2:
+def _perpendicular(shifts: Tensor, noise: Tensor) -> Tensor:
+    """The noise projected at right angles to each shift and scaled to the shift's length."""
+    lengths = shifts.norm(dim=1, keepdim=True)
+    directions = shifts / lengths
+    rest = noise - (noise * directions).sum(dim=1, keepdim=True) * directions
+    perturbations: Tensor = rest / rest.norm(dim=1, keepdim=True) * lengths
+    return perturbations
+
+
+def _standard_normal(random: np.random.Generator, rows: int, model: ResidualModel) -> Tensor:
+    return torch.from_numpy(random.standard_normal((rows, model.d_model), dtype=np.float32)).to(model.device)
+
+
+def _cumulative_weights(indices: Sequence[int], weights: np.ndarray | None) -> np.ndarray | None:
+    """The cumulative sampling probabilities of some texts; `None` if all are equally likely."""
+    if weights is None or len({weights[index] for index in indices}) < 2:
         return None
-    reached: np.ndarray = np.cumsum(weights[list(pool)])
-    reached /= reached[-1]
-    return reached
+    cumulative: np.ndarray = np.cumsum(weights[list(indices)])
+    cumulative /= cumulative[-1]
+    return cumulative
 
 
-def _drawn(pool: Sequence[int], chances: np.ndarray | None, order: np.random.Generator) -> int:
-    place = order.integers(len(pool)) if chances is None else np.searchsorted(chances, order.random(), side="right")
-    return pool[int(place)]
+def _draw(indices: Sequence[int], cumulative: np.ndarray | None, random: np.random.Generator) -> int:
+    if cumulative is None:
+        return indices[int(random.integers(len(indices)))]
+    return indices[int(np.searchsorted(cumulative, random.random(), side="right"))]
 
 
-def _raised(
-    model: ResidualModel, texts: Sequence[str], others: Sequence[Sequence[int]], shifts: Tensor, layer: int,
-    positions: str, spared: np.random.Generator, batch: int,
+def _background_loss(
+    model: ResidualModel, text_rows: Sequence[TokenIds], without_concept: Sequence[Sequence[int]], shifts: Tensor,
+    layer: int, positions: str, random: np.random.Generator, batch: int,
 ) -> Tensor:  # fmt: skip
-    """By how much the shifts raise texts without their concepts."""
-    concepts = [concept for concept in spared.integers(len(others), size=max(1, batch // _BESIDE)) if others[concept]]
+    """Gain in likelihood of texts without a concept by that concept's shift."""
+    drawn = random.integers(len(without_concept), size=max(1, batch // _ROWS_PER_BACKGROUND_ROW))
+    concepts = [concept for concept in drawn if without_concept[concept]]
     if not concepts:
         return shifts.sum() * 0.0
-    chosen = [_drawn(others[concept], None, spared) for concept in concepts]
-    rows = encode_beginnings(model, [texts[place] for place in chosen])
+    rows = cut_to_beginnings(model, [text_rows[_draw(without_concept[concept], None, random)] for concept in concepts])
     return background_gain(model, rows, layer, shift_by_position(shifts[concepts], max(map(len, rows)), 1, positions))
 
 
-def _nats_aside(
-    model: ResidualModel, texts: Sequence[str], has: np.ndarray, shifts: Tensor, layer: int, positions: str
-) -> float:
-    """Mean nats per token of texts kept aside under the shift of each concept that they have."""
-    found = []
+def _validation_loss(
+    model: ResidualModel, texts: Sequence[str], has: np.ndarray, tokens: Mapping[str, TokenIds], shifts: Tensor,
+    layer: int, positions: str,
+) -> float:  # fmt: skip
+    """Mean nats per token of the validation texts, each under the shift of each concept that it has."""
+    nats = []
     for concept in range(has.shape[1]):
-        for some in batches([text for text, having in zip(texts, has[:, concept], strict=True) if having]):
-            rows = encode_beginnings(model, some)
-            spread = shift_by_position(shifts[concept].expand(len(rows), -1), max(map(len, rows)), 1, positions)
-            with torch.no_grad(), shift_layers(model, {layer: spread}):
-                found.append(float(mean_loss(model, rows)))
-    return float(np.mean(found))
+        for batch in batches(
+            [tokens[text] for text, is_positive in zip(texts, has[:, concept], strict=True) if is_positive]
+        ):
+            rows = cut_to_beginnings(model, batch)
+            by_position = shift_by_position(shifts[concept].expand(len(rows), -1), max(map(len, rows)), 1, positions)
+            with torch.no_grad(), shift_layers(model, {layer: by_position}):
+                nats.append(float(mean_loss(model, rows)))
+    return float(np.mean(nats))

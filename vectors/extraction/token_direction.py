@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vectors.activations.text_likelihood import batches, check_likelihood, encode_beginnings
+from vectors.activations.text_activations import TokenIds
+from vectors.activations.text_likelihood import batches, check_likelihood, cut_to_beginnings
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
 from vectors.model.hooks import shift_layers
@@ -40,7 +41,7 @@ def token_ids(model: ResidualModel, words: Sequence[str]) -> list[int]:
 
 
 def towards_tokens(
-    model: ResidualModel, tokens: Sequence[int], texts: Sequence[str], layers: Sequence[int], *, positions: str
+    model: ResidualModel, tokens: Sequence[int], texts: Sequence[TokenIds], layers: Sequence[int], *, positions: str
 ) -> dict[int, Float64[Tensor, " d_model"]]:
     """Return by layer the rows of the unembedding for some tokens, mapped back through all that follows.
 
@@ -52,8 +53,8 @@ def towards_tokens(
         ModelError: likelihoods that are not finite.
     """
     sums = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
-    for some in batches(texts):
-        rows = encode_beginnings(model, some)
+    for batch in batches(texts):
+        rows = cut_to_beginnings(model, batch)
         widest = max(map(len, rows))
         spread = position_weights(positions, widest, 1)[:, None]
         shifts = {layer: torch.zeros(model.d_model, requires_grad=True) for layer in layers}
@@ -71,13 +72,13 @@ def towards_tokens(
 def token_share(
     model: ResidualModel,
     tokens: Sequence[int],
-    texts: Sequence[str],
+    texts: Sequence[TokenIds],
     *,
     layer: int,
     positions: str,
 ) -> Callable[[Float64[Tensor, " d_model"]], float]:
     """Return what tells how nearly a shift gives the tokens `ENOUGH` of the probability: 1 where it does, or more."""
-    rows = encode_beginnings(model, texts)
+    rows = cut_to_beginnings(model, texts)
     widest = max(map(len, rows))
 
     def share(shift: Float64[Tensor, " d_model"]) -> float:

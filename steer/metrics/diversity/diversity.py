@@ -16,7 +16,7 @@ from steer.runs.sample_set import SampleSet, texts_of
 from steer.statistics.estimate import Estimate
 from steer.statistics.intervals import Compute
 from steer.statistics.statistic import RULE_OF_THREE, Statistic
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError
 from vectors.common.validation import check_integer, quote
 from vectors.model.residual_model import ResidualModel
@@ -199,7 +199,7 @@ def activations(model: ResidualModel, *, layer: int | None = None) -> Embedder:
     def embed(texts: Sequence[str]) -> np.ndarray:
         cache.update((text, np.zeros(model.d_model)) for text in texts if not text.strip())
         new = [text for text in dict.fromkeys(texts) if text not in cache]
-        for indices, means in text_means(model, new, [chosen]) if new else ():
+        for indices, means in text_means(model, encode_texts(model, new), [chosen]) if new else ():
             rows = means[chosen].cpu().double().numpy()
             cache.update(zip([new[index] for index in indices], rows, strict=True))
         return np.stack([cache[text] for text in texts])

@@ -12,7 +12,7 @@ from steer.judges.judge import FunctionJudge
 from steer.runs.sample_set import SampleSet
 from steer.statistics.estimate import Estimate
 from steer.sweeps.dose_curve import DoseCurve, DoseRow
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError, OutputError
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
@@ -33,7 +33,9 @@ def vector(llama_model: ResidualModel) -> ConceptVector:
 
 def projected(model: ResidualModel, vector: ConceptVector, texts: Sequence[str]) -> float:
     """How far texts lie along the direction, mean over them."""
-    found = [float((means[1] @ vector.direction).sum()) for _, means in text_means(model, texts, [1])]
+    found = [
+        float((means[1] @ vector.direction).sum()) for _, means in text_means(model, encode_texts(model, texts), [1])
+    ]
     return sum(found) / len(texts)
 
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.covariance import EmpiricalCovariance
 
 from vectors.activations.covariance import LowRankCovariance, estimate_covariance
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
@@ -20,7 +20,7 @@ def texts(n: int) -> list[str]:
 
 def means(model: ResidualModel, chosen: list[str], layer: int) -> np.ndarray:
     rows = np.zeros((len(chosen), model.d_model))
-    for indices, hidden in text_means(model, chosen, [layer]):
+    for indices, hidden in text_means(model, encode_texts(model, chosen), [layer]):
         rows[indices] = hidden[layer].double().numpy()
     return rows
 

@@ -8,12 +8,17 @@ import vectors
 from vectors.activations.contrast_moments import contrast_moments
 from vectors.activations.layer_auc import LAYERS, auc_by_concept_and_layer, auc_by_layer, layers_over_depth
 from vectors.activations.moments import moments
+from vectors.activations.text_activations import encode_texts
 from vectors.data.contrast import ContrastSet
 from vectors.extraction.extract_labelled import extract_each
 
 VERBS, PLACES = ("sang", "ran", "fell", "saw", "rose", "heard"), ("sea", "river", "tree", "stone", "night", "wind")
 CATS = [f"the cat {verb} by the {place}" for verb in VERBS for place in PLACES]
 DOGS = [f"the dog {verb} by the {place}" for verb in VERBS for place in PLACES]
+
+
+def tokens_of(model):
+    return dict(zip([*CATS, *DOGS], encode_texts(model, [*CATS, *DOGS]), strict=True))
 
 
 @pytest.mark.parametrize("n_layers", [1, 3, LAYERS, LAYERS + 1, 33, 80])
@@ -25,13 +30,16 @@ def test_layers_are_evenly_spaced_over_the_depth(n_layers):
 
 def test_each_layers_auc_is_scikit_learns(llama_model):
     fit, held = ContrastSet(CATS, DOGS).split(seed=3)
-    rows = auc_by_layer(llama_model, fit, held, seed=3)
+    rows = auc_by_layer(llama_model, fit, held, tokens_of(llama_model), seed=3)
     assert [row["layer"] for row in rows] == [0, 1, 2]
     for row in rows:
         layer = row["layer"]
-        means = [moments(llama_model, side, [layer])[layer].mean for side in (fit.positive, fit.background)]
+        means = [
+            moments(llama_model, encode_texts(llama_model, side), [layer])[layer].mean
+            for side in (fit.positive, fit.background)
+        ]
         scores = [
-            float(moments(llama_model, [text], [layer])[layer].mean @ (means[0] - means[1]))
+            float(moments(llama_model, encode_texts(llama_model, [text]), [layer])[layer].mean @ (means[0] - means[1]))
             for side in (held.positive, held.background) for text in side
         ]  # fmt: skip
         truth = [1] * len(held.positive) + [0] * len(held.background)
@@ -42,15 +50,15 @@ def test_each_layers_auc_is_scikit_learns(llama_model):
 def test_several_concepts_give_the_auc_of_each_alone(llama_model):
     texts, has = [*CATS, *DOGS], np.array([[index < 36, "sea" in text] for index, text in enumerate([*CATS, *DOGS])])
     fit, held = slice(0, 72, 5), slice(1, 72, 5)
-    fit_moments = contrast_moments(llama_model, texts[fit], has[fit], [0, 1, 2])
-    both = auc_by_concept_and_layer(llama_model, fit_moments, texts[held], has[held], seed=1)
+    fit_moments = contrast_moments(llama_model, encode_texts(llama_model, texts[fit]), has[fit], [0, 1, 2])
+    both = auc_by_concept_and_layer(llama_model, fit_moments, encode_texts(llama_model, texts[held]), has[held], seed=1)
     for column in (0, 1):
         sides = [
             [[text for text, label in zip(texts[part], has[part, column], strict=True) if label == wanted]
              for wanted in (True, False)]
             for part in (fit, held)
         ]  # fmt: skip
-        alone = auc_by_layer(llama_model, *(ContrastSet(*side) for side in sides), seed=1)
+        alone = auc_by_layer(llama_model, *(ContrastSet(*side) for side in sides), tokens_of(llama_model), seed=1)
         assert [row["auc"] for row in both[column]] == pytest.approx([row["auc"] for row in alone])
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vectors.activations.moments import moments
 from vectors.activations.pooling import pool_tokens
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError
 from vectors.common.option_names import POOLS
 
@@ -70,7 +70,7 @@ def test_unknown_names_are_refused() -> None:
 
 
 def test_the_last_token_of_a_text_is_read(llama_model) -> None:
-    ((_, rows),) = text_means(llama_model, ["the cat ran"], [1], pool="last")
+    ((_, rows),) = text_means(llama_model, encode_texts(llama_model, ["the cat ran"]), [1], pool="last")
     ids = llama_model.batch(llama_model.encode(["the cat ran"]))
     with torch.no_grad():
         hidden = llama_model.hf(**ids, output_hidden_states=True).hidden_states[2]
@@ -79,9 +79,10 @@ def test_the_last_token_of_a_text_is_read(llama_model) -> None:
 
 def test_a_text_of_weight_two_counts_like_two_copies(llama_model) -> None:
     texts = ["the cat ran", "a dog in the night", "blue sea"]
-    weighed = moments(llama_model, texts, [1], second=True, weights={texts[1]: 2.0})[1]
-    twice = moments(llama_model, [*texts, texts[1]], [1], second=True)[1]
+    rows = encode_texts(llama_model, texts)
+    weighed = moments(llama_model, rows, [1], second=True, weights=torch.tensor([1.0, 2.0, 1.0]).double())[1]
+    twice = moments(llama_model, [*rows, rows[1]], [1], second=True)[1]
     assert weighed.count == twice.count == 4
     assert torch.allclose(weighed.mean, twice.mean) and torch.allclose(weighed.scatter, twice.scatter)
-    left_out = moments(llama_model, texts, [1], weights={texts[0]: 0.0})[1]
-    assert torch.allclose(left_out.mean, moments(llama_model, texts[1:], [1])[1].mean)
+    left_out = moments(llama_model, rows, [1], weights=torch.tensor([0.0, 1.0, 1.0]).double())[1]
+    assert torch.allclose(left_out.mean, moments(llama_model, rows[1:], [1])[1].mean)

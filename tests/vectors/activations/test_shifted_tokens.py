@@ -43,7 +43,7 @@ def kl_shares(model, vector, length):
 @pytest.mark.parametrize("positions", ["all", "bos"])
 def test_the_tokens_have_the_largest_shares_of_the_kl_in_either_direction(tiny_model, positions):
     vector = vector_of(tiny_model, positions)
-    top, bottom = most_shifted_tokens(tiny_model, vector, TEXTS, 5, shift=2.0)
+    top, bottom = most_shifted_tokens(tiny_model, vector, tiny_model.encode(TEXTS), 5, shift=2.0)
     for found, part in zip((top, bottom), kl_shares(tiny_model, vector, 2.0), strict=True):
         order = [token for token in part.argsort(descending=True).tolist() if 3 <= token < len(tiny_model.tokenizer)]
         assert found == [tiny_model.decode([token]) for token in order[:5]]
@@ -51,24 +51,24 @@ def test_the_tokens_have_the_largest_shares_of_the_kl_in_either_direction(tiny_m
 
 def test_the_default_length_is_the_vectors_scale(llama_model):
     vector = vector_of(llama_model)
-    assert most_shifted_tokens(llama_model, vector, TEXTS, 9) == most_shifted_tokens(
-        llama_model, vector, TEXTS, 9, shift=3.0
+    assert most_shifted_tokens(llama_model, vector, llama_model.encode(TEXTS), 9) == most_shifted_tokens(
+        llama_model, vector, llama_model.encode(TEXTS), 9, shift=3.0
     )
-    assert most_shifted_tokens(llama_model, vector, TEXTS, 9) != most_shifted_tokens(
-        llama_model, vector, TEXTS, 9, shift=-3.0
+    assert most_shifted_tokens(llama_model, vector, llama_model.encode(TEXTS), 9) != most_shifted_tokens(
+        llama_model, vector, llama_model.encode(TEXTS), 9, shift=-3.0
     )
 
 
 def test_several_layers_are_shifted_at_once(llama_model):
     other_layers = {2: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(5))}
     wide = vector_of(llama_model, other_layers=other_layers)
-    assert most_shifted_tokens(llama_model, wide, TEXTS, 9) != most_shifted_tokens(
-        llama_model, vector_of(llama_model), TEXTS, 9
+    assert most_shifted_tokens(llama_model, wide, llama_model.encode(TEXTS), 9) != most_shifted_tokens(
+        llama_model, vector_of(llama_model), llama_model.encode(TEXTS), 9
     )
 
 
 def test_a_zero_shift_makes_no_token_more_likely(llama_model):
-    top, bottom = most_shifted_tokens(llama_model, vector_of(llama_model), TEXTS, 9, shift=0.0)
+    top, bottom = most_shifted_tokens(llama_model, vector_of(llama_model), llama_model.encode(TEXTS), 9, shift=0.0)
     assert top == bottom == []
 
 

@@ -8,7 +8,7 @@ import torch
 
 from vectors.activations import text_activations
 from vectors.activations.moments import Moments, moments
-from vectors.activations.text_activations import text_means
+from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError, ModelError
 from vectors.model.residual_model import ResidualModel
 
@@ -30,7 +30,7 @@ def plain_mean(model, text: str, layer: int) -> torch.Tensor:
 def test_text_means_are_hf_hidden_states_without_special_positions(tiny_model):
     layers = [0, 1]  # after the last block HF's states carry the final norm
     found = {}
-    for indices, means in text_means(tiny_model, TEXTS, layers):
+    for indices, means in text_means(tiny_model, encode_texts(tiny_model, TEXTS), layers):
         for row, index in enumerate(indices):
             found[index] = {layer: means[layer][row] for layer in layers}
     assert sorted(found) == list(range(len(TEXTS)))
@@ -45,7 +45,7 @@ def test_the_tokenizers_padding_side_changes_nothing(make_hf, make_tokenizer, si
     tokenizer = make_tokenizer()
     tokenizer.padding_side = side
     model = ResidualModel(make_hf("llama"), tokenizer)
-    found = moments(model, TEXTS, [1])[1].mean
+    found = moments(model, encode_texts(model, TEXTS), [1])[1].mean
     expected = torch.stack([plain_mean(model, text, 1) for text in TEXTS]).mean(dim=0)
     assert torch.allclose(found.float(), expected, atol=1e-5)
 
@@ -76,13 +76,15 @@ def test_streamed_moments_agree_with_numpy():
 
 def test_a_text_without_a_token_of_its_own_is_refused(llama_model):
     with pytest.raises(InputError, match="the text '<eos>' has no token"):
-        moments(llama_model, ["the cat", "<eos>"], [0])
+        encode_texts(llama_model, ["the cat", "<eos>"])
 
 
 def test_a_word_that_the_tokenizer_does_not_know_is_text(llama_model):
-    known, unknown = (moments(llama_model, [text], [0])[0].mean for text in ("the cat", "the zzz"))
+    known, unknown = (
+        moments(llama_model, encode_texts(llama_model, [text]), [0])[0].mean for text in ("the cat", "the zzz")
+    )
     assert not torch.allclose(known, unknown)
-    moments(llama_model, ["zzz qqq"], [0])
+    encode_texts(llama_model, ["zzz qqq"])
 
 
 def test_memory_does_not_grow_with_the_number_of_texts(llama_model, monkeypatch):
@@ -99,7 +101,7 @@ def test_memory_does_not_grow_with_the_number_of_texts(llama_model, monkeypatch)
         return pooled
 
     monkeypatch.setattr(text_activations, "pool_tokens", tracked)
-    found = moments(llama_model, TEXTS * 50, [0, 1])[1]
+    found = moments(llama_model, encode_texts(llama_model, TEXTS * 50), [0, 1])[1]
     assert found.count == 400 and len(alive) > 100
     assert most <= 8  # of two batches and two layers, hidden states and means
 
@@ -110,10 +112,10 @@ def test_activations_that_are_not_finite_are_refused(make_hf, make_tokenizer):
         hf.model.embed_tokens.weight[5] = float("inf")
     model = ResidualModel(hf, make_tokenizer(), name="broken")
     with pytest.raises(ModelError, match="activations at layer 1 that are not finite: check its weights"):
-        moments(model, ["the cat", "a sea cat"], [1])
+        moments(model, encode_texts(model, ["the cat", "a sea cat"]), [1])
 
 
 def test_progress_counts_every_text(llama_model):
     seen = []
-    moments(llama_model, TEXTS, [0], progress=seen.append)
+    moments(llama_model, encode_texts(llama_model, TEXTS), [0], progress=seen.append)
     assert sum(seen) == len(TEXTS)

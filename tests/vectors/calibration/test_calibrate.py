@@ -84,7 +84,7 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
             kl = np.full(4 * n, 0.1 if shift < limit else 2.0)
             return ShiftedSamples(["cat" if shift >= threshold else "dog"] * n, kl)
 
-        monkeypatch.setattr(module, "pilot", stand_in)
+        monkeypatch.setattr(module, "sample_shifted", stand_in)
         monkeypatch.setattr(module, "prove_steering", lambda *_: None)
         direction = torch.nn.functional.one_hot(torch.tensor(3), llama_model.d_model).float()
         vector = ConceptVector(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vectors.calibration.companions import ALONE, FEWEST, Companions, find_companions
+from vectors.calibration.companions import ALONE, MIN_COMPANIONS, find_companions, library_companions
 from vectors.concepts.library import keep
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
@@ -31,7 +31,7 @@ def concept(model: ResidualModel, name: str, seed: int, **given: object) -> Conc
 def test_company_is_what_can_be_composed_with_it(llama_model: ResidualModel, home: Path):
     own = concept(llama_model, "own", 0)
     assert find_companions(llama_model, own, seed=0) is None
-    others = [concept(llama_model, f"other {seed}", seed) for seed in range(1, FEWEST)]
+    others = [concept(llama_model, f"other {seed}", seed) for seed in range(1, MIN_COMPANIONS)]
     for each in others:
         keep(each)
     for unlike in (
@@ -46,13 +46,15 @@ def test_company_is_what_can_be_composed_with_it(llama_model: ResidualModel, hom
     keep(concept(llama_model, "one more", 5))
     (next(home.iterdir()) / "damaged.safetensors").write_bytes(b"no vector")
     found = find_companions(llama_model, own, seed=0)
-    assert found is not None and sorted(each.name for each in found.others) == ["one more", "other 1", "other 2"]
+    assert (
+        found is not None and found.names[0] == "own" and sorted(found.names[1:]) == ["one more", "other 1", "other 2"]
+    )
     assert find_companions(llama_model, replace(own, other_layers={0: own.direction}), seed=0) is None
 
 
 def test_every_sample_has_its_own_dose_and_that_of_one_other(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed, unit=1.0 + seed) for seed in range(5))
-    company = Companions(own, others, seed=3)
+    company = library_companions(own, others, seed=3)
     (rows,) = (rows.double() for rows in company(7.0, 300).values())
     assert torch.allclose(rows @ own.direction.double(), torch.full((300,), 7.0).double(), atol=0.01)
     along = rows @ torch.stack([each.direction for each in others]).double().T
@@ -65,7 +67,7 @@ def test_every_sample_has_its_own_dose_and_that_of_one_other(llama_model: Residu
 
 def test_a_sample_has_the_same_company_at_every_length_and_of_any_number(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed) for seed in range(4))
-    company = Companions(own, others, seed=1)
+    company = library_companions(own, others, seed=1)
     few, many, longer, none = (company(*asked)[1] for asked in ((1.0, 5), (1.0, 9), (2.0, 5), (0.0, 5)))
     assert torch.equal(few, many[:5])
     basis = torch.stack([own.direction, *(each.direction for each in others)]).double()
@@ -78,7 +80,7 @@ def test_a_sample_has_the_same_company_at_every_length_and_of_any_number(llama_m
 def test_company_of_another_layer_is_added_there(llama_model: ResidualModel):
     own, here = concept(llama_model, "own", 0), concept(llama_model, "here", 1)
     there = concept(llama_model, "there", 2, layer=0, unit=3.0)
-    found = Companions(own, [here, there], seed=2)(4.0, 60)
+    found = library_companions(own, [here, there], seed=2)(4.0, 60)
     assert set(found) == {0, 1}
     lengths = found[0].norm(dim=1)
     with_it = lengths > 0

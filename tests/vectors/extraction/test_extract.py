@@ -28,7 +28,7 @@ def find(model, **options):
 def test_mean_difference_is_that_of_the_texts_not_held_out(tiny_model):
     found = find(tiny_model, method="mean-difference", layer=1)
     fit, _ = ContrastSet(tuple(CATS), tuple(SHIPS)).split()
-    means = [moments(tiny_model, side, [1])[1].mean for side in (fit.positive, fit.background)]
+    means = [moments(tiny_model, tiny_model.encode(side), [1])[1].mean for side in (fit.positive, fit.background)]
     difference = means[0] - means[1]
     assert torch.allclose(found.direction, (difference / difference.norm()).float(), atol=1e-6)
     assert found.gap == pytest.approx(float(difference.norm()))
@@ -70,7 +70,7 @@ def test_a_learned_direction_is_for_the_start_token_unless_told_otherwise(llama_
 def test_a_learned_shift_ranks_held_out_texts_by_what_it_gains(llama_model, monkeypatch):
     monkeypatch.setattr(
         "vectors.extraction.diagnostics.likelihood_gains",
-        lambda _model, texts, **_: [float("cat" in text) for text in texts],
+        lambda model, rows, **_: [float("cat" in model.decode(row)) for row in rows],
     )
     found = find(llama_model, method="learned", layer=1)
     assert found.auc == 1.0 and found.gap > 0
@@ -151,8 +151,8 @@ def test_a_text_with_nothing_to_read_is_refused_whichever_part_it_falls_in(llama
 
 
 def test_of_layers_that_tell_the_texts_apart_equally_well_the_clearest_is_taken(llama_model, monkeypatch):
-    def scores(_model, texts, directions, _pool):
-        signs = [1.0 if "cat" in text else -1.0 for text in texts]
+    def scores(model, rows, directions, _pool):
+        signs = [1.0 if "cat" in model.decode(row) else -1.0 for row in rows]
         return {at: [sign * (1 + at) + place % 2 for place, sign in enumerate(signs)] for at in directions}
 
     monkeypatch.setattr("vectors.extraction.diagnostics._projections", scores)
@@ -183,7 +183,7 @@ def test_mean_centred_takes_its_texts_from_the_model_and_its_judge_from_the_back
     found = find(llama_model, method="mean-centred", layer=1)
     fit, _ = ContrastSet(tuple(CATS), tuple(SHIPS)).split()
     own = sample_prompt_free(llama_model, 64, seed=1)
-    means = [moments(llama_model, side, [1])[1].mean for side in (fit.positive, own)]
+    means = [moments(llama_model, llama_model.encode(side), [1])[1].mean for side in (fit.positive, own)]
     assert torch.allclose(found.direction, ((means[0] - means[1]) / (means[0] - means[1]).norm()).float(), atol=1e-5)
     assert found.n_background == len(SHIPS) and found.contrast_hash == ContrastSet(CATS, SHIPS).hash
 
@@ -219,7 +219,7 @@ def test_pairs_are_told_apart_within_themselves(llama_model):
         llama_model, "cat", positive=CATS, background=ships, paired=True, method="pca", layer=1, calibrate=False,
     )  # fmt: skip
     rows = [
-        np.stack([moments(llama_model, [text], [1])[1].mean.numpy() for text in side])
+        np.stack([moments(llama_model, llama_model.encode([text]), [1])[1].mean.numpy() for text in side])
         for side in ContrastSet(CATS, ships, paired=True).split()[0].__dict__.values() if isinstance(side, tuple)
     ][:2]  # fmt: skip
     axis = np.linalg.svd(rows[0] - rows[1])[2][0]
@@ -254,7 +254,10 @@ def test_how_sure_a_direction_is_is_kept_with_it(llama_model):
     told = found.evidence
     assert [row["layer"] for row in told["layers"]] == [1] and told["layers"][0]["auc"] == pytest.approx(found.auc)
     assert 0.5 < told["stability"] <= 1 and len(told["tokens"]["top"]) == len(told["tokens"]["bottom"]) == 8
-    scores = {text: float(moments(llama_model, [text], [1])[1].mean @ found.direction.double()) for text in CATS}
+    scores = {
+        text: float(moments(llama_model, llama_model.encode([text]), [1])[1].mean @ found.direction.double())
+        for text in CATS
+    }
     assert told["texts"] == sorted(CATS, key=scores.__getitem__, reverse=True)[:3]
     assert "stability" not in find(llama_model, method="mean-difference", layer=1, stability=False).evidence
 
@@ -262,8 +265,8 @@ def test_how_sure_a_direction_is_is_kept_with_it(llama_model):
 def test_weights_move_the_mean(llama_model):
     heavy = find(llama_model, method="mean-difference", layer=1, weights={text: 1e6 for text in CATS if "sea" in text})
     fit, _ = ContrastSet(CATS, SHIPS).split()
-    sea = moments(llama_model, [text for text in fit.positive if "sea" in text], [1])[1].mean
-    other = moments(llama_model, fit.background, [1])[1].mean
+    sea = moments(llama_model, llama_model.encode([text for text in fit.positive if "sea" in text]), [1])[1].mean
+    other = moments(llama_model, llama_model.encode(fit.background), [1])[1].mean
     assert torch.allclose(heavy.direction, ((sea - other) / (sea - other).norm()).float(), atol=1e-3)
 
 

@@ -6,9 +6,9 @@ import torch
 
 from vectors.activations.moments import moments
 from vectors.activations.text_likelihood import likelihood_gains
+from vectors.calibration.companions import learned_companions
 from vectors.common.errors import InputError
 from vectors.concepts.vector_file import load_file, save
-from vectors.extraction import extract_jointly
 from vectors.extraction.extract_jointly import extract_together
 
 TEXTS = [
@@ -26,7 +26,7 @@ def test_every_label_gets_a_vector_that_ranks_its_held_out_texts(llama_model, tm
     # a score that tells cats apart for certain and knows nothing of the sea
     monkeypatch.setattr(
         "vectors.extraction.diagnostics.likelihood_gains",
-        lambda _model, texts, **_: [float("cat" in text) for text in texts],
+        lambda model, rows, **_: [float("cat" in model.decode(row)) for row in rows],
     )
     found = find(llama_model)
     assert sorted(found) == ["cat", "sea"]
@@ -43,7 +43,9 @@ def test_each_raises_its_own_texts_and_those_that_begin_like_it_most(llama_model
         own = [text for text in TEXTS if name in text]
         other = [text for text in TEXTS if name not in text]
         mean = [
-            sum(likelihood_gains(llama_model, some, layer=1, shift=shift, positions="bos")) / len(some)
+            float(
+                np.mean(likelihood_gains(llama_model, llama_model.encode(some), layer=1, shift=shift, positions="bos"))
+            )
             for some in (own, other)
         ]
         assert mean[0] > 3 and (name == "sea" or mean[0] > mean[1] + 3)  # a random model forgets how a text begins
@@ -64,13 +66,13 @@ def test_the_mean_is_that_of_every_text_learned_from_that_lacks_the_concept(llam
     found = find(llama_model, steps=1)["sea"]
     assert found.held_out == 0.25 and found.split_seed == 0
     lacking = [text for text in TEXTS if not found.is_unseen(text) and "sea" not in text]
-    assert torch.allclose(found.mean, moments(llama_model, lacking, [1])[1].mean.float(), atol=1e-5)
+    assert torch.allclose(found.mean, moments(llama_model, llama_model.encode(lacking), [1])[1].mean.float(), atol=1e-5)
 
 
 def test_a_pilots_samples_carry_what_the_texts_with_the_concept_have_too():
     shifts = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).double()
     has = np.array([[True, True, False]] * 3 + [[False, False, True]] * 3)
-    made = extract_jointly.in_company(shifts, has, 0, layer=1, seed=4)
+    made = learned_companions(shifts, has, 0, layer=1, seed=4)
 
     def placed(shift: float, n: int) -> torch.Tensor:
         return made(shift, n)[1]

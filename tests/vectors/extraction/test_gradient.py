@@ -24,7 +24,7 @@ def double(make_hf, make_tokenizer):
 def mean_nats(model, texts, layer, shift, positions) -> float:
     found = []
     for text in texts:
-        rows = text_likelihood.encode_beginnings(model, [text])
+        rows = text_likelihood.cut_to_beginnings(model, model.encode([text]))
         with torch.no_grad(), shift_layers(model, {layer: shift_by_position(shift[None], len(rows[0]), 1, positions)}):
             found.append(float(text_likelihood.losses(model, rows).sum()) / (len(rows[0]) - 1))
     return float(np.mean(found))
@@ -32,7 +32,7 @@ def mean_nats(model, texts, layer, shift, positions) -> float:
 
 @pytest.mark.parametrize("positions", ["all", "bos", "not-bos"])
 def test_the_mean_gradient_is_that_of_finite_differences(double, positions):
-    found = mean_gradient(double, TEXTS, [0, 1], positions=positions)
+    found = mean_gradient(double, double.encode(TEXTS), [0, 1], positions=positions)
     for layer in (0, 1):
         for place in (0, 7, 31):
             step = torch.zeros(32, dtype=torch.float64)
@@ -42,33 +42,37 @@ def test_the_mean_gradient_is_that_of_finite_differences(double, positions):
 
 
 def test_weights_count_in_the_mean_gradient(llama_model):
-    weighed = mean_gradient(llama_model, TEXTS, [1], positions="all", weights={TEXTS[0]: 3.0})[1]
-    each = [mean_gradient(llama_model, [text], [1], positions="all")[1] for text in TEXTS]
+    rows, weights = llama_model.encode(TEXTS), torch.tensor([3.0, 1.0, 1.0]).double()
+    weighed = mean_gradient(llama_model, rows, [1], positions="all", weights=weights)[1]
+    each = [mean_gradient(llama_model, [row], [1], positions="all")[1] for row in rows]
     assert torch.allclose(weighed, (3 * each[0] + each[1] + each[2]) / 5, atol=1e-6)
 
 
 def test_padding_changes_no_gradient(llama_model):
-    (together,) = text_gradients(llama_model, TEXTS, [1])
+    (together,) = text_gradients(llama_model, llama_model.encode(TEXTS), [1])
     for row, text in enumerate(TEXTS):
-        (alone,) = text_gradients(llama_model, [text], [1])
+        (alone,) = text_gradients(llama_model, llama_model.encode([text]), [1])
         width = alone.gradient[1].shape[1]
         assert torch.allclose(together.gradient[1][row, :width], alone.gradient[1][0], atol=1e-6)
         assert not bool(together.gradient[1][row, width:].any())
 
 
 def test_positions_count_as_their_gradients_are_long(llama_model):
-    (read,) = text_gradients(llama_model, TEXTS[:1], [1])
+    (read,) = text_gradients(llama_model, llama_model.encode(TEXTS[:1]), [1])
     own = slice(1, len(read.rows[0]) - 1)  # neither the start token nor the end token
     lengths = read.gradient[1][0, own].norm(dim=1)
     expected = (lengths[:, None] * read.hidden[1][0, own]).sum(dim=0) / lengths.sum()
-    assert torch.allclose(weighted_means(llama_model, TEXTS[:1], [1])[1].float(), expected, atol=1e-5)
+    assert torch.allclose(
+        weighted_means(llama_model, llama_model.encode(TEXTS[:1]), [1])[1].float(), expected, atol=1e-5
+    )
 
 
 def test_weights_of_the_model_keep_no_gradient(make_hf, make_tokenizer):
     from vectors.model.residual_model import ResidualModel
 
     hf = make_hf("llama").requires_grad_(True)
-    mean_gradient(ResidualModel(hf, make_tokenizer()), TEXTS, [0], positions="all")
+    model = ResidualModel(hf, make_tokenizer())
+    mean_gradient(model, model.encode(TEXTS), [0], positions="all")
     assert all(weight.grad is None for weight in hf.parameters())
 
 
@@ -85,12 +89,12 @@ def test_words_are_the_tokens_that_they_are(llama_model):
 
 def test_a_direction_towards_words_is_that_of_finite_differences(double):
     tokens = token_ids(double, ["cat", "sea"])
-    found = towards_tokens(double, tokens, TEXTS, [1], positions="all")[1]
+    found = towards_tokens(double, tokens, double.encode(TEXTS), [1], positions="all")[1]
 
     def told(shift: torch.Tensor) -> float:
         each = []
         for text in TEXTS:
-            rows = text_likelihood.encode_beginnings(double, [text])
+            rows = text_likelihood.cut_to_beginnings(double, double.encode([text]))
             with torch.no_grad(), shift_layers(double, {1: shift}):
                 logits = double.hf(**double.batch(rows)).logits[0]
             each.append(float(logits.softmax(dim=-1)[:, tokens].sum(dim=-1).log().mean()))
@@ -104,7 +108,7 @@ def test_a_direction_towards_words_is_that_of_finite_differences(double):
 
 def test_enough_is_reached_where_the_words_have_a_tenth(llama_model):
     tokens = token_ids(llama_model, ["cat"])
-    share = token_share(llama_model, tokens, TEXTS, layer=1, positions="all")
-    direction = towards_tokens(llama_model, tokens, TEXTS, [1], positions="all")[1]
+    share = token_share(llama_model, tokens, llama_model.encode(TEXTS), layer=1, positions="all")
+    direction = towards_tokens(llama_model, tokens, llama_model.encode(TEXTS), [1], positions="all")[1]
     shares = [share(direction / direction.norm() * length) for length in (0.0, 1.0, 50.0)]
     assert shares[0] < shares[1] < shares[2] <= 1.0

@@ -8,7 +8,7 @@ from vectors.activations import text_likelihood
 from vectors.activations.text_likelihood import likelihood_gains, mean_loss
 from vectors.common.errors import InputError
 from vectors.extraction import learned_shift
-from vectors.extraction.learned_shift import Learning, learn, objective
+from vectors.extraction.learned_shift import Learning, learn, training_loss
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
 
@@ -46,7 +46,7 @@ def test_the_seed_decides_and_steps_are_counted(llama_model):
 
 def test_at_the_start_token_it_raises_the_likelihood_too_and_gains_say_by_how_much(llama_model):
     shift = learn(llama_model, CATS, ALL, 1, positions="bos", steps=60)[0]
-    found = likelihood_gains(llama_model, CATS, layer=1, shift=shift, positions="bos")
+    found = likelihood_gains(llama_model, llama_model.encode(CATS), layer=1, shift=shift, positions="bos")
     for text, gain in zip(CATS, found, strict=True):
         ids = torch.tensor([[*llama_model.encode([text])[0], *sorted(llama_model.eos_ids)[:1]]])
 
@@ -71,7 +71,9 @@ def test_concepts_learned_together_each_raise_their_own_texts_and_add_up(llama_m
     def gain(told: list[int], words: list[str]) -> float:
         chosen = [text for text in texts if all(word in text for word in words)]
         shift = shifts[told].sum(dim=0)
-        return float(np.mean(likelihood_gains(llama_model, chosen, layer=1, shift=shift, positions="bos")))
+        return float(
+            np.mean(likelihood_gains(llama_model, llama_model.encode(chosen), layer=1, shift=shift, positions="bos"))
+        )
 
     for concept, word in enumerate(("cat", "sea", "dog")):
         assert gain([concept], [word]) > 0.3
@@ -85,20 +87,20 @@ def test_a_shift_taken_away_fits_texts_without_the_concept_better_for_having_lea
 
     def learned_gains() -> list[float]:
         shift = learn(llama_model, [*CATS, *dogs], has, 1, positions="bos", steps=120)[0]
-        both = ((CATS, shift), (dogs, -shift))
+        both = ((llama_model.encode(CATS), shift), (llama_model.encode(dogs), -shift))
         return [
-            float(np.mean(likelihood_gains(llama_model, some, layer=1, shift=way, positions="bos")))
-            for some, way in both
+            float(np.mean(likelihood_gains(llama_model, rows, layer=1, shift=way, positions="bos")))
+            for rows, way in both
         ]
 
-    told, denied = learned_gains()
-    monkeypatch.setattr(learned_shift, "DENIED", 0.0)
-    assert told > 5 and denied > learned_gains()[1] + 0.4
+    added, subtracted = learned_gains()
+    monkeypatch.setattr(learned_shift, "NEGATIVES", 0.0)
+    assert added > 5 and subtracted > learned_gains()[1] + 0.4
 
 
 def test_only_whole_texts_close_with_the_end_token_and_order_means_nothing(llama_model):
     end = next(iter(llama_model.eos_ids))
-    short, long = text_likelihood.encode_beginnings(llama_model, ["the cat", "the " * 200])
+    short, long = text_likelihood.cut_to_beginnings(llama_model, llama_model.encode(["the cat", "the " * 200]))
     assert (
         short[-1] == end
         and end not in long
@@ -138,33 +140,33 @@ def test_composed_shifts_are_the_smallest_with_the_projections_of_their_own():
 
 def test_a_push_is_at_right_angles_to_the_shift_and_as_long():
     shifts, drawn = torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(0))
-    pushes = learned_shift._outward(shifts, drawn)
+    pushes = learned_shift._perpendicular(shifts, drawn)
     assert torch.allclose((pushes * shifts).sum(dim=1), torch.zeros(7), atol=1e-5)
     assert torch.allclose(pushes.norm(dim=1), shifts.norm(dim=1), rtol=1e-5)
 
 
 def test_pushes_are_part_of_learning(llama_model, monkeypatch):
     pushed = learn(llama_model, CATS, ALL, 1, positions="bos", steps=5)
-    monkeypatch.setattr(learned_shift, "SEARCHED", 0.0)
+    monkeypatch.setattr(learned_shift, "MAX_RADIUS", 0.0)
     assert not torch.equal(pushed, learn(llama_model, CATS, ALL, 1, positions="bos", steps=5))
 
 
 def test_a_bound_holds_the_length(llama_model):
     free = float(learn(llama_model, CATS, ALL, 1, steps=40)[0].norm())
-    typical = learned_shift.scale(llama_model, CATS, 1) * llama_model.d_model**0.5
-    held = float(learn(llama_model, CATS, ALL, 1, steps=40, how=Learning(bound=0.3))[0].norm())
+    typical = learned_shift.typical_activation(llama_model, llama_model.encode(CATS), 1) * llama_model.d_model**0.5
+    held = float(learn(llama_model, CATS, ALL, 1, steps=40, objective=Learning(bound=0.3))[0].norm())
     assert held == pytest.approx(0.3 * typical, rel=1e-3) and free > held
 
 
 def test_changing_little_costs_likelihood(llama_model):
     def changed(shift: torch.Tensor) -> float:
-        rows = text_likelihood.encode_beginnings(llama_model, CATS)
+        rows = text_likelihood.cut_to_beginnings(llama_model, llama_model.encode(CATS))
         spread = shift_by_position(shift.float().expand(len(rows), -1), max(map(len, rows)), 1, "all")
         with torch.no_grad():
-            with_kl = objective(llama_model, rows, 1, spread, Learning(kl=1.0))
-            return float(with_kl - objective(llama_model, rows, 1, spread, Learning()))
+            with_kl = training_loss(llama_model, rows, 1, spread, Learning(kl=1.0))
+            return float(with_kl - training_loss(llama_model, rows, 1, spread, Learning()))
 
-    free, calm = (learn(llama_model, CATS, ALL, 1, steps=60, how=Learning(kl=weight))[0] for weight in (0.0, 3.0))
+    free, calm = (learn(llama_model, CATS, ALL, 1, steps=60, objective=Learning(kl=weight))[0] for weight in (0.0, 3.0))
     assert changed(torch.zeros(32, dtype=torch.float64)) == pytest.approx(0, abs=1e-5)
     assert 0 < changed(calm) < 0.7 * changed(free)
 
@@ -172,10 +174,10 @@ def test_changing_little_costs_likelihood(llama_model):
 def test_the_kl_term_is_that_of_scipy(llama_model):
     from scipy.special import rel_entr, softmax
 
-    rows = text_likelihood.encode_beginnings(llama_model, [*CATS[:3], "a dog"])
+    rows = text_likelihood.cut_to_beginnings(llama_model, llama_model.encode([*CATS[:3], "a dog"]))
     shift = torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1)).expand(4, max(map(len, rows)), 32)
     with torch.no_grad():
-        terms = [float(objective(llama_model, rows, 1, shift, Learning(kl=weight))) for weight in (0.0, 1.0)]
+        terms = [float(training_loss(llama_model, rows, 1, shift, Learning(kl=weight))) for weight in (0.0, 1.0)]
         base = text_likelihood.losses_and_logits(llama_model, rows)[1].double().numpy()
         with shift_layers(llama_model, {1: shift}):
             moved = text_likelihood.losses_and_logits(llama_model, rows)[1].double().numpy()
@@ -189,8 +191,10 @@ def test_background_texts_are_not_raised_along(llama_model):
     texts, has = [*CATS, *ships], np.array([[True]] * len(CATS) + [[False]] * len(ships))
 
     def raised_by(weight: float) -> float:
-        shift = learn(llama_model, texts, has, 1, steps=60, how=Learning(background=weight))[0]
-        return float(np.mean(likelihood_gains(llama_model, ships, layer=1, shift=shift, positions="all")))
+        shift = learn(llama_model, texts, has, 1, steps=60, objective=Learning(background=weight))[0]
+        return float(
+            np.mean(likelihood_gains(llama_model, llama_model.encode(ships), layer=1, shift=shift, positions="all"))
+        )
 
     assert raised_by(5.0) < raised_by(0.0)
 
@@ -200,13 +204,15 @@ def test_learning_ends_where_texts_kept_aside_gain_no_more(llama_model, monkeypa
     looks: list[torch.Tensor] = []
     nats = iter([5.0, 4.0, 3.0, 3.5, 2.9, 3.1, 3.0, 1.0])  # after the fifth look, two are no better
 
-    def scripted(_model, _texts, _has, shifts, _layer, _positions) -> float:
+    def scripted(_model, _texts, _has, _tokens, shifts, _layer, _positions) -> float:
         looks.append(shifts.clone())
         return next(nats)
 
-    monkeypatch.setattr(learned_shift, "_nats_aside", scripted)
-    how, aside = Learning(patience=2), (["gold moon"], np.ones((1, 1), dtype=bool))
-    found = learn(llama_model, CATS, ALL, 1, steps=200, how=how, aside=aside, progress=told.append)
+    monkeypatch.setattr(learned_shift, "_validation_loss", scripted)
+    objective, validation = Learning(patience=2), (["gold moon"], np.ones((1, 1), dtype=bool))
+    found = learn(
+        llama_model, CATS, ALL, 1, steps=200, objective=objective, validation=validation, progress=told.append
+    )
     assert len(looks) == 7 and len(told) == 70
     assert torch.equal(found, looks[4].double()) and not torch.equal(looks[4], looks[6])
 
@@ -215,18 +221,21 @@ def test_texts_kept_aside_are_measured_under_the_shift_of_what_they_have(llama_m
     shifts = torch.randn(2, 32, generator=torch.Generator().manual_seed(3))
     has = np.array([[True, False], [False, True], [False, True]])
     texts = ["the cat ran", "a dog sang by the sea", "blue light"]
-    measured = learned_shift._nats_aside(llama_model, texts, has, shifts, 1, "all")
+    tokens = dict(zip(texts, llama_model.encode(texts), strict=True))
+    measured = learned_shift._validation_loss(llama_model, texts, has, tokens, shifts, 1, "all")
     each = []
     for shift, some in ((shifts[0], texts[:1]), (shifts[1], texts[1:])):
         with torch.no_grad(), shift_layers(llama_model, {1: shift}):
-            each.append(float(mean_loss(llama_model, text_likelihood.encode_beginnings(llama_model, some))))
+            each.append(
+                float(mean_loss(llama_model, text_likelihood.cut_to_beginnings(llama_model, llama_model.encode(some))))
+            )
     assert measured == pytest.approx(np.mean(each), rel=1e-5)
 
 
 def test_weights_say_how_often_a_text_is_drawn(llama_model):
     few = np.array([1.0] + [0.0] * (len(CATS) - 1))
     gained = [
-        likelihood_gains(llama_model, CATS[:1], layer=1, shift=shift, positions="all")[0]
+        likelihood_gains(llama_model, llama_model.encode(CATS[:1]), layer=1, shift=shift, positions="all")[0]
         for shift in (learn(llama_model, CATS, ALL, 1, steps=40, weights=weights)[0] for weights in (few, None))
     ]
     assert gained[0] > gained[1] + 1
