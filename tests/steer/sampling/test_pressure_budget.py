@@ -66,7 +66,7 @@ def test_a_gate_is_recorded_replayed_and_refused_at_the_start_token(llama_model:
     assert gated.texts != steer.sample(llama_model, at, n=8, seed=2, max_tokens=12).texts
     for run, cost in zip(gated, replayed(llama_model, gated, point=at), strict=True):
         assert cost.pressure["total"] == pytest.approx(run.pressure["total"], abs=1e-3)
-    with pytest.raises(InputError, match="at the start token there is nothing to read"):
+    with pytest.raises(InputError, match="the start token has nothing to read"):
         steer.sample(llama_model, {vector(llama_model, "bos"): 2.0}, n=2, max_tokens=8, gate=True)
     with pytest.raises(InputError, match="choose one of them"):
         turned = steer.compose({vector(llama_model): 2.0}, method="rotate")
