@@ -1,1 +1,1 @@
-"""The command line: `steer compose`, `extract`, `ls`, `show`, `env`."""
+"""The command line: the program `steer` and its commands."""

@@ -1,4 +1,4 @@
-"""The `steer` command: its subcommands, its version, and how anything that goes wrong is said."""
+"""The program `steer`: its commands, its version, and its one-line error messages."""
 
 import os
 import re
@@ -50,8 +50,8 @@ def steer(
 ) -> None:
     """Find concepts in a base language model, and sample it with them switched on, without a prompt.
 
-    Results go to stdout, notes to stderr. STEER_HOME is the folder of your own concepts; STEER_DEBUG=1 prints the
-    traceback of an error. Exit codes: 0 good, 1 failed, 2 wrong usage, 130 interrupted.
+    Results go to stdout, notes and progress to stderr. STEER_HOME is the folder of your own concepts. STEER_DEBUG=1
+    prints the traceback of an error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.
     """
     if version:
         typer.echo(f"steer {installed('steer-sampler')}")
@@ -84,7 +84,7 @@ def installed(distribution: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; errors become one line on stderr."""
+    """Run one command line and return its exit code; an error prints one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # no stream, or one that is not a file
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             if not (debug or sys.warnoptions):
-                warnings.simplefilter("ignore")  # other libraries' deprecations are not the user's business
+                warnings.simplefilter("ignore")  # a user cannot act on deprecations in other libraries
                 warnings.simplefilter("default", SteerWarning)
                 warnings.showwarning = lambda message, *_, **__: note(f"note: {message}")
             code = app(list(sys.argv[1:] if arguments is None else arguments), prog_name="steer", standalone_mode=False)
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except ClosedPipeError:
         return 0
-    except SystemExit as error:  # typer ends so when a pipe closes under its help, and once it has completed a word
+    except SystemExit as error:  # from typer, when a pipe closes under its help or after shell completion
         return 0 if error.code == 0 or isinstance(error.__context__, BrokenPipeError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -110,22 +110,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        message, code = _told(error, sys.argv[1:] if arguments is None else arguments)
+        message, code = _error_message(error, sys.argv[1:] if arguments is None else arguments)
         note(f"error: {' '.join(message.split())}")
         return code
     finally:
-        _give_up_stdout()
+        _flush_streams()
 
 
-def _told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
-    """Return the message of an error, and the exit code it ends with."""
+def _error_message(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
+    """Return the message of an error and its exit code."""
     if isinstance(error, SteerError):
         return str(error), 2 if isinstance(error, InputError) else 1
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "steer"
         mend = f"see `{where} --help`"
-        if type(error).__name__ in ("NoSuchOption", "MissingParameter", "BadParameter") and _starts_with_minus(
+        if type(error).__name__ in ("NoSuchOption", "MissingParameter", "BadParameter") and _has_minus_expression(
             arguments
         ):
             mend += ', and write -- before an expression or a name that begins with "-"'
@@ -143,17 +143,17 @@ def _told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
 
 
 def _takes_expression(context: typer.Context | None) -> bool:
-    """Tell whether a command's first argument is an expression, which a shell takes apart at blanks."""
-    return context is not None and any(each.metavar == "EXPR" for each in context.command.params)
+    """Return whether a command takes an expression, which a shell splits at blanks unless it is quoted."""
+    return context is not None and any("EXPR" in (parameter.metavar or "") for parameter in context.command.params)
 
 
-def _starts_with_minus(arguments: Sequence[str]) -> bool:
-    """Tell whether an argument may be an expression such as "-noon + sea" or "-0.5 noon", which reads as options."""
-    return any(re.match(r"-(?:[^\W\d_]{2}|[\d.('\"\s])", each) for each in arguments)
+def _has_minus_expression(arguments: Sequence[str]) -> bool:
+    """Return whether an argument may be an expression such as "-noon + sea", which the parser reads as options."""
+    return any(re.match(r"-(?:[^\W\d_]{2}|[\d.('\"\s])", argument) for argument in arguments)
 
 
-def _give_up_stdout() -> None:
-    """Flush stdout, or point it at nothing where it cannot be, so that the interpreter's own flush stays quiet."""
+def _flush_streams() -> None:
+    """Flush stdout and stderr; redirect a broken one to /dev/null, so that the flush at exit does not complain."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -1,4 +1,4 @@
-"""`steer env`: what runs here, to be pasted into a bug report."""
+"""`steer env`: versions, devices and folders for a bug report."""
 
 import json
 import os
@@ -23,31 +23,33 @@ PACKAGES = (
 
 
 def command(as_json: Json = False) -> None:
-    """Show versions, devices and folders, for bug reports.
+    """Run this to show versions, devices and folders for a bug report.
 
-    Nothing secret is shown; the hash says which embedded model the shipped concepts belong to.
+    No secrets are shown. The hash identifies the embedded model, and with it the shipped concepts.
     """
-    found = collect()
+    fields = collect()
     if as_json:
-        emit_json(json.dumps(found))
+        emit_json(json.dumps(fields))
     else:
-        emit(record({key: ", ".join(value) if isinstance(value, list) else str(value) for key, value in found.items()}))
+        emit(
+            record({key: ", ".join(value) if isinstance(value, list) else str(value) for key, value in fields.items()})
+        )
 
 
 def collect() -> dict[str, Any]:
-    """Return what `steer env` shows."""
+    """Return the fields of `steer env`."""
     import platform
     from importlib import metadata
 
-    found: dict[str, Any] = {"python": platform.python_version()}
+    fields: dict[str, Any] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            fields[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    found["platform"] = platform.platform()
+            fields[package] = "not installed"
+    fields["platform"] = platform.platform()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found["cpus"] = f"{usable} usable of {os.cpu_count()}"
+    fields["cpus"] = f"{usable} usable of {os.cpu_count()}"
     with Progress() as progress:
         progress("loading the embedded model")
         import torch
@@ -55,13 +57,13 @@ def collect() -> dict[str, Any]:
         from vectors.common.paths import EMBEDDED_MODEL, user_library
         from vectors.model.residual_model import load_model
 
-        found["threads"] = torch.get_num_threads()
+        fields["threads"] = torch.get_num_threads()
         devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-        found["cuda"] = [torch.cuda.get_device_name(each) for each in devices] or "none"
-        found["steer_home"] = str(user_library())
-        found["embedded_model"] = str(EMBEDDED_MODEL)
+        fields["cuda"] = [torch.cuda.get_device_name(index) for index in devices] or "none"
+        fields["steer_home"] = str(user_library())
+        fields["embedded_model"] = str(EMBEDDED_MODEL)
         try:
-            found["embedded_hash"] = load_model(device="cpu").hash
+            fields["embedded_hash"] = load_model(device="cpu").hash
         except SteerError as error:
-            found["embedded_hash"] = f"unusable: {error}"
-    return found
+            fields["embedded_hash"] = f"unusable: {error}"
+    return fields

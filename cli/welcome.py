@@ -1,24 +1,24 @@
-"""What `steer` says by itself: the things people do with it, each with a command that works as it stands."""
+"""What `steer` prints without a command: five tasks, each with commands to copy."""
 
 THINGS = (
-    ("Write four sonnets about a quantum machine, told by a cat",
+    ("Sample four sonnets about quantum machines and cats",
      ('steer compose "sonnet + quantum + cat" -n 4 --radius 0.5',)),
-    ("Search by hand, a screen of texts at a time",
+    ("Search interactively: read texts, pick some, sample around them",
      ('steer explore "sonnet + cat"',)),
-    ("Make a concept of your own from texts, here those that the model writes itself",
+    ("Learn a concept of your own from texts, here from texts of the model itself",
      ('steer compose "sea + fearful" -n 120 -o storms.jsonl', "steer extract storm --positive storms.jsonl",
       'steer compose "storm + letter" -n 4')),
-    ("Measure what came out, and look at it in a browser",
+    ("Measure a run, and read it in a browser",
      ('steer compose "sea + calm" -n 64 -o sea.jsonl', "steer report sea.jsonl --html sea.html")),
-    ("Take steering elsewhere, as a folder that transformers and llama.cpp read",
+    ("Export a steered model that transformers and llama.cpp can load",
      ('steer export "sonnet + cat" -o steered-almanac',)),
 )  # fmt: skip
-"""What each is, and the commands for it."""
+"""Task and commands."""
 
 
 def welcome() -> str:
-    """Return what a newcomer wants to see."""
+    """Return the text that `steer` prints without a command."""
     lines = ["Find concepts in a base language model, switch them on inside it, and sample it", "without a prompt.", ""]
-    for what, commands in THINGS:
-        lines += [f"{what}:", *(f"  {command}" for command in commands), ""]
-    return "\n".join([*lines, "A short tour: steer demo. The concepts: steer ls. All commands: steer --help."])
+    for task, commands in THINGS:
+        lines += [f"{task}:", *(f"  {command}" for command in commands), ""]
+    return "\n".join([*lines, "Tour: steer demo. Concepts: steer ls. All commands: steer --help."])

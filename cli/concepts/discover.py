@@ -1,4 +1,4 @@
-"""`steer discover` and `steer keep`: candidate concepts that nobody asked for, and one of them made a concept."""
+"""`steer discover`: find candidate concepts in texts without labels."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,6 +9,7 @@ from cli.options.concept_options import Layer, check_file, layer_of
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.terminal.output import carries, dim, emit, emit_json, note, width, wrap
 from cli.terminal.progress import Progress
+from cli.terminal.time_estimate import announce, sampling_seconds
 from vectors.common.errors import InputError, SteerError
 from vectors.common.validation import MAX_SEED, check_integer, escape_invisible, quote
 
@@ -17,14 +18,19 @@ if TYPE_CHECKING:
     from vectors.discovery.candidates import Candidate, Discovery, Likeness
     from vectors.model.residual_model import ResidualModel
 
-Texts = Annotated[str | None, typer.Option(metavar="FILE", help="Look in these: .txt, .jsonl, .csv; - reads stdin.")]
-Samples = Annotated[
-    int | None, typer.Option(metavar="N", help="Without --texts: texts that the model writes.  [default: 512]")
+Texts = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Texts to search: .txt, .jsonl, .csv; - reads stdin.  [default: sampled]"),
 ]
-Count = Annotated[int, typer.Option("-k", metavar="K", help="Candidates.")]
-Method = Annotated[Literal["ica", "pca", "dictionary"], typer.Option(metavar="HOW", help="ica, pca or dictionary.")]
-NoKnown = Annotated[bool, typer.Option("--no-known", help="Do not tell which concepts of the library they are like.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="The texts, what is kept of them, and the search.")]
+Samples = Annotated[
+    int | None, typer.Option(metavar="N", help="Without --texts: number of texts to sample.  [default: 512]")
+]
+Count = Annotated[int, typer.Option("-k", metavar="K", help="Number of candidates.")]
+Method = Annotated[Literal["ica", "pca", "dictionary"], typer.Option(metavar="NAME", help="ica, pca or dictionary.")]
+NoKnown = Annotated[
+    bool, typer.Option("--no-known", help="Do not compare candidates with the concepts of the library.")
+]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the texts, of the positions kept and of the search.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a .safetensors file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
 
@@ -45,21 +51,21 @@ def command(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Find candidate concepts without labels: directions that texts differ along.
+    """Run this to find candidate concepts without labels: directions along which activations of texts vary.
 
-    They are looked for in texts of yours or, without --texts, in what the model writes by itself. What is found is
-    remembered: `steer keep 7 --as NAME` makes number 7 a concept.
+    Give your own texts by --texts; by default the model samples some. The result is saved: `steer keep 7 --as NAME`
+    stores candidate 7 as a concept.
     """
     check_integer(seed, "--seed", high=MAX_SEED)
     check_integer(k, "-k", low=1)
     block = layer_of(layer)
     if texts is not None and samples is not None:
-        raise InputError("--samples is how many texts the model writes where there are no --texts: give one of the two")
-    read = None
+        raise InputError("--samples is the number of texts to sample without --texts: give one of the two")
+    own_texts = None
     if texts is not None:
         from vectors.data.text_files import read_texts
 
-        read = read_texts(texts)
+        own_texts = read_texts(texts)
     if output is not None:
         check_file(output, force, what="discovery")
     with Progress() as progress:
@@ -68,12 +74,16 @@ def command(
         from vectors.discovery.discover import SAMPLES, discover
         from vectors.discovery.discovery_file import save_discovery, save_last_discovery
 
-        writable_model_folder(loaded.name, loaded.hash)  # before the work instead of after it
+        writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
         progress.clear()
         note(f"seed {seed}")
-        found = discover(
+        if own_texts is None:
+            progress("estimating the time")
+            count = SAMPLES if samples is None else samples
+            announce(sampling_seconds(loaded, count, 96, costs=False), shorter="--samples takes fewer", at_most=True)
+        discovery = discover(
             loaded,
-            read,
+            own_texts,
             k=k,
             samples=SAMPLES if samples is None else samples,
             method=method,
@@ -84,68 +94,72 @@ def command(
         if not no_known and loaded.bos_id is not None:
             from vectors.discovery.match_concepts import match_concepts
 
-            found = match_concepts(
+            discovery = match_concepts(
                 loaded,
-                found,
+                discovery,
                 _known(loaded),
-                progress=lambda done, of: progress("writing texts of known concepts", done, of),
+                progress=lambda done, of: progress("sampling texts of known concepts", done, of),
             )
         if output is not None:
-            save_discovery(found, output, force=force)
-        place = save_last_discovery(found)
+            save_discovery(discovery, output, force=force)
+        path = save_last_discovery(discovery)
     if as_json:
-        for each in found.candidates:
-            emit_json(json.dumps(_facts(found, each)))
+        for candidate in discovery.candidates:
+            emit_json(json.dumps(_facts(discovery, candidate)))
     else:
-        emit("\n\n".join([_head(found, loaded.n_layers), *(_block(each) for each in found.candidates)]))
-    note(f"remembered in {quote(place)}: `steer keep NUMBER --as NAME` makes one of them a concept")
+        emit(
+            "\n\n".join([_head(discovery, loaded.n_layers), *(_block(candidate) for candidate in discovery.candidates)])
+        )
+    note(f"saved in {quote(path)}: `steer keep NUMBER --as NAME` stores a candidate as a concept")
 
 
 def _known(model: "ResidualModel") -> "list[ConceptVector]":
-    """The usable concepts of a model's library; of the others a note says why."""
+    """Return the concepts of a model's library; print a note for each that cannot be read."""
     from vectors.concepts.library import load, names
 
-    found = []
+    concepts = []
     for name in names(model):
         try:
-            found.append(load(name, model))
+            concepts.append(load(name, model))
         except SteerError as error:
-            note(f"note: left out: {error}")
-    return found
+            note(f"note: skipped: {error}")
+    return concepts
 
 
-def _head(found: "Discovery", layers: int) -> str:
-    whose = f"that {found.model} wrote" if found.own else "given"
+def _head(discovery: "Discovery", layers: int) -> str:
+    origin = f"sampled from {discovery.model}" if discovery.own else "given"
     return wrap(
-        f"{len(found.candidates)} candidates in {len(found.texts)} texts {whose} (layer {found.layer} of 0 to "
-        f"{layers - 1}, {found.method}); for and against: the tokens that each speaks for, by the logit lens; + where "
-        "most of it is read in texts, - least",
+        f"{len(discovery.candidates)} candidates in {len(discovery.texts)} texts {origin} (layer {discovery.layer} of "
+        f"0 to {layers - 1}, {discovery.method}). for, against: tokens that it makes likelier or less likely "
+        "(logit lens). +, -: where in the texts its projection is largest and smallest",
         width(),
     )
 
 
-def _block(each: "Candidate") -> str:
-    """One candidate: its figures, its tokens, where it is read in texts."""
+def _block(candidate: "Candidate") -> str:
+    """Format one candidate: its statistics, tokens and snippets of texts."""
     indent = " " * 5
-    figures = f"{100 * each.share:.2g} % of variance, skewness {each.skewness:.1f}, kurtosis {each.kurtosis:.1f}"
-    head = f"{each.number:>3}  {f'like {_liked(each.like)}, ' if each.like else ''}{figures}"
+    share = f"{100 * candidate.share:.2g} % of variance"
+    shape = f"skewness {candidate.skewness:.1f}, kurtosis {candidate.kurtosis:.1f}"
+    like = f"like {_format_likeness(candidate.like)}, " if candidate.like else ""
+    head = f"{candidate.number:>3}  {like}{share}, {shape}"
     lines = [wrap(head, width())]
-    for what, tokens in (("for", each.top), ("against", each.bottom)):
-        lines.append(_listed(f"{indent}{what:<8}", [token.strip() for token in tokens]))
-    for sign, snippets in (("+", each.snippets), ("-", each.away[:1])):
+    for what, tokens in (("for", candidate.top), ("against", candidate.bottom)):
+        lines.append(_hanging(f"{indent}{what:<8}", [token.strip() for token in tokens]))
+    for sign, snippets in (("+", candidate.snippets), ("-", candidate.away[:1])):
         lines += [f"{indent}{sign} {_cut(snippet, width() - len(indent) - 2)}" for snippet in snippets]
-    if each.unlike:
-        lines.append(f"{indent}the other way like {_liked(each.unlike)}")
+    if candidate.unlike:
+        lines.append(f"{indent}the opposite is like {_format_likeness(candidate.unlike)}")
     return "\n".join([lines[0], *map(dim, lines[1:3]), *lines[3:]])
 
 
-def _liked(one: "Likeness") -> str:
+def _format_likeness(one: "Likeness") -> str:
     cosine = "" if one.cosine is None else f", cosine {one.cosine:.2f}"
     return f"{escape_invisible(one.name)} (AUC {one.auc:.2f}{cosine})"
 
 
-def _listed(head: str, words: list[str]) -> str:
-    """Words after a head, broken into lines below each other."""
+def _hanging(head: str, words: list[str]) -> str:
+    """Wrap words after a head, with later lines indented to its width."""
     body = wrap(", ".join(words), max(10, width() - len(head)))
     return head + body.replace("\n", "\n" + " " * len(head))
 
@@ -157,9 +171,9 @@ def _cut(text: str, room: int) -> str:
     return text if cell_len(text) <= room else set_cell_size(text, room - 1) + ("…" if carries("…") else "~")
 
 
-def _facts(found: "Discovery", each: "Candidate") -> dict[str, Any]:
+def _facts(discovery: "Discovery", candidate: "Candidate") -> dict[str, Any]:
     from vectors.discovery.discovery_file import candidate_to_dict
 
-    about = {"model": found.model, "layer": found.layer, "method": found.method, "seed": found.seed}
-    typical = [found.texts[place] for place in found.ranked(each.number)[: len(each.snippets)]]
-    return candidate_to_dict(each) | about | {"texts": typical}
+    about = {"model": discovery.model, "layer": discovery.layer, "method": discovery.method, "seed": discovery.seed}
+    typical = [discovery.texts[index] for index in discovery.ranked(candidate.number)[: len(candidate.snippets)]]
+    return candidate_to_dict(candidate) | about | {"texts": typical}

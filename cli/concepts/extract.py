@@ -1,8 +1,8 @@
-"""`steer extract`: texts in, a concept out, kept in the user's library."""
+"""`steer extract`: learn a concept from texts and store it in the user's library."""
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,8 @@ from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_mo
 from cli.options.text_sources import contrast_from, labels_from
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
+from cli.terminal.run_notes import note_natural_gap
+from cli.terminal.time_estimate import announce, learning_seconds, pilot_seconds, sampling_seconds
 from vectors.common.errors import InputError, SteerError
 from vectors.common.option_names import METHODS, POOLS
 from vectors.common.validation import MAX_SEED, check_integer, check_name, quote
@@ -21,45 +23,55 @@ if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
     from vectors.model.residual_model import ResidualModel
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="What expressions will call the concept.")]
+Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the concept in expressions.")]
 Positive = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Texts that have it: .txt, .jsonl, .csv; - reads stdin.")
+    str | None, typer.Option(metavar="FILE", help="Texts with the concept: .txt, .jsonl, .csv; - reads stdin.")
 ]
 Background = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="Texts of the same world that need not have it.  [default: the model writes some]"
+        metavar="FILE", help="Texts of the same kind, without the concept or mixed.  [default: sampled from the model]"
     ),
 ]
 From = Annotated[
     str | None, typer.Option("--from", metavar="FILE", help="One .jsonl or .csv with both; with --where or --each.")
 ]
-Where = Annotated[str | None, typer.Option(metavar="KEY=VALUE", help="Rows of --from that have it; the rest have not.")]
-Each = Annotated[str | None, typer.Option(metavar="KEY", help="Extract every value of this key, each by its own name.")]
+Where = Annotated[
+    str | None, typer.Option(metavar="KEY=VALUE", help="Rows of --from with the concept; the others are background.")
+]
+Each = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Extract one concept for each value of this key, named after it.")
+]
 Pairs = Annotated[
     str | None, typer.Option(metavar="FILE", help='Two versions a row: {"positive": "...", "background": "..."}.')
 ]
-Weight = Annotated[str | None, typer.Option(metavar="KEY", help="Field of --from that says how much a text counts.")]
-Method = Annotated[str, typer.Option(metavar="HOW", help=f"{', '.join(METHODS)}.")]
+Weight = Annotated[str | None, typer.Option(metavar="KEY", help="Field of --from with the weight of a text.")]
+Method = Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(METHODS)}.")]
 Positions = Annotated[
     str | None,
-    typer.Option(metavar="WHICH", help="Where it is added: bos, all, generated, not-bos.  [default: by method]"),
+    typer.Option(metavar="WHICH", help="Positions to steer: bos, all, generated, not-bos.  [default: by method]"),
 ]
-Pooling = Annotated[str, typer.Option("--pool", metavar="HOW", help=f"What of a text is read: {', '.join(POOLS)}.")]
+Pooling = Annotated[
+    str, typer.Option("--pool", metavar="NAME", help=f"How a text's activations are pooled: {', '.join(POOLS)}.")
+]
 Words = Annotated[
-    str | None, typer.Option(metavar="A,B", help="For --method token: the words it leads to.  [default: its name]")
+    str | None, typer.Option(metavar="A,B", help="For --method token: the words to make likelier.  [default: NAME]")
 ]
-NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
+NoCalibrate = Annotated[
+    bool, typer.Option("--no-calibrate", help="Skip the pilot that measures the unit: dose 1 is the natural gap.")
+]
 Stability = Annotated[
     bool | None,
     typer.Option(
         "--stability/--no-stability",
-        help="Find it anew in either half of the texts.  [default: where that is quick]",
+        help="Extract again from each half of the texts and compare.  [default: if that is quick]",
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="S", help="Which texts are held out, and the pilot's samples.")]
-Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a .safetensors file.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the held-out split, of learning and of the pilot.")]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write the vector to a .safetensors file.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a concept or file of that name.")]
 
 
@@ -88,13 +100,13 @@ def command(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Find a concept in texts and keep it in your library.
+    """Run this to learn a concept from texts and store it in your library.
 
-    Give texts that have it and texts that need not: as --positive and --background, or as one file --from with the
-    rows that have it named by --where. A .txt file holds one text a line, a .jsonl file {"text": "..."} a line.
+    Give texts with the concept as --positive and other texts as --background, or one file --from and the rows with the
+    concept by --where. A .txt file has one text a line, a .jsonl file {"text": "..."} a line.
     """
     check_integer(seed, "--seed", high=MAX_SEED)
-    blocks = layers_of(layer)
+    layers: int | str | Sequence[int] = layers_of(layer)
     for option, value, known in (("--method", method, METHODS), ("--pool", pool, POOLS)):
         if value not in known:
             raise InputError(f"{option} is {quote(value)}: choose from {', '.join(known)}")
@@ -102,26 +114,25 @@ def command(
         from vectors.model.positions import check_positions
 
         check_positions(positions)
-    common = {"method": method, "positions": positions, "pool": pool, "calibrate": not no_calibrate, "seed": seed}
+    options = {"method": method, "positions": positions, "pool": pool, "calibrate": not no_calibrate, "seed": seed}
     if each is not None:
         if name is not None or output is not None:
             what = "NAME" if name is not None else "--output"
-            raise InputError(f"--each makes a concept of every value, named after it: leave {what} out")
+            raise InputError(f"--each makes one concept for each value, named after it: leave {what} out")
         others = {"--positive": positive, "--background": background, "--where": where, "--pairs": pairs,
                   "--weight": weight, "--words": words}  # fmt: skip
         texts, labels = labels_from(source, each, others)
-        names = sorted({check_name(value) for having in labels for value in having})
-        layers: int | str | Sequence[int] = blocks
+        names = sorted({check_name(value) for values in labels for value in values})
     else:
         if name is None:
             raise InputError("the concept has no name: give one, such as `steer extract storm --positive storms.txt`")
         names = [check_name(name)]
-        given = contrast_from(positive, background, source, where, pairs, weight, needed=method != "token")
+        contrast = contrast_from(positive, background, source, where, pairs, weight, needed=method != "token")
         if words is not None and method != "token":
-            raise InputError("--words is what --method token leads to: leave it out")
-        called = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
-        layers = blocks
-        common |= given | {"words": called, "stability": stability}
+            raise InputError("--words is for --method token: leave it out")
+        word_list = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
+        options |= contrast | {"words": word_list, "stability": stability}
+        texts = contrast.get("positive") or []
     if output is not None:
         check_file(output, force)
     with Progress() as progress:
@@ -133,58 +144,96 @@ def command(
         if not force:
             for one in names:
                 check_free(one, loaded)
-        writable_model_folder(loaded.name, loaded.hash)  # before the work instead of after it
+        writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
         progress.clear()
         note(f"seed {seed}")
+        progress("estimating the time")
+        seconds, shorter = _estimate(loaded, method, layers, options, texts, len(names))
+        progress.clear()
+        announce(seconds, shorter=shorter)
         if each is not None:
             from vectors.extraction.extract_labelled import extract_each
 
-            made = list(
-                extract_each(loaded, texts, labels, layer=layers, progress=progress, **common).values()  # type: ignore[arg-type]
+            vectors = list(
+                extract_each(loaded, texts, labels, layer=layers, progress=progress, **options).values()  # type: ignore[arg-type]
             )
         else:
             from vectors.extraction.extract import extract
 
-            made = [extract(loaded, names[0], layer=layers, progress=progress, **common)]  # type: ignore[arg-type]
-        for vector in made:
+            vectors = [extract(loaded, names[0], layer=layers, progress=progress, **options)]  # type: ignore[arg-type]
+        for vector in vectors:
             progress.clear()
-            _keep(vector, loaded, output, force, as_json)
-    _read_natural(made, loaded)
+            _store(vector, loaded, output, force, as_json)
+        progress("measuring the covariance of natural activations")
+        _cache_covariance(vectors, loaded)
     if not as_json:
         from steer.composition.expression import format_doses
 
-        opened = {"--model": model, "--device": device, "--dtype": dtype}
-        again = [f"{option} {shlex.quote(value)}" for option, value in opened.items() if value is not None]
+        given = {"--model": model, "--device": device, "--dtype": dtype}
+        again = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
         again += ["--trust-remote-code"] if trust_remote_code else []
-        note(" ".join(["next: steer compose", shlex.quote(format_doses({made[0].name: 1.0})), "-n 4", *again]))
+        note(" ".join(["next: steer compose", shlex.quote(format_doses({vectors[0].name: 1.0})), "-n 4", *again]))
 
 
-def _keep(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:
-    """Write a vector and say so."""
+def _estimate(
+    model: "ResidualModel",
+    method: str,
+    layers: int | str | Sequence[int],
+    options: Mapping[str, object],
+    texts: Sequence[str],
+    concepts: int,
+) -> tuple[float, str]:
+    """Return the estimated seconds of an extraction, and the flags that shorten it."""
+    from vectors.extraction.extract import layers_for
+    from vectors.extraction.learned_shift import STEPS
+    from vectors.extraction.methods import METHODS as methods
+    from vectors.model.positions import check_positions
+
+    calibrate, seconds, hints = bool(options["calibrate"]), 0.0, []
+    searched = layers_for(model, method, layers, choose=calibrate and bool(texts))
+    if method == "learned" and texts:
+        positions = str(options["positions"] or (methods[method].positions if model.bos_id is not None else "all"))
+        check_positions(positions, bos=model.bos_id is not None)
+        seconds += concepts * learning_seconds(model, texts, searched, positions=positions, steps=STEPS)
+    if texts and options.get("background") is None and "paired" in options and model.bos_id is not None:
+        seconds += sampling_seconds(model, min(max(len(texts), 64), 512), 64, costs=False)
+    if calibrate and model.bos_id is not None:
+        seconds += concepts * pilot_seconds(model, layers=len(searched) if layers == "auto" else 1)
+        hints.append("--no-calibrate skips the pilot")
+    if layers == "auto" and len(searched) > 1:
+        hints.insert(0, f"--layer {searched[0]} tries one layer instead of {len(searched)}")
+    return seconds, ", ".join(hints)
+
+
+def _store(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:
+    """Write a vector to the library, and to a file if asked for, and print it."""
     from vectors.common.paths import VECTOR_SUFFIX
     from vectors.concepts import library
     from vectors.concepts.vector_file import save
 
     written = None if output is None else save(vector, output, force=force)
-    kept = library.keep(vector, force=force)
+    path = library.keep(vector, force=force)
     if model.library is not None and (model.library / f"{vector.name}{VECTOR_SUFFIX}").exists():
-        note(f"note: {quote(vector.name)} is also shipped with the model: from now on expressions mean yours")
+        note(f"note: {quote(vector.name)} is also shipped with the model: expressions now use yours")
     if as_json:
-        extra = {"path": str(kept)} | ({} if written is None else {"output": str(written)})
+        extra = {"path": str(path)} | ({} if written is None else {"output": str(written)})
         emit_json(json.dumps(vector.to_dict() | extra))
         return
     rows = vector.summary()
-    rows |= {"layer": f"{rows['layer']} of 0 to {model.n_layers - 1}", "kept": str(kept)}
+    rows |= {"layer": f"{rows['layer']} of 0 to {model.n_layers - 1}", "kept": str(path)}
     emit(f"{vector.name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")
+    if not vector.calibrated:
+        note_natural_gap(vector, model)
 
 
-def _read_natural(made: Sequence["ConceptVector"], model: "ResidualModel") -> None:
-    """Keep what `compose` compares shifts with: not what was asked for, and no reason to fail."""
-    layers = sorted({at for vector in made if vector.calibrated and vector.positions != "bos" for at in vector.layers})
+def _cache_covariance(vectors: Sequence["ConceptVector"], model: "ResidualModel") -> None:
+    """Measure the covariance that `compose` compares shifts with; a failure is no reason to fail here."""
+    layers = sorted(
+        {layer for vector in vectors if vector.calibrated and vector.positions != "bos" for layer in vector.layers}
+    )
     if not layers:
         return
     from vectors.activations.natural_covariance import natural_covariance
 
-    with Progress() as progress, suppress(SteerError):
-        progress("reading what is natural for this model")
+    with suppress(SteerError):
         natural_covariance(model, layers)

@@ -1,4 +1,4 @@
-"""`steer import` and `steer export`: vectors of other libraries taken in, and steering taken elsewhere."""
+"""`steer import` and `steer export`: read vectors of other libraries, and write steering for them."""
 
 import json
 from dataclasses import replace
@@ -11,6 +11,7 @@ from cli.options.concept_options import check_free
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
+from cli.terminal.time_estimate import announce, pilot_seconds
 from vectors.common.errors import InputError, OutputError
 from vectors.common.validation import MAX_SEED, check_integer, check_name, check_number, quote
 
@@ -24,38 +25,43 @@ Source = Annotated[
     typer.Argument(metavar="FILE", help="A .gguf, .safetensors, .npz or .npy file, or the folder of an autoencoder."),
 ]
 Name = Annotated[
-    str | None, typer.Option(metavar="NAME", help="What expressions will call it.  [default: the file's name]")
+    str | None, typer.Option(metavar="NAME", help="Name of the concept in expressions.  [default: the file's name]")
 ]
-Row = Annotated[int | None, typer.Option(metavar="I", help="Of an autoencoder, which feature.")]
+Row = Annotated[int | None, typer.Option(metavar="I", help="Feature of an autoencoder.")]
 Layer = Annotated[
-    int | None, typer.Option(metavar="L", help="Of several rows, the only one to take; or where an unnamed row goes.")
+    int | None,
+    typer.Option(metavar="L", help="Layer to take if the file has several; layer of a file that names none."),
 ]
 Positive = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Texts that have it: measures its unit and its AUC.")
+    str | None, typer.Option(metavar="FILE", help="Texts with the concept: measures its unit and AUC.")
 ]
-Background = Annotated[str | None, typer.Option(metavar="FILE", help="Texts of the same world that need not have it.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="Of the pilot that measures the unit.")]
+Background = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Texts of the same kind, without the concept or mixed.")
+]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the pilot that measures the unit.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a concept of that name.")]
 
 Expression = Annotated[
     str,
     typer.Argument(
-        metavar="EXPR", autocompletion=complete_expression, help='What to add, "cat + 0.8 storm"; a name is dose 1.'
+        metavar="EXPR", autocompletion=complete_expression, help='Concepts to add, "cat + 0.8 storm"; a name is dose 1.'
     ),
 ]
 Format = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="gguf, npz, safetensors or checkpoint.  [default: as -o ends; else a checkpoint]"
+        metavar="NAME", help="gguf, npz, safetensors, checkpoint.  [default: by the ending of -o; else checkpoint]"
     ),
 ]
 Output = Annotated[str, typer.Option("-o", "--output", metavar="PATH", help="A new file, or a new folder.")]
 Positions = Annotated[
     str | None,
-    typer.Option(metavar="WHICH", help="bos, all, generated or not-bos.  [default: as its concepts were made]"),
+    typer.Option(
+        metavar="WHICH", help="Positions to steer: bos, all, generated, not-bos.  [default: those of the concepts]"
+    ),
 ]
-Radius = Annotated[float, typer.Option(metavar="R", help="Must be 0: a file holds one shift for all samples.")]
-Gate = Annotated[bool, typer.Option("--gate", help="Refused: what a gate adds depends on the text.")]
+Radius = Annotated[float, typer.Option(metavar="R", help="Must be 0: a file has one shift for all samples.")]
+Gate = Annotated[bool, typer.Option("--gate", help="Refused: a gate depends on the text.")]
 Replace = Annotated[bool, typer.Option("--force", help="Replace the file, or a checkpoint that steer wrote.")]
 
 
@@ -74,10 +80,10 @@ def import_command(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Take a vector of another library into yours, for the model that it was made for.
+    """Run this to import a vector of another library, for the model that it was made for.
 
-    Read are control vectors of repeng and llama.cpp, rows by layer, features of SAELens' autoencoders, and files of
-    steer. Dose 1 is what the file adds at strength 1, unless texts are given: then it is measured.
+    It reads control vectors of repeng and llama.cpp, arrays with one row a layer, features of SAELens autoencoders and
+    files of steer. Dose 1 is the file's strength 1; with --positive and --background a pilot measures the unit instead.
     """
     from vectors.formats.reader import check_source, read
 
@@ -95,17 +101,17 @@ def import_command(
         vector = read(source, loaded, name=name, row=row, layer=layer)
         if not force:
             check_free(vector.name, loaded)
-        writable_model_folder(loaded.name, loaded.hash)  # before the work instead of after it
+        writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
         if contrast is not None:
             note(f"seed {seed}")
-            vector = _measured(loaded, vector, contrast, seed, progress)
-        kept = library.keep(vector, force=force)
+            vector = _calibrate(loaded, vector, contrast, seed, progress)
+        path = library.keep(vector, force=force)
     if not vector.calibrated:
-        note("note: dose 1 is what the file adds at strength 1: --positive and --background measure what is enough")
+        note("note: dose 1 is the file's strength 1; --positive and --background measure a unit")
     if as_json:
-        emit_json(json.dumps(vector.to_dict() | {"layers": list(vector.layers), "path": str(kept)}))
+        emit_json(json.dumps(vector.to_dict() | {"layers": list(vector.layers), "path": str(path)}))
     else:
-        emit(f"{vector.name}\n{record(vector.summary() | {'kept': str(kept)})}")
+        emit(f"{vector.name}\n{record(vector.summary() | {'kept': str(path)})}")
 
 
 def _contrast(positive: str | None, background: str | None) -> "ContrastSet | None":
@@ -121,21 +127,23 @@ def _contrast(positive: str | None, background: str | None) -> "ContrastSet | No
     return ContrastSet(positive=read_texts(positive), background=read_texts(background))
 
 
-def _measured(
+def _calibrate(
     model: "ResidualModel", vector: "ConceptVector", contrast: "ContrastSet", seed: int, progress: Progress
 ) -> "ConceptVector":
-    """The vector with its unit and its AUC; it was found in none of the texts."""
+    """Return the vector with its unit and its AUC; no text was used to find it, so all of them count as held out."""
     from vectors.calibration.calibrate import calibrate
     from vectors.calibration.companions import find_companions
     from vectors.extraction.diagnostics import vector_auc
 
     vector = replace(vector, auc=vector_auc(model, vector, contrast))
-    company = find_companions(model, vector, seed=seed)
-    found = calibrate(model, vector, contrast, seed=seed, progress=progress, company=company)
+    progress("estimating the time")
+    announce(pilot_seconds(model), shorter="without --positive and --background there is no pilot")
+    companions = find_companions(model, vector, seed=seed)
+    calibrated = calibrate(model, vector, contrast, seed=seed, progress=progress, company=companions)
     progress.clear()
-    if not found.calibrated:
-        note(f"note: no shift along {quote(vector.name)} clearly shows it within the pressure of the pilot")
-    return found
+    if not calibrated.calibrated:
+        note(f"note: the pilot saw no clear effect of {quote(vector.name)} within its limit of pressure")
+    return calibrated
 
 
 def export_command(
@@ -151,19 +159,19 @@ def export_command(
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Write steering for other libraries and engines.
+    """Run this to export steering for other libraries and engines.
 
-    A .gguf file is a control vector for llama.cpp and repeng, .npz and .safetensors files hold rows by layer, and a
-    checkpoint is a model's folder whose weights carry the steering: transformers and engines that read its family serve
-    it as they serve any other.
+    A .gguf file is a control vector for llama.cpp and repeng; .npz and .safetensors files have one row a layer; a
+    checkpoint is a model folder with the steering in its weights, which transformers and serving engines load like any
+    other model.
     """
     from steer.composition.expression import parse
 
     parse(expression)
     if check_number(radius, "--radius"):
-        raise OutputError(f"--radius is {radius:g}, and a file holds one shift for all samples: leave it out to export")
+        raise OutputError(f"--radius is {radius:g}, but a file has one shift for all samples: leave it out to export")
     if gate:
-        raise OutputError("what --gate adds depends on the text, and a file does not: leave it out to export")
+        raise OutputError("--gate depends on the text, and a file cannot: leave it out to export")
     with Progress() as progress:
         progress("starting")
         from steer.composition.export import check_target, export
@@ -177,15 +185,15 @@ def export_command(
         point = compose(expression, loaded)
         added_at = positions or point.positions
         progress("writing and comparing" if kind == "checkpoint" else "writing")
-        place = export(point, loaded, output, format=kind, positions=positions, force=force)
+        path = export(point, loaded, output, format=kind, positions=positions, force=force)
     if kind == "npz" and added_at != "all":
-        note(f"note: the rows belong at positions {added_at}, which the file says and other libraries do not look for")
+        note(f"note: add the rows at positions {added_at}: the file says so, but other libraries do not read that")
     for vector in point.vectors:
         if vector.positions != added_at:
-            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses hold there")
-    told = {"path": str(place), "format": kind, "expression": point.expression, "positions": added_at}
+            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses were measured there")
+    fields = {"path": str(path), "format": kind, "expression": point.expression, "positions": added_at}
     if as_json:
-        emit_json(json.dumps(told | {"layers": {str(at): norm for at, norm in point.norms.items()}}))
+        emit_json(json.dumps(fields | {"layers": {str(layer): norm for layer, norm in point.norms.items()}}))
     else:
-        shifts = ", ".join(f"{norm:.4g} at layer {at}" for at, norm in point.norms.items())
-        emit(record(told | {"shift": shifts}))
+        shifts = ", ".join(f"{norm:.4g} at layer {layer}" for layer, norm in point.norms.items())
+        emit(record(fields | {"shift": shifts}))

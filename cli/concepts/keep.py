@@ -1,4 +1,4 @@
-"""`steer keep`: make a candidate a concept of your own."""
+"""`steer keep`: store a candidate of `steer discover` as a concept of the user's library."""
 
 import json
 import re
@@ -10,16 +10,27 @@ from cli.options.concept_options import check_free
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
+from cli.terminal.run_notes import note_natural_gap
+from cli.terminal.time_estimate import announce, pilot_seconds
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, check_name, escape_invisible, quote
 
-Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The candidate; -7 is the opposite of 7.")]
-Name = Annotated[str, typer.Option("--as", metavar="NAME", help="What expressions will call the concept.")]
-From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="A discovery.  [default: the last one]")]
-Away = Annotated[bool, typer.Option("--away", help="Keep the opposite of the candidate.")]
-Learn = Annotated[bool, typer.Option("--learn/--no-learn", help="Learn a shift from its texts, or keep its direction.")]
-NoCalibrate = Annotated[bool, typer.Option("--no-calibrate", help="Skip the pilot: dose 1 is then the natural gap.")]
-PilotSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Which texts are held out, and the pilot's.")]
+Number = Annotated[
+    str, typer.Argument(metavar="NUMBER", help="Number of the candidate; -7 is the opposite direction of 7.")
+]
+Name = Annotated[str, typer.Option("--as", metavar="NAME", help="Name of the concept in expressions.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FILE", help="File of `steer discover -o`.  [default: the last discovery]"),
+]
+Away = Annotated[bool, typer.Option("--away", help="Keep the opposite direction.")]
+Learn = Annotated[
+    bool, typer.Option("--learn/--no-learn", help="Learn a shift from the candidate's texts, or keep its direction.")
+]
+NoCalibrate = Annotated[
+    bool, typer.Option("--no-calibrate", help="Skip the pilot that measures the unit: dose 1 is the natural gap.")
+]
+PilotSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of the held-out split and of the pilot.")]
 ForceConcept = Annotated[bool, typer.Option("--force", help="Replace a concept of that name.")]
 
 
@@ -38,15 +49,15 @@ def keep_command(
     force: ForceConcept = False,
     as_json: Json = False,
 ) -> None:
-    """Make a candidate of the last discovery a concept of your library.
+    """Run this to store a candidate of `steer discover` as a concept of your library.
 
-    A shift is learned from its typical texts, which steers far oftener than the direction that was found (--no-learn
-    keeps that). A pilot finds its unit; where the pilot sees no effect, that is said, and dose 1 stands for the natural
-    gap.
+    By default a shift is learned from the candidate's typical texts, which steers far better than the candidate's
+    direction; --no-learn keeps the direction. A pilot then measures the unit. If the pilot sees no effect, a note says
+    so and dose 1 is the natural gap.
     """
     name = check_name(name)
     check_integer(seed, "--seed", high=MAX_SEED)
-    place, turned = _number(number)
+    index, opposite = _parse_number(number)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from vectors.common.paths import writable_model_folder
@@ -57,13 +68,16 @@ def keep_command(
         if not force:
             check_free(name, loaded)
         writable_model_folder(loaded.name, loaded.hash)
-        found = load_last_discovery(loaded) if source is None else load_discovery(source)
+        discovery = load_last_discovery(loaded) if source is None else load_discovery(source)
+        if not no_calibrate:
+            progress("estimating the time")
+            announce(pilot_seconds(loaded), shorter="--no-calibrate skips the pilot")
         vector = promote_candidate(
             loaded,
-            found,
-            place,
+            discovery,
+            index,
             name,
-            away=away != turned,
+            away=away != opposite,
             learn=learn,
             calibrate=not no_calibrate,
             seed=seed,
@@ -71,16 +85,20 @@ def keep_command(
         )
         path = library.keep(vector, force=force)
     if not (vector.calibrated or no_calibrate):
-        mend = "" if learn else "; a shift learned from its texts (without --no-learn) may have one"
-        note(f"note: the pilot saw no effect of {quote(name)}: not calibrated, dose 1 is its natural gap{mend}")
+        hint = "" if learn else "; a shift learned from its texts (without --no-learn) may have one"
+        note(f"note: the pilot saw no effect of {quote(name)}{hint}")
+    if not (vector.calibrated or as_json):
+        note_natural_gap(vector, loaded)
     if as_json:
         emit_json(json.dumps(vector.to_dict() | {"path": str(path)}))
     else:
         emit(f"{escape_invisible(name)}\n{record(vector.summary() | {'kept': str(path)})}")
 
 
-def _number(text: str) -> tuple[int, bool]:
-    """A candidate's number, and whether its opposite is meant."""
+def _parse_number(text: str) -> tuple[int, bool]:
+    """Return the number of a candidate, and whether the opposite direction is asked for."""
     if not re.fullmatch(r"-?[1-9][0-9]{0,5}", text, re.ASCII):
-        raise InputError(f"the candidate is {quote(text)}: give its number, such as 7, or -7 for its opposite")
+        raise InputError(
+            f"the candidate is {quote(text)}: give its number, such as 7, or -7 for the opposite direction"
+        )
     return abs(int(text)), text.startswith("-")

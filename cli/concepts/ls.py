@@ -1,6 +1,7 @@
-"""`steer ls` and `steer show`: the concepts that are there, read from their files without loading any model."""
+"""`steer ls`: list the concepts of the library, read from their files without loading a model."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ Name = Annotated[
 
 @dataclass
 class Entry:
-    """One vector file of the library; `shadowed` when a concept of the user's takes its name."""
+    """One vector file of the library; `shadowed` if the user has a concept of that name."""
 
     name: str
     path: Path
@@ -38,47 +39,67 @@ class Entry:
 
 
 def list_command(model: Model = None, as_json: Json = False) -> None:
-    """List the concepts that are there.
+    """Run this to list the concepts of every model, or of one.
 
-    By model: those shipped with it, and your own, which take their place where the names are the same.
+    Your own concepts replace shipped ones of the same name.
     """
     check_model(model)
-    entries = [each for each in read_library() if model is None or each.vector.model in _names(model)]
+    entries = [entry for entry in read_library() if model is None or entry.vector.model in _names(model)]
     if as_json:
-        for each in entries:
-            mine = {"shipped": each.shipped, "shadowed": each.shadowed, "path": str(each.path)}
-            emit_json(json.dumps(each.vector.to_dict() | {"name": each.name} | mine))
+        for entry in entries:
+            mine = {"shipped": entry.shipped, "shadowed": entry.shadowed, "path": str(entry.path)}
+            emit_json(json.dumps(entry.vector.to_dict() | {"name": entry.name} | mine))
         return
     if not entries:
-        note(f"no concept{f' for model {quote(model)}' if model else ''} yet: make one with `steer extract`")
+        for line in ways_to_get_concepts(model):
+            note(line)
         return
     groups: dict[tuple[str, Path], list[Entry]] = {}
-    for each in entries:
-        groups.setdefault((each.vector.model, each.path.parent), []).append(each)
+    for entry in entries:
+        groups.setdefault((entry.vector.model, entry.path.parent), []).append(entry)
     first = True
     for (name, folder), members in groups.items():
         origin = "shipped with the model" if members[0].shipped else f"yours, in {folder}"
         rows = [["name", "layer", "unit", "AUC", "method"]]
-        for each in members:
-            vector = each.vector
+        for entry in members:
+            vector = entry.vector
             unit = figure(vector.unit) if vector.calibrated else f"gap {figure(vector.gap)}"
-            method = vector.method + (" (yours takes its place)" if each.shadowed else "")
-            rows.append([each.name, str(vector.layer), unit, figure(vector.auc), method])
+            method = vector.method + (" (yours takes its place)" if entry.shadowed else "")
+            rows.append([entry.name, str(vector.layer), unit, figure(vector.auc), method])
         emit(f"{'' if first else chr(10)}{escape_invisible(f'{name}: {origin}')}\n{table(rows, right=(1, 2, 3))}")
         first = False
 
 
+def ways_to_get_concepts(model: str | None) -> list[str]:
+    """Return lines that say how to get concepts for a model: from texts, from a prompt, from a file of another library.
+
+    >>> ways_to_get_concepts("my model")[2]
+    "    steer extract storm --positive storms.txt --model 'my model'"
+    """
+    flag = "" if model is None else f" --model {shlex.quote(model)}"
+    return [
+        f"no concepts{f' for model {quote(model)}' if model else ''} yet. Three ways to get one:",
+        "  from texts with the concept, one a line:",
+        f"    steer extract storm --positive storms.txt{flag}",
+        "  from texts that the model writes under a prompt:",
+        f'    steer compose --prompt "A storm is coming." -n 64 -o prompted.jsonl{flag}',
+        f"    steer extract storm --positive prompted.jsonl{flag}",
+        "  from a file of another library (repeng, llama.cpp, SAELens, .npz):",
+        f"    steer import storm.gguf{flag}",
+    ]
+
+
 def read_library() -> list[Entry]:
-    """Read every usable vector file, the shipped ones first; of an unusable one a note says why."""
+    """Read all vector files, the shipped ones first; print a note for each that cannot be read."""
     from vectors.common.paths import EMBEDDED_LIBRARY, list_folder, user_library
 
-    found = list(_read_folder(EMBEDDED_LIBRARY, shipped=True))
-    folders = sorted(place for place in list_folder(user_library()) if place.is_dir())
-    mine = [each for folder in folders for each in _read_folder(folder, shipped=False)]
-    taken = {(each.name, each.vector.model_hash) for each in mine}
-    for each in found:
-        each.shadowed = (each.name, each.vector.model_hash) in taken
-    return found + mine
+    shipped = list(_read_folder(EMBEDDED_LIBRARY, shipped=True))
+    folders = sorted(path for path in list_folder(user_library()) if path.is_dir())
+    mine = [entry for folder in folders for entry in _read_folder(folder, shipped=False)]
+    taken = {(entry.name, entry.vector.model_hash) for entry in mine}
+    for entry in shipped:
+        entry.shadowed = (entry.name, entry.vector.model_hash) in taken
+    return shipped + mine
 
 
 def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
@@ -90,39 +111,43 @@ def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
             try:
                 yield Entry(check_name(path.name.removesuffix(VECTOR_SUFFIX)), path, load_file(path), shipped)
             except (VectorError, InputError) as error:
-                note(f"note: left out: {error}")
+                note(f"note: skipped: {error}")
 
 
 def _names(model: str) -> set[str]:
-    """Return what vectors may call the model that `--model` names: a hub name as given, a folder by its last part."""
+    """Return the names that vectors may have for a model: the name as given, or the last part of a folder."""
     try:
         return {model, Path(model).expanduser().resolve().name}
-    except (OSError, RuntimeError, ValueError):  # no path at all
+    except (OSError, RuntimeError, ValueError):  # not a path
         return {model}
 
 
 def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
-    """Return the file and vector that a name or a path stands for.
+    """Return the path and vector of a concept, given by name or by path.
 
     Raises:
-        InputError: no such concept, or several models that have one.
+        InputError: no such concept, or concepts of that name for several models.
     """
     from vectors.common.paths import VECTOR_SUFFIX
     from vectors.concepts.vector_file import load_file
 
     if name.endswith(VECTOR_SUFFIX):
         if model is not None:
-            raise InputError("a file says itself which model it is for: leave --model out, or give a concept's name")
+            raise InputError("a file names its own model: leave --model out, or give a concept's name")
         return Path(name), load_file(name)
     name = check_name(name)
-    entries = [each for each in read_library() if model is None or each.vector.model in _names(model)]
-    matches = [each for each in entries if each.name == name and not each.shadowed]
-    models = sorted({each.vector.model for each in matches})
+    entries = [entry for entry in read_library() if model is None or entry.vector.model in _names(model)]
+    matches = [entry for entry in entries if entry.name == name and not entry.shadowed]
+    models = sorted({entry.vector.model for entry in matches})
     if not matches:
         import difflib
 
-        near = difflib.get_close_matches(name, {each.name for each in entries}, n=3, cutoff=0.0)
-        hint = f"the nearest are {', '.join(near)}; `steer ls` lists all" if near else "make it with `steer extract`"
+        near = difflib.get_close_matches(name, {entry.name for entry in entries}, n=3, cutoff=0.0)
+        hint = (
+            f"the nearest are {', '.join(near)}; `steer ls` lists all"
+            if near
+            else "`steer ls` says how to get concepts"
+        )
         raise InputError(f"there is no concept {quote(name)}{f' for model {quote(model)}' if model else ''}: {hint}")
     if len(models) > 1 and EMBEDDED_NAME in models:
         models = [EMBEDDED_NAME]
@@ -130,8 +155,8 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
         raise InputError(
             f"several models have a concept {quote(name)}: pass --model with {' or '.join(map(quote, models))}"
         )
-    chosen = [each for each in matches if each.vector.model == models[0]]
+    chosen = [entry for entry in matches if entry.vector.model == models[0]]
     if len(chosen) > 1:
-        note(f"note: several folders hold {quote(name)} for {quote(models[0])}, this is the last one written")
-    best = max(chosen, key=lambda each: (not each.shipped, each.path.stat().st_mtime))
+        note(f"note: several folders have {quote(name)} for {quote(models[0])}, this is the latest")
+    best = max(chosen, key=lambda entry: (not entry.shipped, entry.path.stat().st_mtime))
     return best.path, best.vector

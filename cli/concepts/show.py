@@ -1,4 +1,4 @@
-"""`steer show`: everything that is stored of one concept, and how sure it is."""
+"""`steer show`: print everything that is stored about a concept."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 NEAREST = 3
 _BAR = 24  # columns of a bar
-_LEAST = 0.5  # the AUC that it begins at
+_LOWEST = 0.5  # AUC at the left end of a bar
 
 
 def show_command(name: Name, model: Model = None, as_json: Json = False) -> None:
-    """Show everything that is stored of one concept.
+    """Run this to print everything that is stored about a concept.
 
-    Where it comes from, how well it tells unseen texts apart at each layer that was looked at, how nearly halves of the
-    texts agree, what it is nearest to, and the pilot that found its unit.
+    This includes its texts, its AUC on held-out texts at each layer, the agreement between halves of the texts, the
+    nearest other concepts, and the pilot that measured its unit.
     """
     path, vector = find(name, model)
     near = nearest(vector)
@@ -35,36 +35,36 @@ def show_command(name: Name, model: Model = None, as_json: Json = False) -> None
         "contrast hash": vector.contrast_hash or "-",
     }
     emit(f"{escape_invisible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
-    for block in (_layers(vector), _sure(vector, near), _texts(vector), _curve(vector)):
+    for block in (_layers(vector), _diagnostics(vector, near), _texts(vector), _curve(vector)):
         if block:
             emit(f"\n{block}")
 
 
 def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
-    """Return the concepts of the library whose directions at a common layer are most alike, or most opposed."""
-    found: dict[str, float] = {}
-    for each in read_library():
-        other = each.vector
-        if each.shadowed or other.model_hash != vector.model_hash or other == vector or each.name == vector.name:
+    """Return the library's concepts with the largest absolute cosine at a common layer."""
+    cosines: dict[str, float] = {}
+    for entry in read_library():
+        other = entry.vector
+        if entry.shadowed or other.model_hash != vector.model_hash or other == vector or entry.name == vector.name:
             continue
         for layer in {*vector.layers} & {*other.layers}:
             one, two = vector.shift_at(layer).double(), other.shift_at(layer).double()
             cosine = float(one @ two / one.norm() / two.norm())
-            found[each.name] = max(found.get(each.name, 0.0), cosine, key=abs)
-    return sorted(found.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]
+            cosines[entry.name] = max(cosines.get(entry.name, 0.0), cosine, key=abs)
+    return sorted(cosines.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]
 
 
 def _layers(vector: "ConceptVector") -> str:
-    """A bar for each layer that was looked at; of a shift, for each at which the concept could be read too."""
+    """Format a bar of the AUC for each layer tried and, for a learned shift, of a mean difference at each layer."""
     tried, read = (_rows(vector, key) for key in ("layers", "read"))
     blocks = []
     if tried:
-        said = f"* the layer it is at; the bar goes from {_LEAST:g} to 1"
+        text = f"* its layer; bars go from {_LOWEST:g} to 1"
         if any(_number(row.get("success")) for row in tried):
-            said += "; success and p95 pressure are those of samples"
-        blocks.append(f"by layer\n{_bars(vector, tried)}\n{wrap(said, width() - 2)}")
+            text += "; success and p95 pressure are of samples"
+        blocks.append(f"by layer\n{_bars(vector, tried)}\n{wrap(text, width() - 2)}")
     if read:
-        blocks.append(f"where a difference of means would read it\n{_bars(vector, read)}")
+        blocks.append(f"AUC of a difference of means\n{_bars(vector, read)}")
     return "\n\n".join(blocks)
 
 
@@ -80,7 +80,7 @@ def _bars(vector: "ConceptVector", rows: list[dict[str, Any]]) -> str:
     sampled = any(_number(row.get("success")) for row in rows)
     cells = [["layer", "AUC on held-out texts", "", *(["success", "p95"] if sampled else [])]]
     for row in rows:
-        filled = round(_BAR * min(max((row["auc"] - _LEAST) / (1 - _LEAST), 0.0), 1.0))
+        filled = round(_BAR * min(max((row["auc"] - _LOWEST) / (1 - _LOWEST), 0.0), 1.0))
         bounds = f"{row['auc']:.3f}"
         if _number(row.get("low")) and _number(row.get("high")):
             bounds += f" ({row['low']:.3f} to {row['high']:.3f})"
@@ -90,7 +90,7 @@ def _bars(vector: "ConceptVector", rows: list[dict[str, Any]]) -> str:
     return table(cells, right=(0, 3, 4), whole=True)
 
 
-def _sure(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:
+def _diagnostics(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:
     rows = {}
     stability = vector.evidence.get("stability")
     if _number(stability):
@@ -102,7 +102,7 @@ def _sure(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:
         for side, head in zip(("top", "bottom"), heads, strict=True):
             if isinstance(tokens, dict) and isinstance(tokens.get(side), list):
                 rows[head] = " ".join(json.dumps(str(token), ensure_ascii=False)[1:-1] for token in tokens[side])
-    return f"how sure\n{record(rows)}" if rows else ""
+    return f"diagnostics\n{record(rows)}" if rows else ""
 
 
 def _texts(vector: "ConceptVector") -> str:
@@ -110,7 +110,7 @@ def _texts(vector: "ConceptVector") -> str:
     if not isinstance(texts, list) or not texts:
         return ""
     blocks = [wrap(str(text), width() - 5).replace("\n", "\n     ") for text in texts]
-    return "most typical\n" + "\n".join(f"  {place}. {block}" for place, block in enumerate(blocks, 1))
+    return "most typical\n" + "\n".join(f"  {number}. {block}" for number, block in enumerate(blocks, 1))
 
 
 def _curve(vector: "ConceptVector") -> str:
@@ -118,14 +118,14 @@ def _curve(vector: "ConceptVector") -> str:
         return ""
     keys = list(dict.fromkeys(key for row in vector.unit_curve for key in row)) or ["shift"]
     curve = [[figure(row.get(key)) for key in keys] for row in vector.unit_curve]
-    head = "unit curve" if vector.tried_alone else "unit curve, beside other concepts"
-    said = f"{head}\n{table([keys, *curve], right=range(len(keys)))}"
+    head = "unit curve" if vector.tried_alone else "unit curve, combined with other concepts"
+    text = f"{head}\n{table([keys, *curve], right=range(len(keys)))}"
     if vector.unit_judge is not None:
         right, wrong = (accepted / of for accepted, of in vector.unit_judge)
-        said += (
-            f"\n\n  its judge accepts {right:.2f} of other texts that have it, and {wrong:.2f} of others that have not"
+        text += (
+            f"\n\n  its judge accepts {right:.2f} of held-out texts with the concept, and {wrong:.2f} of those without"
         )
-    return said
+    return text
 
 
 def _number(value: Any) -> bool:

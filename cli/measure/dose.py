@@ -1,4 +1,4 @@
-"""`steer dose`: one concept at rising doses, and the dose past which only its direction is pleased."""
+"""`steer dose`: measure one concept at increasing doses, and find where a larger dose stops helping."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ from cli.options.run_options import Background, Positive, check_pictures, yardst
 from cli.options.sampling_options import MaxTokens
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
+from cli.terminal.time_estimate import announce, sampling_seconds
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, quote
 
@@ -21,14 +22,17 @@ Concept = Annotated[
     str,
     typer.Argument(metavar="NAME", autocompletion=complete_name, help="A concept of the library, or a vector file."),
 ]
-Doses = Annotated[str, typer.Option(metavar="LIST", help="Doses, -1,0,1 or from:to:step.")]
-Count = Annotated[int, typer.Option("-n", metavar="N", help="Samples at each dose.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="Of all samples.")]
+Doses = Annotated[str, typer.Option(metavar="LIST", help="Doses: -1,0,1 or from:to:step.")]
+Count = Annotated[int, typer.Option("-n", metavar="N", help="Texts at each dose.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of all texts.")]
 Output = Annotated[
-    str | None, typer.Option("-o", "--output", metavar="DIR", help="Keep every run here; goes on there.")
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="DIR", help="Write every run here; the same command continues an unfinished one."
+    ),
 ]
-Plot = Annotated[str | None, typer.Option(metavar="FILE", help="Draw the figures against the dose.")]
-Theme = Annotated[str, typer.Option(metavar="NAME", help="Of the plot: light or dark.")]
+Plot = Annotated[str | None, typer.Option(metavar="FILE", help="Plot the metrics against the dose.")]
+Theme = Annotated[str, typer.Option(metavar="NAME", help="Colours of the plot: light or dark.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the plot's file.")]
 
 HEADS = ("dose", "success", "probe", "typical", "pressure", "p95")
@@ -52,19 +56,20 @@ def command(
     trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Sample one concept at rising doses, and print what it does, what its direction finds, and what it costs.
+    """Run this to measure a concept at increasing doses: success, probe, typicality and pressure.
 
-    The probe is the direction itself: 0 where it finds as much as in texts without the concept, 1 as in real texts with
-    it. The dose from which it finds still more while success or typicality falls is named: past it nothing is gained.
+    The probe is the text's projection on the concept's direction: 0 is the mean of texts without the concept, 1 the
+    mean of real texts with it. If from some dose on the probe still rises while success or typicality falls, that dose
+    is named: larger ones gain nothing.
     """
     from steer.sweeps.grid import parse_range
 
-    places = sorted(set(parse_range(doses, "--doses")))
+    sweep_doses = sorted(set(parse_range(doses, "--doses")))
     check_integer(n, "-n", low=2)
     check_integer(seed, "--seed", high=MAX_SEED)
     check_pictures((plot,), theme, force)
-    if plot is not None and len(places) < 2:
-        raise InputError("--plot draws figures against the dose: give --doses two or more")
+    if plot is not None and len(sweep_doses) < 2:
+        raise InputError("--plot draws metrics against the dose: give --doses two or more")
     if output is not None and (not output or output.startswith("-")):
         raise InputError(f"-o is {quote(output)}: give a folder's name, such as './{output or 'doses'}'")
     with Progress() as progress:
@@ -75,10 +80,10 @@ def command(
         try:
             vector = load(concept, loaded)
         except InputError as error:
-            raise _alone(concept) or error from None
+            raise _refuse_several(concept) or error from None
         if not vector.calibrated:
             progress.clear()
-            note(f"note: {quote(vector.name)} has no measured unit, dose 1 is its natural gap")
+            note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the natural gap")
         evaluation_set = yardstick_of((vector,), positive, background, seed)
         for text in evaluation_set.notes if evaluation_set else ():
             progress.clear()
@@ -87,30 +92,38 @@ def command(
 
         def watch(_: object) -> None:
             done[0] += 1
-            progress("sampling" if done[0] < len(places) else "asking the direction", done[0], len(places))
+            progress(
+                "sampling doses" if done[0] < len(sweep_doses) else "reading texts with the probe",
+                done[0],
+                len(sweep_doses),
+            )
 
-        progress("sampling", 0, len(places))
+        progress("estimating the time")
+        seconds = sampling_seconds(loaded, len(sweep_doses) * n, max_tokens)
+        progress.clear()
+        announce(seconds, n=n, shorter="or fewer --doses", at_most=True)
+        progress("sampling doses", 0, len(sweep_doses))
         try:
-            made = dose_curve(
-                loaded, vector, doses=places, n=n, seed=seed, max_tokens=max_tokens, folder=output,
+            curve = dose_curve(
+                loaded, vector, doses=sweep_doses, n=n, seed=seed, max_tokens=max_tokens, folder=output,
                 evaluation_set=evaluation_set, watcher=watch,
             )  # fmt: skip
         except KeyboardInterrupt:
             if output is not None:
                 progress.clear()
-                note(f"interrupted: what is finished is kept in {quote(output)}; to go on, repeat the command")
+                note(f"interrupted: finished samples are in {quote(output)}; to continue, repeat the command")
             raise
     if as_json:
-        emit_json(json.dumps(made.to_dict()))
+        emit_json(json.dumps(curve.to_dict()))
     else:
-        emit(dose_table(made))
+        emit(dose_table(curve))
     if plot is not None:
-        made.plot(plot, theme=theme, force=force)
-        note(f"drawn in {plot}")
+        curve.plot(plot, theme=theme, force=force)
+        note(f"plot written to {plot}")
 
 
-def _alone(concept: str) -> InputError | None:
-    """What to say of several concepts, where one is asked for."""
+def _refuse_several(concept: str) -> InputError | None:
+    """Return the error for an expression of several concepts, or None if it is something else."""
     from steer.composition.expression import parse
 
     try:
@@ -124,26 +137,26 @@ def _alone(concept: str) -> InputError | None:
     )
 
 
-def dose_table(made: "DoseCurve") -> str:
-    """Lay the doses out, a line each, and name the one from which nothing is gained."""
+def dose_table(curve: "DoseCurve") -> str:
+    """Format one line a dose, and name the dose from which larger ones gain nothing."""
     lines = [f"{HEADS[0]:>5}" + "".join(f"{head:>15}" for head in HEADS[1:])]
-    lines += [f"{row.dose:>5g}" + "".join(f"{cell:>15}" for cell in _cells(row)) for row in made.rows]
-    if made.rows[0].success is None:
-        lines += ["", "no success: give --positive and --background, texts that a judge is fit on"]
-    elif made.alarm is not None:
-        lines += ["", f"from dose {made.alarm:g} on the direction finds still more of itself, and the texts get worse"]
+    lines += [f"{row.dose:>5g}" + "".join(f"{cell:>15}" for cell in _cells(row)) for row in curve.rows]
+    if curve.rows[0].success is None:
+        lines += ["", "no success: it needs a judge, give --positive and --background"]
+    elif curve.alarm is not None:
+        lines += ["", f"from dose {curve.alarm:g} on the probe still rises, but the texts get worse"]
     return "\n".join(lines)
 
 
 def _cells(row: "DoseRow") -> list[str]:
-    found = row.figures
+    estimates = row.figures
     cells = []
     for name in HEADS[1:]:
-        figure = found.get(name)
-        if figure is None:
+        estimate = estimates.get(name)
+        if estimate is None:
             cells.append("-")
         elif name in ("pressure", "p95", "probe"):
-            cells.append(f"{figure.value:.2f}±{(figure.high - figure.low) / 2:.2f}")
+            cells.append(f"{estimate.value:.2f}±{(estimate.high - estimate.low) / 2:.2f}")
         else:
-            cells.append(f"{figure.value:.2f} {figure.low:.2f}-{figure.high:.2f}")
+            cells.append(f"{estimate.value:.2f} {estimate.low:.2f}-{estimate.high:.2f}")
     return cells

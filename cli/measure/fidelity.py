@@ -1,4 +1,4 @@
-"""`steer fidelity`: the rainbow test, how true everything stays that was not steered."""
+"""`steer fidelity`: do attributes that were not steered keep their true shares?"""
 
 import itertools
 import json
@@ -9,10 +9,11 @@ import typer
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.options.sampling_options import MaxTokens
-from cli.sample.compose import Force, Output, Radius, Resume
+from cli.sample.compose import Force, Output, Resume
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import fidelity_table
+from cli.terminal.time_estimate import announce, sampling_seconds
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, quote
 
@@ -21,18 +22,24 @@ if TYPE_CHECKING:
     from steer.judges.reference import Reference
 
 Expression = Annotated[
-    str, typer.Argument(metavar="EXPR", autocompletion=complete_expression, help='What to add, such as "waterfall".')
+    str,
+    typer.Argument(metavar="EXPR", autocompletion=complete_expression, help='Concepts to add, such as "waterfall".'),
 ]
-Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries: rare events need thousands.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="Repeats a run.")]
+Count = Annotated[int, typer.Option("-n", metavar="N", help="Number of texts: rare attributes need thousands.")]
+Radius = Annotated[
+    float, typer.Option(metavar="R", help="Size of each text's own random shift, relative to the steering shift.")
+]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the samples.")]
 Labelled = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Real texts with labels, .jsonl or .csv, as the world.")
+    str | None, typer.Option(metavar="FILE", help="Real texts with an attribute in each column: .jsonl or .csv.")
 ]
 Given = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="With --reference: what the texts were steered to.")
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="With --reference: the attribute that the expression steers."),
 ]
 Calibrated = Annotated[
-    bool, typer.Option("--calibrated", help="Draw the entries, among many more, as the base model would write them.")
+    bool,
+    typer.Option("--calibrated", help="Correct the samples to the base model's distribution by importance sampling."),
 ]
 
 
@@ -54,11 +61,11 @@ def command(
     trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Sample an expression, and print how true everything stays that was not steered.
+    """Run this to see whether attributes that were not steered keep their true shares.
 
-    Of the embedded model against the exact shares of its world: given a waterfall, are there as many rainbows as there
-    should be? With --calibrated, steered entries are only proposals, weighed by what the base model makes of them. For
-    other models give --reference, real texts with an attribute in each column, and --given.
+    For the embedded model the shares are known exactly: steered to waterfalls, it should write as many rainbows as its
+    training texts have beside waterfalls. For other models give --reference and --given. With --calibrated, steered
+    texts are proposals of importance sampling: texts are drawn among them by their likelihood under the base model.
     """
     from steer.composition.expression import parse
     from steer.statistics.estimate import MIN_COUNTED
@@ -67,9 +74,9 @@ def command(
     check_integer(n, "-n", low=MIN_COUNTED)
     check_integer(seed, "--seed", high=MAX_SEED)
     if output is None and (force or resume):
-        raise InputError("--force and --resume are about a file of samples: name it with -o")
+        raise InputError("--force and --resume need a file of samples: give it with -o FILE")
     if calibrated and resume:
-        raise InputError("--calibrated entries are drawn all at once: leave --resume out")
+        raise InputError("--calibrated draws all texts at once: leave --resume out")
     with Progress() as progress:
         progress("starting")
         world, conditions = _world(reference, given or [], seed)
@@ -81,12 +88,14 @@ def command(
         point = compose(expression, loaded)
         if world is None:
             _check_almanac(loaded.name, point.doses)
+        progress("estimating the time")
+        announce(sampling_seconds(loaded, n, max_tokens), n=n, at_most=True)
         done = itertools.count(1)
         progress("sampling", 0, n)
 
         def watch(_: object) -> None:
             count = next(done)
-            progress("sampling" if count <= n else f"sampling, {count} proposals by now,", min(count, n), n)
+            progress("sampling" if count <= n else f"sampling, {count} proposals so far,", min(count, n), n)
 
         try:
             run = sample(
@@ -96,35 +105,35 @@ def command(
         except KeyboardInterrupt:
             progress.clear()
             if output is not None and not calibrated:
-                note(f"interrupted: what is finished is kept in {quote(output)}; to go on, repeat with --resume")
+                note(f"interrupted: finished samples are in {quote(output)}; to continue, repeat with --resume")
             raise
         progress("measuring")
-        found = fidelity(run, world, given=conditions, seed=seed)
+        result = fidelity(run, world, given=conditions, seed=seed)
     if calibrated:
         note(worth(run[0].settings["calibration"]))
     if as_json:
-        emit_json(json.dumps(found.to_dict()))
+        emit_json(json.dumps(result.to_dict()))
     else:
-        emit(fidelity_table(found))
+        emit(fidelity_table(result))
 
 
 def worth(calibration: dict[str, Any]) -> str:
-    """Say what weighed proposals are worth."""
-    made, accepted, ess = calibration["proposals"], calibration["accepted"], calibration["ess"]
+    """Return a note on how many texts the proposals are worth."""
+    proposals, accepted, ess = calibration["proposals"], calibration["accepted"], calibration["ess"]
     return (
-        f"note: {made} proposals, {accepted} accepted, effective sample size {ess:.0f}, worth "
+        f"note: {proposals} proposals, {accepted} accepted, effective sample size {ess:.0f}, worth "
         f"{calibration['worth']:.0f} different texts"
     )
 
 
 def _world(path: str | None, given: list[str], seed: int) -> "tuple[Reference | None, dict[str, Any] | None]":
-    """Return the world that the options name, or none for the Almanac."""
+    """Return the reference and conditions that the options give, or None for the embedded model's own world."""
     if path is None:
         if given:
-            raise InputError("--given is about the columns of real texts: give them with --reference")
+            raise InputError("--given names columns of real texts: give them with --reference")
         return None, None
     if not given:
-        raise InputError("--reference needs --given KEY=VALUE: say what the texts were steered to, in its columns")
+        raise InputError("--reference needs --given KEY=VALUE: the column and value that the expression steers")
     from steer.judges.labelled_reference import labelled_reference, parse_conditions
     from vectors.data.text_files import read_rows
 
@@ -134,7 +143,7 @@ def _world(path: str | None, given: list[str], seed: int) -> "tuple[Reference | 
 
 
 def _judges(world: "Reference | None", conditions: dict[str, Any] | None) -> "list[Judge] | None":
-    """Return who tells whether a text has what is given, where that is not the Almanac's oracle."""
+    """Return judges fitted on the reference, or None for the embedded model's oracle."""
     if world is None or conditions is None:
         return None
     from steer.judges.judge import judges_of
@@ -147,6 +156,6 @@ def _check_almanac(name: str, doses: dict[str, float]) -> None:
 
     if not has_concepts(name, doses):
         raise InputError(
-            "the true shares are known only of the embedded model and its own concepts: give real texts with labels, "
+            "true shares are known only for the embedded model and its own concepts: give real texts with labels, "
             "--reference FILE --given KEY=VALUE"
         )

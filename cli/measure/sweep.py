@@ -1,6 +1,7 @@
-"""`steer sweep`: one expression over a grid, a row of figures for each cell as soon as it is measured."""
+"""`steer sweep`: sample an expression over a grid and measure each cell."""
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from cli.options.sampling_options import MaxTokens
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.sweep_table import SweepTable
+from cli.terminal.time_estimate import announce, sampling_seconds
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, quote
 
@@ -19,23 +21,27 @@ if TYPE_CHECKING:
     from steer.sweeps.sweep import Sweep
 
 Expression = Annotated[
-    str, typer.Argument(metavar="EXPR", autocompletion=complete_expression, help='What to add, such as "sonnet + cat".')
+    str,
+    typer.Argument(metavar="EXPR", autocompletion=complete_expression, help='Concepts to add, such as "sonnet + cat".'),
 ]
-Radius = Annotated[str, typer.Option(metavar="LIST", help="Radii, 0,0.5,1 or from:to:step.")]
+Radius = Annotated[str, typer.Option(metavar="LIST", help="Radii: 0,0.5,1 or from:to:step.")]
 Dose = Annotated[str, typer.Option(metavar="LIST", help="Factors of all doses, likewise.")]
 Temperature = Annotated[str, typer.Option(metavar="LIST", help="Temperatures, likewise.")]
-Layer = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Layers to add at.  [default: as the concepts were made]")
-]
-Count = Annotated[int, typer.Option("-n", metavar="N", help="Samples in each cell.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="Of all cells.")]
-Jobs = Annotated[int, typer.Option(metavar="N", help="Processes that sample cells side by side.")]
+Layer = Annotated[str | None, typer.Option(metavar="LIST", help="Layers to steer.  [default: those of the concepts]")]
+Count = Annotated[int, typer.Option("-n", metavar="N", help="Texts in each cell.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of all cells.")]
+Jobs = Annotated[int, typer.Option(metavar="N", help="Number of processes that sample cells in parallel.")]
 Output = Annotated[
-    str | None, typer.Option("-o", "--output", metavar="DIR", help="Keep every run here; goes on there.")
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="DIR", help="Write every run here; the same command continues an unfinished sweep."
+    ),
 ]
-Plot = Annotated[str | None, typer.Option(metavar="FILE", help="Draw the figures against the radius.")]
-Plane = Annotated[str | None, typer.Option(metavar="FILE", help="Draw radius and temperature, success on diversity.")]
-Theme = Annotated[str, typer.Option(metavar="NAME", help="Of the plots: light or dark.")]
+Plot = Annotated[str | None, typer.Option(metavar="FILE", help="Plot the metrics against the radius.")]
+Plane = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Plot success against diversity, along radius and temperature.")
+]
+Theme = Annotated[str, typer.Option(metavar="NAME", help="Colours of the plots: light or dark.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the plots' files.")]
 
 
@@ -62,12 +68,11 @@ def command(
     trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Sample one expression over a grid of radii, doses, temperatures and layers, and print each cell's figures.
+    """Run this to measure an expression over a grid of radii, doses, temperatures and layers.
 
-    A cell is printed as soon as it is measured, those that are kept already first. With -o every run is kept, and the
-    same command goes on where it was stopped, however it was. The suggested radius is the largest up to which nine
-    tenths of the success at the smallest are kept. For other models than the embedded one, --positive and
-    --background bring a judge.
+    Each cell is printed when it is measured. With -o every run is written to a folder, and repeating the command
+    continues there. The suggested radius is the largest one with at least nine tenths of the success at the smallest.
+    Success needs a judge: for other models than the embedded one, give --positive and --background.
     """
     from steer.composition.expression import parse
     from steer.sweeps.grid import parse_range
@@ -81,7 +86,7 @@ def command(
     check_integer(jobs, "--jobs", low=1, high=256)
     check_pictures((plot, plane), theme, force)
     if plot is not None and len(set(radii)) < 2:
-        raise InputError("--plot draws figures against the radius: give --radius two or more values")
+        raise InputError("--plot draws metrics against the radius: give --radius two or more values")
     if output is not None and (not output or output.startswith("-")):
         raise InputError(f"-o is {quote(output)}: give a folder's name, such as './{output or 'sweep'}'")
     with Progress() as progress:
@@ -94,33 +99,36 @@ def command(
         for text in evaluation_set.notes if evaluation_set else ():
             note(f"note: {text}")
         axes = (radii, doses, temperatures, layers)
+        progress("estimating the time")
+        cells = math.prod(len(set(values)) for values in axes)
+        announce(sampling_seconds(loaded, cells * n, max_tokens), n=n, shorter="or fewer radii and doses", at_most=True)
         try:
             with SweepTable(axes, progress, as_json=as_json, has_output=bool(output or plot or plane)) as table:
-                made = sweep(
+                result = sweep(
                     loaded, point, radii=radii, doses=doses, temperatures=temperatures, layers=layers, n=n, seed=seed,
                     max_tokens=max_tokens, folder=output, jobs=jobs, evaluation_set=evaluation_set, watcher=table,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if output is not None:
-                note(f"interrupted: what is finished is kept in {quote(output)}; to go on, repeat the command")
+                note(f"interrupted: finished samples are in {quote(output)}; to continue, repeat the command")
             raise
-    _finish(made, as_json)
+    _print_suggestion(result, as_json)
     if plot is not None or plane is not None:
-        for picture, draw in ((plot, made.plot), (plane, made.plot_plane)):
+        for picture, draw in ((plot, result.plot), (plane, result.plot_plane)):
             if picture is not None:
                 draw(picture, theme=theme, force=force)
-                note(f"drawn in {picture}")
+                note(f"plot written to {picture}")
 
 
-def _finish(made: "Sweep", as_json: bool) -> None:
-    found = made.suggested_radius()
-    if found is None:
+def _print_suggestion(result: "Sweep", as_json: bool) -> None:
+    suggestion = result.suggested_radius()
+    if suggestion is None:
         return
     if as_json:
-        emit_json(json.dumps({"suggested_radius": made.to_dict()["suggested_radius"]}))
+        emit_json(json.dumps({"suggested_radius": result.to_dict()["suggested_radius"]}))
         return
-    first = made.grid.radii[0]
-    emit(f"\nsuggested radius: {found} (up to it, 9/10 of the success at radius {first:g} are kept)")
+    first = result.grid.radii[0]
+    emit(f"\nsuggested radius: {suggestion} (the largest with 9/10 of the success at radius {first:g})")
 
 
 def _layer(value: float) -> int:

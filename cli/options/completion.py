@@ -1,4 +1,4 @@
-"""What a shell completes: the names of concepts, by themselves and at the end of an expression."""
+"""Shell completion of concept names, alone and at the end of an expression."""
 
 import re
 
@@ -6,11 +6,11 @@ from cli.terminal.output import ClosedPipeError
 from vectors.common.errors import SteerError
 
 _BEFORE = re.compile(r"""(?:.*[+*('"]|.*(?:^|(?<=\s))-)?\s*(?:[\d.]+\s*)?""", re.DOTALL)
-"""All that stands before the last name: up to an operator, a bracket or a quote, and a dose."""
+"""Everything before the last name: up to an operator, a bracket or a quote, and a dose."""
 
 
-def known() -> list[str]:
-    """Return the names of all concepts that are shipped or the user's, of whatever model; nothing is loaded."""
+def concept_names() -> list[str]:
+    """Return the names of all shipped and user concepts, of every model; no vector is read."""
     from vectors.common.paths import EMBEDDED_LIBRARY, list_folder, user_library, vector_files
 
     folders = (EMBEDDED_LIBRARY, *(place for place in list_folder(user_library()) if place.is_dir()))
@@ -18,19 +18,19 @@ def known() -> list[str]:
 
 
 def complete_name(incomplete: str) -> list[str]:
-    """Return the names that begin so."""
+    """Return the concept names with this prefix."""
     try:
-        return [name for name in known() if name.startswith(incomplete)]
+        return [name for name in concept_names() if name.startswith(incomplete)]
     except (SteerError, OSError, ClosedPipeError):
-        return []  # a shell asks for names, not for what is wrong
+        return []  # a shell cannot show an error
 
 
 def complete_expression(incomplete: str) -> list[str]:
-    """Return the expressions that this may become: its last name completed.
+    """Return the expression with its last name completed, one for each match.
 
     >>> complete_expression("sonnet + 0.8 qu")
     ['sonnet + 0.8 quantum']
     """
-    found = _BEFORE.match(incomplete)
-    start = found[0] if found else ""
+    match = _BEFORE.match(incomplete)
+    start = match[0] if match else ""
     return [start + name for name in complete_name(incomplete[len(start) :])]

@@ -1,4 +1,4 @@
-"""Options and checks that commands about concepts share."""
+"""Options and checks of the commands that write concepts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     from vectors.model.residual_model import ResidualModel
 
 Layer = Annotated[
-    str, typer.Option(metavar="auto|N|N,N", help="Block after which it is read and steered; several steer together.")
+    str,
+    typer.Option(
+        metavar="auto|N|N,N", help="Layer to read and steer: the block, from 0; several are steered together."
+    ),
 ]
 
 
 def layer_of(text: str) -> Literal["auto"] | int:
-    """Return what --layer says of one layer, or refuse what is neither `auto` nor a number."""
-    found = layers_of(text)
-    if isinstance(found, list):
+    """Return the value of --layer for a command that takes one layer."""
+    layers = layers_of(text)
+    if isinstance(layers, list):
         raise InputError(f"--layer is {quote(text)}: give auto, or the number of one block")
-    return found
+    return layers
 
 
 def layers_of(text: str) -> Literal["auto"] | int | list[int]:
-    """Return what --layer says, or refuse what is neither `auto` nor numbers."""
+    """Return the value of --layer: `auto`, a layer, or several."""
     if text == "auto":
         return "auto"
     parts = [part.strip() for part in text.split(",")]
@@ -35,7 +38,7 @@ def layers_of(text: str) -> Literal["auto"] | int | list[int]:
 
 
 def check_file(output: str, force: bool, *, what: str = "vector file") -> None:
-    """Refuse a place where no file of ours can go, before the work instead of after it."""
+    """Refuse an output path that cannot be written, before the work starts."""
     from vectors.common.files import check_output_path
 
     if not output.endswith(".safetensors"):
@@ -44,11 +47,11 @@ def check_file(output: str, force: bool, *, what: str = "vector file") -> None:
 
 
 def check_free(name: str, model: "ResidualModel") -> None:
-    """Refuse a name that the user's library holds for this model, before the work instead of after it."""
+    """Refuse a name that the user's library already has for this model, before the work starts."""
     from vectors.concepts.library import catalog
 
-    place: Path | None = catalog(model).get(name)
-    if place is not None and place.parent != model.library:
+    path: Path | None = catalog(model).get(name)
+    if path is not None and path.parent != model.library:
         raise OutputError(
-            f"your library already has {quote(name)} ({quote(place)}): pass --force or choose another name"
+            f"your library already has {quote(name)} ({quote(path)}): pass --force or choose another name"
         )

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the model they name."""
+"""Options about the model, and loading it."""
 
 import sys
 from pathlib import Path
@@ -15,18 +15,24 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="Hub name or folder of a model.  [default: the embedded one]"),
+    typer.Option(
+        "--model", metavar="NAME", help="Hugging Face name or folder of a model.  [default: the embedded model]"
+    ),
 ]
-Device = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, ...  [default: cuda where there is one]")]
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps.  [default: cuda if available]")
+]
 Dtype = Annotated[str | None, typer.Option(metavar="NAME", help="float32, bfloat16, float16.  [default: the model's]")]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model's files.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code from the model's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
 def check_model(name: str | None) -> None:
-    """Refuse an empty name: an unset variable of a script is no wish for the embedded model."""
+    """Refuse an empty name, which is more likely an unset variable than the embedded model."""
     if name is not None and not name.strip():
-        raise InputError("--model is empty: give a hub name or a folder, or leave it out for the embedded model")
+        raise InputError(
+            "--model is empty: give a Hugging Face name or a folder, or leave it out for the embedded model"
+        )
 
 
 def open_model(
@@ -38,7 +44,7 @@ def open_model(
     from vectors.model.residual_model import load_model
 
     if name == EMBEDDED_NAME and not Path(name).exists():
-        name = None  # what `ls` and every sample call it
+        name = None  # the name that `ls` and samples show
     return load_model(name, device, dtype, trust_remote_code=trust)
 
 
@@ -46,10 +52,10 @@ def read_stdin(what: str) -> str:
     """Return all of stdin as text.
 
     Raises:
-        InputError: when it is closed or not UTF-8.
+        InputError: stdin is closed or not UTF-8.
     """
     if sys.stdin is None:
-        raise InputError(f"stdin is closed: pipe {what} in, or write it out in place of -")
+        raise InputError(f"stdin is closed: pipe {what} in, or write it out instead of -")
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Saved runs as the commands read them: their samples, their model, and what texts on files say they were to be."""
+"""Options about saved runs: read samples, load their model, and read texts to judge them by."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -18,34 +18,35 @@ if TYPE_CHECKING:
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A file that `steer compose -o` wrote.")]
 Positive = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Texts that have what was asked for: to judge by, and as real ones.")
+    str | None,
+    typer.Option(metavar="FILE", help="Real texts with what was steered: for the judge, and to compare with."),
 ]
-Background = Annotated[str | None, typer.Option(metavar="FILE", help="Texts that need not have it, to judge by.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="Of intervals, judges and permutations.")]
+Background = Annotated[str | None, typer.Option(metavar="FILE", help="Real texts without it or mixed, for the judge.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of intervals, judges and permutations.")]
 
 
 def read_run(path: str) -> "SampleSet":
     """Return the samples of a file.
 
     Raises:
-        InputError: no such file, or one that holds no samples, fewer than two, or those of several runs.
+        InputError: no such file, fewer than two samples, or samples of several runs.
     """
     from steer.runs.sample_set import SampleSet
 
-    found = SampleSet.load(path)
-    if len(found) < 2:
-        raise InputError(f"{quote(path)} holds {len(found)} samples: figures need at least two")
+    samples = SampleSet.load(path)
+    if len(samples) < 2:
+        raise InputError(f"{quote(path)} holds {len(samples)} samples: metrics need at least two")
     try:
-        found.check_one_run()
+        samples.check_one_run()
     except InputError as error:
-        raise InputError(f"{quote(path)}: {error}; give one run a file") from error
-    return found
+        raise InputError(f"{quote(path)}: {error}; write each run to its own file") from error
+    return samples
 
 
 def model_of(
     runs: list["SampleSet"], name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress
 ) -> "ResidualModel | None":
-    """Load the model that was named, or the embedded one where every run is of it; else none."""
+    """Load the named model; without a name, the embedded one if all runs are of it, else return None."""
     from vectors.common.paths import EMBEDDED_NAME
 
     if name is None and any(run[0].model != EMBEDDED_NAME for run in runs):
@@ -54,7 +55,7 @@ def model_of(
 
 
 def vectors_of(run: "SampleSet", model: "ResidualModel | None") -> "tuple[ConceptVector, ...]":
-    """Return the vectors that a run was steered by, where there is a model to find them for."""
+    """Return the vectors that steered a run; none without a model."""
     from steer.sampling.replay import point_of
 
     point = None if model is None else point_of(model, run)
@@ -64,10 +65,10 @@ def vectors_of(run: "SampleSet", model: "ResidualModel | None") -> "tuple[Concep
 def yardstick_of(
     vectors: "Sequence[ConceptVector]", positive: str | None, background: str | None, seed: int
 ) -> "EvaluationSet | None":
-    """Return what texts on files say that a run by these vectors is to be, or None.
+    """Return an evaluation set from files of texts, or None if there are no files.
 
     Raises:
-        InputError: one file without the other, or too few texts that the directions have not seen.
+        InputError: one file without the other, or too few texts that the vectors were not learned from.
     """
     if positive is None and background is None:
         return None
@@ -80,7 +81,7 @@ def yardstick_of(
 
 
 def check_pictures(pictures: Sequence[str | None], theme: str, force: bool) -> None:
-    """Refuse pictures that could not be drawn, before anything is sampled for them."""
+    """Refuse pictures that cannot be written, before anything is sampled."""
     from pathlib import Path
 
     from vectors.common.files import check_output_path
@@ -90,7 +91,7 @@ def check_pictures(pictures: Sequence[str | None], theme: str, force: bool) -> N
         raise InputError(f"--theme is {quote(theme)}: choose light or dark")
     for picture in wanted:
         if Path(picture).suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise InputError(f"{quote(picture)} is no picture: end its name with .png, .svg or .pdf")
+            raise InputError(f"{quote(picture)} is not a picture: end its name with .png, .svg or .pdf")
         check_output_path(picture, force=force, hint="pass --force to replace it")
     if len(set(map(Path, wanted))) < len(wanted):
-        raise InputError(f"two pictures are both {quote(wanted[0])}: give each a file of its own")
+        raise InputError(f"two pictures are both {quote(wanted[0])}: give each its own file")

@@ -1,4 +1,4 @@
-"""The texts that `steer extract` is given: two files, one with labels or pairs, or none."""
+"""Read the texts of `steer extract` from its options: two files, one file with labels or pairs, or none."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ def contrast_from(
     *,
     needed: bool,
 ) -> dict[str, Any]:
-    """Read the texts one way or the other, and return them as `vectors.extract` takes them.
+    """Read the texts and return them as arguments of `vectors.extract`.
 
     Raises:
-        InputError: options that do not go together, none where texts are `needed`, or files that cannot be read.
+        InputError: options that exclude each other, no texts although `needed`, or files that cannot be read.
     """
     from vectors.data.contrast import ContrastSet
     from vectors.data.text_files import read_contrast, read_pairs, read_texts
@@ -31,14 +31,14 @@ def contrast_from(
     }
     chosen = [way for way, given in ways.items() if given]
     if len(chosen) > 1:
-        raise InputError(f"{' and '.join(chosen)} both say where the texts are: give one of them")
+        raise InputError(f"{' and '.join(chosen)} both give the texts: give one of them")
     if weight is not None and chosen != ["--from"]:
-        raise InputError("--weight names a field beside the texts: give them by --from and --where")
+        raise InputError("--weight names a field of --from: give the texts by --from and --where")
     if not chosen:
         if needed:
             raise InputError(
-                "there are no texts: give --positive FILE, and --background FILE where the model's own texts will not "
-                "do, or --from FILE with --where, or --pairs FILE"
+                "there are no texts: give --positive FILE (and --background FILE, unless the model is to sample it), "
+                "or --from FILE with --where, or --pairs FILE"
             )
         return {}
     if pairs is not None:
@@ -49,7 +49,7 @@ def contrast_from(
         contrast = read_contrast(source, where, format=_format(source), weight=weight)
     else:
         if positive is None:
-            raise InputError("--background says what the concept is not: give --positive FILE as well")
+            raise InputError("--background alone does not define a concept: give --positive FILE as well")
         if positive == background == "-":
             raise InputError("stdin can be read only once: give one of --positive and --background as a file")
         texts = read_texts(positive)
@@ -65,15 +65,15 @@ def contrast_from(
 
 
 def labels_from(source: str | None, key: str, others: dict[str, str | None]) -> tuple[list[str], list[list[str]]]:
-    """Read texts and what each of them has, for `--each`.
+    """Read texts and the labels of each, for `--each`.
 
     Raises:
-        InputError: no file, or options that say something else about the texts.
+        InputError: no file, or options that exclude `--each`.
     """
     from vectors.data.text_files import read_labels
 
     if given := [option for option, value in others.items() if value is not None]:
-        raise InputError(f"--each takes every value of a key as a concept, the rest as its background: drop {given[0]}")
+        raise InputError(f"--each makes a concept of each value, with all other texts as background: drop {given[0]}")
     if source is None:
         raise InputError(f"--each {quote(key)} needs texts with labels: give --from FILE")
     return read_labels(source, key, format=_format(source))

@@ -1,1 +1,1 @@
-"""The commands that write texts: compose, explore, demo."""
+"""The commands that sample texts: compose, explore, demo."""

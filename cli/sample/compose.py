@@ -1,5 +1,6 @@
-"""`steer compose`: the main job, an expression in and entries out, each as soon as its turn has come."""
+"""`steer compose`: sample a model with concepts switched on, and print each text as soon as it is its turn."""
 
+import re
 import shlex
 import sys
 from contextlib import ExitStack, suppress
@@ -23,10 +24,11 @@ from cli.options.sampling_options import (
     TopP,
     check_prompt,
 )
-from cli.terminal.ordered_output import Turns
+from cli.terminal.ordered_output import OrderedOutput
 from cli.terminal.output import ClosedPipeError, note
 from cli.terminal.progress import Progress
-from cli.terminal.run_notes import tell
+from cli.terminal.run_notes import note_plan
+from cli.terminal.time_estimate import announce, sampling_seconds
 from vectors.common.errors import InputError, OutputError
 from vectors.common.validation import MAX_BATCH, MAX_SEED, check_integer, check_number, quote
 
@@ -47,28 +49,36 @@ Expression = Annotated[
     typer.Argument(
         metavar="EXPR",
         autocompletion=_complete,
-        help='What to add, "cat + 0.8 storm"; - reads stdin.',
+        help='Concepts to add, "cat + 0.8 storm"; - reads stdin.  [default: none, the model without steering]',
         show_default=False,
     ),
 ]
-Count = Annotated[int, typer.Option("-n", metavar="N", help="How many entries.")]
+Count = Annotated[int, typer.Option("-n", metavar="N", help="Number of texts.")]
 Radius = Annotated[
     float | None,
-    typer.Option(metavar="R", help="How far each entry strays on its own.  [default: 0, around samples 0.7 of theirs]"),
+    typer.Option(
+        metavar="R",
+        help="Size of each text's own random shift, relative to the steering shift.  [default: 0; with --around, 0.7 "
+        "times the radius of the run]",
+    ),
 ]
 AroundSamples = Annotated[
     str | None,
-    typer.Option("--around", metavar="FILE:I,J", help="Stand on samples of a run instead of an expression."),
+    typer.Option(
+        "--around",
+        metavar="FILE:I,J",
+        help="Sample around texts of a run: run.jsonl:2,5 searches around texts 2 and 5.",
+    ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", help="Entries sampled together; changes only the speed.  [default: what suits the device]"
-    ),
+    typer.Option(metavar="N", help="Texts sampled together; changes only the speed.  [default: what suits the device]"),
 ]
-Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also append each to this JSONL.")]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE", help="Also append each text to this JSONL file.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace FILE.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with FILE: only what is missing is sampled.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue FILE: sample only the texts it lacks.")]
 
 
 def command(
@@ -98,23 +108,28 @@ def command(
     force: Force = False,
     resume: Resume = False,
 ) -> None:
-    """Compose concepts and sample the model with them switched on.
+    """Run this to sample a model with concepts switched on.
 
-    Each entry is printed with its pressure (how far the steered model was pushed from the base model) and its log
-    probability under both. Terms are joined by + and -, a dose stands before a name: "sonnet + 0.8 cat - gloomy".
+    Join concepts by + and -, and write a dose before a name: "sonnet + 0.8 cat - gloomy". Without an expression the
+    model is sampled without steering.
+
+    Each text is printed with its pressure (how far steering moved the model's next-token distribution: KL divergence in
+    nats per token) and its log-probability under the base model and under the steered model.
     """
-    from steer.composition.expression import parse
-
-    doses, samples, picks = None, None, list[int]()  # an expression, or samples of a run and the picked indices
+    doses, run, picks = None, None, list[int]()
     if around is None:
-        if expression is None:
-            raise typer.BadParameter("there is no expression, and no samples with --around", param_hint="EXPR")
-        text = read_stdin("an expression").strip() if expression == "-" else expression
-        doses = parse(text)  # before anything slow, so that a mistake in it is reported at once
+        doses = _parse_expression(expression)
+        # the parser reads "-orchard + sea" as -o "rchard + sea"
+        if expression is None and output is not None and re.search(r"\s[+-]\s|\*", output):
+            raise InputError(
+                f"-o is {quote(output)} and there is no expression: write -- before an expression that begins with -"
+            )
     elif expression is not None:
-        raise InputError(f"{quote(expression)} and --around exclude each other: the doses are those of the samples")
+        raise InputError(
+            f"{quote(expression)} and --around exclude each other: --around takes the doses of the run, leave one out"
+        )
     else:
-        samples, picks = _picked(around)
+        run, picks = _read_around(around)
     check_integer(n, "-n", low=1)
     if batch_size is not None:
         check_integer(batch_size, "--batch-size", low=1, high=MAX_BATCH)
@@ -122,9 +137,9 @@ def command(
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
     check_prompt(prompt)
     if sys.stdout is None and output is None:
-        raise OutputError("stdout is closed: leave it open, or keep the samples in a file with -o")
-    mode = _mode(output, force, resume)
-    seed = _seed(seed, output, mode)
+        raise OutputError("stdout is closed: leave it open, or write the samples to a file with -o")
+    mode = _output_mode(output, force, resume)
+    seed = _choose_seed(seed, output, mode)
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
         from steer.sampling.run_plan import SamplingOptions, make_plan
@@ -142,65 +157,80 @@ def command(
         from steer.sampling.sampler import samples_of
 
         if geometry == "natural":
-            progress("reading what is natural for this model")
+            progress("measuring the covariance of natural activations")
         if max_pressure is not None:
-            progress("looking for the dose within the pressure")
-        plan = make_plan(loaded, doses if samples is None else _centre(samples, picks), options)
+            progress("searching the dose that keeps to the pressure")
+        plan = make_plan(loaded, doses if run is None else _centre(run, picks), options)
         progress.clear()
-        tell(plan, loaded)
+        note_plan(plan, loaded)
         file = None
         if output is not None:
             from steer.runs.sample_file import SampleFile
 
             file = stack.enter_context(SampleFile(output, mode, plan.identity(loaded)))
         done = frozenset(file.done if file else ())
-        turns = Turns(n, done, as_json, file, progress)
-        if turns.left == 0:
+        ordered = OrderedOutput(n, done, as_json, file, progress)
+        if ordered.left == 0:
             progress.clear()
             note(f"all {n} samples are already in {quote(output)}")
             return
-        progress("sampling", turns.count, n)
+        progress("estimating the time")
+        seconds = sampling_seconds(
+            loaded, ordered.left, max_tokens, costs=plan.costs and bool(plan.point.layers), batch_size=batch_size
+        )
+        progress.clear()
+        announce(seconds, n=ordered.left, shorter="--max-tokens shortens each text", at_most=True)
+        progress("sampling", ordered.count, n)
         try:
             finished = samples_of(loaded, plan, n=n, batch_size=batch_size, skip=done)
             progress.clear()
             note(f"seed {seed}")
+            progress("sampling", ordered.count, n)
             for sample in finished:
-                turns.take(sample)
+                ordered.add(sample)
         except BaseException as error:
             with suppress(ClosedPipeError, OutputError):
-                turns.give_rest()
+                ordered.flush()
             progress.clear()
-            kept = ""
-            if output is not None and turns.count:
-                kept = f"{turns.count} of {n} samples are kept in {quote(output)}"
+            saved = ""
+            if output is not None and ordered.count:
+                saved = f"{ordered.count} of {n} samples are kept in {quote(output)}"
             if isinstance(error, KeyboardInterrupt):
-                mend = "use -o FILE to keep samples" if output is None else "nothing was finished yet"
-                note(f"interrupted: {kept or mend}")
-            elif kept and not isinstance(error, ClosedPipeError):
-                note(kept)
-            if kept:
-                instead = " in place of --force" if force else ""
-                note(f"to go on, repeat the command with --resume --seed {seed}{instead}")
+                mend = "use -o FILE to keep samples" if output is None else "no sample was finished yet"
+                note(f"interrupted: {saved or mend}")
+            elif saved and not isinstance(error, ClosedPipeError):
+                note(saved)
+            if saved:
+                instead = " instead of --force" if force else ""
+                note(f"to continue, repeat the command with --resume --seed {seed}{instead}")
             raise
         progress.clear()
-        if turns.stopped:
-            note(f"note: {turns.stopped} texts were stopped where logits were not finite: lower the doses")
+        if ordered.not_finite:
+            note(f"note: {ordered.not_finite} texts stopped early because logits were not finite: lower the doses")
         if output is not None:
-            note(f"{turns.count} samples are in {quote(output)}")
-            if not as_json and turns.count > 1:
+            note(f"{ordered.count} samples are in {quote(output)}")
+            if not as_json and ordered.count > 1:
                 note(f"next: steer report {shlex.quote(output)}")
 
 
-def _picked(around: str) -> "tuple[SampleSet, list[int]]":
-    """Return the run and the indices that the option names."""
+def _parse_expression(expression: str | None) -> dict[str, float] | None:
+    """Return the doses of the expression, which "-" reads from stdin; None if it is empty."""
+    from steer.composition.expression import parse
+
+    text = read_stdin("an expression") if expression == "-" else expression
+    return None if text is None or not text.strip() else parse(text.strip())
+
+
+def _read_around(around: str) -> "tuple[SampleSet, list[int]]":
+    """Return the run and the indices that --around names."""
     from steer.runs.sample_set import SampleSet
 
-    place, colon, told = around.rpartition(":")
-    names = told.split(",")
-    # more digits than any index has are no number that could be read
-    if not colon or not place or not all(name.strip().isdecimal() and len(name) < 24 for name in names):
+    path, colon, indices = around.rpartition(":")
+    names = indices.split(",")
+    # int() refuses numbers of thousands of digits, and no index has that many
+    if not colon or not path or not all(name.strip().isdecimal() and len(name) < 24 for name in names):
         raise InputError(f"--around is {quote(around)}: give a file and the indices in it, run.jsonl:2,5")
-    return SampleSet.load(place), [check_integer(int(name), "--around", high=MAX_SEED) for name in names]
+    return SampleSet.load(path), [check_integer(int(name), "--around", high=MAX_SEED) for name in names]
 
 
 def _centre(samples: "SampleSet", picks: list[int]) -> "Centre":
@@ -210,14 +240,14 @@ def _centre(samples: "SampleSet", picks: list[int]) -> "Centre":
     return recentre(samples, picks)
 
 
-def _mode(output: str | None, force: bool, resume: bool) -> Mode:
-    """Return how the output file is opened; a place that cannot be written is refused before anything slow."""
+def _output_mode(output: str | None, force: bool, resume: bool) -> Mode:
+    """Return how to open the output file, after checking that it can be written."""
     mode: Mode = "force" if force else "resume" if resume else "new"
     if force and resume:
-        raise InputError("--force and --resume exclude each other: replace the file, or go on with it")
+        raise InputError("--force and --resume exclude each other: replace the file, or continue it")
     if output is None:
         if mode != "new":
-            raise InputError(f"--{mode} is about an output file: give it with -o FILE")
+            raise InputError(f"--{mode} needs an output file: give it with -o FILE")
         return mode
     if output == "-":
         raise InputError("-o - is no file: results are on stdout anyway, use --json for the same lines")
@@ -227,8 +257,8 @@ def _mode(output: str | None, force: bool, resume: bool) -> Mode:
     return mode
 
 
-def _seed(seed: int | None, output: str | None, mode: Mode) -> int:
-    """Return the seed asked for, the one of the run that is resumed, or a drawn one short enough to be typed."""
+def _choose_seed(seed: int | None, output: str | None, mode: Mode) -> int:
+    """Return the given seed, the seed of the run to resume, or a random one that is short enough to type."""
     if seed is not None:
         return check_integer(seed, "--seed", high=MAX_SEED)
     if mode == "resume" and output is not None:

@@ -1,4 +1,4 @@
-"""`steer demo`: a tour of a minute, in the terminal: a concept off and on, two at once, a wider search, the figures."""
+"""`steer demo`: a tour of a minute: no concept, one, two, a radius, and the metrics of each."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,20 +16,24 @@ if TYPE_CHECKING:
 
 SHOWN = 2
 STOPS = (
-    ("The base model by itself, without a prompt", None, 0.0, ""),
-    ("A concept switched on inside it", "cat", 0.0, 'steer compose "cat" -n 2 --seed {seed}'),
-    ("Two at once", "cat + sonnet", 0.0, 'steer compose "cat + sonnet" -n 2 --seed {seed}'),
-    ("The same two, every text in a direction of its own", "cat + sonnet", 1.0,
+    ("The base model, without prompt and without steering", None, 0.0, "steer compose -n 2 --seed {seed}"),
+    ("One concept", "cat", 0.0, 'steer compose "cat" -n 2 --seed {seed}'),
+    ("Two concepts", "cat + sonnet", 0.0, 'steer compose "cat + sonnet" -n 2 --seed {seed}'),
+    ("Two concepts, and a random shift of each text's own", "cat + sonnet", 1.0,
      'steer compose "cat + sonnet" -n 2 --radius 1 --seed {seed}'),
 )  # fmt: skip
-"""What is shown, the expression, the radius, and the command that does the same."""
+"""Title, expression, radius, and the command that samples the same texts."""
 
-Count = Annotated[int, typer.Option("-n", metavar="N", help="Texts behind each row of figures.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="Of the texts.")]
+Count = Annotated[int, typer.Option("-n", metavar="N", help="Texts behind each row of the tables.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the texts.")]
 
 
 def command(n: Count = 48, seed: Seed = 7, device: Device = None) -> None:
-    """Take a tour: the embedded model, a concept off and on, two composed, the radius widened, and the figures."""
+    """Run this for a tour of a minute.
+
+    It samples the embedded model without steering, with one concept, with two, and with a radius, and prints how often
+    the concepts are in the texts, what steering costs and how varied the texts are.
+    """
     check_integer(n, "-n", low=8)
     check_integer(seed, "--seed", high=MAX_SEED)
     tables = [[["", "cat", "cat and sonnet"]], [["", "pressure", "diversity"]]]
@@ -37,47 +41,49 @@ def command(n: Count = 48, seed: Seed = 7, device: Device = None) -> None:
         model = open_model(None, device, None, False, progress)
         from steer.reports.report import report
 
-        for at, (title, expression, radius, repeat) in enumerate(STOPS, 1):
-            runs = _sampled(model, title, expression, radius, n, seed, progress)
-            emit(f"{at}. {title}\n" + (f"   $ {repeat.format(seed=seed)}\n" if repeat else ""))
-            for each in runs[:SHOWN]:
-                emit(entry(each))
-            name = f"{at}. {expression or 'nothing'}{f', radius {radius:g}' if radius else ''}"
-            for rows, found in zip(tables, (_shares(runs), _figures(report(runs, seed=seed))), strict=True):
-                rows.append([name, *found])
+        for number, (title, expression, radius, repeat) in enumerate(STOPS, 1):
+            samples = _sample(model, title, expression, radius, n, seed, progress)
+            emit(f"{number}. {title}\n   $ {repeat.format(seed=seed)}\n")
+            for sample in samples[:SHOWN]:
+                emit(entry(sample))
+            progress("measuring")
+            name = f"{number}. {expression or 'no concept'}{f', radius {radius:g}' if radius else ''}"
+            for rows, cells in zip(tables, (_success_rates(samples), _costs(report(samples, seed=seed))), strict=True):
+                rows.append([name, *cells])
+            progress.clear()
     emit(
-        f"In figures, of {n} texts each, with 95 % intervals\n\n"
+        f"Metrics of {n} texts in each row, with 95 % intervals\n\n"
         + "\n\n".join(table(rows, indent=0, whole=True) for rows in tables)
         + "\n\n"
-        "cat, sonnet: share of texts in which an oracle finds them, which knows nothing\n"
-        "of the directions. pressure: how far the model was pushed, nats a token.\n"
-        "diversity: different texts in effect (Vendi score over words).\n\n"
-        "Next: `steer` by itself shows five things to do, `steer ls` the concepts."
+        "cat, sonnet: share of texts with the concept, by rules that know the model's\n"
+        "training texts. pressure: KL divergence of the steered from the base model,\n"
+        "nats per token. diversity: effective number of different texts (Vendi score).\n\n"
+        "Next: `steer` prints five things to do, `steer ls` all concepts."
     )
 
 
-def _sampled(
+def _sample(
     model: "ResidualModel", title: str, expression: str | None, radius: float, n: int, seed: int, progress: Progress
 ) -> "SampleSet":
     from steer.sampling.sample import sample
 
     progress(title, 0, n)
-    runs = sample(
+    samples = sample(
         model, expression, n=n, radius=radius, seed=seed, progress=lambda _, done, total: progress(title, done, total)
     )
     progress.clear()
-    return runs
+    return samples
 
 
-def _shares(runs: "SampleSet") -> list[str]:
-    """How many texts have the first concept, and how many have both, by the oracle."""
+def _success_rates(samples: "SampleSet") -> list[str]:
+    """Return the share of texts with the first concept, and with both."""
     from steer.judges.almanac import OracleJudge
     from steer.judges.success import success
 
     cat, sonnet = OracleJudge("cat"), OracleJudge("sonnet")
-    return [str(success(runs, judges)) for judges in ([cat], [cat, sonnet])]
+    return [str(success(samples, judges)) for judges in ([cat], [cat, sonnet])]
 
 
-def _figures(made: "Report") -> list[str]:
-    found = {figure.name: figure for figure in made.figures}
-    return [str(found[name]) for name in ("pressure", "Vendi 1, words")]
+def _costs(report: "Report") -> list[str]:
+    estimates = {estimate.name: estimate for estimate in report.figures}
+    return [str(estimates[name]) for name in ("pressure", "Vendi 1, words")]

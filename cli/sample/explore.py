@@ -1,4 +1,4 @@
-"""`steer explore`: a search by hand, a screen of entries at a time, kept so that nothing of it is lost."""
+"""`steer explore`: an interactive search, a screen of texts at a time; every text is written to a file."""
 
 import shlex
 import sys
@@ -26,7 +26,7 @@ from cli.options.sampling_options import (
 )
 from cli.terminal.output import ClosedPipeError, emit, emit_json, entry, note
 from cli.terminal.progress import Progress
-from cli.terminal.run_notes import tell
+from cli.terminal.run_notes import note_plan
 from vectors.common.errors import InputError, OutputError, SteerError
 from vectors.common.validation import MAX_SEED, check_integer, check_number, quote
 
@@ -39,28 +39,34 @@ Expression = Annotated[
     typer.Argument(
         metavar="EXPR",
         autocompletion=complete_expression,
-        help='What to begin with, "cat + 0.8 storm".',
+        help='Concepts to start with, "cat + 0.8 storm".',
         show_default=False,
     ),
 ]
-Count = Annotated[int, typer.Option("-n", metavar="N", help="Entries on a screen.")]
-Radius = Annotated[float, typer.Option(metavar="R", help="How far entries stray at first.")]
-Output = Annotated[
-    str | None, typer.Option("-o", "--output", metavar="FILE", help="Keeps every entry.  [default: explore-SEED.jsonl]")
+Count = Annotated[int, typer.Option("-n", metavar="N", help="Texts on a screen.")]
+Radius = Annotated[
+    float,
+    typer.Option(metavar="R", help="First size of each text's own random shift, relative to the steering shift."),
 ]
-Resume = Annotated[str | None, typer.Option(metavar="FILE", help="Go on with an exploration, as it was begun.")]
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE", help="File for every text.  [default: explore-SEED.jsonl]"),
+]
+Resume = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Continue the exploration in FILE, with its own settings.")
+]
 
 MAX_SCREEN = 1000
-_OPTIONS = {"n": "-n", "output": "-o"}  # what is not called as its parameter is
-_LONGEST = 19  # digits of a sample's number
+_FLAGS = {"n": "-n", "output": "-o"}  # parameters whose flag has another name
+_MAX_DIGITS = 19  # of a sample's index
 
 KEYS = (
-    ("2 5", "stand on these entries and look around them, nearer"),
-    ("m", "more entries from here (also: Enter)"),
-    ("w, n", "look wider, or narrower"),
-    ("b", "back to where this was come from; g 3 goes to place 3"),
-    ("s FILE", "save the entries of this place; s FILE 2 5 only these"),
-    ("q", "quit; everything is kept"),
+    ("2 5", "sample around texts 2 and 5, at a smaller radius"),
+    ("m", "more texts from here (also: Enter)"),
+    ("w, n", "a wider radius, or a narrower one"),
+    ("b", "back to the place before; g 3 goes to place 3"),
+    ("s FILE", "save the texts of this place; s FILE 2 5 only these"),
+    ("q", "quit; every text is already in the file"),
 )
 
 
@@ -88,41 +94,41 @@ def command(
     trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Look around a point by hand: pick entries, stand on them, look nearer or farther, go back.
+    """Run this to search interactively: read texts, pick the best ones, sample around them.
 
-    Every entry is kept in a file as soon as it is finished, with where it was come to, so that an exploration can be
-    gone on with (--resume FILE), and any entry of it be stood on by `steer compose --around FILE:I`.
+    Each text is written to a file as soon as it is finished. Continue later by --resume FILE, or sample around one of
+    the texts by `steer compose --around FILE:I`.
     """
     from steer.composition.expression import parse
 
     doses = None
     if (expression is None) == (resume is None):
-        raise InputError("give an expression to begin with, or --resume FILE to go on: one of the two")
+        raise InputError("an expression starts a search and --resume FILE continues one: give one of them")
     if expression == "-":
-        raise InputError("stdin says what to do next: write the expression out in place of -")
+        raise InputError("stdin is for the keys of the exploration: write the expression instead of -")
     if expression is not None:
         doses = parse(expression)
-    if resume is not None and (told := _told(context)):
-        raise InputError(f"--resume goes on as the exploration was begun: leave {told} out")
+    if resume is not None and (flags := _conflicting_flags(context)):
+        raise InputError(f"--resume takes the settings of the file: leave {flags} out")
     check_integer(n, "-n", low=1, high=MAX_SCREEN)
     if check_number(radius, "--radius") <= 0.0:
-        raise InputError(f"--radius is {radius:g}: give one above 0, such as 0.5, so that entries differ in direction")
+        raise InputError(f"--radius is {radius:g}: give one above 0, such as 0.5, so that texts differ in direction")
     check_prompt(prompt)
     if sys.stdin is None:
-        raise InputError("stdin is closed: an exploration asks what to do next, leave it open")
+        raise InputError("stdin is closed: an exploration reads keys from it, leave it open")
     if seed is None:
         import secrets
 
         seed = secrets.randbelow(2**32)
     check_integer(seed, "--seed", high=MAX_SEED)
     if resume is not None and not Path(resume).is_file():
-        raise InputError(f"there is no file {quote(resume)}: begin an exploration with an expression")
-    place = resume if resume is not None else output if output is not None else f"explore-{seed}.jsonl"
+        raise InputError(f"there is no file {quote(resume)}: start an exploration with an expression")
+    path = resume if resume is not None else output if output is not None else f"explore-{seed}.jsonl"
     from steer.runs.sample_file import SampleFile
     from vectors.common.files import check_output_path
 
-    empty = resume is None and Path(place).is_file() and not Path(place).stat().st_size  # killed before its first entry
-    check_output_path(place, force=resume is not None or empty, hint=f"go on with it by --resume {shlex.quote(place)}")
+    empty = resume is None and Path(path).is_file() and not Path(path).stat().st_size  # killed before its first text
+    check_output_path(path, force=resume is not None or empty, hint=f"continue it by --resume {shlex.quote(path)}")
     with Progress() as progress, ExitStack() as stack:
         progress("starting")
         from steer.sampling.run_plan import SamplingOptions, make_plan
@@ -135,103 +141,103 @@ def command(
         from steer.sampling.exploration import Exploration, common
 
         if resume is not None:
-            made = Exploration.resumed(loaded, stack.enter_context(SampleFile(place, "resume")))
+            exploration = Exploration.resumed(loaded, stack.enter_context(SampleFile(path, "resume")))
         else:
             plan = make_plan(loaded, doses, options)
-            made = Exploration(
+            exploration = Exploration(
                 loaded,
                 plan,
-                stack.enter_context(SampleFile(place, "resume" if empty else "new", common(plan, loaded))),
+                stack.enter_context(SampleFile(path, "resume" if empty else "new", common(plan, loaded))),
                 n=n,
             )
             progress.clear()
-            tell(plan, loaded)
+            note_plan(plan, loaded)
         progress.clear()
-        note(f"seed {made.here.plan.seed}; every entry is kept in {quote(place)}")
-        Dialogue(made, str(place), as_json, progress).run()
+        note(f"seed {exploration.here.plan.seed}; every text is written to {quote(path)}")
+        Dialogue(exploration, str(path), as_json, progress).run()
 
 
-def _told(context: typer.Context) -> str:
-    """Name the options on the command line that an exploration has from its file."""
+def _conflicting_flags(context: typer.Context) -> str:
+    """Return the flags of the command line that a resumed exploration takes from its file."""
     ours = {"resume", "model", "device", "dtype", "trust_remote_code", "as_json"}
     given = (
         name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     )
-    return ", ".join(_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in given if name not in ours)
+    return ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in given if name not in ours)
 
 
 class Dialogue:
-    """Shows screens and does what the reader asks for, until there is nothing more to ask."""
+    """The loop of an exploration: show a screen, read a line, do what it says."""
 
-    def __init__(self, exploration: "Exploration", place: str, as_json: bool, progress: Progress) -> None:
-        self.exploration, self.place, self.as_json, self.progress = exploration, place, as_json, progress
+    def __init__(self, exploration: "Exploration", path: str, as_json: bool, progress: Progress) -> None:
+        self.exploration, self.path, self.as_json, self.progress = exploration, path, as_json, progress
 
     def run(self) -> None:
-        """Begin with a screen, and go on until the end of the input."""
-        made = self.exploration
+        """Show the first screen, then obey lines until the end of the input."""
+        exploration = self.exploration
         try:
-            if made.screen:
-                self.show(made.screen)
-            if made.wanted or not made.screen:
+            if exploration.screen:
+                self.show(exploration.screen)
+            if exploration.wanted or not exploration.screen:
                 self.sample()
             while (line := self.ask()) is not None:
                 try:
-                    if not self.does(line):
+                    if not self.obey(line):
                         break
                 except SteerError as error:
                     note(str(error))
         except KeyboardInterrupt:
             note("")
-            note(f"interrupted: {self.kept()}")
+            note(f"interrupted: {self.saved_note()}")
             raise
         except ClosedPipeError:
-            note(self.kept())
+            note(self.saved_note())
             raise
-        note(self.kept())
+        note(self.saved_note())
 
-    def kept(self) -> str:
-        """Say what is kept, and how to go on with it."""
+    def saved_note(self) -> str:
+        """Return how many texts the file has, and how to continue it."""
         try:
             self.exploration.file.check_place()
         except OutputError as error:
-            return f"nothing is kept: {error}"
+            return f"the file is lost: {error}"
         count = len(self.exploration.samples)
-        return f"{count} entries are kept; to go on: steer explore --resume {shlex.quote(self.place)}"
+        return f"{count} texts are kept; to continue: steer explore --resume {shlex.quote(self.path)}"
 
     def ask(self) -> str | None:
-        """Return the next line of the input; None at its end."""
+        """Return the next line of the input, or None at its end."""
         here = self.exploration.here
         where = f"place {here.number}, radius {here.plan.radius:.3g}"
         self.progress.clear()
         if sys.stderr is not None:
-            sys.stderr.write(f"{where}: numbers to stand on, m w n b, s FILE, q, ? > ")
+            sys.stderr.write(f"{where}: numbers to sample around, m w n b, s FILE, q, ? > ")
             sys.stderr.flush()
         line = sys.stdin.readline()
         if not line or not sys.stdin.isatty():
-            note("")  # nobody typed the line's end
+            note("")  # end the line of the question: there was no echo
         return line.strip() if line else None
 
-    def does(self, line: str) -> bool:
-        """Do what a line asks for; False ends the exploration."""
-        made = self.exploration
+    def obey(self, line: str) -> bool:
+        """Obey a line; return False to quit."""
+        exploration = self.exploration
         words = line.replace(",", " ").split()
         key = words[0].lower() if words else "m"
         if words and all(map(_is_number, words)):
-            made.pick([int(word) for word in words])
+            exploration.pick([int(word) for word in words])
             self.sample()
         elif key in ("m", "more"):
             self.sample()
         elif key in ("w", "wider", "n", "narrower"):
-            (made.wider if key[0] == "w" else made.narrower)()
+            (exploration.wider if key[0] == "w" else exploration.narrower)()
             self.sample()
         elif key in ("b", "back"):
-            if made.back():
-                self.show(made.screen)
+            if exploration.back():
+                self.show(exploration.screen)
             else:
-                note("this is where it began")
+                note("this is the first place")
         elif key in ("g", "go") and len(words) == 2 and _is_number(words[1]):
-            made.go(int(words[1]))
-            self.show(made.screen)
+            exploration.go(int(words[1]))
+            self.show(exploration.screen)
         elif key in ("s", "save"):
             self.save(line.split()[1:])
         elif key in ("q", "quit"):
@@ -240,40 +246,40 @@ class Dialogue:
             for name, what in KEYS:
                 note(f"  {name:<8}{what}")
         else:
-            note(f"{quote(line)} is nothing to do here: ? lists what is")
+            note(f"{quote(line)} is not a key: ? lists the keys")
         return True
 
     def save(self, words: list[str]) -> None:
-        """Save what the line names: a file, and perhaps entries."""
+        """Save the texts of this place, or the ones that the line names, to the file that it names."""
         names, picks = words[:1], [word for part in words[1:] for word in part.split(",") if word]
         if not names or _is_number(names[0].replace(",", "")) or not all(map(_is_number, picks)):
-            note("name a file, and perhaps entries after it: s best.jsonl 2 5")
+            note("name a file, and texts after it if not all: s best.jsonl 2 5")
             return
         note(f"saved in {quote(self.exploration.save(names[0], [int(pick) for pick in picks]))}")
 
     def sample(self) -> None:
-        """Sample a screen and show its entries, each as soon as its turn has come; Ctrl-C ends the screen early."""
-        made = self.exploration
-        self.progress("sampling", 0, made.n)
+        """Sample a screen and print its texts in order as they finish; Ctrl-C ends the screen early."""
+        exploration = self.exploration
+        self.progress("sampling", 0, exploration.n)
         waiting: dict[int, Sample] = {}
         try:
-            samples = made.more()
-            turns = iter(made.wanted)
+            samples = exploration.more()
+            turns = iter(exploration.wanted)
             turn = next(turns, None)
             for sample in samples:
                 waiting[sample.index] = sample
                 while turn in waiting:
                     self.show([waiting.pop(turn)])
                     turn = next(turns, None)
-                self.progress("sampling", made.n - len(made.wanted), made.n)
+                self.progress("sampling", exploration.n - len(exploration.wanted), exploration.n)
         except KeyboardInterrupt:
             self.progress.clear()
             self.show(sorted(waiting.values(), key=lambda sample: sample.index))
-            note("stopped: m goes on with this screen")
+            note("stopped: m continues this screen")
         self.progress.clear()
 
     def show(self, samples: "list[Sample]") -> None:
-        """Print some entries."""
+        """Print some texts."""
         self.progress.clear()
         for sample in samples:
             if self.as_json:
@@ -283,4 +289,4 @@ class Dialogue:
 
 
 def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdecimal() and len(word) <= _LONGEST
+    return word.isascii() and word.isdecimal() and len(word) <= _MAX_DIGITS

@@ -1,36 +1,40 @@
-"""What a command says on stderr of a plan before it samples: what is switched on, and what to expect of it."""
+"""Notes on stderr before a command samples: what is steered, and what to expect of it."""
 
 from typing import TYPE_CHECKING
 
-from cli.terminal.output import note
+from cli.terminal.output import figure, note
 from vectors.common.validation import quote
 
 if TYPE_CHECKING:
     from steer.composition.forecast import Forecast
     from steer.sampling.run_plan import RunPlan
+    from vectors.concepts.vector import ConceptVector
     from vectors.model.residual_model import ResidualModel
 
 ALIKE = 0.5
-"""Cosine from which two concepts are named: each then brings much of the other."""
+"""Cosine from which two concepts are named as similar."""
 
 FAR = 0.99
-"""Share of natural texts that a shift may reach beyond without a word."""
+"""Share of natural texts that a shift may exceed before a note says so."""
+
+_LITTLE, _MUCH = 0.1, 1.0  # of the norm of the residual stream: where a shift tends to do little, or to break texts
 
 
-def tell(plan: "RunPlan", model: "ResidualModel") -> None:
-    """Note what a reader should know of a plan."""
+def note_plan(plan: "RunPlan", model: "ResidualModel") -> None:
+    """Print what a user should know of a plan before it is sampled."""
     point = plan.point
     if plan.max_pressure is not None:
         note(f"p95 pressure within {plan.max_pressure:g} nats/token at {point.scale:g} of these doses")
     if not any(point.norms.values()):
-        idle = ", and the radius has nothing to scale" if plan.radius else ""
-        note(f"note: every dose is 0: these are samples of the base model as it is{idle}")
+        why = "every dose is 0" if point.doses else "no expression"
+        radius = ", and --radius has no effect" if plan.radius else ""
+        note(f"note: {why}: this samples the model without steering{radius}")
         return
     for vector in point.vectors:
         if not vector.calibrated:
-            note(f"note: {quote(vector.name)} has no measured unit, dose 1 is its natural gap")
+            note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the natural gap")
         if vector.positions != plan.settings.positions:
-            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses hold there")
+            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses were measured there")
     from steer.composition.forecast import forecast
 
     covariances = None
@@ -38,44 +42,76 @@ def tell(plan: "RunPlan", model: "ResidualModel") -> None:
         from vectors.activations.natural_covariance import cached_covariance
 
         covariances = cached_covariance(model, point.layers)
-    found = forecast(point, covariances)
-    for line in lines(found, [name for name, dose in point.doses.items() if dose > 0], as_piloted=_as_piloted(plan)):
+    steered = [name for name, dose in point.doses.items() if dose > 0]
+    for line in forecast_lines(forecast(point, covariances), steered, like_pilot=_samples_like_pilot(plan)):
         note(line)
 
 
-def _as_piloted(plan: "RunPlan") -> bool:
-    """Whether texts are sampled as the pilots of the concepts sampled theirs, so that these say what to expect."""
+def note_natural_gap(vector: "ConceptVector", model: "ResidualModel") -> None:
+    """Print how large a dose of 1 is that no pilot measured: its length against that of the residual stream."""
+    texts = vector.evidence.get("texts")
+    norm = stream_norm(model, texts if isinstance(texts, list) and texts else [vector.name], vector.layer)
+    ratio = vector.gap / norm
+    if ratio < _LITTLE:
+        guess = "likely does little; doses of 2 to 5 may show the concept"
+    elif ratio <= _MUCH:
+        guess = "likely shows the concept and keeps texts readable"
+    else:
+        guess = f"likely breaks the texts; try doses around {figure(_MUCH / 2 / ratio)}"
+    note(
+        f"note: {quote(vector.name)} is not calibrated: dose 1 adds a vector of length {figure(vector.gap)}, "
+        f"{ratio:.2g} times the usual length of the residual stream at layer {vector.layer} ({figure(norm)}), and "
+        f"{guess}"
+    )
+
+
+def stream_norm(model: "ResidualModel", texts: list[str], layer: int) -> float:
+    """Return the mean norm of the residual stream after a layer, over the texts' own tokens."""
+    from vectors.activations.text_activations import encode_texts, token_activations
+
+    total, count = 0.0, 0
+    for _, activations, own in token_activations(model, encode_texts(model, texts), [layer]):
+        norms = activations[layer].float().norm(dim=-1)[own.to(activations[layer].device)]
+        total, count = total + float(norms.sum()), count + norms.numel()
+    return total / count
+
+
+def _samples_like_pilot(plan: "RunPlan") -> bool:
+    """Return whether a run samples as the pilots of its concepts did, so that their success rates apply."""
     from vectors.decoding.token_sampling import Settings
 
     plain = Settings(max_tokens=plan.settings.max_tokens, positions=plan.settings.positions)
-    there = all(vector.positions == plan.settings.positions for vector in plan.point.vectors)
+    same_positions = all(vector.positions == plan.settings.positions for vector in plan.point.vectors)
     added = plan.point.method != "rotate" and not plan.gate
-    return plan.settings == plain and plan.prompt is None and there and added
+    return plan.settings == plain and plan.prompt is None and same_positions and added
 
 
-def lines(found: "Forecast", names: list[str], *, as_piloted: bool = True) -> list[str]:
-    """Say what to expect of the concepts that are asked for, a line each."""
-    said = []
-    cosines = sorted(found.cosines.values())
+def forecast_lines(forecast: "Forecast", names: list[str], *, like_pilot: bool = True) -> list[str]:
+    """Return what to expect of the named concepts, one line each."""
+    lines = []
+    cosines = sorted(forecast.cosines.values())
     if cosines:
-        span = f"{cosines[0]:.2f}" if len(cosines) == 1 else f"{cosines[0]:.2f} to {cosines[-1]:.2f}"
-        said.append(f"{'cosine' if len(cosines) == 1 else 'cosines'} {span}")
-    if found.joint is not None and as_piloted:
-        what = quote(names[0]) if len(names) == 1 else "both" if len(names) == 2 else f"all {len(names)}"
-        fewer = f", or fewer: {' and '.join(map(quote, found.alone))} tried alone only" if found.alone else ""
-        said = ["; ".join([f"expect {what} in {found.joint} of texts at radius 0{fewer}", *said])]
-    for attribute, rivals in found.rivals.items():
-        said.append(f"note: {' and '.join(map(quote, rivals))} are each a {attribute}: a text has one of them")
-    for name, most in found.beyond.items():
-        said.append(f"note: nothing is known of {quote(name)} at this dose: its pilot went up to {most:.3g}")
-    for (one, other), cosine in found.cosines.items():
+        values = f"{cosines[0]:.2f}" if len(cosines) == 1 else f"{cosines[0]:.2f} to {cosines[-1]:.2f}"
+        lines.append(f"{'cosine' if len(cosines) == 1 else 'cosines'} {values}")
+    if forecast.joint is not None and like_pilot:
+        subject = quote(names[0]) if len(names) == 1 else "both" if len(names) == 2 else f"all {len(names)}"
+        alone = " and ".join(map(quote, forecast.alone))
+        fewer = f", or fewer: {alone} measured alone only" if forecast.alone else ""
+        lines = ["; ".join([f"expect {subject} in {forecast.joint} of texts at radius 0{fewer}", *lines])]
+    for attribute, rivals in forecast.rivals.items():
+        lines.append(
+            f"note: {' and '.join(map(quote, rivals))} are values of one attribute, {attribute}: a text has one"
+        )
+    for name, most in forecast.beyond.items():
+        lines.append(f"note: the pilot of {quote(name)} only went up to dose {most:.3g}: this dose was never tried")
+    for (one, other), cosine in forecast.cosines.items():
         if abs(cosine) >= ALIKE:
-            way = "one way" if cosine > 0 else "opposite ways"
-            said.append(f"note: {quote(one)} and {quote(other)} point much {way} (cosine {cosine:.2f})")
-    for layer, share in found.outlying.items():
+            way = "similar" if cosine > 0 else "opposite"
+            lines.append(f"note: {quote(one)} and {quote(other)} have {way} directions (cosine {cosine:.2f})")
+    for layer, share in forecast.outlying.items():
         if share >= FAR:
-            said.append(
-                f"note: at layer {layer} this reaches farther out than {share:.0%} of the model's own texts: the "
-                "entries may break down, lower the doses"
+            lines.append(
+                f"note: at layer {layer} this shift reaches farther from the mean than {share:.0%} of the model's own "
+                "texts: texts may break down, lower the doses"
             )
-    return said
+    return lines

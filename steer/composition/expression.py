@@ -47,9 +47,7 @@ def parse(expression: str) -> Doses:
         raise InputError(f"the expression has {len(expression)} characters: keep to {MAX_LENGTH}")
     parser = _Parser(expression)
     if parser.peek().kind == "end":
-        raise InputError(
-            'the expression is empty: name at least one concept, such as "cat + 0.8 storm", or "0 cat" for none'
-        )
+        raise InputError('the expression is empty: name at least one concept, such as "cat + 0.8 storm"')
     doses = parser.sum(0)
     if parser.peek().kind != "end":
         parser.fail(
@@ -157,8 +155,8 @@ class _Parser:
         if digits is not None:
             token = _Token("number", digits[0], "", start)
             if _in_name(text[digits.end() : digits.end() + 1] or " "):
-                word = _Token("name", text[start : _bare_end(text, start)], "", start)
-                self.fail("put a space between a dose and a name, or quote a name that starts with a digit", word)
+                name = _Token("name", text[start : _bare_end(text, start)], "", start)
+                self.fail("put a space between a dose and a name, or quote a name that starts with a digit", name)
             if not float(token.text) and re.search("[1-9]", re.split("[eE]", token.text)[0]):
                 self.fail("this dose is too small to be distinguished from 0", token)
             if abs(float(token.text)) > MAX_DOSE:

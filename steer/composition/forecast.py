@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steer.composition.linear_algebra import unit_rows
 from steer.composition.steering_point import SteeringPoint
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import SteerError
 from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import check_integer, check_number
+from vectors.concepts.composition import unit_rows
 from vectors.concepts.vector import ConceptVector
 from vectors.concepts.vector_fields import MAX_TEXTS
 

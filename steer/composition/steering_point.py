@@ -11,11 +11,17 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from steer.composition.expression import Doses, check_dose, format_doses, parse
-from steer.composition.linear_algebra import as_shift, check_independent, orthonormal, unit_length, unit_rows
 from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import quote
 from vectors.concepts import library
-from vectors.concepts.composition import smallest_shift
+from vectors.concepts.composition import (
+    as_shift,
+    check_independent,
+    orthonormal,
+    smallest_shift,
+    unit_length,
+    unit_rows,
+)
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
 from vectors.model.interventions import Gate, Intervention, rotate
 

@@ -57,7 +57,6 @@ def test_bare_steer_shows_five_things_to_do_and_version_is_one_line(steer: Calla
     ("arguments", "said"),
     [
         (["compos"], "compos"),
-        (["compose"], "EXPR"),
         (["compose", "cat", "--sede", "3"], "--sede"),
         (["compose", "cat", "-n", "many"], "-n"),
         (["compose", "cat", "-n", "0"], "at least 1"),
@@ -69,7 +68,8 @@ def test_bare_steer_shows_five_things_to_do_and_version_is_one_line(steer: Calla
         (["compose", "cat", "--batch-size", "0"], "--batch-size"),
         (["compose", "cat +"], "at the end"),
         (["compose", "cat , dog"], "character 5"),
-        (["compose", ""], "empty"),
+        (["sweep", ""], "empty"),
+        (["compose", "", "--radius", "-1"], "--radius is -1"),
         (["compose", "sonnet", "+", "cat"], "goes in quotes"),
         (["explore", "sonnet", "cat"], "goes in quotes"),
         (["dose", "sonnet + cat"], "is 2 concepts"),

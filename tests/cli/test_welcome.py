@@ -40,7 +40,7 @@ def test_the_tour_shows_texts_that_its_commands_repeat(steer: Callable[..., Any]
     done = steer("demo", "-n", 8, "--seed", 3)
     assert done.code == 0 and max(map(len, done.out.splitlines())) <= WIDTH
     shown = [line.strip().removeprefix("$ ") for line in done.out.splitlines() if line.strip().startswith("$ steer ")]
-    assert len(shown) == len(STOPS) - 1
+    assert len(shown) == len(STOPS)
     for command in shown:
         again = steer(*shlex.split(command)[1:])
         assert again.code == 0

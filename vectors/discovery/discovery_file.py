@@ -30,6 +30,7 @@ _TENSORS = ("filters", "means", "parts", "scores", "texts")
 _NUMBERS = ("share", "skewness", "kurtosis")
 _STRINGS = ("top", "bottom", "snippets", "away")
 _LIKENESSES = ("like", "unlike")
+_ROWS = {"part": "parts", "filter": "filters", "scores": "scores"}
 
 
 def last_discovery_path(name: str, digest: str) -> Path:
@@ -163,9 +164,9 @@ def _candidate(number: int, entry: Any, tensors: dict[str, Tensor]) -> Candidate
     fields |= {key: tuple(entry[key]) for key in _STRINGS}
     if entry["number"] != number or not all(isinstance(string, str) for key in _STRINGS for string in fields[key]):
         raise VectorError(f"its candidate {number} has fields of other types")
+    fields |= {key: tensors[name][number - 1] for key, name in _ROWS.items()}
     fields |= {key: None if entry[key] is None else _likeness(entry[key]) for key in _LIKENESSES}
-    rows = {"part": "parts", "filter": "filters", "scores": "scores"}
-    return Candidate(number=number, **{key: tensors[name][number - 1] for key, name in rows.items()}, **fields)
+    return Candidate(number=number, **fields)
 
 
 def _likeness(entry: Any) -> Likeness:

@@ -28,8 +28,8 @@ def pressure_plot(costs: Mapping[str, Sequence[Cost]], pieces: Mapping[str, Text
         costs: by name of the run, the costs of its texts.
         pieces: by name of the run, the pieces of its texts.
     """
-    series = {name: mean_by_position([cost.kl for cost in texts]) for name, texts in costs.items()}
-    series = {name: line for name, line in series.items() if line is not None and len(line.x) > 1}
+    means = {name: mean_by_position([cost.kl for cost in texts]) for name, texts in costs.items()}
+    series = {name: line for name, line in means.items() if line is not None and len(line.x) > 1}
     if not series:
         return ""
     several = len(costs) > 1

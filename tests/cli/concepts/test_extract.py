@@ -39,6 +39,8 @@ def test_a_concept_is_kept_found_and_not_replaced_unasked(
     assert done.code == 0
     for part in ("storm", "1 of 0 to 2", "natural gap", "not measured", "12 positive, 12 background", str(place)):
         assert part in done.out
+    assert "note: 'storm' is not calibrated: dose 1 adds a vector of length " in done.err
+    assert "times the usual length of the residual stream at layer 1" in done.err and "likely" in done.err
     said = done.err.splitlines()[-1]
     assert said == f"next: steer compose storm -n 4 --model {tiny} --device cpu"
     assert steer(*shlex.split(said)[2:], "--max-tokens", 4).code == 0
@@ -117,7 +119,7 @@ def test_show_says_how_sure_a_concept_is(
     stored = json.loads(steer("show", "ocean", "--json").out)
     assert [row["layer"] for row in stored["evidence"]["layers"]] == [0, 1, 2]
     assert stored["nearest"][0]["name"] == "soil" and stored["nearest"][0]["cosine"] < 0
-    assert "read it" not in out
+    assert "AUC of a difference" not in out
     wide = json.loads(steer("show", "soil", "--json").out)
     assert wide["layers"] == [0, 1, 2]
 
@@ -158,14 +160,14 @@ def test_pairs_weights_and_texts_of_the_models_own(extract: Callable[..., Any], 
         (("--positive", "p.txt"), "the concept has no name"),
         (("storm",), "there are no texts: give --positive FILE"),
         (("storm", "--background", "b.txt"), "give --positive FILE as well"),
-        (("storm", "--positive", "p.txt", "--pairs", "x.jsonl"), "--positive and --pairs both say"),
-        (("storm", "--positive", "p.txt", "--weight", "w"), "give them by --from"),
+        (("storm", "--positive", "p.txt", "--pairs", "x.jsonl"), "--positive and --pairs both give"),
+        (("storm", "--positive", "p.txt", "--weight", "w"), "give the texts by --from"),
         (("storm", "--from", "d.jsonl"), "go together"),
         (("storm", "--each", "topic", "--from", "d.jsonl"), "leave NAME out"),
         (("--each", "topic"), "give --from FILE"),
         (("--each", "topic", "--from", "d.jsonl", "--where", "a=b"), "drop --where"),
         (("storm", "--positive", "p.txt", "--pool", "median"), "--pool is 'median': choose from mean, last"),
-        (("storm", "--positive", "p.txt", "--words", "a,b"), "--words is what --method token leads to"),
+        (("storm", "--positive", "p.txt", "--words", "a,b"), "--words is for --method token"),
         (("storm", "--positive", "p.txt", "--layer", "1,x"), "--layer is '1,x'"),
     ],
 )

@@ -1,11 +1,17 @@
-"""`ls`, `show` and `env`: what is stored is what is shown, without loading a model."""
+"""`steer ls`, `show` and `env`: print what is stored, without loading a model."""
 
 import json
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from cli.concepts.ls import ways_to_get_concepts
+from vectors.formats.gguf import write_gguf
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +22,31 @@ def nothing_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_an_empty_library_says_what_to_do(steer: Callable[..., Any]) -> None:
     done = steer("ls")
     assert (done.code, done.out) == (0, "") and "steer extract" in done.err
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_commands_for_a_model_without_concepts_work_as_they_stand(
+    steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    shutil.rmtree(home)
+    model = tmp_path / "my model"  # a name that a shell would split
+    tiny.rename(model)
+    monkeypatch.chdir(tmp_path)
+    texts = [f"the old ship on the sea {index}" for index in range(12)]
+    Path("storms.txt").write_text("\n".join(texts))
+    write_gguf(Path("storm.gguf"), {1: torch.ones(32)}, model_type="llama")
+    done = steer("ls", "--model", model) if named else steer("ls")
+    commands = [line.strip() for line in done.err.splitlines() if line.startswith("    steer ")]
+    assert done.code == 0 and len(commands) == 4 and max(map(len, ways_to_get_concepts(None))) <= 80
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "steer" and (arguments[-2:] == ["--model", str(model)]) == named
+        if not named:
+            arguments += ["--model", str(model)]
+        more = {"compose": ["--max-tokens", "8"], "extract": ["--no-calibrate", "--layer", "1"]}.get(arguments[0], [])
+        again = steer(*arguments, *more, "--device", "cpu", *([] if arguments[0] == "compose" else ["--force"]))
+        assert again.code == 0, again.err
+    assert [json.loads(line)["name"] for line in steer("ls", "--json").out.splitlines()] == ["storm"]
 
 
 def test_ls_lists_aligned_and_as_json(steer: Callable[..., Any], tiny: Path, home: Path) -> None:
@@ -55,7 +86,7 @@ def test_a_spoiled_file_is_left_out_and_named(steer: Callable[..., Any], tiny: P
     folder = next(home.iterdir())
     (folder / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     done = steer("ls")
-    assert done.code == 0 and "bad" not in done.out and "left out" in done.err
+    assert done.code == 0 and "bad" not in done.out and "skipped" in done.err
     assert steer("show", folder / "bad.safetensors").code == 1
 
 

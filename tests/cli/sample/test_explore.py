@@ -43,7 +43,7 @@ def test_lines_pick_look_wider_and_nearer_go_back_and_save(explore: Callable[...
     assert [radii[at] for at in (0, 3, 6, 9, 12)] == pytest.approx([0.5, 0.35, 0.35, 0.525, 0.35])
     assert [sample.index for sample in SampleSet.load("best.jsonl")] == [4, 5]
     assert [sample.index for sample in SampleSet.load("place.jsonl")] == [3, 4, 5, 6, 7, 8]
-    assert "place 1, radius 0.35" in done.err and "15 entries are kept" in done.err
+    assert "place 1, radius 0.35" in done.err and "15 texts are kept" in done.err
     assert "--resume explore-7.jsonl" in done.err
 
 
@@ -63,8 +63,8 @@ def test_lines_that_mean_nothing_are_said_and_the_search_goes_on(explore: Callab
     typed = "99\nx y\nb\ns\ns best.jsonl 1\ns best.jsonl 1\ns best.jsonl 77\n9999999999999999999999\n?\n"
     done = explore(typed, *BEGIN)
     assert done.code == 0 and len(SampleSet.load("explore-7.jsonl")) == 3
-    for said in ("no sample 99", "'x y' is nothing to do", "where it began", "name a file", "best.jsonl' exists",
-                 "no sample 77", "is nothing to do", "s FILE", "saved in 'best.jsonl'"):  # fmt: skip
+    for said in ("no sample 99", "'x y' is not a key", "this is the first place", "name a file", "best.jsonl' exists",
+                 "no sample 77", "is not a key", "s FILE", "saved in 'best.jsonl'"):  # fmt: skip
         assert said in done.err, said
     assert done.err.count("\x1b") == 0
 
@@ -72,8 +72,8 @@ def test_lines_that_mean_nothing_are_said_and_the_search_goes_on(explore: Callab
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "give an expression to begin with"),
-        (("cat", "--resume", "x.jsonl"), "one of the two"),
+        ((), "give one of them"),
+        (("cat", "--resume", "x.jsonl"), "give one of them"),
         (("--resume", "x.jsonl"), "there is no file 'x.jsonl'"),
         (("cat", "--radius", 0), "give one above 0"),
         (("cat", "-n", 0), "-n"),
@@ -81,7 +81,7 @@ def test_lines_that_mean_nothing_are_said_and_the_search_goes_on(explore: Callab
         (("cat - cat",), "nothing to search around"),
         (("cat", "-o", "no/where.jsonl"), "no folder"),
         (("catt",), "nearest"),
-        (("-",), "stdin says what to do next"),
+        (("-",), "stdin is for the keys"),
         (("cat", "-n", 10**20), "-n"),
         (("--resume", "x.jsonl", "-n", 4, "--top-k", 3), "leave -n, --top-k out"),
     ],
@@ -98,7 +98,7 @@ def test_a_file_that_is_there_is_not_written_over(explore: Callable[..., Any]) -
     done = explore("q\n", *BEGIN)
     assert (
         done.code == 1
-        and "exists: go on with it by --resume explore-7.jsonl, or choose" in done.err
+        and "exists: continue it by --resume explore-7.jsonl, or choose" in done.err
         and Path("explore-7.jsonl").read_text() == "mine"
     )
 
@@ -108,7 +108,7 @@ def test_a_file_of_nothing_is_begun_and_odd_names_can_be_pasted(explore: Callabl
     Path(name).touch()  # as a kill before the first entry leaves it
     done = explore("s 1\ns 0 1\ng 0\ng 7\n" + "1" * 5000 + "\n0\ns mix.jsonl 0 4\nq\n", *BEGIN, "-o", name)
     assert done.code == 0 and f"steer explore --resume '{name}'" in done.err and len(SampleSet.load(name)) == 6
-    assert done.err.count("name a file, and perhaps") == 2 and not Path("1").exists() and not Path("0").exists()
+    assert done.err.count("name a file, and texts") == 2 and not Path("1").exists() and not Path("0").exists()
     assert "no place 7" in done.err and "different places" in done.err
 
 
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_a_screen_and_then_the_search_and_loses_nothing(
 
     monkeypatch.setattr(exploration, "samples_at", stopped)
     done = explore("m\nm\n", *BEGIN, "--json")
-    assert done.code == 0 and "m goes on with this screen" in done.err
+    assert done.code == 0 and "m continues this screen" in done.err
     assert sorted(indices(done.out)) == [0, 1, 2, 3, 4, 5] and len(SampleSet.load("explore-7.jsonl")) == 6
 
     class Interrupted(io.StringIO):
@@ -139,5 +139,6 @@ def test_ctrl_c_ends_a_screen_and_then_the_search_and_loses_nothing(
     monkeypatch.setattr("io.StringIO", Interrupted)
     done = explore("", *BEGIN, "-o", "other.jsonl")
     assert (
-        done.code == 130 and "interrupted: 3 entries are kept; to go on: steer explore --resume other.jsonl" in done.err
+        done.code == 130
+        and "interrupted: 3 texts are kept; to continue: steer explore --resume other.jsonl" in done.err
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import steer
-from cli.terminal.run_notes import lines
+from cli.terminal.run_notes import forecast_lines
 from steer.composition.forecast import forecast
 from vectors.activations.covariance import LowRankCovariance
 from vectors.activations.natural_covariance import natural_covariance
@@ -123,4 +123,4 @@ def test_pilots_without_companions_are_named():
     found = forecast(steer.compose({CAT: 1.0, accompanied: 1.0}))
     assert found.alone == ("cat",) and found.to_dict()["alone"] == ["cat"]
     assert forecast(steer.compose({CAT: 1.0})).alone == ()
-    assert "or fewer: 'cat' tried alone only" in lines(found, ["cat", "sea"])[0]
+    assert "or fewer: 'cat' measured alone only" in forecast_lines(found, ["cat", "sea"])[0]
