@@ -5,11 +5,13 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from helpers.padding import pad_left
 
 from vectors.activations import text_activations
 from vectors.activations.moments import Moments, moments
 from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError, ModelError
+from vectors.model.hooks import capture
 from vectors.model.residual_model import ResidualModel
 
 TEXTS = [
@@ -41,7 +43,6 @@ def test_text_means_are_hf_hidden_states_without_special_positions(tiny_model):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_tokenizers_padding_side_changes_nothing(make_hf, make_tokenizer, side):
-
     tokenizer = make_tokenizer()
     tokenizer.padding_side = side
     model = ResidualModel(make_hf("llama"), tokenizer)
@@ -52,10 +53,8 @@ def test_the_tokenizers_padding_side_changes_nothing(make_hf, make_tokenizer, si
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_on_either_side_reads_the_same(tiny_model, side):
-    from vectors.model.hooks import capture
-
     rows = tiny_model.encode(TEXTS)
-    batch = tiny_model.batch(rows, side=side)
+    batch = pad_left(tiny_model, rows) if side == "left" else tiny_model.batch(rows)
     with torch.no_grad(), capture(tiny_model, [1]) as read:
         tiny_model.hf(**batch, use_cache=False)
     for row, text in enumerate(TEXTS):

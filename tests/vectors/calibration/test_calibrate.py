@@ -85,7 +85,7 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
             return ShiftedSamples(["cat" if shift >= threshold else "dog"] * n, kl)
 
         monkeypatch.setattr(module, "sample_shifted", stand_in)
-        monkeypatch.setattr(module, "prove_steering", lambda *_: None)
+        monkeypatch.setattr(module, "check_steering", lambda *_: None)
         direction = torch.nn.functional.one_hot(torch.tensor(3), llama_model.d_model).float()
         vector = ConceptVector(
             name="cat", model=llama_model.name, model_hash=llama_model.hash, layer=1, direction=direction,
