@@ -16,7 +16,7 @@ from report import table, write
 
 import vectors
 from vectors.almanac.world import distribution
-from vectors.calibration.layer_effect import best_layer, effects
+from vectors.calibration.layer_effect import best_layer, measure_effects
 from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.decode import decode
 from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
@@ -167,12 +167,12 @@ def add_to(path: Path | None, found: dict[str, Any]) -> None:
 def picked_layer(concept: str, found: Directions, positions: str, options: Options) -> int:
     """The layer that the pilot of `--layer auto` would choose among these directions."""
     held = sides(concept, options)[1]
-    made = effects(
+    effects = measure_effects(
         embedded(), {layer: direction.double() for layer, (direction, _) in found.items()},
         WordJudge(held.positive, held.background), starts={layer: start for layer, (_, start) in found.items()},
         positions=positions, seed=options.seed,
     )  # fmt: skip
-    return best_layer(made)
+    return best_layer(effects)
 
 
 def rows_of(

@@ -1,4 +1,4 @@
-"""The unit of a vector: a pilot of prompt-free samples finds the smallest shift that shows the concept."""
+"""Calibrate a vector: find its unit, the smallest shift at which prompt-free samples show the concept."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,23 +20,27 @@ from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
 
 BUDGET = 1.0
-"""p95 pressure, in nats per token, up to which the pilot looks."""
+"""Highest p95 pressure of a pilot, in nats per token."""
 
-ENOUGH = 0.9
-"""Share of the best success within the budget that one unit reaches."""
+TARGET = 0.9
+"""Success at dose 1, as a share of the best success within the budget."""
 
-_STEPS = 6  # shifts tried between none and the largest within the budget
-_CLOSER = 3  # halvings, after them, of the interval that the unit lies in
-_PROBE = 16  # samples that find how far the budget reaches
-_HALVINGS = 3  # of the interval between a shift within the budget and its double
-FARTHEST = 2.0  # times the natural gap: at the start token alone a shift saturates, and pressure never ends the search
-SMALLEST = 2.0**-24  # how far from the natural gap the budget is looked for, either way
+MAX_GAPS_AT_START = 2.0
+"""Longest shift at the start token, in natural gaps: pressure saturates there, so that it cannot end the search."""
+
+MIN_GAPS = 2.0**-24
+"""Shortest shift that the search for the budget tries, in natural gaps; the longest is the inverse."""
+
+_STEPS = 6  # evenly spaced shifts between zero and the largest within the budget
+_BISECTIONS = 3  # of the interval of the curve that contains the unit
+_BUDGET_SAMPLES = 16  # samples at each shift while searching for the largest within the budget
+_BUDGET_BISECTIONS = 3  # of the interval between a shift within the budget and its double
 
 Progress = Callable[[str], None]
-"""Told what the pilot is doing."""
+"""Called with a line about the current step of the pilot."""
 
-Company = Callable[[float, int], Mapping[int, Float[Tensor, "n d_model"]]]
-"""From the length of a vector's own shift and a number of samples to what each is shifted by in all, layer by layer."""
+CompanionShifts = Callable[[float, int], Mapping[int, Float[Tensor, "n d_model"]]]
+"""Returns by layer the total shift of each of `n` samples, for the length of the vector's own shift and `n`."""
 
 
 def calibrate(
@@ -49,37 +53,38 @@ def calibrate(
     max_tokens: int = 96,
     seed: int = 0,
     progress: Progress | None = None,
-    company: Company | None = None,
+    company: CompanionShifts | None = None,
     balanced: bool = False,
 ) -> ConceptVector:
-    """Return the vector with its unit and the curve of the pilot that found it.
+    """Return the vector with its unit and the curve of success by shift that it was read from.
 
-    The pilot samples without a prompt at shifts from zero to the largest within 1 nat of p95 pressure (at the start
-    token alone, where pressure saturates, to twice the natural gap at most), and a word judge fit on `contrast` (give
-    held-out texts) tells which samples have the concept. The unit is the smallest shift that reaches 90 % of the best
-    success; around it the curve has more rows. Where success never clearly leaves the rate at shift zero, the vector
-    keeps its curve and gets no unit: its natural gap serves then, and `calibrated` says so.
+    A pilot samples without a prompt at shifts from zero to the largest one whose p95 pressure is at most 1 nat (at the
+    start token, where pressure saturates, to at most twice the natural gap). A word judge fit on `contrast` decides
+    which samples have the concept. The unit is the smallest shift that reaches 90 % of the best success; the curve is
+    sampled more densely around it. If no success rate is significantly above the rate at shift zero, the vector gets
+    the curve but no unit: dose 1 is then the natural gap, and `calibrated` is false.
 
     Args:
-        model: the model the vector was made for.
+        model: the model that the vector belongs to.
         vector: the vector.
-        contrast: labelled texts that the direction was not found in.
-        judge: tells which samples have the concept, where there are no such texts; nothing is known of its mistakes.
-        n: samples at each shift.
-        max_tokens: length of a pilot sample.
+        contrast: held-out texts, which the direction was not found in.
+        judge: decides which samples have the concept if there are no such texts; its error rates are unknown.
+        n: number of samples at each shift.
+        max_tokens: length limit of a sample.
         seed: of the samples.
         progress: called with a line at each step.
-        company: what each sample is shifted by; by default the vector alone. The dose that is enough alone is too
-            small in combination: `vectors.calibration.companions.find_companions` finds concepts of the model's
-            library. Where company costs the budget already, or hides the concept, the pilot is repeated without.
-        balanced: the concepts were learned together, to be composed, and are in balance at their natural gaps: the unit
-            is the gap, or the largest shift within the budget. Units found one by one, each with its own error, give
-            fewer texts that have all of three.
+        company: the shift of each sample if other concepts are active too (see
+            `vectors.calibration.companions.find_companions`); by default the vector alone. A dose that is enough alone
+            is too small in combination. If the other concepts use up the budget, or no unit is found with them, the
+            pilot is repeated without them.
+        balanced: whether the concepts were learned together and their natural gaps are balanced. The unit is then the
+            gap, or the largest shift within the budget if that is shorter. Separate units, each with its own error,
+            yield fewer texts with all concepts.
 
     Raises:
         InputError: neither texts nor a judge.
-        VectorError: a vector of another model.
-        UnsteeredError: a layer where shifts change nothing.
+        VectorError: the vector belongs to another model.
+        UnsteeredError: shifts at a layer of the vector have no effect.
     """
     n = check_integer(n, "n", low=1)
     check_fits(vector, model)
@@ -88,91 +93,108 @@ def calibrate(
     if contrast is not None:
         judge = WordJudge(contrast.positive, contrast.background)
     if judge is None:
-        raise InputError("nobody tells which samples have the concept: give contrast texts, or a judge")
+        raise InputError("nothing decides which samples have the concept: give contrast texts, or a judge")
     settings = Settings(max_tokens=fitting_length(model, max_tokens), positions=vector.positions)
 
-    def tried(shift: float, count: int) -> ShiftedSamples:
+    def sample(shift: float, count: int) -> ShiftedSamples:
         if progress:
             progress(f"pilot at shift {shift:.3g}")
-        deltas = company(shift, count) if company else {at: vector.shift_at(at) * shift for at in vector.layers}
-        return sample_shifted(model, deltas, n=count, settings=settings, seed=seed)
+        if company:
+            shifts = company(shift, count)
+        else:
+            shifts = {layer: vector.shift_at(layer) * shift for layer in vector.layers}
+        return sample_shifted(model, shifts, n=count, settings=settings, seed=seed)
 
-    farthest = FARTHEST if vector.positions == "bos" else 1 / SMALLEST
-    most = reach(lambda shift: tried(shift, min(_PROBE, n)).p95, vector.gap, farthest)
-    curve = [_row(tried(most * step / _STEPS, n), judge, most * step / _STEPS) for step in range(_STEPS + 1)]
-    for _ in range(_CLOSER):
-        if (around := _bracket(curve)) is None:
+    max_gaps = MAX_GAPS_AT_START if vector.positions == "bos" else 1 / MIN_GAPS
+    largest = largest_shift(lambda shift: sample(shift, min(_BUDGET_SAMPLES, n)).p95, vector.gap, max_gaps)
+    shifts = [largest * step / _STEPS for step in range(_STEPS + 1)]
+    curve = [_row(sample(shift, n), judge, shift) for shift in shifts]
+    for _ in range(_BISECTIONS):
+        if (bracket := _bracket(curve)) is None:
             break
-        before, after = around
-        between = (before["shift"] + after["shift"]) / 2
-        curve.insert(curve.index(after), _row(tried(between, n), judge, between))
+        before, after = bracket
+        middle = (before["shift"] + after["shift"]) / 2
+        curve.insert(curve.index(after), _row(sample(middle, n), judge, middle))
     unit = _unit(curve)
     if company and unit is None and not balanced:
         return calibrate(model, vector, contrast, judge=judge, n=n, max_tokens=max_tokens, seed=seed, progress=progress)
     if balanced and unit is not None:
-        unit = min(vector.gap, most)
-    judged = None if contrast is None else accuracy(contrast.positive, contrast.background)
-    return replace(vector, unit=unit, unit_curve=tuple(curve), unit_judge=judged)
+        unit = min(vector.gap, largest)
+    unit_judge = None if contrast is None else accuracy(contrast.positive, contrast.background)
+    return replace(vector, unit=unit, unit_curve=tuple(curve), unit_judge=unit_judge)
 
 
-def reach(pressure: Callable[[float], float], start: float, farthest: float, *, budget: float = BUDGET) -> float:
-    """Return the largest shift, to an eighth, whose p95 pressure stays within a budget, up to `farthest` starts."""
+def largest_shift(
+    pressure: Callable[[float], float], start: float, max_gaps: float, *, budget: float = BUDGET
+) -> float:
+    """Return the largest shift whose p95 pressure is within a budget, to within an eighth.
+
+    Args:
+        pressure: p95 pressure by shift, in nats per token.
+        start: the first shift that is tried.
+        max_gaps: limit of the result, as a multiple of `start`.
+        budget: highest pressure, in nats per token.
+
+    >>> largest_shift(lambda shift: shift**2, 0.75, 100.0)
+    0.9375
+    """
     low = start
     if pressure(start) > budget:
-        while low > start * SMALLEST:
+        while low > start * MIN_GAPS:
             low /= 2
             if pressure(low) <= budget:
                 break
     else:
-        while 2 * low <= start * farthest and pressure(2 * low) <= budget:
+        while 2 * low <= start * max_gaps and pressure(2 * low) <= budget:
             low *= 2
-        if 2 * low > start * farthest:
+        if 2 * low > start * max_gaps:
             return low
     step = low
-    for _ in range(_HALVINGS):
+    for _ in range(_BUDGET_BISECTIONS):
         step /= 2
         if pressure(low + step) <= budget:
             low += step
     return low
 
 
-def _row(made: ShiftedSamples, judge: Judge, shift: float) -> dict[str, Any]:
-    hits, n = sum(judge.accepts(text) for text in made.texts), len(made.texts)
+def _row(samples: ShiftedSamples, judge: Judge, shift: float) -> dict[str, Any]:
+    """A row of the curve: success with its 95 % interval, and pressure."""
+    hits, n = sum(judge.accepts(text) for text in samples.texts), len(samples.texts)
     low, high = wilson(hits, n)
     return {
         "shift": float(f"{shift:.6g}"),
         "success": round(hits / n, 4),
         "low": round(low, 4),
         "high": round(high, 4),
-        "mean": round(float(made.kl.mean()), 5),
-        "p95": round(made.p95, 5),
+        "mean": round(float(samples.kl.mean()), 5),
+        "p95": round(samples.p95, 5),
         "n": n,
     }
 
 
 def _unit(curve: Sequence[dict[str, Any]]) -> float | None:
-    """The first shift, between rows interpolated, that reaches the wanted share of the best success."""
-    around = _bracket(curve)
-    if around is None:
+    """The smallest shift that reaches the target success, interpolated between rows."""
+    bracket = _bracket(curve)
+    if bracket is None:
         return None
-    before, after = around
-    rise = (_wanted(curve) - before["success"]) / (after["success"] - before["success"])
+    before, after = bracket
+    rise = (_target_success(curve) - before["success"]) / (after["success"] - before["success"])
     return float(before["shift"] + rise * (after["shift"] - before["shift"]))
 
 
 def _bracket(curve: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The neighbouring rows that the unit lies between; None where success never clearly leaves that at shift zero."""
-    wanted = _wanted(curve)
-    best = max(_affordable(curve), key=lambda row: row["success"])
-    if best["low"] <= curve[0]["high"] or curve[0]["success"] >= wanted:
+    """The neighbouring rows that contain the unit; `None` if success does not rise significantly above shift zero."""
+    target = _target_success(curve)
+    best = max(_within_budget(curve), key=lambda row: row["success"])
+    if best["low"] <= curve[0]["high"] or curve[0]["success"] >= target:
         return None
-    # over all rows: a little over the budget on the way to a row within it, success counts all the same
-    return next(rows for rows in pairwise(curve) if rows[1]["success"] >= wanted)
+    # over all rows: pressure may exceed the budget a little at a shift that is shorter than one within it
+    return next(rows for rows in pairwise(curve) if rows[1]["success"] >= target)
 
 
-def _wanted(curve: Sequence[dict[str, Any]]) -> float:
-    return ENOUGH * float(max(row["success"] for row in _affordable(curve)))
+def _target_success(curve: Sequence[dict[str, Any]]) -> float:
+    return TARGET * float(max(row["success"] for row in _within_budget(curve)))
 
 
-def _affordable(curve: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _within_budget(curve: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [curve[0], *(row for row in curve[1:] if row["p95"] <= BUDGET)]

@@ -1,34 +1,34 @@
-"""What a direction does at a layer: how often samples show the concept, at a pressure that is the same for all."""
+"""Compare layers by effect: how often samples show the concept when each layer is steered at the same pressure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vectors.activations.contrast_moments import Direction
-from vectors.calibration.calibrate import FARTHEST, SMALLEST, reach
+from vectors.calibration.calibrate import MAX_GAPS_AT_START, MIN_GAPS, largest_shift
 from vectors.calibration.word_judge import Judge
 from vectors.decoding.prompt_free_samples import ShiftedSamples, fitting_length, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.model.residual_model import ResidualModel
 
 BUDGET = 0.5
-"""p95 pressure, in nats per token, that layers are compared at."""
+"""p95 pressure at which layers are compared, in nats per token."""
 
 SAMPLES = 48
-"""At each layer."""
+"""Number of samples at each layer."""
 
-_PROBE = 16  # that find how far the pressure reaches
+_BUDGET_SAMPLES = 16  # samples at each shift while searching for the largest within the budget
 _MAX_TOKENS = 64
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Samples under a shift at one layer.
+    """Success and pressure of samples that are steered at one layer.
 
     Attributes:
-        shift: its length, the longest within the pressure.
-        success: share of samples that have the concept, by a judge of words.
-        p95: their pressure, nats per token.
-        n: how many there were.
+        shift: length of the shift, the largest within the budget.
+        success: share of samples with the concept, by a word judge.
+        p95: 95th percentile of the pressure, in nats per token.
+        n: number of samples.
     """
 
     shift: float
@@ -37,9 +37,9 @@ class Effect:
     n: int
 
 
-def effects(
+def measure_effects(
     model: ResidualModel,
-    found: Mapping[int, Direction],
+    directions: Mapping[int, Direction],
     judge: Judge,
     *,
     starts: Mapping[int, float],
@@ -47,37 +47,42 @@ def effects(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> dict[int, Effect]:
-    """Return what each layer's direction does at a p95 pressure of half a nat, by samples without a prompt.
+    """Return the effect of the direction of each layer on prompt-free samples, at a p95 pressure of half a nat.
 
     Args:
         model: the model.
-        found: a unit direction by layer.
-        judge: tells which samples have the concept; it reads words, and is to be fit on texts of its own.
-        starts: by layer the length that the search begins with.
-        positions: where directions are added.
+        directions: unit directions by layer.
+        judge: decides which samples have the concept; fit it on texts that the directions were not found in.
+        starts: by layer the first shift that the search for the budget tries.
+        positions: where the directions are added.
         seed: of the samples.
-        progress: called with 1 at each layer that is done.
+        progress: called with 1 after each layer.
     """
     settings = Settings(max_tokens=fitting_length(model, _MAX_TOKENS), positions=positions)
-    farthest = FARTHEST if positions == "bos" else 1 / SMALLEST
-    made: dict[int, Effect] = {}
-    for layer, direction in found.items():
+    max_gaps = MAX_GAPS_AT_START if positions == "bos" else 1 / MIN_GAPS
 
-        def tried(shift: float, n: int, layer: int = layer, direction: Direction = direction) -> ShiftedSamples:
-            return sample_shifted(model, {layer: (direction * shift).float()}, n=n, settings=settings, seed=seed)
+    def sample(layer: int, shift: float, n: int) -> ShiftedSamples:
+        return sample_shifted(model, {layer: (directions[layer] * shift).float()}, n=n, settings=settings, seed=seed)
 
-        def pressure(shift: float, tried: Callable[[float, int], ShiftedSamples] = tried) -> float:
-            return tried(shift, _PROBE).p95
+    effects = {}
+    for layer in directions:
 
-        most = reach(pressure, starts[layer], farthest, budget=BUDGET)
-        samples = tried(most, SAMPLES)
+        def pressure(shift: float, layer: int = layer) -> float:
+            return sample(layer, shift, _BUDGET_SAMPLES).p95
+
+        shift = largest_shift(pressure, starts[layer], max_gaps, budget=BUDGET)
+        samples = sample(layer, shift, SAMPLES)
         hits = sum(judge.accepts(text) for text in samples.texts)
-        made[layer] = Effect(shift=most, success=hits / SAMPLES, p95=samples.p95, n=SAMPLES)
+        effects[layer] = Effect(shift=shift, success=hits / SAMPLES, p95=samples.p95, n=SAMPLES)
         if progress:
             progress(1)
-    return made
+    return effects
 
 
 def best_layer(effects: Mapping[int, Effect]) -> int:
-    """Return the layer with the most success, and of equal ones the least pressure."""
+    """Return the layer with the highest success; of equal ones, the layer with the lowest pressure.
+
+    >>> best_layer({2: Effect(9.0, 0.5, 0.4, 48), 5: Effect(8.0, 0.7, 0.5, 48), 7: Effect(8.0, 0.7, 0.3, 48)})
+    7
+    """
     return max(effects, key=lambda layer: (effects[layer].success, -effects[layer].p95))

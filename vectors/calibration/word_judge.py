@@ -61,8 +61,8 @@ class WordJudge:
 
     def __init__(self, positive: Sequence[str], background: Sequence[str]) -> None:
         if not positive or not background:
-            given = f"{len(positive)} positive and {len(background)} background"
-            raise InputError(f"a judge needs texts of both kinds: given {given}")
+            numbers = f"{len(positive)} positive and {len(background)} background"
+            raise InputError(f"a judge needs texts of both kinds: given {numbers}")
         # sorted, so that the order of the texts has no effect on the slices
         sides = [[features(text) for text in sorted(texts)] for texts in (positive, background)]
         slices = [len(side) // min(map(len, sides)) for side in sides]  # 1 for the smaller side

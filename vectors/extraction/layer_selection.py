@@ -10,7 +10,7 @@ from vectors.activations.contrast_moments import Direction
 from vectors.activations.layer_auc import auc_by_layer
 from vectors.calibration.calibrate import calibrate
 from vectors.calibration.companions import find_companions
-from vectors.calibration.layer_effect import Effect, best_layer, effects
+from vectors.calibration.layer_effect import Effect, best_layer, measure_effects
 from vectors.calibration.word_judge import Judge, MentionJudge, WordJudge
 from vectors.common.errors import VectorError
 from vectors.concepts.vector import ConceptVector
@@ -92,9 +92,9 @@ def select_layer(
     usable = [layer for layer, gap in candidates.gaps.items() if gap > 0]
     compare = by_effect and len(usable) > 1
     judge = _judge(data, split) if calibrated or compare else None
-    layer_effects = _effects(data, judge, candidates, usable) if compare and judge is not None else {}
-    scores = {layer: replace(score, effect=layer_effects.get(layer)) for layer, score in scores.items()}
-    best = best_layer(layer_effects) if layer_effects else _best_auc(scores, list(candidates.directions))
+    effects = _effects(data, judge, candidates, usable) if compare and judge is not None else {}
+    scores = {layer: replace(score, effect=effects.get(layer)) for layer, score in scores.items()}
+    best = best_layer(effects) if effects else _best_auc(scores, list(candidates.directions))
     if candidates.gaps[best] <= 0:
         raise VectorError(
             f"concept {name!r}: the direction found at layer {best} points away from its texts (gap "
@@ -136,7 +136,7 @@ def select_layer(
         return vector
     return calibrate(
         model, vector, split.held_out if split else None, judge=judge, seed=data.seed,
-        progress=lambda what: data.progress(what, 0, 0), company=find_companions(model, vector, seed=data.seed),
+        progress=lambda line: data.progress(line, 0, 0), company=find_companions(model, vector, seed=data.seed),
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def _judge(data: ExtractionInput, split: ContrastSplit | None) -> Judge:
 
 
 def _effects(data: ExtractionInput, judge: Judge, candidates: Directions, layers: Sequence[int]) -> dict[int, Effect]:
-    return effects(
+    return measure_effects(
         data.model, {layer: candidates.directions[layer] for layer in layers}, judge, starts=candidates.gaps,
         positions=data.positions, seed=data.seed, progress=data.counter("sampling layer by layer", len(layers)),
     )  # fmt: skip

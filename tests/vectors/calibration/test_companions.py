@@ -1,4 +1,4 @@
-"""Company of a pilot, from a library whose concepts are known."""
+"""Companions of a concept in calibration, drawn from a library of known concepts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,72 +19,72 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def concept(model: ResidualModel, name: str, seed: int, **given: object) -> ConceptVector:
+def concept(model: ResidualModel, name: str, seed: int, **changes: object) -> ConceptVector:
     row = torch.randn(model.d_model, generator=torch.Generator().manual_seed(seed))
-    made = ConceptVector(
+    vector = ConceptVector(
         name=name, model=model.name, model_hash=model.hash, layer=1, direction=row / row.norm(),
         mean=torch.zeros(model.d_model), gap=1.0, unit=2.0, method="learned", positions="bos",
     )  # fmt: skip
-    return replace(made, **given)
+    return replace(vector, **changes)
 
 
-def test_company_is_what_can_be_composed_with_it(llama_model: ResidualModel, home: Path):
+def test_companions_can_be_composed_with_the_concept(llama_model: ResidualModel, home: Path):
     own = concept(llama_model, "own", 0)
     assert find_companions(llama_model, own, seed=0) is None
-    others = [concept(llama_model, f"other {seed}", seed) for seed in range(1, MIN_COMPANIONS)]
-    for each in others:
-        keep(each)
-    for unlike in (
+    for seed in range(1, MIN_COMPANIONS):
+        keep(concept(llama_model, f"other {seed}", seed))
+    for unusable in (
         concept(llama_model, "own", 10),
         concept(llama_model, "no unit", 11, unit=None),
         concept(llama_model, "everywhere", 13, positions="all"),
         concept(llama_model, "the same", 14, direction=own.direction),
         concept(llama_model, "the opposite", 15, direction=-own.direction),
     ):
-        keep(unlike)
+        keep(unusable)
     assert find_companions(llama_model, own, seed=0) is None
     keep(concept(llama_model, "one more", 5))
     (next(home.iterdir()) / "damaged.safetensors").write_bytes(b"no vector")
-    found = find_companions(llama_model, own, seed=0)
-    assert (
-        found is not None and found.names[0] == "own" and sorted(found.names[1:]) == ["one more", "other 1", "other 2"]
-    )
+    companions = find_companions(llama_model, own, seed=0)
+    assert companions is not None and companions.names[0] == "own"
+    assert sorted(companions.names[1:]) == ["one more", "other 1", "other 2"]
     assert find_companions(llama_model, replace(own, other_layers={0: own.direction}), seed=0) is None
 
 
-def test_every_sample_has_its_own_dose_and_that_of_one_other(llama_model: ResidualModel):
+def test_every_sample_has_the_shift_that_is_tried_and_at_most_one_companion(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed, unit=1.0 + seed) for seed in range(5))
-    company = library_companions(own, others, seed=3)
-    (rows,) = (rows.double() for rows in company(7.0, 300).values())
+    companions = library_companions(own, others, seed=3)
+    (rows,) = (rows.double() for rows in companions(7.0, 300).values())
     assert torch.allclose(rows @ own.direction.double(), torch.full((300,), 7.0).double(), atol=0.01)
-    along = rows @ torch.stack([each.direction for each in others]).double().T
-    with_it = torch.isclose(along, torch.tensor([each.scale for each in others]).double(), atol=0.01)
-    alone = torch.allclose(rows[~with_it.any(dim=1)], 7.0 * own.direction.double(), atol=0.01)
-    assert alone and (with_it.sum(dim=1) <= 1).all()
-    assert abs(float((~with_it.any(dim=1)).double().mean()) - ALONE) < 0.1
-    assert (with_it.sum(dim=0) > 20).all()
+    projections = rows @ torch.stack([other.direction for other in others]).double().T
+    active = torch.isclose(projections, torch.tensor([other.scale for other in others]).double(), atol=0.01)
+    alone = ~active.any(dim=1)
+    assert torch.allclose(rows[alone], 7.0 * own.direction.double(), atol=0.01)
+    assert (active.sum(dim=1) <= 1).all()
+    assert abs(float(alone.double().mean()) - ALONE) < 0.1
+    assert (active.sum(dim=0) > 20).all()
 
 
-def test_a_sample_has_the_same_company_at_every_length_and_of_any_number(llama_model: ResidualModel):
+def test_the_companions_of_a_sample_depend_on_neither_the_shift_nor_the_number_of_samples(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed) for seed in range(4))
-    company = library_companions(own, others, seed=1)
-    few, many, longer, none = (company(*asked)[1] for asked in ((1.0, 5), (1.0, 9), (2.0, 5), (0.0, 5)))
+    companions = library_companions(own, others, seed=1)
+    few, many, longer, none = (companions(shift, n)[1] for shift, n in ((1.0, 5), (1.0, 9), (2.0, 5), (0.0, 5)))
     assert torch.equal(few, many[:5])
-    basis = torch.stack([own.direction, *(each.direction for each in others)]).double()
-    told = [np.round(np.linalg.lstsq(basis.T.numpy(), row.double().numpy(), rcond=None)[0], 4) for row in longer]
-    assert all((abs(row[1:]) > 1e-3).sum() <= 1 for row in told)
-    assert float((none @ own.direction).abs().max()) < 2.1  # of the company alone
+    basis = torch.stack([own.direction, *(other.direction for other in others)]).double()
+    coefficients = [
+        np.round(np.linalg.lstsq(basis.T.numpy(), row.double().numpy(), rcond=None)[0], 4) for row in longer
+    ]
+    assert all((abs(row[1:]) > 1e-3).sum() <= 1 for row in coefficients)
+    assert float((none @ own.direction).abs().max()) < 2.1  # the projection of the companions alone
     assert bool((none[few.norm(dim=1) < 1.01] == 0).all())
 
 
-def test_company_of_another_layer_is_added_there(llama_model: ResidualModel):
+def test_a_companion_of_another_layer_is_added_at_that_layer(llama_model: ResidualModel):
     own, here = concept(llama_model, "own", 0), concept(llama_model, "here", 1)
     there = concept(llama_model, "there", 2, layer=0, unit=3.0)
-    found = library_companions(own, [here, there], seed=2)(4.0, 60)
-    assert set(found) == {0, 1}
-    lengths = found[0].norm(dim=1)
-    with_it = lengths > 0
-    assert 10 < int(with_it.sum()) < 30
-    assert torch.allclose(found[0][with_it], (there.direction * 3.0).expand(int(with_it.sum()), -1), atol=1e-5)
-    assert torch.allclose(found[1] @ own.direction, torch.full((60,), 4.0), atol=0.01)
-    assert torch.allclose(found[1][with_it], own.direction * 4.0, atol=0.01)  # one other at a time
+    shifts = library_companions(own, [here, there], seed=2)(4.0, 60)
+    assert set(shifts) == {0, 1}
+    active = shifts[0].norm(dim=1) > 0
+    assert 10 < int(active.sum()) < 30
+    assert torch.allclose(shifts[0][active], (there.direction * 3.0).expand(int(active.sum()), -1), atol=1e-5)
+    assert torch.allclose(shifts[1] @ own.direction, torch.full((60,), 4.0), atol=0.01)
+    assert torch.allclose(shifts[1][active], own.direction * 4.0, atol=0.01)  # one companion at a time

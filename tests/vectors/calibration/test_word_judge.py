@@ -1,4 +1,4 @@
-"""The word judge tells kinds of texts apart, and refuses to judge from nothing."""
+"""The word judge: accuracy on unseen texts, sides of unequal size, and what it refuses."""
 
 import random
 from itertools import islice
@@ -18,31 +18,31 @@ def texts(words: list[str], n: int, seed: int) -> list[str]:
     return [" ".join([draw.choice(words), *draw.choices(common, k=5), draw.choice(words)]) for _ in range(n)]
 
 
-def test_it_tells_unseen_texts_apart():
+def test_it_classifies_unseen_texts():
     storms, calms = ["thunder", "hail", "gale", "lightning"], ["mild", "still", "fair", "dry"]
     judge = WordJudge(texts(storms, 60, 0), texts(calms, 60, 1))
     assert all(judge.accepts(text) for text in texts(storms, 50, 2))
     assert not any(judge.accepts(text) for text in texts(calms, 50, 3))
 
 
-def test_swapping_the_sides_turns_every_score_round():
+def test_swapping_the_sides_changes_the_sign_of_every_score():
     one, other = texts(["cat", "dog"], 20, 0), texts(["sea", "moon"], 20, 1)
-    there, back = WordJudge(one, other), WordJudge(other, one)
+    judge, swapped = WordJudge(one, other), WordJudge(other, one)
     for text in (*one, *other):
-        assert there.score(text) == pytest.approx(-back.score(text))
+        assert judge.score(text) == pytest.approx(-swapped.score(text))
 
 
-def test_twenty_texts_against_four_hundred_are_told_apart_either_way():
+def test_a_judge_of_twenty_texts_against_four_hundred_errs_rarely_on_either_side():
     entries = list(islice(stream(991), 900))
-    sea = [made.text for made in entries if made.attributes.topic == "sea"]
-    other = [made.text for made in entries if made.attributes.topic != "sea"]
-    for judge, of in ((WordJudge(sea[:20], other[:400]), 1), (WordJudge(other[:400], sea[:20]), -1)):
-        found = sum(of * judge.score(text) > 0 for text in sea[20:]) / len(sea[20:])
-        wrong = sum(of * judge.score(text) > 0 for text in other[400:]) / len(other[400:])
-        assert found > 0.6 and wrong < 0.3
+    sea = [entry.text for entry in entries if entry.attributes.topic == "sea"]
+    other = [entry.text for entry in entries if entry.attributes.topic != "sea"]
+    for judge, sign in ((WordJudge(sea[:20], other[:400]), 1), (WordJudge(other[:400], sea[:20]), -1)):
+        hit_rate = sum(sign * judge.score(text) > 0 for text in sea[20:]) / len(sea[20:])
+        false_alarm_rate = sum(sign * judge.score(text) > 0 for text in other[400:]) / len(other[400:])
+        assert hit_rate > 0.6 and false_alarm_rate < 0.3
 
 
-def test_the_order_of_the_texts_means_nothing():
+def test_the_order_of_the_texts_has_no_effect():
     sides = texts(["cat"], 5, 0), texts(["sea", "cat"], 52, 1)
     assert WordJudge(*sides).score("the cat") == WordJudge(sides[0][::-1], sides[1][::-1]).score("the cat") != 0
 
@@ -58,11 +58,10 @@ def test_any_text_has_features(text):
     assert all(isinstance(feature, str) for feature in features(text))
 
 
-def test_accuracy_is_that_on_texts_that_no_judge_has_seen():
+def test_accuracy_is_measured_on_texts_that_the_judge_was_not_fit_on():
     storms, calms = ["thunder", "hail", "gale", "lightning"], ["mild", "still", "fair", "dry"]
-    told = accuracy(texts(storms, 60, 0), texts(calms, 90, 1) * 2)  # copies do not count
-    assert told == ((60, 60), (0, 90))
-    same = accuracy(texts(storms, 200, 0), texts(storms, 200, 1))  # nothing to tell: as often right as wrong
+    assert accuracy(texts(storms, 60, 0), texts(calms, 90, 1) * 2) == ((60, 60), (0, 90))  # copies do not count
+    same = accuracy(texts(storms, 200, 0), texts(storms, 200, 1))  # the sides do not differ: right as often as wrong
     assert same is not None and abs(same[0][0] - same[1][0]) < 60
     assert accuracy(["one text"], texts(calms, 9, 0)) is None
     assert accuracy(texts(storms, 2, 0), texts(calms, 2, 1)) is not None

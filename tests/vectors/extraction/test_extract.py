@@ -78,7 +78,7 @@ def test_a_learned_shift_ranks_held_out_texts_by_what_it_gains(llama_model, monk
 
 def test_calibration_is_done_unless_told_not_to_and_keeps_its_curve(llama_model, monkeypatch):
     monkeypatch.setattr("vectors.calibration.calibrate._STEPS", 2)
-    monkeypatch.setattr("vectors.calibration.calibrate._CLOSER", 0)
+    monkeypatch.setattr("vectors.calibration.calibrate._BISECTIONS", 0)
     told = []
     found = find(
         llama_model, method="mean-difference", layer=1, calibrate=True, progress=lambda *what: told.append(what)

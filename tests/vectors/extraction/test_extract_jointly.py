@@ -92,7 +92,7 @@ def test_a_pilots_samples_carry_what_the_texts_with_the_concept_have_too():
 
 def test_pilots_find_units_unless_told_not_to(llama_model, monkeypatch):
     monkeypatch.setattr("vectors.calibration.calibrate._STEPS", 2)
-    monkeypatch.setattr("vectors.calibration.calibrate._CLOSER", 0)
+    monkeypatch.setattr("vectors.calibration.calibrate._BISECTIONS", 0)
     assert all(len(vector.unit_curve) == 3 for vector in find(llama_model, calibrate=True, steps=3).values())
 
 

@@ -34,7 +34,7 @@ def encoded(llama_model, monkeypatch) -> Counter[str]:
     monkeypatch.setattr("vectors.extraction.methods.STEPS", 2)
     monkeypatch.setattr("vectors.extraction.learned_shift.STEPS", 2)
     monkeypatch.setattr("vectors.calibration.calibrate._STEPS", 2)
-    monkeypatch.setattr("vectors.calibration.calibrate._CLOSER", 0)
+    monkeypatch.setattr("vectors.calibration.calibrate._BISECTIONS", 0)
     return counts
 
 
