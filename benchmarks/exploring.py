@@ -15,7 +15,7 @@ from report import table, write
 
 import steer
 from steer.runs.sample_file import SampleFile
-from steer.sampling.exploration import Exploration, common
+from steer.sampling.exploration import Exploration, shared_fields
 from steer.sampling.run_plan import SamplingOptions, make_plan
 from vectors.almanac.world import oracle
 from vectors.almanac.world.author import stream
@@ -82,25 +82,25 @@ def looked_for(task: Task, options: Options) -> int | None:
     with TemporaryDirectory() as folder:
         model = embedded()
         plan = make_plan(model, task.expression, SamplingOptions(max_tokens=MAX_TOKENS, radius=task.radius, seed=seed))
-        with SampleFile(Path(folder) / "tree.jsonl", "new", common(plan, model)) as file:
-            made = Exploration(model, plan, file, n=SCREEN)
+        with SampleFile(Path(folder) / "tree.jsonl", "new", shared_fields(plan, model)) as file:
+            exploration = Exploration(model, plan, file, n=SCREEN)
             scores: dict[int, int] = {}
             best: dict[int, int] = {0: -1}  # the score of the picks at each node
             waited = 0
-            while len(made.samples) < MOST:
-                here = {sample.index: score(sample.text, task.wanted) for sample in made.more()}
+            while len(exploration.samples) < MOST:
+                here = {sample.index: score(sample.text, task.wanted) for sample in exploration.sample_screen()}
                 scores |= here
                 if max(here.values()) == len(task.wanted):
                     return min(index for index, value in here.items() if value == len(task.wanted)) + 1
                 top = max(here.values())
-                if top > best[made.here.number]:
+                if top > best[exploration.current.number]:
                     picks = [index for index, value in here.items() if value == top]
                     if task.way == "random picks":
                         picks = [int(one) for one in rng.choice(list(here), size=len(picks), replace=False)]
-                    made.pick(picks)
-                    best[made.here.number], waited = top, 0
+                    exploration.pick(picks)
+                    best[exploration.current.number], waited = top, 0
                 elif (waited := waited + 1) == PATIENCE:
-                    made.back()
+                    exploration.go_back()
                     waited = 0
     return None
 
