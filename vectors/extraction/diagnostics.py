@@ -20,7 +20,7 @@ from vectors.common.statistics import auc, auc_interval, standardised_difference
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.extraction.extraction_input import ExtractionInput, encode_by_text
-from vectors.extraction.linear import unit
+from vectors.extraction.linear import normalise
 from vectors.extraction.methods import Method
 from vectors.model.residual_model import ResidualModel
 
@@ -114,7 +114,7 @@ def stability_of(data: ExtractionInput, method: Method, layer: int) -> float | N
         return None
     try:
         first, second = (
-            unit(method.find(replace(data, fit=half, layers=(layer,)))[layer], what="half of the texts' direction")
+            normalise(method.find(replace(data, fit=half, layers=(layer,)))[layer], what="half of the texts' direction")
             for half in data.fit.split(held_out=0.5, seed=data.seed + 1)
         )
     except SteerError:

@@ -15,7 +15,7 @@ from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc
 from vectors.extraction.extraction_input import ContrastSplit, LabelledTexts, check_options, split_labelled_texts
 from vectors.extraction.learned_shift import learn, steps_for
-from vectors.extraction.linear import unit
+from vectors.extraction.linear import normalise
 from vectors.extraction.methods import LEARNED_DEPTH, METHODS
 from vectors.model.residual_model import ResidualModel
 
@@ -87,7 +87,7 @@ def extract_together(
             model=model.name,
             model_hash=model.hash,
             layer=layer,
-            direction=unit(shifts[column], what=f"the shift learned for {name!r}").float(),
+            direction=normalise(shifts[column], what=f"the shift learned for {name!r}").float(),
             mean=moments[column][layer].background.mean.float(),
             gap=float(shifts[column].norm()),
             method="learned-together",

@@ -212,7 +212,7 @@ class ExtractionInput:
         return positive, background
 
     def activations(self) -> dict[int, tuple[Float64[Tensor, "n d_model"], Float64[Tensor, "m d_model"]]]:
-        """Return by layer the pool_tokens activations of each of the `sampled_texts`."""
+        """Return by layer the pooled activations of each of the `sampled_texts`."""
         texts = self.sampled_texts()
         count = self.counter("reading texts one by one", sum(map(len, texts)))
         positive, background = (self._activations_of(side, count) for side in texts)

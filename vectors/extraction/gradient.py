@@ -1,4 +1,4 @@
-"""Where texts want to be shifted: the gradient of their likelihood, one backward pass a batch for all layers."""
+"""Gradients of the likelihood of texts by shifts of the residual stream; one backward pass serves all layers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,64 +13,77 @@ from vectors.model.hooks import capture, shift_layers
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
 
-_SCALE = 2.0**10  # of the loss: keeps half-precision gradients off zero
+_LOSS_SCALE = 2.0**10  # keeps half-precision gradients from underflowing
 
 
 @dataclass(frozen=True, eq=False)
-class Read:
-    """Some texts: their ids, and at each layer their activations and the gradient of their log-likelihood."""
+class TextGradients:
+    """A batch of texts with their activations and gradients.
+
+    Attributes:
+        rows: token ids of each text.
+        hidden: residual stream by layer.
+        gradient: by layer the gradient of each text's log-likelihood by a shift at each position.
+    """
 
     rows: list[list[int]]
     hidden: dict[int, Float[Tensor, "rows pos d_model"]]
     gradient: dict[int, Float[Tensor, "rows pos d_model"]]
 
 
-def text_gradients(model: ResidualModel, texts: Sequence[TokenIds], layers: Sequence[int]) -> Iterator[Read]:
-    """Yield batches of texts in order, with the gradient of each text's log-likelihood at every position.
+def text_gradients(model: ResidualModel, texts: Sequence[TokenIds], layers: Sequence[int]) -> Iterator[TextGradients]:
+    """Yield batches of texts, in order, with the gradient of each text's log-likelihood at every position.
 
-    It is that of the mean nats per predicted token of the beginning of the text (see
-    `vectors.activations.text_likelihood.cut_to_beginnings`) by a shift of the residual stream at that
-    position, where nothing is shifted.
+    The log-likelihood is the mean over the predicted tokens of the beginning of the text, in nats (see
+    `vectors.activations.text_likelihood.cut_to_beginnings`). The gradient is taken at a shift of zero.
 
     Raises:
-        InputError: a layer the model does not have.
+        InputError: a layer that the model does not have.
         ModelError: likelihoods that are not finite.
     """
     for batch in batches(texts):
         rows = cut_to_beginnings(model, batch)
-        widest = max(map(len, rows))
-        shifts = {layer: torch.zeros(len(rows), widest, model.d_model, requires_grad=True) for layer in layers}
+        width = max(map(len, rows))
+        shifts = {layer: torch.zeros(len(rows), width, model.d_model, requires_grad=True) for layer in layers}
         counts = torch.tensor([len(row) - 1 for row in rows], device=model.device)
         with torch.enable_grad(), shift_layers(model, shifts), capture(model, layers) as hidden:
             nats = (losses(model, rows).sum(dim=1) / counts.clamp(min=1)).sum()
             check_likelihood(model, max(layers), nats.item())
-            found = torch.autograd.grad(-_SCALE * nats, list(shifts.values()))
-        gradient = {layer: grad.float().cpu() / _SCALE for layer, grad in zip(shifts, found, strict=True)}
-        yield Read(rows, {layer: hidden[layer].detach().float().cpu() for layer in layers}, gradient)
+            scaled = torch.autograd.grad(-_LOSS_SCALE * nats, list(shifts.values()))
+        gradient = {layer: grad.float().cpu() / _LOSS_SCALE for layer, grad in zip(shifts, scaled, strict=True)}
+        yield TextGradients(rows, {layer: hidden[layer].detach().float().cpu() for layer in layers}, gradient)
 
 
 def mean_gradient(
-    model: ResidualModel, texts: Sequence[TokenIds], layers: Sequence[int], *, positions: str,
-    weights: Float64[Tensor, " texts"] | None = None, progress: Callable[[int], None] | None = None,
-) -> dict[int, Float64[Tensor, " d_model"]]:  # fmt: skip
-    """Return by layer the mean gradient of the texts' log-likelihood by one shift, added at some positions of each.
+    model: ResidualModel,
+    texts: Sequence[TokenIds],
+    layers: Sequence[int],
+    *,
+    positions: str,
+    weights: Float64[Tensor, " texts"] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[int, Float64[Tensor, " d_model"]]:
+    """Return by layer the mean gradient of the texts' log-likelihood by a shift that is added at some positions.
+
+    Args:
+        model: the model.
+        texts: token ids of each text.
+        layers: 0-based blocks.
+        positions: where the shift is added.
+        weights: weight of each text in the mean.
+        progress: called with the number of texts after each batch.
 
     Raises:
-        InputError: a layer the model does not have.
+        InputError: a layer that the model does not have.
         ModelError: likelihoods that are not finite.
     """
-    sums = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
-    weights = torch.ones(len(texts), dtype=torch.float64) if weights is None else weights
-    done = 0
-    for read in text_gradients(model, texts, layers):
-        counts = weights[done : done + len(read.rows)]
-        done += len(read.rows)
-        for layer, grad in read.gradient.items():
-            spread = position_weights(positions, grad.shape[1], 1)
-            sums[layer] += counts @ (grad * spread[None, :, None]).sum(dim=1).double()
-        if progress:
-            progress(len(read.rows))
-    return {layer: summed / weights.sum() for layer, summed in sums.items()}
+
+    def sum_over_positions(batch: TextGradients, layer: int) -> Float64[Tensor, "rows d_model"]:
+        gradient = batch.gradient[layer]
+        is_shifted = position_weights(positions, gradient.shape[1], 1)
+        return (gradient * is_shifted[None, :, None]).sum(dim=1).double()
+
+    return _weighted_mean(model, texts, layers, sum_over_positions, weights, progress)
 
 
 def weighted_means(
@@ -81,28 +94,52 @@ def weighted_means(
     weights: Float64[Tensor, " texts"] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[int, Float64[Tensor, " d_model"]]:
-    """Return by layer the mean of the texts' activations, each position as long as the gradient of the text there.
+    """Return by layer the mean activation of the texts, each position weighted by the norm of its gradient.
 
-    Where a text would not be any likelier for another residual stream, nothing of what it is about is decided. The
-    start token, whose activation is huge, counts for nothing.
+    Positions where a shift does not change the likelihood of the text get little weight. Special tokens are left out;
+    the activation at the start token is huge.
+
+    Args:
+        model: the model.
+        texts: token ids of each text.
+        layers: 0-based blocks.
+        weights: weight of each text in the mean.
+        progress: called with the number of texts after each batch.
 
     Raises:
-        InputError: a layer the model does not have.
+        InputError: a layer that the model does not have.
         ModelError: likelihoods that are not finite.
     """
     special = torch.tensor(sorted(special_ids(model)), dtype=torch.long)
+
+    def mean_over_positions(batch: TextGradients, layer: int) -> Float64[Tensor, "rows d_model"]:
+        arguments = model.batch(batch.rows)
+        is_text = arguments["attention_mask"].cpu().bool() & ~torch.isin(arguments["input_ids"].cpu(), special)
+        # 1e-30: equal weights if all gradients are zero
+        norms = torch.where(is_text, batch.gradient[layer].norm(dim=-1), 0.0) + 1e-30 * is_text
+        activations = torch.where(is_text[:, :, None], batch.hidden[layer], 0.0) * norms[:, :, None]
+        return (activations.sum(dim=1) / norms.sum(dim=1, keepdim=True)).double()
+
+    return _weighted_mean(model, texts, layers, mean_over_positions, weights, progress)
+
+
+def _weighted_mean(
+    model: ResidualModel,
+    texts: Sequence[TokenIds],
+    layers: Sequence[int],
+    row_of_each_text: Callable[[TextGradients, int], Float64[Tensor, "rows d_model"]],
+    weights: Float64[Tensor, " texts"] | None,
+    progress: Callable[[int], None] | None,
+) -> dict[int, Float64[Tensor, " d_model"]]:
+    """The weighted mean over texts, by layer, of one row for each text."""
     sums = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
     weights = torch.ones(len(texts), dtype=torch.float64) if weights is None else weights
-    done = 0
-    for read in text_gradients(model, texts, layers):
-        counts = weights[done : done + len(read.rows)]
-        done += len(read.rows)
-        batch = model.batch(read.rows)
-        own = batch["attention_mask"].cpu().bool() & ~torch.isin(batch["input_ids"].cpu(), special)
+    n_done = 0
+    for batch in text_gradients(model, texts, layers):
+        batch_weights = weights[n_done : n_done + len(batch.rows)]
+        n_done += len(batch.rows)
         for layer in layers:
-            lengths = torch.where(own, read.gradient[layer].norm(dim=-1), 0.0) + 1e-30 * own
-            rows = torch.where(own[:, :, None], read.hidden[layer], 0.0) * lengths[:, :, None]
-            sums[layer] += counts @ (rows.sum(dim=1) / lengths.sum(dim=1, keepdim=True)).double()
+            sums[layer] += batch_weights @ row_of_each_text(batch, layer)
         if progress:
-            progress(len(read.rows))
-    return {layer: summed / weights.sum() for layer, summed in sums.items()}
+            progress(len(batch.rows))
+    return {layer: total / weights.sum() for layer, total in sums.items()}

@@ -16,7 +16,7 @@ from vectors.common.errors import VectorError
 from vectors.concepts.vector import ConceptVector
 from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc, stability_of
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
-from vectors.extraction.linear import unit
+from vectors.extraction.linear import normalise
 from vectors.extraction.methods import METHODS
 
 
@@ -45,7 +45,9 @@ def find_directions(data: ExtractionInput, method: str) -> Directions:
         VectorError: texts of both sides that look alike to the model.
     """
     shifts = METHODS[method].find(data)
-    directions = {layer: unit(row, what=f"the {method} direction at layer {layer}") for layer, row in shifts.items()}
+    directions = {
+        layer: normalise(row, what=f"the {method} direction at layer {layer}") for layer, row in shifts.items()
+    }
     lengths = {layer: float(row.norm()) for layer, row in shifts.items()}
     if not METHODS[method].needs_texts:
         return Directions(method, directions, lengths, {layer: zeros(data.model.d_model) for layer in directions})

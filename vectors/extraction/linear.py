@@ -1,6 +1,4 @@
-"""From activations of a contrast set to a direction: one function a method."""
-
-from typing import Any
+"""Linear methods: directions computed from the moments or the activations of a contrast set, one function a method."""
 
 import numpy as np
 import torch
@@ -11,113 +9,64 @@ from vectors.activations.contrast_moments import ContrastMoments, Direction
 from vectors.activations.moments import Moments
 from vectors.common.errors import InputError, VectorError
 
+INVERSE_REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse regularisation strengths C to try; the best by cross-validation is used."""
 
-def pca(reading: ContrastMoments) -> Direction:
-    """Return the first principal axis of the positives' differences from the background mean, signed towards them.
+_FOLDS = 5
+_MAX_ITERATIONS = 2000
 
-    The differences are not centred, so that the axis carries both the shift and the spread of the positives.
+
+def pca(moments: ContrastMoments) -> Direction:
+    """Return the first principal axis of the positives' deviations from the background mean.
+
+    The deviations are not centred, so the axis reflects both the shift and the spread of the positives. It points
+    towards the positives.
     Source: Zou et al., "Representation engineering" (2023), with the background mean in place of a paired text.
 
     Raises:
         VectorError: moments without second moments.
     """
-    shift = reading.difference
-    return towards(_first_axis(scatter_of(reading.positive, about=reading.background.mean)), shift)
+    scatter = scatter_about(moments.positive, moments.background.mean)
+    return _oriented(_first_axis(scatter), moments.difference)
 
 
-def pca_centred(reading: ContrastMoments) -> Direction:
-    """Return the first principal axis of both sides around the midpoint of their means, signed towards the positives.
+def pca_centred(moments: ContrastMoments) -> Direction:
+    """Return the first principal axis of both sides about the midpoint of their means, pointing to the positives.
 
-    Each side counts as much as the other, however many texts it has.
+    Both sides have equal weight, however many texts they have.
     Source: as `pca`; the centring is that of repeng's `pca_center`.
 
     Raises:
         VectorError: moments without second moments.
     """
-    middle = (reading.positive.mean + reading.background.mean) / 2
-    sides = [scatter_of(side, about=middle) / side.count for side in (reading.positive, reading.background)]
-    return towards(_first_axis(sides[0] + sides[1]), reading.difference)
+    midpoint = (moments.positive.mean + moments.background.mean) / 2
+    scatters = [scatter_about(side, midpoint) / side.count for side in (moments.positive, moments.background)]
+    return _oriented(_first_axis(scatters[0] + scatters[1]), moments.difference)
 
 
 def pca_of_pairs(differences: Moments) -> Direction:
-    """Return the first principal axis of the differences of pairs, not centred, signed towards the first of each.
+    """Return the first principal axis of the differences within pairs, not centred, pointing along their mean.
 
     Raises:
         VectorError: moments without second moments.
     """
-    return towards(_first_axis(scatter_of(differences, about=0 * differences.mean)), differences.mean)
+    return _oriented(_first_axis(scatter_about(differences, 0 * differences.mean)), differences.mean)
 
 
-def lda(reading: ContrastMoments) -> Direction:
-    """Return the whitened mean difference: Fisher's discriminant with a covariance that is shrunk.
+def lda(moments: ContrastMoments) -> Direction:
+    """Return the whitened mean difference: Fisher's linear discriminant with a shrunk covariance.
 
-    The covariance is that within the two sides, each by its number of texts, shrunk towards a multiple of the identity
-    by Chen et al., "Shrinkage algorithms for MMSE covariance estimation" (2010, the oracle approximation).
-
-    Raises:
-        VectorError: moments without second moments.
-    """
-    within = scatter_of(reading.positive, about=reading.positive.mean)
-    within = within + scatter_of(reading.background, about=reading.background.mean)
-    n = reading.positive.count + reading.background.count
-    found: Tensor = torch.linalg.solve(shrunk(within / n, n), reading.difference)
-    return found
-
-
-def shrunk(covariance: Float64[Tensor, "d_model d_model"], n: float) -> Float64[Tensor, "d_model d_model"]:
-    """Return a covariance of `n` rows shrunk towards its mean variance times the identity.
-
-    >>> shrunk(torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64)), 1e9).diagonal().round(decimals=3).tolist()
-    [3.0, 1.0]
-    """
-    d_model = len(covariance)
-    variance = covariance.diagonal().mean()
-    alpha = covariance.square().mean()
-    above, below = alpha + variance**2, (n + 1) * (alpha - variance**2 / d_model)
-    share = min(float(above / below), 1.0) if below > 0 else 1.0
-    shared: Tensor = (1 - share) * covariance
-    return shared + share * variance * torch.eye(d_model, dtype=torch.float64)
-
-
-def scatter_of(side: Moments, *, about: Direction) -> Float64[Tensor, "d_model d_model"]:
-    """Return the sum of the outer products of a side's deviations from any point.
+    The covariance is the pooled one within both sides, shrunk towards a multiple of the identity.
+    Source: Chen et al., "Shrinkage algorithms for MMSE covariance estimation" (2010, oracle approximating shrinkage).
 
     Raises:
         VectorError: moments without second moments.
     """
-    if side.scatter is None:
-        raise VectorError("this method needs second moments: read the texts with second=True")
-    step = side.mean - about
-    return side.scatter + side.count * torch.outer(step, step)
-
-
-def towards(axis: Direction, shift: Direction) -> Direction:
-    """Return the axis, turned round if it points away from where the shift goes."""
-    return axis if float(axis @ shift) >= 0 else -axis
-
-
-def _first_axis(scatter: Float64[Tensor, "d_model d_model"]) -> Direction:
-    axis: Tensor = torch.linalg.eigh(scatter).eigenvectors[:, -1]
-    return axis
-
-
-def unit(direction: Direction, *, what: str) -> Direction:
-    """Return the direction at length one.
-
-    Raises:
-        VectorError: a direction without length or with NaN in it.
-    """
-    length = float(direction.norm())
-    if not 0 < length < float("inf"):
-        raise VectorError(f"{what} has length {length:g}: the texts of both sides look alike here; give others")
-    return direction / length
-
-
-INVERSE_REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""How little the weights are held back, of which the best on folds is taken."""
-
-_FOLDS = 5
-_STEPS = 2000
+    scatter = scatter_about(moments.positive, moments.positive.mean)
+    scatter = scatter + scatter_about(moments.background, moments.background.mean)
+    n = moments.positive.count + moments.background.count
+    direction: Tensor = torch.linalg.solve(shrink_covariance(scatter / n, n), moments.difference)
+    return direction
 
 
 def logistic(
@@ -125,40 +74,99 @@ def logistic(
     background: Float64[Tensor, "m d_model"],
     weights: tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"]] | None = None,
 ) -> Float64[Tensor, " d_model"]:
-    """Return the direction that the log odds of a logistic regression rise along, by scikit-learn.
+    """Return the gradient of the log odds of scikit-learn's logistic regression.
 
-    The coordinates are standardised first; both sides count alike; how far the weights are held back is chosen by the
-    folds' own likelihood.
+    Coordinates are standardised, both sides have equal weight, and the regularisation strength is chosen by the
+    log-likelihood in cross-validation.
+
+    Args:
+        positive: activations of texts with the concept.
+        background: activations of background texts.
+        weights: weights of the rows of both sides.
 
     Raises:
         InputError: a side has fewer than two rows.
 
     >>> east = torch.tensor([[3.0, 0.0], [4.0, 1.0], [3.5, -1.0]], dtype=torch.float64)
-    >>> found = logistic(east, -east)
-    >>> bool(found[0] > abs(found[1]))
+    >>> direction = logistic(east, -east)
+    >>> bool(direction[0] > abs(direction[1]))
     True
     """
     from sklearn.linear_model import LogisticRegression  # slow to import
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     sides = positive.numpy(), background.numpy()
-    folds = min(_FOLDS, *map(len, sides))
-    if folds < 2:
+    n_folds = min(_FOLDS, *map(len, sides))
+    if n_folds < 2:
         raise InputError(f"a probe needs two texts of each side at least: given {len(positive)} and {len(background)}")
-    rows = np.concatenate(sides)
-    centre, spread = rows.mean(axis=0), rows.std(axis=0)
-    spread[spread == 0] = 1.0
-    seen, known = (rows - centre) / spread, np.repeat([1, 0], [len(side) for side in sides])
+    rows, labels = np.concatenate(sides), np.repeat([1, 0], [len(side) for side in sides])
+    std = rows.std(axis=0)
+    std[std == 0] = 1.0
+    standardised = (rows - rows.mean(axis=0)) / std
 
-    def held_back(strength: float) -> Any:
-        return LogisticRegression(C=strength, class_weight="balanced", max_iter=_STEPS)
+    def classifier(inverse_regularisation: float) -> LogisticRegression:
+        return LogisticRegression(C=inverse_regularisation, class_weight="balanced", max_iter=_MAX_ITERATIONS)
 
-    def likelihood(strength: float) -> float:
+    def log_likelihood(inverse_regularisation: float) -> float:
         scores = cross_val_score(
-            held_back(strength), seen, known, cv=StratifiedKFold(folds), scoring="neg_log_loss", error_score="raise"
-        )
+            classifier(inverse_regularisation), standardised, labels, cv=StratifiedKFold(n_folds),
+            scoring="neg_log_loss", error_score="raise",
+        )  # fmt: skip
         return float(scores.mean())
 
-    counts = None if weights is None else np.concatenate(weights)
-    fit = held_back(max(INVERSE_REGULARISATION, key=likelihood)).fit(seen, known, sample_weight=counts)
-    return torch.from_numpy(fit.coef_.reshape(-1) / spread)
+    sample_weight = None if weights is None else np.concatenate(weights)
+    best = max(INVERSE_REGULARISATION, key=log_likelihood)
+    fitted = classifier(best).fit(standardised, labels, sample_weight=sample_weight)
+    return torch.from_numpy(fitted.coef_.reshape(-1) / std)
+
+
+def shrink_covariance(covariance: Float64[Tensor, "d_model d_model"], n: float) -> Float64[Tensor, "d_model d_model"]:
+    """Return the covariance of `n` rows, shrunk towards its mean variance times the identity.
+
+    Source: Chen et al., see `lda`.
+
+    >>> covariance = torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64))
+    >>> shrink_covariance(covariance, 1e9).diagonal().round(decimals=3).tolist()
+    [3.0, 1.0]
+    """
+    d_model = len(covariance)
+    variance = covariance.diagonal().mean()
+    mean_square = covariance.square().mean()
+    numerator, denominator = mean_square + variance**2, (n + 1) * (mean_square - variance**2 / d_model)
+    shrinkage = min(float(numerator / denominator), 1.0) if denominator > 0 else 1.0
+    shrunk: Tensor = (1 - shrinkage) * covariance + shrinkage * variance * torch.eye(d_model, dtype=torch.float64)
+    return shrunk
+
+
+def scatter_about(side: Moments, point: Direction) -> Float64[Tensor, "d_model d_model"]:
+    """Return the sum of the outer products of a side's deviations from a point.
+
+    Raises:
+        VectorError: moments without second moments.
+    """
+    if side.scatter is None:
+        raise VectorError("this method needs second moments: read the texts with second=True")
+    deviation = side.mean - point
+    return side.scatter + side.count * torch.outer(deviation, deviation)
+
+
+def normalise(direction: Direction, *, what: str) -> Direction:
+    """Return the direction scaled to length one; `what` names it in the error.
+
+    Raises:
+        VectorError: a direction of length zero, or with NaN or infinity.
+    """
+    length = float(direction.norm())
+    if not 0 < length < float("inf"):
+        raise VectorError(f"{what} has length {length:g}: the texts of both sides look alike here; give others")
+    return direction / length
+
+
+def _oriented(axis: Direction, shift: Direction) -> Direction:
+    """The axis with the sign that gives it a positive projection on a shift."""
+    return axis if float(axis @ shift) >= 0 else -axis
+
+
+def _first_axis(scatter: Float64[Tensor, "d_model d_model"]) -> Direction:
+    axis: Tensor = torch.linalg.eigh(scatter).eigenvectors[:, -1]
+    return axis

@@ -157,12 +157,12 @@ def _best_length(
 ) -> Direction:
     """The direction at the candidate length with the best score, the shortest of equal ones."""
     norm = typical_activation(data.model, rows, layer) * data.model.d_model**0.5
-    unit = linear.unit(direction, what=f"the gradient at layer {layer}")
-    scores = [score(unit * norm * length) for length in _LENGTHS]
+    unit_direction = linear.normalise(direction, what=f"the gradient at layer {layer}")
+    scores = [score(unit_direction * norm * length) for length in _LENGTHS]
     check_finite(
         data.model, scores, f"likelihoods under a shift along the gradient at layer {layer}", error=VectorError
     )
-    shift: Direction = unit * (norm * _LENGTHS[int(np.argmax(scores))])
+    shift: Direction = unit_direction * (norm * _LENGTHS[int(np.argmax(scores))])
     return shift
 
 

@@ -1,9 +1,9 @@
-"""Directions towards words: what of the residual stream makes the model write certain tokens."""
+"""The direction that leads to certain tokens: the gradient of their log-probability by a shift."""
 
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vectors.activations.text_activations import TokenIds
@@ -14,59 +14,66 @@ from vectors.model.hooks import shift_layers
 from vectors.model.positions import position_weights, shift_by_position
 from vectors.model.residual_model import ResidualModel
 
-ENOUGH = 0.1
-"""Share of all tokens that the words get under a shift of the length that is given."""
+TARGET_SHARE = 0.1
+"""Probability of the words under a shift of sufficient length."""
 
 
 def token_ids(model: ResidualModel, words: Sequence[str]) -> list[int]:
-    """Return the ids of words that are single tokens: as they stand, capitalised, and after a space.
+    """Return the ids of words that are single tokens: as given, capitalised, and each with a space before it.
 
     Raises:
-        InputError: no word, or one that is no single token in any of these forms.
+        InputError: no words, or a word that is no single token in any of these forms.
     """
     if not words:
         raise InputError("no word is given: name the words that the direction should lead to")
-    found: set[int] = set()
+    word_ids: set[int] = set()
     for word in words:
         forms = {space + form for form in (word, word.capitalize()) for space in ("", " ")}
-        ids = [model.encode([form])[0] for form in sorted(forms)]
-        own = [row[1:] if model.bos_id is not None else row for row in ids]
+        encoded = [model.encode([form])[0] for form in sorted(forms)]
+        without_start = [ids[1:] if model.bos_id is not None else ids for ids in encoded]
         unknown = model.tokenizer.unk_token_id
-        single = {row[0] for row in own if len(row) == 1 and row[0] != unknown}
+        single = {ids[0] for ids in without_start if len(ids) == 1 and ids[0] != unknown}
         if not single:
-            parts = ", ".join(quote(model.decode([each])) for each in own[-1]) or "nothing"
+            parts = ", ".join(quote(model.decode([token])) for token in without_start[-1]) or "nothing"
             raise InputError(f"{quote(word)} is no single token of model {model.name!r} ({parts}): name words that are")
-        found |= single
-    return sorted(found)
+        word_ids |= single
+    return sorted(word_ids)
 
 
 def towards_tokens(
     model: ResidualModel, tokens: Sequence[int], texts: Sequence[TokenIds], layers: Sequence[int], *, positions: str
 ) -> dict[int, Float64[Tensor, " d_model"]]:
-    """Return by layer the rows of the unembedding for some tokens, mapped back through all that follows.
+    """Return by layer the mean gradient of the log-probability of any of the tokens by a shift.
 
-    It is the mean gradient, over the positions of the texts, of the log-probability of the tokens taken together, by
-    one shift at some positions: the transposed Jacobian of the layers above, times the unembedding.
+    The log-probability is averaged over the positions of each text, and the gradient over the texts. It is the
+    unembedding of the tokens times the transposed Jacobian of the layers above.
+
+    Args:
+        model: the model.
+        tokens: ids of the tokens.
+        texts: token ids of each text.
+        layers: 0-based blocks.
+        positions: where the shift is added.
 
     Raises:
-        InputError: a layer the model does not have.
+        InputError: a layer that the model does not have.
         ModelError: likelihoods that are not finite.
     """
-    sums = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
+    gradients = {layer: torch.zeros(model.d_model, dtype=torch.float64) for layer in layers}
     for batch in batches(texts):
         rows = cut_to_beginnings(model, batch)
-        widest = max(map(len, rows))
-        spread = position_weights(positions, widest, 1)[:, None]
+        width = max(map(len, rows))
+        is_shifted = position_weights(positions, width, 1)[:, None]
         shifts = {layer: torch.zeros(model.d_model, requires_grad=True) for layer in layers}
         with torch.enable_grad():
-            placed = {layer: (shift * spread).expand(len(rows), -1, -1) for layer, shift in shifts.items()}
-            with shift_layers(model, placed):
-                told = token_logprob(model, rows, tokens)
-            check_likelihood(model, max(layers), float(told.detach().sum()))
-            found = torch.autograd.grad(told.sum(), list(shifts.values()))
-        for layer, grad in zip(shifts, found, strict=True):
-            sums[layer] += grad.cpu().double() / len(texts)
-    return sums
+            by_position = {layer: (shift * is_shifted).expand(len(rows), -1, -1) for layer, shift in shifts.items()}
+            with shift_layers(model, by_position):
+                log_probs = token_logprob(model, rows, tokens)
+            check_likelihood(model, max(layers), float(log_probs.detach().sum()))
+            batch_gradients = torch.autograd.grad(log_probs.sum(), list(shifts.values()))
+        for layer, gradient in zip(shifts, batch_gradients, strict=True):
+            gradients[layer] += gradient.cpu().double() / len(texts)
+    return gradients
 
 
 def token_share(
@@ -77,23 +84,23 @@ def token_share(
     layer: int,
     positions: str,
 ) -> Callable[[Float64[Tensor, " d_model"]], float]:
-    """Return what tells how nearly a shift gives the tokens `ENOUGH` of the probability: 1 where it does, or more."""
+    """Return a score of shifts: the probability of the tokens under the shift over `TARGET_SHARE`, at most 1."""
     rows = cut_to_beginnings(model, texts)
-    widest = max(map(len, rows))
+    width = max(map(len, rows))
 
-    def share(shift: Float64[Tensor, " d_model"]) -> float:
-        spread = shift_by_position(shift.float().expand(len(rows), -1), widest, 1, positions)
-        with torch.no_grad(), shift_layers(model, {layer: spread}):
-            return min(1.0, float(token_logprob(model, rows, tokens).exp().mean()) / ENOUGH)
+    def score(shift: Float64[Tensor, " d_model"]) -> float:
+        by_position = shift_by_position(shift.float().expand(len(rows), -1), width, 1, positions)
+        with torch.no_grad(), shift_layers(model, {layer: by_position}):
+            return min(1.0, float(token_logprob(model, rows, tokens).exp().mean()) / TARGET_SHARE)
 
-    return share
+    return score
 
 
-def token_logprob(model: ResidualModel, rows: Sequence[Sequence[int]], tokens: Sequence[int]) -> Tensor:
-    """Log-probability of any of the tokens, mean over each row's own positions."""
+def token_logprob(model: ResidualModel, rows: Sequence[Sequence[int]], tokens: Sequence[int]) -> Float[Tensor, " rows"]:
+    """Return the log-probability that the next token is any of `tokens`, averaged over the positions of each row."""
     batch = model.batch(rows)
     logits = model.hf(**batch, use_cache=False).logits.float()
-    told = logits[:, :, list(tokens)].logsumexp(dim=-1) - logits.logsumexp(dim=-1)
-    real = batch["attention_mask"].to(told.device).bool()
-    summed: Tensor = torch.where(real, told, 0.0).sum(dim=1)
-    return summed / real.sum(dim=1)
+    log_probs = logits[:, :, list(tokens)].logsumexp(dim=-1) - logits.logsumexp(dim=-1)
+    is_token = batch["attention_mask"].to(log_probs.device).bool()
+    sums: Tensor = torch.where(is_token, log_probs, 0.0).sum(dim=1)
+    return sums / is_token.sum(dim=1)
