@@ -116,11 +116,12 @@ def calibrate(
         middle = (before["shift"] + after["shift"]) / 2
         curve.insert(curve.index(after), _row(sample(middle, n), judge, middle))
     unit = _unit(curve)
+    unit_judge = None if contrast is None else accuracy(contrast.positive, contrast.background)
     if company and unit is None and not balanced:
-        return calibrate(model, vector, contrast, judge=judge, n=n, max_tokens=max_tokens, seed=seed, progress=progress)
+        vector = calibrate(model, vector, judge=judge, n=n, max_tokens=max_tokens, seed=seed, progress=progress)
+        return replace(vector, unit_judge=unit_judge)
     if balanced and unit is not None:
         unit = min(vector.gap, largest)
-    unit_judge = None if contrast is None else accuracy(contrast.positive, contrast.background)
     return replace(vector, unit=unit, unit_curve=tuple(curve), unit_judge=unit_judge)
 
 

@@ -11,7 +11,7 @@ from vectors.activations.layer_auc import auc_by_layer
 from vectors.calibration.calibrate import calibrate
 from vectors.calibration.companions import find_companions
 from vectors.calibration.layer_effect import Effect, best_layer, measure_effects
-from vectors.calibration.word_judge import Judge, MentionJudge, WordJudge
+from vectors.calibration.word_judge import Judge, MentionJudge, WordJudge, accuracy
 from vectors.common.errors import VectorError
 from vectors.concepts.vector import ConceptVector
 from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc, stability_of
@@ -136,10 +136,13 @@ def select_layer(
     )  # fmt: skip
     if not calibrated or judge is None:
         return vector
-    return calibrate(
-        model, vector, split.held_out if split else None, judge=judge, seed=data.seed,
-        progress=lambda line: data.progress(line, 0, 0), company=find_companions(model, vector, seed=data.seed),
+    vector = calibrate(
+        model, vector, judge=judge, seed=data.seed, progress=lambda line: data.progress(line, 0, 0),
+        company=find_companions(model, vector, seed=data.seed),
     )  # fmt: skip
+    if split is None:
+        return vector
+    return replace(vector, unit_judge=accuracy(split.held_out.positive, split.held_out.background))
 
 
 def _judge(data: ExtractionInput, split: ContrastSplit | None) -> Judge:
