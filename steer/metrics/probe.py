@@ -1,6 +1,6 @@
 """The steering direction as a probe of its own concept: never a judge, but compared with the judges."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from steer.statistics.intervals import difference, rate
 from vectors.activations.text_activations import encode_texts, text_means
 from vectors.common.errors import InputError
 from vectors.common.option_names import ranks_by_gain
-from vectors.decoding.token_costs import compute_costs
+from vectors.decoding.token_costs import token_logprobs
 from vectors.model.residual_model import ResidualModel
 
 MIN_TEXTS = 20
@@ -33,13 +33,21 @@ class Probe:
         point: the steering point.
         positive: texts that have what the point adds.
         background: texts that need not have it.
+        base_nll: for some texts, the negative log-likelihood of each token under the base model, where it has been
+            computed already; see `real_costs`.
 
     Raises:
         InputError: fewer than 20 texts of a class.
     """
 
     def __init__(
-        self, model: ResidualModel, point: SteeringPoint, positive: Sequence[str], background: Sequence[str]
+        self,
+        model: ResidualModel,
+        point: SteeringPoint,
+        positive: Sequence[str],
+        background: Sequence[str],
+        *,
+        base_nll: Mapping[str, Float64[np.ndarray, " tokens"]] | None = None,
     ) -> None:
         if min(len(positive), len(background)) < MIN_TEXTS:
             raise InputError(
@@ -48,6 +56,7 @@ class Probe:
             )
         self.model, self.point = model, point
         self._positive, self._background = tuple(positive), tuple(background)
+        self._base_nll = base_nll or {}
 
     @cached_property
     def threshold(self) -> float:
@@ -65,15 +74,29 @@ class Probe:
             shifts = {
                 layer: delta.expand(len(rows), -1).to(self.model.device) for layer, delta in self.point.deltas.items()
             }
-            token_costs = compute_costs(
-                self.model, shifts, prefix=prefix, generated=rows, positions=self.point.positions
-            )
-            return np.array([float((cost.logprob_steered - cost.logprob_base).sum()) for cost in token_costs])
+            steered = token_logprobs(self.model, shifts, prefix=prefix, generated=rows, positions=self.point.positions)
+            base = self._base_logprobs(texts, prefix, rows)
+            return np.array([float((steered[index] - base[index]).sum()) for index in range(len(rows))])
         scores = np.zeros(len(texts))
         for indices, means in text_means(self.model, encode_texts(self.model, texts), self.point.layers):
             for layer, delta in self.point.deltas.items():
                 scores[indices] += (means[layer].cpu().double() @ delta.double()).numpy()
         return scores
+
+    def _base_logprobs(
+        self, texts: Sequence[str], prefix: Sequence[int], rows: Sequence[Sequence[int]]
+    ) -> list[Float64[np.ndarray, " tokens"]]:
+        """Return the base model's token log-probabilities; only texts whose costs are unknown need a forward."""
+        logprobs = {
+            index: -self._base_nll[text]
+            for index, (text, row) in enumerate(zip(texts, rows, strict=True))
+            if len(self._base_nll.get(text, ())) == len(row)  # the costs of a longer text may be cut
+        }
+        new = [index for index in range(len(rows)) if index not in logprobs]
+        if new:
+            computed = token_logprobs(self.model, {}, prefix=prefix, generated=[rows[index] for index in new])
+            logprobs.update(zip(new, computed, strict=True))
+        return [logprobs[index] for index in range(len(rows))]
 
     def accepted(self, texts: Sequence[str]) -> np.ndarray:
         """Return for each text whether its score is above the threshold."""

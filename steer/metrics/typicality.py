@@ -13,7 +13,7 @@ from steer.statistics.statistic import ReferenceTexts, Statistic, mean_of, ratio
 from vectors.common.errors import InputError
 from vectors.common.progress import Advance
 from vectors.common.validation import check_integer
-from vectors.decoding.token_costs import compute_costs
+from vectors.decoding.token_costs import token_logprobs
 from vectors.model.residual_model import ResidualModel
 
 CENTRAL = 0.9
@@ -57,8 +57,8 @@ def real_costs(
     if len(texts) < MIN_REAL_TEXTS:
         raise InputError(f"there are {len(texts)} real texts: give {MIN_REAL_TEXTS} or more")
     prefix, rows = token_rows(model, texts, max_tokens=max_tokens)
-    token_costs = compute_costs(model, {}, prefix=prefix, generated=rows, progress=progress)
-    return RealCosts(tuple(-cost.logprob_base for cost in token_costs))
+    logprobs = token_logprobs(model, {}, prefix=prefix, generated=rows, progress=progress)
+    return RealCosts(tuple(-values for values in logprobs))
 
 
 def percentiles(values: Float64[np.ndarray, " n"], real: Float64[np.ndarray, " texts"]) -> Float64[np.ndarray, " n"]:

@@ -135,7 +135,7 @@ def report(
         try:
             sections["success"] = (
                 *sections["success"],
-                _direction_minus_judge(samples, judged_by, model, steering_point),
+                _direction_minus_judge(samples, judged_by, model, steering_point, inputs.real_costs),
             )
         except InputError as error:
             notes.append(f"no over-optimisation: {error}")
@@ -205,7 +205,11 @@ def notes_by_run(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
 
 
 def _direction_minus_judge(
-    samples: SampleSet, evaluation_set: EvaluationSet, model: ResidualModel, point: SteeringPoint
+    samples: SampleSet,
+    evaluation_set: EvaluationSet,
+    model: ResidualModel,
+    point: SteeringPoint,
+    real_costs: RealCosts | None,
 ) -> Estimate:
     """Fit the probe's threshold on some real texts and evaluate it on others, preferably ones that no judge was fit on.
 
@@ -216,7 +220,8 @@ def _direction_minus_judge(
     ]
     test = (held_out or list(evaluation_set.real))[-min(PROBED, len(evaluation_set.real) // 4) :]
     train = [text for text in evaluation_set.real if text not in set(test)]
-    probe = Probe(model, point, train[:PROBED], evaluation_set.background[:PROBED])
+    base_nll = dict(zip(evaluation_set.real, real_costs.tokens, strict=True)) if real_costs else None
+    probe = Probe(model, point, train[:PROBED], evaluation_set.background[:PROBED], base_nll=base_nll)
     return overoptimisation(samples, evaluation_set.judges, probe, real=test)
 
 

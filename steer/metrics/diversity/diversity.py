@@ -98,15 +98,22 @@ def diversity_statistics(
     if real is not None:
         if len(real) < len(texts):
             raise InputError(f"there are {len(real)} real texts for {len(texts)} sampled ones: give as many or more")
-        real_statistics = statistics_of(real[:MAX_TEXTS], {})
-        perfect = {each.name: _mean_of_subsets(each, min(len(texts), each.n), seed) for each in real_statistics}
+        real = real[:MAX_TEXTS]
+        drawn = np.unique(np.concatenate(_draws(len(real), len(texts), seed)))
+        real_statistics = statistics_of(real, {}, embedded=drawn)
+        perfect = {each.name: _mean_of_draws(each, len(texts), seed) for each in real_statistics}
     return statistics_of(texts, perfect)
 
 
-def _mean_of_subsets(real: Statistic, n: int, seed: int) -> float:
-    """Return the mean of a statistic over a few random subsets of `n` real texts."""
+def _draws(n_real: int, n: int, seed: int) -> list[np.ndarray]:
+    """Return a few random subsets of `n` of the indices of `n_real` texts, each in ascending order."""
     random = np.random.default_rng(seed)
-    return float(np.mean([real.compute(np.sort(random.choice(real.n, n, replace=False))) for _ in range(DRAWS)]))
+    return [np.sort(random.choice(n_real, min(n, n_real), replace=False)) for _ in range(DRAWS)]
+
+
+def _mean_of_draws(real: Statistic, n: int, seed: int) -> float:
+    """Return the mean of a statistic over a few random subsets of `n` real texts."""
+    return float(np.mean([real.compute(subset) for subset in _draws(real.n, n, seed)]))
 
 
 def common_length(texts: Sequence[str]) -> int:
@@ -121,7 +128,9 @@ def _statistics(
     length: int,
     embedders: dict[str, Embedder],
     reference: Reference | None,
+    embedded: np.ndarray | None = None,
 ) -> list[Statistic]:
+    """Return the statistics; with `embedded`, those of embeddings can only be computed for subsets of its indices."""
     cut = [words(text)[:length] for text in texts]
     joined, beginnings = [" ".join(text) for text in cut], [first_words(text, length) for text in texts]
     n, longest = len(texts), max(cut, key=len)
@@ -133,7 +142,11 @@ def _statistics(
         defaults = {"n": n, "groups": groups, "empty": empty, "perfect": perfect.get(name)}
         statistics.append(Statistic(name=name, compute=compute, **defaults | options))
 
-    kernels = {"words": word_cosines(cut), **{name: cosines(embed(beginnings)) for name, embed in embedders.items()}}
+    indices = np.arange(n) if embedded is None else embedded
+    kernels = {"words": word_cosines(cut)}
+    for name, embed in embedders.items():
+        kernels[name] = np.full((n, n), np.nan)
+        kernels[name][np.ix_(indices, indices)] = cosines(embed([beginnings[index] for index in indices]))
     for name, kernel in kernels.items():
         for order in (1, 2):
             bound = (1.0, _vendi_with_rare_texts(rare, order))

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 import steer
 from steer.judges.almanac import Almanac, OracleJudge
 from steer.metrics.probe import Probe, overoptimisation
+from steer.metrics.typicality import real_costs
 from vectors import extract, load_model
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
@@ -50,6 +52,32 @@ def test_texts_that_only_the_probe_accepts_are_over_optimised(almanac: ResidualM
     blind, agreeing = (overoptimisation(texts, judge, probe) for judge in (lambda text: False, accepted.__contains__))
     assert blind.low > 0.5 and agreeing.value == 0.0
     assert agreeing.low < 0.0 < agreeing.high < 0.3  # 24 texts without a disagreement do not prove that there is none
+
+
+def test_known_costs_are_not_computed_again(almanac: ResidualModel, sides) -> None:
+    positive, background = (side[:24] for side in sides)
+    point, n_read = steer.compose("cat", almanac), 0
+    costs = dict(zip(positive, real_costs(almanac, positive).tokens, strict=True))
+    plain, informed = (Probe(almanac, point, positive, background, base_nll=nll) for nll in (None, costs))
+
+    def count(_module: torch.nn.Module, _args: tuple, options: dict) -> None:
+        nonlocal n_read
+        n_read += len(options["input_ids"])
+
+    expected = plain.scores([*positive, *background])
+    with almanac.hf.register_forward_pre_hook(count, with_kwargs=True):
+        scores = informed.scores([*positive, *background])
+    np.testing.assert_allclose(scores, expected, atol=1e-3)
+    assert n_read == 48 + 24  # all texts with the shift, and those of unknown costs without
+
+
+def test_costs_of_cut_texts_are_not_used(almanac: ResidualModel, sides) -> None:
+    positive, background = (side[:24] for side in sides)
+    cut = dict(zip(positive, real_costs(almanac, positive, max_tokens=8).tokens, strict=True))
+    point = steer.compose("cat", almanac)
+    expected = Probe(almanac, point, positive, background).scores(positive)
+    scores = Probe(almanac, point, positive, background, base_nll=cut).scores(positive)
+    assert np.array_equal(scores, expected)
 
 
 def test_too_few_texts_are_refused(almanac: ResidualModel, sides) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vectors.decoding import token_costs
-from vectors.decoding.token_costs import compute_costs
+from vectors.decoding.token_costs import compute_costs, token_logprobs
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import POSITIONS, shift_by_position
 
@@ -32,6 +32,20 @@ def test_costs_equal_those_of_each_text_alone(tiny_model, positions):
         assert np.allclose(cost_by_row[row].logprob_base, base.gather(1, chosen)[:, 0], atol=1e-4)
         assert np.allclose(cost_by_row[row].logprob_steered, steered.gather(1, chosen)[:, 0], atol=1e-4)
         assert np.allclose(cost_by_row[row].kl, (steered.exp() * (steered - base)).sum(dim=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("positions", EVERYWHERE)
+def test_logprobs_are_those_of_the_costs(llama_model, positions):
+    texts = {"prefix": llama_model.encode(["the cat"])[0], "generated": GENERATED}
+    deltas = {1: torch.randn(3, llama_model.d_model, generator=torch.Generator().manual_seed(0))}
+    costs = compute_costs(llama_model, deltas, **texts, positions=positions)
+    for logprobs, cost in zip(token_logprobs(llama_model, {}, **texts), costs, strict=True):
+        assert np.array_equal(logprobs, cost.logprob_base)
+    finished = []
+    steered = token_logprobs(llama_model, deltas, **texts, positions=positions, progress=finished.append)
+    for logprobs, cost in zip(steered, costs, strict=True):
+        assert np.array_equal(logprobs, cost.logprob_steered)
+    assert sum(finished) == len(GENERATED)
 
 
 def test_no_shift_costs_nothing(tiny_model):

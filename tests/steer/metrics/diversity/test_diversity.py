@@ -1,11 +1,14 @@
 """Diversity of copies and of real texts, and of texts that differ in length or in success only."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from steer.judges.almanac import Almanac
 from steer.metrics.diversity.diversity import MIN_TEXTS, activations, diversity
-from steer.metrics.diversity.ngrams import words
+from steer.metrics.diversity.ngrams import first_words, words
+from steer.metrics.diversity.vendi import cosines, vendi_of_kernel
 from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
@@ -49,6 +52,22 @@ def test_embedders_see_the_same_words() -> None:
 
     diversity(REAL[:10], embedders={"any": embed}, length=5)
     assert all(words(text) == words(whole)[:5] for text, whole in zip(seen, REAL, strict=False)) and len(seen) == 10
+
+
+def test_only_drawn_real_texts_are_embedded() -> None:
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        n_embedded.append(len(texts))
+        return np.array([[len(text), text.count("e"), text.count("the")] for text in texts], dtype=float)
+
+    n_embedded: list[int] = []
+    texts = WORLD.texts({"topic": "sea"}, 10, seed=9)
+    figures = named(diversity(texts, embedders={"letters": embed}, real=REAL, length=20, seed=3))
+    assert sorted(n_embedded)[0] == 10 and sorted(n_embedded)[1] <= 8 * 10 < len(REAL)
+    rows = embed([first_words(text, 20) for text in REAL])
+    random = np.random.default_rng(3)
+    subsets = [np.sort(random.choice(len(REAL), 10, replace=False)) for _ in range(8)]
+    scores = [vendi_of_kernel(cosines(rows[subset])) for subset in subsets]
+    assert figures["Vendi 1, letters"].perfect == pytest.approx(np.mean(scores))
 
 
 @pytest.mark.parametrize("blank", ["", "\n"])
