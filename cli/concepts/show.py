@@ -97,7 +97,7 @@ def _diagnostics(vector: "ConceptVector", near: list[tuple[str, float]]) -> str:
         rows["halves agree"] = f"cosine {stability:.2f} between the directions of two halves of the texts"
     if near:
         rows["nearest"] = ", ".join(f"{name} {cosine:.2f}" for name, cosine in near) + " (cosine)"
-    for key, heads in (("moved", ("makes likelier", "less likely")), ("tokens", ("lens for", "lens against"))):
+    for key, heads in (("moved", ("makes more likely", "less likely")), ("tokens", ("lens for", "lens against"))):
         tokens = vector.evidence.get(key)
         for side, head in zip(("top", "bottom"), heads, strict=True):
             if isinstance(tokens, dict) and isinstance(tokens.get(side), list):

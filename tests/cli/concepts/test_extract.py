@@ -109,7 +109,7 @@ def test_show_says_how_sure_a_concept_is(
         "halves agree",
         "nearest",
         "soil -",
-        "makes likelier",
+        "makes more likely",
         "lens against",
         "most typical",
     ):

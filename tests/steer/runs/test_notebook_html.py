@@ -46,7 +46,7 @@ def test_a_concept_shows_its_evidence(almanac: ResidualModel):
     cat = load("cat", almanac)
     shown = read(cat._repr_html_())
     assert shown.open == [] and "39" not in shown.text[:3]
-    for each in ("cat", "(dose 1)", "bos positions", "AUC on held-out texts", "makes likelier", "most typical"):
+    for each in ("cat", "(dose 1)", "bos positions", "AUC on held-out texts", "makes more likely", "most typical"):
         assert each in shown.text
     assert str(cat.evidence["texts"][0]) in shown.text
 
