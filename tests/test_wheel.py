@@ -1,5 +1,6 @@
 """The wheel and the source distribution hold all files of the packages and nothing else."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def test_sdist_holds_the_sources_alone(unpacked_sdist: Path) -> None:
     inside = {path.relative_to(unpacked_sdist).as_posix() for path in unpacked_sdist.rglob("*") if path.is_file()}
     assert {name.split("/")[0] for name in inside} <= {*SOURCES, "pyproject.toml", ".gitignore", "PKG-INFO"}
     assert not inside & set(LEFTOVERS)
-    assert not any("_cache" in name for name in inside)
+    assert not any(re.search(r"(^|/)\.\w+_cache/", name) for name in inside)
 
 
 def test_sdist_makes_the_same_wheel(unpacked_sdist: Path, wheel: Built, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_pilot_stops_where_success_has_clearly_fallen(llama_model: ResidualMod
         steer.suggest_radius(
             llama_model, {vector: 1.0}, **options | {"judges": [FunctionJudge("no", lambda text: False)]}
         )
-    with pytest.raises(InputError, match="without a judge"):
+    with pytest.raises(InputError, match="success needs a judge"):
         steer.suggest_radius(llama_model, {vector: 1.0}, **options | {"judges": []})
     with pytest.raises(InputError, match="there is no judge for these concepts"):
         steer.suggest_radius(llama_model, {vector: 1.0}, n=4)

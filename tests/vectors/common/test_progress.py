@@ -54,4 +54,4 @@ def test_long_jobs_tell_how_far_they_are(llama_model: ResidualModel):
     assert told == [("sampling", done, 5) for done in range(1, 6)]
     told.clear()
     steer.report(runs, model=llama_model, point=point, progress=lambda *what: told.append(what))
-    assert ("reading texts", 5, 5) in told
+    assert ("replaying the texts of the run", 5, 5) in told
