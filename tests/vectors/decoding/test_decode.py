@@ -15,6 +15,7 @@ from vectors.decoding import decode as decoding
 from vectors.decoding import kv_cache
 from vectors.decoding.batch import Batch
 from vectors.decoding.decode import Finished, decode, prefix_ids, rows_that_fit
+from vectors.decoding.growing_kv_cache import GrowingKVCache
 from vectors.decoding.token_costs import compute_costs
 from vectors.decoding.token_sampling import Settings
 from vectors.model.hooks import shift_layers
@@ -153,7 +154,7 @@ def test_a_sliding_window_shorter_than_the_texts_rules_out_slots(make_tokenizer)
     )  # fmt: skip
     torch.manual_seed(0)
     model = ResidualModel(AutoModelForCausalLM.from_config(config).eval(), make_tokenizer())
-    assert isinstance(kv_cache.make_kv_cache(model, 2, 20), kv_cache.GrowingKVCache)
+    assert isinstance(kv_cache.make_kv_cache(model, 2, 20), GrowingKVCache)
     samples = rows(model, {}, range(6), max_tokens=16, size=3)
     for index in range(6):
         assert samples[index].tokens == reference(model, model.start_ids(), index, seed=3, max_tokens=16)
@@ -165,7 +166,7 @@ def test_rotary_scaling_by_the_longest_text_rules_out_slots(make_tokenizer):
     model = ResidualModel(replace(FAMILIES["Phi-3"], own=own).build(), make_tokenizer())
     model.eos_ids = frozenset(range(1, 9))  # so that rows are at different positions
     assert isinstance(kv_cache.make_kv_cache(model, 2, 8), kv_cache.SlotKVCache) and isinstance(
-        kv_cache.make_kv_cache(model, 2, 9), kv_cache.GrowingKVCache
+        kv_cache.make_kv_cache(model, 2, 9), GrowingKVCache
     )
     together = rows(model, {}, range(8), max_tokens=20, size=3)
     for index in range(8):
