@@ -189,6 +189,7 @@ def test_an_unknown_method_names_those_there_are(steer: Callable[..., Any], tmp_
     assert done.code == 2 and "'guess': choose from learned, mean-difference" in done.err
 
 
+@pytest.mark.slow
 def test_a_direction_towards_words_needs_no_texts(steer: Callable[..., Any], tiny: Path) -> None:
     done = steer("extract", "dog", "--model", tiny, "--device", "cpu", "--method", "token", "--layer", 1, "--json")
     told = json.loads(done.out)

@@ -44,6 +44,7 @@ def test_a_control_vector_is_what_others_read(steer: Callable[..., Any], tiny: P
     assert tensor.name == "direction.1" and tensor.data[0] == 2.0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_what_transformers_loads(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     place = tmp_path / "steered"
     done = steer("export", "cat - sea", "-o", place, "--model", tiny)
@@ -134,6 +135,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     assert steer("show", "a").code == 2  # nothing was kept
 
 
+@pytest.mark.slow
 def test_texts_measure_how_much_is_enough(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "sea.npz", **{"layers.1": np.eye(32)[3] * 2})
     for side, text in (("positive", "the old ship on the sea"), ("background", "the dog ran by the tree")):

@@ -43,6 +43,7 @@ def test_a_pilot_without_effect_is_said(
     assert done.code == 0 and "saw no effect of 'one'" in done.err and "without --no-learn" in done.err
 
 
+@pytest.mark.slow
 def test_a_shift_is_learned_unless_the_direction_is_asked_for(
     discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path
 ) -> None:

@@ -24,6 +24,7 @@ def test_an_empty_library_says_what_to_do(steer: Callable[..., Any]) -> None:
     assert (done.code, done.out) == (0, "") and "steer extract" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_the_commands_for_a_model_without_concepts_work_as_they_stand(
     steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool

@@ -103,6 +103,7 @@ def test_several_runs_stand_side_by_side(steer: Callable[..., Any], run: Callabl
     assert all(f"{place}  " in done.out for place in (1, 2, 3))
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared(steer: Callable[..., Any], run: Callable[..., Path]) -> None:
     one, other = run("a.jsonl", "--seed", 1), run("b.jsonl", "--seed", 2, "--radius", 1)
     done = steer("compare", one, other)
@@ -124,6 +125,7 @@ def test_a_sweep_prints_each_cell_and_goes_on(steer: Callable[..., Any], tiny: P
     assert [row["radius"] for row in rows] == [0.0, 0.5, 1.0]
 
 
+@pytest.mark.slow
 def test_fidelity_of_another_model_needs_labelled_texts(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     model = ("--model", tiny, "--device", "cpu")
     done = steer("fidelity", "cat", "-n", 40, *model)

@@ -212,6 +212,7 @@ def _start(program: list[str], tiny: Path, *arguments: str, **options: Any) -> s
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(program: list[str], tiny: Path, tmp_path: Path) -> None:
     place = tmp_path / "run.jsonl"
     process = _start(program, tiny, "-n", "1000000000", "-o", str(place), stdout=subprocess.DEVNULL)
@@ -224,6 +225,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(program: list[str],
     assert f"{len(SampleSet.load(place))} of 1000000000 samples are kept" in err
 
 
+@pytest.mark.slow
 def test_a_killed_run_keeps_whole_lines_and_is_completed(program: list[str], tiny: Path, tmp_path: Path) -> None:
     place = tmp_path / "run.jsonl"
     process = _start(program, tiny, "-n", "1000000000", "-o", str(place), "--seed", "3", stdout=subprocess.DEVNULL)
@@ -240,6 +242,7 @@ def test_a_killed_run_keeps_whole_lines_and_is_completed(program: list[str], tin
     assert {each.index for each in SampleSet.load(place)} >= set(range(kept + 40))
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_ends_the_run_quietly(program: list[str], tiny: Path) -> None:
     process = _start(program, tiny, "-n", "1000000000", "--json", stdout=subprocess.PIPE)
     assert process.stdout is not None and json.loads(process.stdout.readline())["index"] == 0
@@ -251,6 +254,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(program: list[str], tiny: Pat
     assert estimate.startswith("this takes up to about ") and "takes about" in estimate and seed.startswith("seed ")
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_stdout_is_an_error(program: list[str], tiny: Path) -> None:
     with open("/dev/full", "w") as full:
         process = _start(program, tiny, "-n", "1", stdout=full)
@@ -258,6 +262,7 @@ def test_a_full_disk_behind_stdout_is_an_error(program: list[str], tiny: Path) -
     assert process.returncode == 1 and "error: cannot write to stdout (No space left on device)" in err
 
 
+@pytest.mark.slow
 def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(program: list[str], tmp_path: Path) -> None:
     # a sitecustomize that Python imports first, so that the command itself cannot open a socket
     (tmp_path / "sitecustomize.py").write_text(
@@ -290,6 +295,7 @@ def test_the_embedded_model_writes_a_sonnet_of_a_quantum_cat(steer: Callable[...
     assert done.code == 0 and done.out.count(" ── pressure ") == 2 and len(done.out.splitlines()) > 6
 
 
+@pytest.mark.slow
 def test_a_file_is_finished_although_nobody_can_be_shown(program: list[str], tiny: Path, tmp_path: Path) -> None:
     place = tmp_path / "run.jsonl"
     with open("/dev/full", "w") as full:

@@ -47,6 +47,7 @@ def test_success_is_corrected_for_the_judges_errors():
         assert forecast(steer.compose({replace(CAT, unit_judge=none): 1.0})).joint is None
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_nine_times_in_ten():
     random, hits = np.random.default_rng(0), 0
     for _ in range(200):

@@ -23,6 +23,7 @@ from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
 
+@pytest.mark.slow
 def test_it_judges_what_is_added_and_leaves_out_everything_steered() -> None:
     found = almanac_evaluation_set({"sea": 1.0, "joyful": -0.5}, n=30)
     assert found.given == {"topic": "sea", "mood": ("gloomy", "calm", "fearful", "tender")}

@@ -16,6 +16,7 @@ def sides() -> tuple[list[str], list[str]]:
     return world.texts({"topic": "sea"}, 200, seed=1), world.texts({"topic": others}, 200, seed=2)
 
 
+@pytest.mark.slow
 def test_it_agrees_with_the_oracle_on_new_texts(sides: tuple[list[str], list[str]]) -> None:
     judge = ClassifierJudge("sea", sides[0][:120], sides[1][:120])
     fresh = [*sides[0][120:], *sides[1][120:]]
@@ -43,6 +44,7 @@ def test_texts_it_was_fit_on_are_judged_without_having_been_seen(sides) -> None:
     assert abs(excess) < 0.25 and excess == pytest.approx(judge.finds - judge.errs)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_texts_does_not_matter(sides: tuple[list[str], list[str]]) -> None:
     one = ClassifierJudge("sea", sides[0][:60], sides[1][:60])
     other = ClassifierJudge("sea", sides[0][59::-1], sides[1][59::-1])

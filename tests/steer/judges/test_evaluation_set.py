@@ -41,6 +41,7 @@ def test_the_judge_is_fit_on_no_text_that_a_vector_was_extracted_from(
         labelled_evaluation_set(*sides, vectors=[split, replace(split, split_seed=8)])
 
 
+@pytest.mark.slow
 def test_a_note_says_if_the_vectors_may_have_seen_the_texts(sides, vector) -> None:
     for vectors in ([], [replace(vector, held_out=None, split_seed=None)]):
         assert "not known" in labelled_evaluation_set(*sides, vectors=vectors).notes[0]

@@ -22,6 +22,7 @@ def labelled() -> tuple[list[str], list[dict[str, object]]]:
     return texts, rows
 
 
+@pytest.mark.slow
 def test_a_rare_value_is_read_about_as_often_as_it_occurs(labelled) -> None:
     reader = labelled_reference(*labelled).readers["snow"]
     fresh = list(WORLD.texts({}, 800, seed=6))
@@ -31,6 +32,7 @@ def test_a_rare_value_is_read_about_as_often_as_it_occurs(labelled) -> None:
     assert read[true].mean() > 0.3 > 4 * read[~true].mean()
 
 
+@pytest.mark.slow
 def test_values_that_no_word_predicts_are_left_out(labelled) -> None:
     texts, rows = labelled
     assert set(labelled_reference(texts, rows).readers) == {"form", "snow"}
@@ -38,6 +40,7 @@ def test_values_that_no_word_predicts_are_left_out(labelled) -> None:
         labelled_reference(texts, [{"coin": row["coin"]} for row in rows])
 
 
+@pytest.mark.slow
 def test_a_common_attribute_is_read_as_by_the_oracle(labelled) -> None:
     reader = labelled_reference(*labelled).readers["form"]
     fresh = list(WORLD.texts({}, 300, seed=8))

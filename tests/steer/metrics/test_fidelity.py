@@ -89,6 +89,7 @@ def test_texts_under_a_wrong_label_are_flagged() -> None:
     assert not found.attributes[0].kept
 
 
+@pytest.mark.slow
 def test_real_texts_can_replace_a_known_world(perfect: list[str]) -> None:
     read = Almanac().read
     readers = {name: (lambda text, name=name: read(text).get(name)) for name in ("topic", "mood", "rainbow")}

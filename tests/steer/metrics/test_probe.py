@@ -24,6 +24,7 @@ def sides() -> tuple[list[str], list[str]]:
     return world.texts({"voice": "cat"}, 48, seed=1), world.texts({}, 48, seed=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["learned", "mean-difference"])
 def test_on_real_texts_it_agrees_with_the_oracle(almanac: ResidualModel, sides, method: str) -> None:
     if method == "learned":
@@ -45,6 +46,7 @@ def test_on_real_texts_it_agrees_with_the_oracle(almanac: ResidualModel, sides, 
     assert found.low <= found.perfect <= found.high and found.n == 24
 
 
+@pytest.mark.slow
 def test_texts_that_only_the_probe_accepts_are_over_optimised(almanac: ResidualModel, sides) -> None:
     probe = Probe(almanac, steer.compose("cat", almanac), sides[0][:24], sides[1][:24])
     texts = sides[0][24:]

@@ -12,6 +12,7 @@ from vectors.common.errors import InputError
 from vectors.model.residual_model import ResidualModel
 
 
+@pytest.mark.slow
 def test_samples_are_typical_among_samples_of_the_same_model(llama_model: ResidualModel) -> None:
     """Percentiles among texts of one and the same sampler: 90 % lie within the central 90 %."""
     run = steer.sample(llama_model, None, n=800, max_tokens=16)

@@ -47,6 +47,7 @@ def test_without_the_model_a_report_says_so(llama_model: ResidualModel) -> None:
         report(run(llama_model, 1, n=1))
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_sampler_hardly_differ_and_two_of_two_do(llama_model: ResidualModel) -> None:
     same = compare(run(llama_model, 1), run(llama_model, 2), evaluation_set=SEA)
     chances = [row.p for rows in same.values() for row in rows]

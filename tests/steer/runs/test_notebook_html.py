@@ -33,6 +33,7 @@ def test_hostile_texts_are_escaped(run: SampleSet):
     assert not {tag for tag, _ in read(hostile._repr_html_()).tags} & {"script", "img"}
 
 
+@pytest.mark.slow
 def test_a_sweep_and_a_curve_show_their_cells(almanac: ResidualModel):
     made = steer.sweep(almanac, "cat", radii=[0.0, 1.0], n=12, max_tokens=24)
     shown = read(made._repr_html_())

@@ -45,6 +45,7 @@ def proposals(n: int, seed: int = 0) -> SampleSet:
     return SampleSet(sample(index, int(kind)) for index, kind in enumerate(kinds))
 
 
+@pytest.mark.slow
 def test_calibrated_samples_follow_the_base_model() -> None:
     counts: Counter[str] = Counter()
     for seed in range(40):
@@ -108,6 +109,7 @@ def from_run(every: SampleSet, asked: list[int]) -> Draw:
     return draw
 
 
+@pytest.mark.slow
 def test_the_pilot_sets_the_number_of_proposals_and_is_discarded() -> None:
     asked: list[int] = []
     found = sample_calibrated(from_run(proposals(6400), asked), [], 100, most=6000, seed=0)
@@ -129,6 +131,7 @@ def test_a_single_text_needs_many_proposals_too() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 64])
 def test_rare_proposals_of_large_weight_are_not_lost(n: int) -> None:
     """A third of the base model's texts are of a kind that only one in a hundred proposals is of."""
@@ -157,6 +160,7 @@ def test_other_models_need_a_judge(llama_model: ResidualModel) -> None:
         steer.sample(llama_model, None, n=2, calibrated=True, judges=[], resume=True, output="x.jsonl")
 
 
+@pytest.mark.slow
 def test_unsteered_proposals_have_equal_weights(llama_model: ResidualModel) -> None:
     found = steer.sample(llama_model, None, n=4, calibrated=True, judges=[], max_tokens=40, most_proposals=400)
     kept = found[0].settings["calibration"]

@@ -63,6 +63,7 @@ def test_steering_changes_texts_and_costs(tiny_model, point):
     assert all(sample.pressure["total"] > 0 for sample in steered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [0.0, 0.7])
 def test_a_sample_is_a_pure_function_of_seed_and_index(llama_model, radius):
     at = steer.compose({concept(llama_model): 1.0})

@@ -39,6 +39,7 @@ def test_the_radius_is_where_success_passes_below_its_share() -> None:
     assert radius_from_counts((0.0, 1.0), (100, 0), (100, 100)).radius == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_at_its_rate() -> None:
     random, covered = np.random.default_rng(1), 0
     fine = np.linspace(0, 4, 40_001)

@@ -52,6 +52,7 @@ def small(model: ResidualModel, point: SteeringPoint, **options: object):
     return sweep(model, point, **(given | options))
 
 
+@pytest.mark.slow
 def test_every_cell_is_the_run_that_sampling_gives(
     llama_model: ResidualModel, point: SteeringPoint, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def often(text: str) -> bool:
     return len(text) % 3 > 0
 
 
+@pytest.mark.slow
 def test_the_suggested_radius_keeps_nine_tenths(llama_model: ResidualModel, point: SteeringPoint) -> None:
     made = small(
         llama_model,
@@ -146,6 +148,7 @@ def test_the_suggested_radius_keeps_nine_tenths(llama_model: ResidualModel, poin
     assert small(llama_model, point, evaluation_set=EvaluationSet()).suggested_radius() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_sweep_is_plotted_over_the_radius_and_on_the_plane(
     llama_model: ResidualModel, point: SteeringPoint, tmp_path: Path, theme: str

@@ -32,6 +32,7 @@ def success(model: ResidualModel, concepts: Sequence[str], *, dose: float = 1.0,
     return sum(oracle.read(text).matches(wanted) for text in texts) / N
 
 
+@pytest.mark.slow
 def test_the_model_begins_texts_as_often_as_the_author(model: ResidualModel) -> None:
     counts: dict[int, Counter[str | None]] = defaultdict(Counter)
     for i in range(6000):
@@ -60,12 +61,14 @@ def test_every_concept_is_there_and_calibrated(model: ResidualModel) -> None:
         assert vector.calibrated and len(vector.unit_curve) > 6 and vector.auc is not None and vector.auc > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concept", ["cat", "quantum", "midnight", "sonnet", "gloomy"])
 def test_a_concept_shows_at_dose_one(model: ResidualModel, concept: str) -> None:
     name, value = CONCEPTS[concept]
     assert success(model, [concept]) > distribution.probability({name: value}) + 0.4
 
 
+@pytest.mark.slow
 def test_three_concepts_show_together(model: ResidualModel) -> None:
     assert success(model, ["sonnet", "quantum", "cat"], radius=0.5) > 0.4
     assert success(model, ["forecast", "desert", "crow"]) > 0.4

@@ -23,6 +23,7 @@ def concept(model, name, direction, *, layer=2, unit=1.0) -> ConceptVector:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_concept_whose_texts_a_candidate_ranks_first_is_named(model):
     rainbow = model.encode(["rainbow"])[0][-1]
     towards = model.hf.lm_head.weight[rainbow] - model.hf.lm_head.weight.mean(dim=0)

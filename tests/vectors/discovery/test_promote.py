@@ -50,6 +50,7 @@ def test_the_other_sign_is_the_opposite_direction(model, discovery):
     assert torch.equal(one.direction, -other.direction) and one.contrast_hash != other.contrast_hash
 
 
+@pytest.mark.slow
 def test_the_learned_shift_is_that_of_extract_on_the_typical_texts(model, discovery):
     contrast = discovery.contrast(1)
     vector = promote_candidate(model, discovery, 1, "one", calibrate=False, seed=2)
@@ -61,6 +62,7 @@ def test_the_learned_shift_is_that_of_extract_on_the_typical_texts(model, discov
     assert vector.contrast_hash == contrast.hash and vector.held_out == LEARNING_HELD_OUT
 
 
+@pytest.mark.slow
 def test_the_pilot_gives_a_curve_and_a_unit_if_there_is_an_effect(model, discovery):
     vector = promote_candidate(model, discovery, 1, "one", learn=False, seed=1)
     assert vector.unit_curve and vector.unit_judge is not None

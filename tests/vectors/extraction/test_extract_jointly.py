@@ -90,6 +90,7 @@ def test_a_pilots_samples_carry_what_the_texts_with_the_concept_have_too():
     assert torch.allclose(nothing[alone], torch.zeros(8)) and not nothing[~alone].eq(0).all(dim=1).any()
 
 
+@pytest.mark.slow
 def test_pilots_find_units_unless_told_not_to(llama_model, monkeypatch):
     monkeypatch.setattr("vectors.calibration.calibrate._STEPS", 2)
     monkeypatch.setattr("vectors.calibration.calibrate._BISECTIONS", 0)

@@ -48,6 +48,7 @@ def test_each_text_is_encoded_once_without_a_pilot(llama_model, encoded, method,
     assert max(encoded.values()) == 1  # texts that the model samples, too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mean-difference", "learned"])
 def test_each_text_is_encoded_once_with_a_pilot(llama_model, encoded, method):
     vectors.extract(llama_model, "cat", positive=CATS, background=SHIPS, method=method, layer=1)

@@ -81,6 +81,7 @@ def test_concepts_learned_together_each_raise_their_own_texts_and_add_up(llama_m
     assert gain([0, 1], ["cat", "sea"]) > max(gain([2, 1], ["cat", "sea"]), gain([0], ["dog", "sea"]))
 
 
+@pytest.mark.slow
 def test_a_shift_taken_away_fits_texts_without_the_concept_better_for_having_learned_it(llama_model, monkeypatch):
     dogs = [text.replace("cat", "dog") for text in CATS]
     has = np.array([[True]] * len(CATS) + [[False]] * len(dogs))

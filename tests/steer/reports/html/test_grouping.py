@@ -8,6 +8,7 @@ from steer.reports.report import Report
 from steer.runs.sample_set import SampleSet
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Report):
     kinds = text_groups(run, measured.evaluation_set)
     hits = accepted(run, measured.evaluation_set.judges)

@@ -23,6 +23,7 @@ def made(almanac: ResidualModel, run: SampleSet, measured: Report) -> str:
     return steer.page({"run.jsonl": run}, [measured], model=almanac)
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_anywhere(made: str):
     found = read(made)
     for tag, attributes in found.tags:
@@ -112,6 +113,7 @@ def test_several_runs_stand_side_by_side(almanac: ResidualModel, run: SampleSet,
     assert sorted(each[keys.index("run")] for each in kinds) == ["a.jsonl"] * len(run) + ["b.jsonl"] * len(run)
 
 
+@pytest.mark.slow
 def test_a_run_without_costs_is_priced(almanac: ResidualModel):
     cheap = steer.sample(almanac, "cat", n=8, seed=1, costs=False)
     made = steer.page({"cheap": cheap}, [steer.report(cheap, model=almanac)], model=almanac)

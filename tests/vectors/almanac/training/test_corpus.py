@@ -49,6 +49,7 @@ def sources(rows) -> dict[str, tuple[int, Attributes, int]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_entry_comes_once_between_its_special_tokens(rows, sources, tokenizer):
     indices = []
     for prefix, ids in rows:

@@ -98,6 +98,7 @@ def test_every_number_is_named_once(form: str) -> None:
         assert oracle.read(made.text) == asked
 
 
+@pytest.mark.slow
 def test_other_forms_name_no_number(some_entries: list[Entry]) -> None:
     for made in some_entries:
         assert len(re.findall(r"\d+", made.text)) == (made.attributes.form in NUMBERED_FORMS)
@@ -207,6 +208,7 @@ def test_prose_and_haiku_mention_their_hour_twice(some_entries: list[Entry]) -> 
     assert twice[True] >= 0.95 * twice.total()  # no hour can be added to a sentence that ends in words of its form
 
 
+@pytest.mark.slow
 def test_every_form_has_room_for_all_four_details() -> None:
     cells = itertools.product(VALUES["topic"], VALUES["mood"], VALUES["form"], range(3))
     for i, (topic, mood, form, _) in enumerate(cells):
@@ -382,6 +384,7 @@ MINIATURES: list[tuple[Attributes, dict[str, int]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attributes", "sizes"), MINIATURES, ids=lambda value: getattr(value, "form", ""))
 def test_log_prob_is_the_probability_of_the_derivation(
     attributes: Attributes, sizes: dict[str, int], tiny_lexicon: Callable[[dict[str, int]], None]
@@ -404,6 +407,7 @@ def test_log_prob_is_the_probability_of_the_derivation(
     assert surprise == pytest.approx(entropy - prior, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_log_prob_is_below_the_probability_of_the_text(tiny_lexicon: Callable[[dict[str, int]], None]) -> None:
     tiny_lexicon({"topic.half": 2, "voice.half": 2, **TAILS})
     attributes = _asked(form="sonnet")

@@ -274,6 +274,7 @@ def test_numbers_of_forms_that_have_them_are_uniform() -> None:
     assert probability({"form": NUMBERED}, {"number": 13}) == pytest.approx(1, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_probability_is_that_of_enumeration() -> None:
     for event, condition in [*EVENTS[1:60:14], *EVENTS[60:-6:67], *EVENTS[-6:]]:
         both = {name: _as_set(wanted) for name, wanted in condition.items()}

@@ -30,6 +30,7 @@ def _agreement(entries: list[Entry]) -> dict[str, float]:
     return {name: right[name] / len(entries) for name in asdict(Attributes())}
 
 
+@pytest.mark.slow
 def test_readings_agree_with_the_attributes(some_entries: list[Entry]) -> None:
     assert min(_agreement(some_entries).values()) >= 0.995
 

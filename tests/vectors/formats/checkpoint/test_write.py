@@ -135,6 +135,7 @@ def test_a_shift_at_every_position(model_of: Callable[[str], ResidualModel], tmp
     assert after.keys() == before.keys() and all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ["bos", "not-bos"])
 @pytest.mark.parametrize("family", AT_START)
 def test_a_shift_at_the_start_token_or_everywhere_else(
