@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from vectors.calibration.companions import ALONE, MIN_COMPANIONS, find_companions, library_companions
+from vectors.calibration.companions import (
+    ALONE,
+    MIN_COMPANIONS,
+    find_companions,
+    learned_companions,
+    library_companions,
+)
 from vectors.concepts.library import keep
 from vectors.concepts.vector import ConceptVector
 from vectors.model.residual_model import ResidualModel
@@ -88,3 +94,19 @@ def test_a_companion_of_another_layer_is_added_at_that_layer(llama_model: Residu
     assert torch.allclose(shifts[0][active], (there.direction * 3.0).expand(int(active.sum()), -1), atol=1e-5)
     assert torch.allclose(shifts[1] @ own.direction, torch.full((60,), 4.0), atol=0.01)
     assert torch.allclose(shifts[1][active], own.direction * 4.0, atol=0.01)  # one companion at a time
+
+
+def test_companions_as_in_learning_are_concepts_of_texts_with_the_concept():
+    shifts = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).double()
+    has = np.array([[True, True, False]] * 3 + [[False, False, True]] * 3)
+    companions = learned_companions(shifts, has, 0, layer=1, seed=4)
+    rows = companions(2.5, 64)[1]
+    direction, second = shifts[0] / shifts[0].norm(), shifts[1] / shifts[1].norm()
+    assert torch.allclose(rows.double() @ direction, torch.full((64,), 2.5, dtype=torch.float64), atol=1e-2)
+    alone = torch.isclose(rows.double(), direction * 2.5, atol=1e-2).all(dim=1)
+    assert 16 < int(alone.sum()) < 48  # the second concept is active in half of them, the third in none
+    assert torch.allclose(rows[~alone].double() @ second, shifts[1].norm(), atol=1e-2)
+    # a sample has the same companions for any shift and number of samples; at shift zero it has nothing else
+    assert torch.equal(companions(2.5, 16)[1], rows[:16])
+    unshifted = companions(0.0, 64)[1]
+    assert torch.allclose(unshifted[alone], torch.zeros(8)) and not unshifted[~alone].eq(0).all(dim=1).any()
