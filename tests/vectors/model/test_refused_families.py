@@ -64,4 +64,4 @@ def test_the_readme_lists_these_families() -> None:
     if missing := {of.kind for of in FAMILIES.values()} - set(CONFIG_MAPPING):
         pytest.skip(f"this transformers does not know {', '.join(sorted(missing))}")
     found = PART.search(MODELS_PAGE.read_text())
-    assert found is not None and found[0] == part(), "run: PYTHONPATH=. python tests/families.py"
+    assert found is not None and found[0] == part(), "run: PYTHONPATH=.:tests python -m helpers.families"
