@@ -14,7 +14,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 import steer
 from vectors.common.rng import Stream, rng
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding.kv_cache import GrowingKVCache, SlotKVCache, make_kv_cache
+from vectors.decoding.growing_kv_cache import GrowingKVCache
+from vectors.decoding.kv_cache import SlotKVCache, make_kv_cache
 from vectors.model.hooks import capture, shift_layers
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
