@@ -72,11 +72,11 @@ def _hf(family: str, *, seed: int = 0) -> PreTrainedModel:
 
 
 LONGEST = ("test_docs.py", "test_generate.py", "test_shipped.py")
-"""Files of minutes: begun first, so that no worker waits for one of them in the end."""
+"""Test files that take minutes; they run first, so that no worker has to wait for one of them at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the order is otherwise kept."""
+    """Move the longest files to the front, without changing the order otherwise."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 

@@ -1,7 +1,7 @@
-"""Every command and every line of Python in the README and docs/ runs as it stands, page by page and in order.
+"""All commands and Python blocks of the README and docs/ run as printed, in the order of each page.
 
-Blocks marked `sh` and `python` run; `shell` is for what sets up a machine (`pip`, `git`), of which the continuous
-integration runs the README's first two lines itself; `text` is what something prints.
+Blocks marked `sh` and `python` are run. `shell` blocks set up a machine (`pip`, `git`) and are not run here; the
+continuous integration runs the first two of the README. `text` blocks show output.
 """
 
 import os
@@ -23,14 +23,14 @@ SETUP = ("pip ", "python -m venv ", "pytest", "ruff ", "git ")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """The fenced blocks of a page, with their languages."""
+    """Return the language and the text of each fenced block of a page."""
     return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def commands(page: Path) -> list[str]:
-    """The lines that a page tells a reader to type, but for those that install."""
-    found = [line for language, block in blocks(page) if language == "sh" for line in block.splitlines() if line]
-    return [line for line in found if not line.startswith("pip ")]
+    """Return the lines of the `sh` blocks of a page, without those that install packages."""
+    lines = [line for language, block in blocks(page) if language == "sh" for line in block.splitlines() if line]
+    return [line for line in lines if not line.startswith("pip ")]
 
 
 COMMANDS = [pytest.param(page, line, id=f"{page.name}: {line[:60]}") for page in PAGES for line in commands(page)]
@@ -39,31 +39,31 @@ SCRIPTS = [page for page in PAGES if any(language == "python" for language, _ in
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
-    """For each page a folder with the files of examples/, and models in folders of the names of the hub's."""
-    places = {}
+    """For each page a folder with the files of examples/; two pages also get tiny models with hub names."""
+    folder_of = {}
     for page in PAGES:
-        places[page] = tmp_path_factory.mktemp(page.stem)
+        folder_of[page] = tmp_path_factory.mktemp(page.stem)
         for path in (ROOT / "examples").iterdir():
             if path.suffix in (".txt", ".jsonl"):
-                shutil.copy(path, places[page])
+                shutil.copy(path, folder_of[page])
         if page.name in ("models.md", "README.md"):  # a local folder with a model's name wins over the hub
-            hub.write(places[page], (places[page] / "texts.txt").read_text().splitlines()[:200])
-    return places
+            hub.write(folder_of[page], (folder_of[page] / "texts.txt").read_text().splitlines()[:200])
+    return folder_of
 
 
 @pytest.fixture(scope="module")
 def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PATH where `steer` is the checkout's."""
-    place = tmp_path_factory.mktemp("bin")
+    """A folder to put on PATH, whose `steer` runs the code of this checkout."""
+    folder = tmp_path_factory.mktemp("bin")
     script = shutil.which("steer", path=sysconfig.get_path("scripts"))
     program = [script] if script else [sys.executable, "-m", "cli.app"]
-    (place / "steer").write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
-    (place / "steer").chmod(0o755)
-    return place
+    (folder / "steer").write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
+    (folder / "steer").chmod(0o755)
+    return folder
 
 
 def environment(folder: Path, bin_folder: Path) -> dict[str, str]:
-    """No network, and a library of the page's own."""
+    """Return environment variables without network or GPU, and with a separate library for the page."""
     return os.environ | {
         "STEER_HOME": str(folder / "home"),
         "HF_HUB_OFFLINE": "1",
@@ -84,7 +84,7 @@ def test_the_first_two_blocks_install_and_run():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_is_run_or_says_that_it_is_not_to_be(page: Path):
+def test_every_block_is_run_or_marked_as_not_to_run(page: Path):
     for language, block in blocks(page):
         assert language in ("sh", "python", "shell", "text"), f"{page.name}: a block marked {language!r}"
         if language == "shell":
@@ -104,16 +104,16 @@ def test_every_link_leads_somewhere(page: Path):
                 assert part in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}, target
 
 
-def test_what_each_figure_means_is_said_in_the_documents():
+def test_the_docs_have_the_current_meaning_of_each_figure():
     page = (ROOT / "docs" / "figures.md").read_text()
     assert manual.MEANING.search(page)[0] == manual.meanings(), (
-        "python tests/helpers/manual.py writes docs/figures.md anew"
+        "python tests/helpers/manual.py rewrites docs/figures.md"
     )
 
 
 @pytest.mark.slow
 def test_the_output_shown_is_what_the_first_command_prints(folders: dict[Path, Path], bin_folder: Path):
-    """But for the figures, whose last digits may be rounded otherwise on another processor."""
+    """The figures are not compared: their last digits may differ between processors."""
     shown = re.search(r"<!-- output:compose -->\n```text\n(.*?)\n```\n<!-- /output:compose -->", README, re.DOTALL)
     assert shown is not None
     done = ran(blocks(PAGES[0])[0][1].split(" && ")[1], folders[PAGES[0]], bin_folder)
@@ -121,12 +121,12 @@ def test_the_output_shown_is_what_the_first_command_prints(folders: dict[Path, P
 
 
 def _texts(printed: str) -> list[str]:
-    """What stands below the header lines."""
+    """Return the texts of an output, without their header lines."""
     return [text.strip() for text in re.split(r"^\d+ ── pressure .*\n", printed, flags=re.MULTILINE) if text.strip()]
 
 
 def ran(line: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run one line in a shell, as a reader would."""
+    """Run one line in bash, as a reader would."""
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", line],
         cwd=folder,

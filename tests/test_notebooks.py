@@ -1,4 +1,4 @@
-"""The notebooks of examples/ hold the outputs of a whole run, and run again from a fresh kernel."""
+"""The notebooks of examples/ have the outputs of a complete run, and run without error in a fresh kernel."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The example's files, a stand-in for a hub model of that name, a library of its own, and no network."""
+    """A folder with the files of examples/ and tiny models with hub names; no network, and a separate library."""
     for path in EXAMPLES.iterdir():
         if path.suffix in (".txt", ".jsonl"):
             shutil.copy(path, tmp_path)

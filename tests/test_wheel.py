@@ -39,7 +39,7 @@ ALMANAC_LIMIT = 16 * 10**6
 
 @dataclass(frozen=True)
 class Built:
-    """A distribution: the size of every file in it, by path, and the text of its own metadata files."""
+    """A wheel: the size of each file by path, and the text of each metadata file by name."""
 
     sizes: dict[str, int]
     metadata: dict[str, str]
@@ -56,8 +56,8 @@ def _build(folder: Path, target: str, out: Path) -> Path:
 def _read_wheel(path: Path) -> Built:
     with zipfile.ZipFile(path) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
-        own = [name for name in sizes if ".dist-info/" in name]
-        return Built(sizes, {PurePosixPath(name).name: archive.read(name).decode() for name in own})
+        metadata_files = [name for name in sizes if ".dist-info/" in name]
+        return Built(sizes, {PurePosixPath(name).name: archive.read(name).decode() for name in metadata_files})
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _unwanted(folder: Path, names: list[str]) -> set[str]:
-    kept = {*SOURCES, "pyproject.toml", ".gitignore"} if folder == ROOT else set(names)
-    return {name for name in names if name not in kept or name.startswith("__pycache__")}
+    wanted = {*SOURCES, "pyproject.toml", ".gitignore"} if folder == ROOT else set(names)
+    return {name for name in names if name not in wanted or name.startswith("__pycache__")}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A tiny model with a concept in the user's library, and the command line run inside this process."""
+"""Fixtures: a tiny model with concepts in the user's library, and the command line run inside this process."""
 
 import shutil
 import sys
@@ -19,7 +19,7 @@ from vectors.model.residual_model import load_model
 
 @dataclass
 class Ran:
-    """What one command line printed, and how it ended."""
+    """The output and the exit code of a command."""
 
     code: int
     out: str
@@ -28,23 +28,23 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def program() -> list[str]:
-    """The console script that is installed beside this Python, or the module where the checkout is not installed."""
+    """The installed console script of this Python, or `python -m cli.app` if the checkout is not installed."""
     script = shutil.which("steer", path=sysconfig.get_path("scripts"))
     return [script] if script else [sys.executable, "-m", "cli.app"]
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty library of the user's."""
-    place = tmp_path / "home"
-    monkeypatch.setenv("STEER_HOME", str(place))
+    """The path of the user's library, which is empty."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("STEER_HOME", str(path))
     monkeypatch.delenv("STEER_DEBUG", raising=False)
-    return place
+    return path
 
 
 @pytest.fixture
 def steer(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run `steer` with some arguments: an error is one line that says the mend, and prints nothing half-made."""
+    """Run `steer` with some arguments, and check that an error is one line that also says what to do."""
 
     def run(*arguments: str | Path) -> Ran:
         code = main([str(argument) for argument in arguments])
@@ -62,7 +62,7 @@ def tiny(model_folder: Callable[[str], Path], tmp_path: Path) -> Path:
     """Folder of a tiny model, for which the user's library holds `cat` and `sea`."""
     folder = tmp_path / "tiny-llama"
     shutil.copytree(model_folder("llama"), folder)
-    # what the shipped model has too: it spares each process of these tests the import of TransformerLens
+    # as in the embedded model; without it each process would import TransformerLens, which is slow
     (folder / BLOCKS_NOTE).write_text('{"blocks": "model.layers"}')
     model = load_model(folder, "cpu")
     for axis, (name, unit) in enumerate({"cat": 2.0, "sea": None}.items()):

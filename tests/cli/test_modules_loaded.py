@@ -1,4 +1,4 @@
-"""`steer compose` loads few modules of the project: its start stays quick, and its path through the code short."""
+"""`steer compose` loads few modules of the project, so that it starts quickly and its code is easy to follow."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ code = main(["compose", "sonnet + cat", "-n", "2", "--seed", "1", "--max-tokens"
 print(*sorted(name for name in sys.modules if name.partition(".")[0] in ("vectors", "steer", "cli")), file=sys.stderr)
 sys.exit(code)
 """
-MOST = 60
+MAX_MODULES = 60
 
 
 def test_compose_loads_at_most_sixty_modules() -> None:
@@ -19,4 +19,4 @@ def test_compose_loads_at_most_sixty_modules() -> None:
     assert done.returncode == 0, done.stderr
     loaded = done.stderr.splitlines()[-1].split()
     assert "cli.sample.compose" in loaded and "steer.sampling.sampler" in loaded
-    assert len(loaded) <= MOST, loaded
+    assert len(loaded) <= MAX_MODULES, loaded

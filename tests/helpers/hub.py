@@ -1,4 +1,4 @@
-"""Local folders with the names and the layout of hub models: tiny and random, their weights in several shards."""
+"""Write tiny random models with the names and the layout of hub models, their weights in several shards."""
 
 from pathlib import Path
 
@@ -25,11 +25,11 @@ NAMES: dict[str, tuple[type[PretrainedConfig], dict[str, int], dict[str, str]]] 
     "SimpleStories/SimpleStories-1.25M": (LlamaConfig, _RMS, {"eos_token": "[EOS]", "unk_token": "[UNK]"}),
     "Qwen/Qwen3-0.6B-Base": (Qwen3Config, {**_RMS, "head_dim": 8}, {"eos_token": END, "pad_token": END}),
 }
-"""Each one's family, its size here, and the special tokens that its tokenizer has (two name no start token)."""
+"""For each name the config class, the sizes, and the special tokens of the tokenizer (two have no start token)."""
 
 
-def write(place: Path, texts: list[str]) -> list[Path]:
-    """Write a folder `place/NAME` for every name, with a byte-level tokenizer that knows the texts' words."""
+def write(parent: Path, texts: list[str]) -> list[Path]:
+    """Write a folder `parent/NAME` for every name, with a byte-level tokenizer trained on the texts."""
     folders = []
     for name, (config, size, special) in NAMES.items():
         raw = Tokenizer(models.BPE())
@@ -47,7 +47,7 @@ def write(place: Path, texts: list[str]) -> list[Path]:
             model = AutoModelForCausalLM.from_config(
                 config(**size, vocab_size=len(tokenizer), initializer_range=0.2, **ends), dtype=torch.float32
             )
-        folder = place / name
+        folder = parent / name
         model.save_pretrained(folder, max_shard_size="100KB")
         tokenizer.save_pretrained(folder)
         folders.append(folder)

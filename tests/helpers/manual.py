@@ -1,6 +1,6 @@
-"""What the documents take from the code: the help of every command, and what each figure means.
+"""Generate the parts of the docs that come from the code: the help of all commands and the glossary of figures.
 
-`python tests/helpers/manual.py` writes both anew.
+`python tests/helpers/manual.py` rewrites both.
 """
 
 import io
@@ -34,7 +34,7 @@ Names of concepts are completed by the shell after `steer --install-completion` 
 
 
 def manual() -> str:
-    """Return the page."""
+    """Return the text of docs/cli.md."""
     names = ["", *(command.name for command in app.registered_commands if command.name)]
     return HEAD.format(welcome=welcome()) + "\n".join(
         f"## `{f'steer {name}'.strip()}`\n\n```text\n{_help(name)}\n```\n" for name in names
@@ -42,7 +42,7 @@ def manual() -> str:
 
 
 def meanings() -> str:
-    """Return what docs/figures.md says of each figure."""
+    """Return the table of docs/figures.md: the name and the meaning of each figure."""
     rows = [f"| {name} | {meaning(name)} |" for name in NAMES]
     return "\n".join(["<!-- meanings -->", "| figure | what it is |", "|---|---|", *rows, "<!-- /meanings -->"])
 

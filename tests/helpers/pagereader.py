@@ -1,4 +1,4 @@
-"""A page as a browser would read it: its tags, and its text; and texts that try a page."""
+"""An HTML reader that collects the tags and the text of a page, and texts that could break a page."""
 
 from html.parser import HTMLParser
 
@@ -9,10 +9,12 @@ HOSTILE = (
     "lines\r\nof\rall\u2028kinds\x85\ttab",
     "",
 )
-"""Texts that would be more than texts, if they were let."""
+"""Texts with markup, scripts and control characters, which a page must escape."""
 
 
 class Reader(HTMLParser):
+    """Collects tags and text, and checks that tags are closed in order."""
+
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.tags: list[tuple[str, dict[str, str | None]]] = []
@@ -32,6 +34,7 @@ class Reader(HTMLParser):
 
 
 def read(html: str) -> Reader:
+    """Return the tags and the text of a page."""
     reader = Reader()
     reader.feed(html)
     reader.close()

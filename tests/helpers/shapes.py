@@ -1,7 +1,7 @@
-"""A type checker for jaxtyping's import hook that looks at tensor annotations and leaves every other one alone.
+"""A type checker for jaxtyping's import hook that checks tensor annotations only.
 
-Shapes and dtypes are what a static checker cannot see. The rest is left to it, and to the packages' own errors, which
-tests provoke with arguments of the wrong type.
+A static checker cannot see shapes and dtypes. Other annotations are left to it, because tests pass arguments of the
+wrong type on purpose.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from vectors.model.steering_check import check_steering
 
 
 @pytest.mark.parametrize("row", REFUSED)
-def test_what_cannot_be_steered_is_refused_in_one_sentence(row: str) -> None:
+def test_families_that_cannot_be_steered_are_refused_in_one_sentence(row: str) -> None:
     said = set()
     for name, family in REFUSED[row].items():
         if family.kind not in CONFIG_MAPPING:
@@ -30,7 +30,7 @@ def test_what_cannot_be_steered_is_refused_in_one_sentence(row: str) -> None:
 
 
 def test_modules_side_by_side_that_are_named_as_blocks_are_refused(make_tokenizer: Callable) -> None:
-    """Gemma 3n adds up several streams, by as many projections as this one has blocks: they read, and none another."""
+    """Gemma 3n sums several streams by a list of projections, as many as it has blocks; none reads another's output."""
     own = {"num_kv_shared_layers": 1, "layer_types": ["sliding_attention", "full_attention", "full_attention"]}
     family = Family("gemma3n_text", own, blocks_path="model.altup_projections")
     if family.kind not in CONFIG_MAPPING:
@@ -43,13 +43,13 @@ def test_modules_side_by_side_that_are_named_as_blocks_are_refused(make_tokenize
 
 
 def test_every_causal_model_that_transformers_knows_is_named_or_refused() -> None:
-    """By its config alone, as before its weights are read; whether what is named is right is tested above."""
+    """Only the config is read, as before loading weights; other tests check that the path of the blocks is right."""
     named, refused = [], []
     for kind, architecture in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
         with silence_transformers():
             try:
                 config = CONFIG_MAPPING[kind]()
-            except Exception:  # a config that must be told more
+            except Exception:  # a config without defaults for all its fields
                 continue
         try:
             named.append((kind, find_blocks(config, architecture)))
