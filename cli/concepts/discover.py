@@ -30,7 +30,9 @@ Method = Annotated[Literal["ica", "pca", "dictionary"], typer.Option(metavar="NA
 NoKnown = Annotated[
     bool, typer.Option("--no-known", help="Do not compare candidates with the concepts of the library.")
 ]
-Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the texts, of the positions kept and of the search.")]
+Seed = Annotated[
+    int, typer.Option(metavar="S", help="Seed of the texts, of the choice of positions and of the search.")
+]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a .safetensors file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
 

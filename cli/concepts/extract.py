@@ -220,7 +220,7 @@ def _store(vector: "ConceptVector", model: "ResidualModel", output: str | None, 
         emit_json(json.dumps(vector.to_dict() | extra))
         return
     rows = vector.summary()
-    rows |= {"layer": f"{rows['layer']} of 0 to {model.n_layers - 1}", "kept": str(path)}
+    rows |= {"layer": f"{rows['layer']} of 0 to {model.n_layers - 1}", "file": str(path)}
     emit(f"{vector.name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")
     if not vector.calibrated:
         note_natural_gap(vector, model)

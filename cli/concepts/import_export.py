@@ -1,4 +1,4 @@
-"""`steer import` and `steer export`: read vectors of other libraries, and write steering for them."""
+"""`steer import` and `steer export`: read vectors of other libraries, and write steering to their formats."""
 
 import json
 from dataclasses import replace
@@ -30,10 +30,12 @@ Name = Annotated[
 Row = Annotated[int | None, typer.Option(metavar="I", help="Feature of an autoencoder.")]
 Layer = Annotated[
     int | None,
-    typer.Option(metavar="L", help="Layer to take if the file has several; layer of a file that names none."),
+    typer.Option(
+        metavar="L", help="Layer to import from a file of several layers, or the layer of a file that names none."
+    ),
 ]
 Positive = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Texts with the concept: measures its unit and AUC.")
+    str | None, typer.Option(metavar="FILE", help="Texts with the concept, to measure its unit and AUC.")
 ]
 Background = Annotated[
     str | None, typer.Option(metavar="FILE", help="Texts of the same kind, without the concept or mixed.")
@@ -80,10 +82,10 @@ def import_command(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Run this to import a vector of another library, for the model that it was made for.
+    """Run this to import a vector of another library, for the model that it was extracted from.
 
     It reads control vectors of repeng and llama.cpp, arrays with one row a layer, features of SAELens autoencoders and
-    files of steer. Dose 1 is the file's strength 1; with --positive and --background a pilot measures the unit instead.
+    files of steer. Dose 1 is the file's strength 1; with --positive and --background a pilot measures the unit.
     """
     from vectors.formats.reader import check_source, read
 
@@ -101,17 +103,17 @@ def import_command(
         vector = read(source, loaded, name=name, row=row, layer=layer)
         if not force:
             check_free(vector.name, loaded)
-        writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
+        writable_model_folder(loaded.name, loaded.hash)  # refuse before the work, not after it
         if contrast is not None:
             note(f"seed {seed}")
             vector = _calibrate(loaded, vector, contrast, seed, progress)
         path = library.keep(vector, force=force)
     if not vector.calibrated:
-        note("note: dose 1 is the file's strength 1; --positive and --background measure a unit")
+        note("note: dose 1 is the file's strength 1; give --positive and --background to measure a unit")
     if as_json:
         emit_json(json.dumps(vector.to_dict() | {"layers": list(vector.layers), "path": str(path)}))
     else:
-        emit(f"{vector.name}\n{record(vector.summary() | {'kept': str(path)})}")
+        emit(f"{vector.name}\n{record(vector.summary() | {'file': str(path)})}")
 
 
 def _contrast(positive: str | None, background: str | None) -> "ContrastSet | None":
@@ -130,7 +132,7 @@ def _contrast(positive: str | None, background: str | None) -> "ContrastSet | No
 def _calibrate(
     model: "ResidualModel", vector: "ConceptVector", contrast: "ContrastSet", seed: int, progress: Progress
 ) -> "ConceptVector":
-    """Return the vector with its unit and its AUC; no text was used to find it, so all of them count as held out."""
+    """Return the vector with its unit and its AUC; the vector is from a file, so all texts count as held out."""
     from vectors.calibration.calibrate import calibrate
     from vectors.calibration.companions import find_companions
     from vectors.extraction.diagnostics import vector_auc
@@ -142,7 +144,7 @@ def _calibrate(
     calibrated = calibrate(model, vector, contrast, seed=seed, progress=progress, company=companions)
     progress.clear()
     if not calibrated.calibrated:
-        note(f"note: the pilot saw no clear effect of {quote(vector.name)} within its limit of pressure")
+        note(f"note: the pilot saw no clear effect of {quote(vector.name)} within its pressure limit")
     return calibrated
 
 
@@ -171,7 +173,7 @@ def export_command(
     if check_number(radius, "--radius"):
         raise OutputError(f"--radius is {radius:g}, but a file has one shift for all samples: leave it out to export")
     if gate:
-        raise OutputError("--gate depends on the text, and a file cannot: leave it out to export")
+        raise OutputError("--gate depends on the text, and a file cannot hold that: leave it out to export")
     with Progress() as progress:
         progress("starting")
         from steer.composition.export import check_target, export
@@ -183,15 +185,17 @@ def export_command(
         from steer.composition.steering_point import compose
 
         point = compose(expression, loaded)
-        added_at = positions or point.positions
+        steered_positions = positions or point.positions
         progress("writing and comparing" if kind == "checkpoint" else "writing")
         path = export(point, loaded, output, format=kind, positions=positions, force=force)
-    if kind == "npz" and added_at != "all":
-        note(f"note: add the rows at positions {added_at}: the file says so, but other libraries do not read that")
+    if kind == "npz" and steered_positions != "all":
+        note(
+            f"note: add the rows at positions {steered_positions}: the file records this, but other libraries ignore it"
+        )
     for vector in point.vectors:
-        if vector.positions != added_at:
+        if vector.positions != steered_positions:
             note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses were measured there")
-    fields = {"path": str(path), "format": kind, "expression": point.expression, "positions": added_at}
+    fields = {"path": str(path), "format": kind, "expression": point.expression, "positions": steered_positions}
     if as_json:
         emit_json(json.dumps(fields | {"layers": {str(layer): norm for layer, norm in point.norms.items()}}))
     else:

@@ -92,7 +92,7 @@ def keep_command(
     if as_json:
         emit_json(json.dumps(vector.to_dict() | {"path": str(path)}))
     else:
-        emit(f"{escape_invisible(name)}\n{record(vector.summary() | {'kept': str(path)})}")
+        emit(f"{escape_invisible(name)}\n{record(vector.summary() | {'file': str(path)})}")
 
 
 def _parse_number(text: str) -> tuple[int, bool]:

@@ -64,7 +64,7 @@ def list_command(model: Model = None, as_json: Json = False) -> None:
         for entry in members:
             vector = entry.vector
             unit = figure(vector.unit) if vector.calibrated else f"gap {figure(vector.gap)}"
-            method = vector.method + (" (yours takes its place)" if entry.shadowed else "")
+            method = vector.method + (" (replaced by yours)" if entry.shadowed else "")
             rows.append([entry.name, str(vector.layer), unit, figure(vector.auc), method])
         emit(f"{'' if first else chr(10)}{escape_invisible(f'{name}: {origin}')}\n{table(rows, right=(1, 2, 3))}")
         first = False

@@ -1,4 +1,4 @@
-"""`steer compare`: two saved runs side by side, with differences and how often chance makes as large ones."""
+"""`steer compare`: two saved runs side by side, with differences and p-values."""
 
 import json
 
@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Print the figures of two runs side by side, with differences and permutation p-values.
 
-    Both are measured against what the first was asked for. A p-value says how often two runs of one sampler would
+    Both are judged by the concepts of the first. A p-value says how often two runs of one sampler would
     differ as much.
     """
     check_integer(seed, "--seed", high=MAX_SEED)
@@ -36,14 +36,14 @@ def command(
         with_model = model_of(runs, model, device, dtype, trust_remote_code, progress)
         progress("comparing")
         evaluation_set = yardstick_of(vectors_of(runs[0], with_model), positive, background, seed)
-        made = compare(runs[0], runs[1], evaluation_set=evaluation_set, model=with_model, seed=seed)
+        comparisons = compare(runs[0], runs[1], evaluation_set=evaluation_set, model=with_model, seed=seed)
     for text in evaluation_set.notes if evaluation_set else ():
         note(f"note: {text}")
     if as_json:
-        for section, rows in made.items():
+        for section, rows in comparisons.items():
             for row in rows:
                 sides = {"first": row.first.to_dict(), "second": row.second.to_dict()}
                 emit_json(json.dumps({"section": section, **sides, "difference": row.difference.to_dict(), "p": row.p}))
         return
     emit(f"A  {escape_invisible(first)}: {len(runs[0])} texts\nB  {escape_invisible(second)}: {len(runs[1])} texts\n")
-    emit(comparison_table(made))
+    emit(comparison_table(comparisons))

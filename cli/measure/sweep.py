@@ -121,8 +121,12 @@ def command(
 
 
 def _print_suggestion(result: "Sweep", as_json: bool) -> None:
+    from steer.sweeps.suggest_radius import FEWEST_HITS
+
     suggestion = result.suggested_radius()
     if suggestion is None:
+        if not as_json and len(result.grid.radii) > 1:
+            note(f"no suggested radius: it needs a judge, and {FEWEST_HITS} successful texts at the smallest radius")
         return
     if as_json:
         emit_json(json.dumps({"suggested_radius": result.to_dict()["suggested_radius"]}))

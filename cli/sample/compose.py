@@ -194,9 +194,9 @@ def command(
             progress.clear()
             saved = ""
             if output is not None and ordered.count:
-                saved = f"{ordered.count} of {n} samples are kept in {quote(output)}"
+                saved = f"{ordered.count} of {n} samples are saved in {quote(output)}"
             if isinstance(error, KeyboardInterrupt):
-                mend = "use -o FILE to keep samples" if output is None else "no sample was finished yet"
+                mend = "use -o FILE to save samples" if output is None else "no sample was finished yet"
                 note(f"interrupted: {saved or mend}")
             elif saved and not isinstance(error, ClosedPipeError):
                 note(saved)

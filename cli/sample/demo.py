@@ -1,11 +1,11 @@
-"""`steer demo`: a tour of a minute: no concept, one, two, a radius, and the metrics of each."""
+"""`steer demo`: a tour of a minute: no concept, one, two, a radius, with a summary of each."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options.model_options import Device, open_model
-from cli.terminal.output import emit, entry, table
+from cli.terminal.output import emit, entry, table, width, wrap
 from cli.terminal.progress import Progress
 from vectors.common.validation import MAX_SEED, check_integer
 
@@ -19,10 +19,10 @@ STOPS = (
     ("The base model, without prompt and without steering", None, 0.0, "steer compose -n 2 --seed {seed}"),
     ("One concept", "cat", 0.0, 'steer compose "cat" -n 2 --seed {seed}'),
     ("Two concepts", "cat + sonnet", 0.0, 'steer compose "cat + sonnet" -n 2 --seed {seed}'),
-    ("Two concepts, and a random shift of each text's own", "cat + sonnet", 1.0,
+    ("Two concepts, and a random shift for each text", "cat + sonnet", 1.0,
      'steer compose "cat + sonnet" -n 2 --radius 1 --seed {seed}'),
 )  # fmt: skip
-"""Title, expression, radius, and the command that samples the same texts."""
+"""Title, expression, radius, and a command that samples the same texts."""
 
 Count = Annotated[int, typer.Option("-n", metavar="N", help="Texts behind each row of the tables.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the texts.")]
@@ -31,8 +31,9 @@ Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the texts.")]
 def command(n: Count = 48, seed: Seed = 7, device: Device = None) -> None:
     """Run this for a tour of a minute.
 
-    It samples the embedded model without steering, with one concept, with two, and with a radius, and prints how often
-    the concepts are in the texts, what steering costs and how varied the texts are.
+    It samples the embedded model without steering, with one concept, with two, and with a radius. Each time it prints
+    two texts and one sentence: how many texts have the concepts, how varied they are, what steering costs and what
+    else moved.
     """
     check_integer(n, "-n", low=8)
     check_integer(seed, "--seed", high=MAX_SEED)
@@ -40,6 +41,7 @@ def command(n: Count = 48, seed: Seed = 7, device: Device = None) -> None:
     with Progress() as progress:
         model = open_model(None, device, None, False, progress)
         from steer.reports.report import report
+        from steer.reports.summary import summarise
 
         for number, (title, expression, radius, repeat) in enumerate(STOPS, 1):
             samples = _sample(model, title, expression, radius, n, seed, progress)
@@ -47,10 +49,12 @@ def command(n: Count = 48, seed: Seed = 7, device: Device = None) -> None:
             for sample in samples[:SHOWN]:
                 emit(entry(sample))
             progress("measuring")
+            metrics = report(samples, seed=seed)
             name = f"{number}. {expression or 'no concept'}{f', radius {radius:g}' if radius else ''}"
-            for rows, cells in zip(tables, (_success_rates(samples), _costs(report(samples, seed=seed))), strict=True):
+            for rows, cells in zip(tables, (_success_rates(samples), _costs(metrics)), strict=True):
                 rows.append([name, *cells])
             progress.clear()
+            emit(wrap(f"{summarise(samples, metrics).sentence}.", width()) + "\n")
     emit(
         f"Metrics of {n} texts in each row, with 95 % intervals\n\n"
         + "\n\n".join(table(rows, indent=0, whole=True) for rows in tables)

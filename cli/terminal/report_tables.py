@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def summary_block(path: str, n: int, summary: "Summary") -> str:
-    """Lay out what a report opens with: one sentence, then four figures with a sentence each."""
-    size = max(len(figure.label) for figure in summary.figures)
+    """Lay out the summary of a report: one sentence, then four figures with a sentence each."""
+    label_width = max(len(figure.label) for figure in summary.figures)
     lines = [f"{escape_invisible(path)}: {n} texts", "", wrap(f"{summary.sentence}.", width()), ""]
     for figure in summary.figures:
-        lines.append(f"  {figure.label:<{size}}  {figure.value}")
-        lines.append(_sentence(figure.meaning, indent=size + 4))
+        lines.append(f"  {figure.label:<{label_width}}  {figure.value}")
+        lines.append(_sentence(figure.meaning, indent=label_width + 4))
     return "\n".join(lines)
 
 
@@ -30,23 +30,24 @@ def report_table(report: "Report") -> str:
     figures = [figure for members in report.sections.values() for figure in members]
     for columns in (["real texts", "failure", "n"], ["real texts", "n"], ["n"]):  # as many as fit
         rows = [["", "value (95 % interval)", *columns]]
-        for each in figures:
-            cells = {"real texts": format_short(each.perfect), "failure": format_short(each.empty), "n": str(each.n)}
-            rows.append([f"  {label(each.name)}", str(each), *(cells[column] for column in columns)])
-        laid_out = table(rows, right=(2, 3, 4), indent=0, whole=True)
-        if _fits(laid_out):
+        for estimate in figures:
+            cells = {"real texts": estimate.perfect, "failure": estimate.empty}
+            texts = {name: format_short(value) for name, value in cells.items()} | {"n": str(estimate.n)}
+            rows.append([f"  {label(estimate.name)}", str(estimate), *(texts[column] for column in columns)])
+        block = table(rows, right=(2, 3, 4), indent=0, whole=True)
+        if _fits(block):
             break
-    head, *lines = laid_out.split("\n")
+    head, *lines = block.split("\n")
     legend = "; ".join(f"{column}: {COLUMNS[column]}" for column in columns)
     blocks, explained, remaining = [f"{head}\n{_sentence(f'{legend}.', indent=0)}"], set[str](), iter(lines)
     for section, members in report.sections.items():
-        block = [f"{section}: {SECTIONS[section]}" if section in SECTIONS else section]
+        section_lines = [f"{section}: {SECTIONS[section]}" if section in SECTIONS else section]
         for figure in members:
-            block.append(next(remaining))
+            section_lines.append(next(remaining))
             if figure.name not in explained and meaning(figure.name):
-                block.append(_sentence(meaning(figure.name), indent=6))
+                section_lines.append(_sentence(meaning(figure.name), indent=6))
             explained.add(figure.name)
-        blocks.append("\n".join(block))
+        blocks.append("\n".join(section_lines))
     if report.fidelity is not None:
         blocks.append(fidelity_table(report.fidelity))
     return "\n\n".join(blocks)
@@ -83,8 +84,7 @@ def _side_by_side(numbered: Sequence[tuple[int, "Report"]]) -> str:
 def _fidelity_rows(reports: Sequence["Report"]) -> list[list[str]]:
     """Return a row for each attribute's total variation distance, if any report has one."""
     distances: list[Mapping[str, object]] = [
-        {each.attribute: each.tv for each in (report.fidelity.attributes if report.fidelity else ())}
-        for report in reports
+        {row.attribute: row.tv for row in (report.fidelity.attributes if report.fidelity else ())} for report in reports
     ]
     names = dict.fromkeys(name for by_name in distances for name in by_name)
     if not names:
@@ -95,7 +95,7 @@ def _fidelity_rows(reports: Sequence["Report"]) -> list[list[str]]:
 
 def fidelity_table(fidelity: "Fidelity") -> str:
     """Lay out how close each attribute that was not steered stays to the truth: shares, then rates of events."""
-    from steer.judges.reference import format_condition  # imports numpy, which nothing else here needs
+    from steer.judges.reference import format_condition  # imports numpy
     from steer.reports.glossary import FIDELITY_COLUMNS
 
     condition = format_condition(fidelity.given)
@@ -103,10 +103,10 @@ def fidelity_table(fidelity: "Fidelity") -> str:
     blocks = [head if condition else f"what else moved, in {fidelity.n} texts"]
     events = {event.event for event in fidelity.events}
     rows = [["", "TV (95 % interval)", "by chance", "at most", "one value", "JS", "moved?"]]
-    for each in fidelity.attributes:
-        if each.attribute not in events:
-            numbers = (each.tv.perfect, each.ceiling, each.tv.empty, each.js.value)
-            rows.append([f"  {each.attribute}", str(each.tv), *map(format_short, numbers), _verdict(each.kept)])
+    for row in fidelity.attributes:
+        if row.attribute not in events:
+            numbers = (row.tv.perfect, row.ceiling, row.tv.empty, row.js.value)
+            rows.append([f"  {row.attribute}", str(row.tv), *map(format_short, numbers), _moved(row.kept)])
     columns = []
     if len(rows) > 1:
         columns += ["TV", "by chance", "at most", "one value", "JS"]
@@ -115,7 +115,7 @@ def fidelity_table(fidelity: "Fidelity") -> str:
         rates = [["", "rate (95 % interval)", "truth", "p", "moved?"]]
         for event in fidelity.events:
             cells = [f"  {event.event}", str(event.observed), f"{event.truth[0]:.4f}", f"{event.p:.2g}"]
-            rates.append([*cells, _verdict(event.kept)])
+            rates.append([*cells, _moved(event.kept)])
         columns += ["truth", "p"]
         blocks.append(table(rates, right=(2, 3), indent=0, whole=True))
     meanings = "; ".join(f"{column}: {FIDELITY_COLUMNS[column]}" for column in columns)
@@ -129,19 +129,19 @@ def comparison_table(comparisons: Mapping[str, tuple["Comparison", ...]]) -> str
     rows = [["", "A", "B", "B - A (95 % interval)", "p"]]
     for section, members in comparisons.items():
         rows += [[""] * 5, [section, *[""] * 4]]
-        for each in members:
-            values = [format_short(figure.value) for figure in (each.first, each.second)]
-            rows.append([f"  {label(each.first.name)}", *values, str(each.difference), f"{each.p:.3f}"])
+        for row in members:
+            values = [format_short(figure.value) for figure in (row.first, row.second)]
+            rows.append([f"  {label(row.first.name)}", *values, str(row.difference), f"{row.p:.3f}"])
     return table(rows, right=(1, 2, 4), indent=0, whole=True)
 
 
 def format_short(value: float | None) -> str:
-    """Return a number to three digits, or nothing for none."""
+    """Return a number to three significant digits, or an empty text for None."""
     return "" if value is None else f"{value:.3g}"
 
 
-def _verdict(kept: bool) -> str:
-    return "no" if kept else "yes"
+def _moved(is_unchanged: bool) -> str:
+    return "no" if is_unchanged else "yes"
 
 
 def _sentence(text: str, *, indent: int) -> str:

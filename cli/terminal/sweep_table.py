@@ -72,7 +72,7 @@ class SweepTable:
 
 
 def format_cells(row: "Row") -> tuple[str, ...]:
-    """Return the columns of a cell: its place in the grid and its metrics with 95 % intervals."""
+    """Return the columns of a cell: its coordinates and its metrics with 95 % intervals."""
     estimates = row.figures
     metrics = [_with_interval(estimates.get("success")), _with_half_width(estimates.get("diversity"), 1)]
     metrics += [_with_half_width(estimates.get(name), 2) for name in ("typical", "pressure", "frontier")]

@@ -74,12 +74,12 @@ def compare(
         )
     inputs = [report_inputs(run, evaluation_set=evaluation_set, model=model, point=None, seed=seed) for run in runs]
     if _format(first) != _format(second):  # real texts are cut and prompted as those of one run only
-        inputs = [replace(each, real_costs=None) for each in inputs]
+        inputs = [replace(run_inputs, real_costs=None) for run_inputs in inputs]
     pooled, run_of_text = _pooled_statistics(runs, inputs, model, seed)
     random = np.random.default_rng(seed)
     comparisons: dict[str, tuple[Comparison, ...]] = {}
     for section, statistics in pooled.items():
-        rows = [_compare_statistic(each, run_of_text, section, random, seed) for each in statistics]
+        rows = [_compare_statistic(statistic, run_of_text, section, random, seed) for statistic in statistics]
         if known := tuple(row for row in rows if row is not None):
             comparisons[section] = known
     return comparisons
@@ -93,7 +93,7 @@ def _pooled_statistics(
     The texts of the two runs alternate, so that a statistic of the first thousand uses as many texts of each.
     """
     order = sorted((index, run) for run in (0, 1) for index in range(len(runs[run])))
-    costs = [each.costs for each in inputs if each.costs is not None]
+    costs = [run_inputs.costs for run_inputs in inputs if run_inputs.costs is not None]
     statistics = run_statistics(
         [runs[run][index] for index, run in order],
         inputs[0].evaluation_set,

@@ -109,38 +109,40 @@ def report(
         InputError: fewer than two samples.
         ModelError: another model than that of the run, or vectors that have changed since.
     """
-    tell = progress_callback(progress)
-    inputs = report_inputs(samples, evaluation_set=evaluation_set, model=model, point=point, seed=seed, progress=tell)
-    judged_by = inputs.evaluation_set
+    report_stage = progress_callback(progress)
+    inputs = report_inputs(
+        samples, evaluation_set=evaluation_set, model=model, point=point, seed=seed, progress=report_stage
+    )
+    evaluation = inputs.evaluation_set
     steering_point = None if model is None else point_of(model, samples, point=point)
     samples = samples if inputs.costs is None else priced(samples, inputs.costs)
-    tell("comparing the texts with one another and with real texts", 0, 0)
+    report_stage("comparing the texts with one another and with real texts", 0, 0)
     statistics = run_statistics(
         samples,
-        judged_by,
+        evaluation,
         replayed=inputs.costs,
         real_costs=inputs.real_costs,
         embedders=({"activations": activations(model)} if model else {}) | dict(embedders or {}),
         seed=seed,
     )
     sections = {
-        section: tuple(each.statistic.estimate(seed=seed) for each in members)
+        section: tuple(member.statistic.estimate(seed=seed) for member in members)
         for section, members in statistics.items()
     }
     notes, breakdowns = list(inputs.notes), None
-    if accuracies := [judge.accuracy for judge in judged_by.judges if isinstance(judge, ClassifierJudge)]:
+    if accuracies := [judge.accuracy for judge in evaluation.judges if isinstance(judge, ClassifierJudge)]:
         sections["success"] = (*sections["success"], *accuracies)
-    if model is not None and steering_point is not None and judged_by.judges:
-        tell("asking the steering direction, which is compared with the judge", 0, 0)
+    if model is not None and steering_point is not None and evaluation.judges:
+        report_stage("comparing the steering direction, used as a probe, with the judge", 0, 0)
         try:
             sections["success"] = (
                 *sections["success"],
-                _direction_minus_judge(samples, judged_by, model, steering_point, inputs.real_costs),
+                _direction_minus_judge(samples, evaluation, model, steering_point, inputs.real_costs),
             )
         except InputError as error:
             notes.append(f"no over-optimisation: {error}")
-    tell("comparing what was not steered with the truth", 0, 0)
-    unsteered = _fidelity(samples, judged_by, notes, seed)
+    report_stage("comparing attributes that were not steered with the truth", 0, 0)
+    unsteered = _fidelity(samples, evaluation, notes, seed)
     if inputs.costs is not None and inputs.real_costs is not None:
         breakdowns = breakdown(samples, inputs.costs, inputs.real_costs)
         per_nat = [breakdowns.per_nat] if breakdowns.per_nat else []
@@ -152,7 +154,7 @@ def report(
         breakdown=breakdowns,
         branching=() if inputs.costs is None else branching(samples, inputs.costs)[1],
         notes=tuple(notes),
-        evaluation_set=judged_by,
+        evaluation_set=evaluation,
         costs=None if inputs.costs is None else tuple(inputs.costs),
     )
 
@@ -171,11 +173,11 @@ def first_figures(samples: SampleSet, *, evaluation_set: EvaluationSet | None = 
         InputError: fewer than two samples.
     """
     inputs = report_inputs(samples, evaluation_set=evaluation_set, model=None, point=None, seed=seed)
-    judged_by, notes = inputs.evaluation_set, list(inputs.notes)
-    statistics = first_statistics(samples, judged_by, seed=seed)
+    evaluation, notes = inputs.evaluation_set, list(inputs.notes)
+    statistics = first_statistics(samples, evaluation, seed=seed)
     sections = {section: (statistic.estimate(seed=seed),) for section, statistic in statistics.items()}
-    unsteered = _fidelity(samples, judged_by, notes, seed)
-    return Report(len(samples), sections, unsteered, notes=tuple(notes), evaluation_set=judged_by)
+    unsteered = _fidelity(samples, evaluation, notes, seed)
+    return Report(len(samples), sections, unsteered, notes=tuple(notes), evaluation_set=evaluation)
 
 
 def _fidelity(samples: SampleSet, evaluation_set: EvaluationSet, notes: list[str], seed: int) -> Fidelity | None:
@@ -254,8 +256,8 @@ def report_inputs(
     if model is None:
         notes.append("no typicality, breakdown or branching factor: they need the model")
         return ReportInputs(evaluation_set, None, None, tuple(notes))
-    tell = progress_callback(progress)
-    advance = count_progress(tell, "replaying the texts of the run", len(samples))
+    report_stage = progress_callback(progress)
+    advance = count_progress(report_stage, "replaying the texts of the run", len(samples))
     costs = replayed(model, samples, point=point, progress=advance)
     real = None
     if len(evaluation_set.real) < MIN_REAL_TEXTS:
@@ -264,6 +266,6 @@ def report_inputs(
         notes.append("no typicality: texts after a prompt cannot be compared with whole texts")
     else:
         longest = check_integer(first.settings.get("max_tokens", 128), "max_tokens of the run", low=1)
-        advance = count_progress(tell, "computing the likelihood of real texts", len(evaluation_set.real))
+        advance = count_progress(report_stage, "computing the likelihood of real texts", len(evaluation_set.real))
         real = real_costs(model, evaluation_set.real, max_tokens=longest, progress=advance)
     return ReportInputs(evaluation_set, costs, real, tuple(notes))

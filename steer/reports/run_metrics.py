@@ -111,7 +111,7 @@ def first_statistics(
         chosen = chosen[:MAX_TEXTS]
         real = _enough(evaluation_set.real, chosen)
         diversities = diversity_statistics(chosen, real=real, length=common_length(texts), seed=seed)
-        statistics[section] = next(each for each in diversities if each.name == "Vendi 1, words")
+        statistics[section] = next(statistic for statistic in diversities if statistic.name == "Vendi 1, words")
     if all(sample.pressure is not None for sample in samples):
         statistics["pressure"] = pressure_statistics(samples)[0]
     return statistics

@@ -130,7 +130,7 @@ class SampleFile:
         """Refuse a file that another process took away since we opened it.
 
         Raises:
-            OutputError: it is gone, or another one stands in its place.
+            OutputError: it was removed or replaced.
         """
         mine = os.fstat(self._descriptor)
         try:

@@ -146,6 +146,6 @@ def measure_cell(cell: Cell, samples: SampleSet, evaluator: CellEvaluator) -> Ro
             frontier = frontier_statistics(hits[:MAX_TEXTS], inside, kernel, real=evaluator.real)[0].estimate(
                 seed=evaluator.seed
             )
-    pressures = [each.estimate(seed=evaluator.seed) for each in pressure_statistics(samples)]
+    pressures = [statistic.estimate(seed=evaluator.seed) for statistic in pressure_statistics(samples)]
     success = None if hits is None else success_statistic(hits, judges).estimate()
     return Row(cell, success, diversity, typical, pressures[0], pressures[1], frontier)

@@ -171,14 +171,14 @@ def dose_curve(
     if evaluation_set is None:
         evaluation_set = default_evaluation_set(model.name, point.doses, n=n, seed=seed)
     with TemporaryDirectory() as spare:
-        place = Path(spare if folder is None else folder)
-        made = sweep(
+        path = Path(spare if folder is None else folder)
+        result = sweep(
             model, point, radii=(0.0,), doses=sorted({float(dose) for dose in doses}), n=n, seed=seed,
-            max_tokens=max_tokens, folder=place, evaluation_set=evaluation_set, watcher=watcher,
+            max_tokens=max_tokens, folder=path, evaluation_set=evaluation_set, watcher=watcher,
             progress=progress,
         )  # fmt: skip
         score = _score(model, point, evaluation_set)
-        rows = [_row(row, SampleSet.load(place / row.cell.file), score, seed) for row in made.rows]
+        rows = [_row(row, SampleSet.load(path / row.cell.file), score, seed) for row in result.rows]
     return DoseCurve(name=point.vectors[0].name, n=n, rows=tuple(rows))
 
 
@@ -202,10 +202,10 @@ def _score(
         return None
     real, background = evaluation_set.real[:PROBED], evaluation_set.background[:PROBED]
     probe = Probe(model, point, real, background)
-    much, little = float(probe.scores(real).mean()), float(probe.scores(background).mean())
-    if much <= little:
+    positive_mean, background_mean = float(probe.scores(real).mean()), float(probe.scores(background).mean())
+    if positive_mean <= background_mean:
         raise InputError(
-            f"the direction {point.vectors[0].name!r} finds no more of itself in texts that have the concept than in "
+            f"the direction {point.vectors[0].name!r} does not score texts that have the concept higher than "
             "others: check that --positive and --background are the right way round"
         )
-    return lambda texts: (probe.scores(texts) - little) / (much - little)
+    return lambda texts: (probe.scores(texts) - background_mean) / (positive_mean - background_mean)

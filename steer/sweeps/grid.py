@@ -43,11 +43,11 @@ class Cell:
     @property
     def file(self) -> str:
         """Name of the cell's run file in the folder."""
-        where = "" if self.layer is None else f"_layer{self.layer}"
+        layer = "" if self.layer is None else f"_layer{self.layer}"
         radius, dose, temperature = (
             repr(value).removesuffix(".0") for value in (self.radius, self.dose, self.temperature)
         )
-        return f"radius{radius}_dose{dose}_temperature{temperature}{where}.jsonl"
+        return f"radius{radius}_dose{dose}_temperature{temperature}{layer}.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +76,11 @@ class Grid:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, what, low, high in _RANGES:
-            values = sorted({check_number(value, what) for value in getattr(self, name)})
+        for name, value_name, low, high in _RANGES:
+            values = sorted({check_number(value, value_name) for value in getattr(self, name)})
             for value in values:
                 if not low <= value <= high:
-                    raise InputError(f"{what} is {value:g}: give numbers from {low:g} to {high:g}")
+                    raise InputError(f"{value_name} is {value:g}: give numbers from {low:g} to {high:g}")
             if not values:
                 raise InputError(f"there are no {name}: give one or more, from {low:g} to {high:g}")
             object.__setattr__(self, name, tuple(values))
@@ -98,7 +98,7 @@ class Grid:
     def cells(self) -> tuple[Cell, ...]:
         """All cells, the radius changing fastest."""
         values = itertools.product(self.layers, self.temperatures, self.doses, self.radii)
-        return tuple(Cell(*each) for each in values)
+        return tuple(itertools.starmap(Cell, values))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -106,20 +106,22 @@ class Grid:
 
     @classmethod
     def from_dict(cls, content: Any, where: str) -> "Grid":
-        """Return the grid of a dict that `to_dict` returned.
+        """Return the grid that `to_dict` turned into a dict.
 
         Raises:
             InputError: content that is not a plan of a sweep; the message begins with `where`.
         """
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(f"{where} is no plan of a sweep ({FORMAT}): give a folder that `steer sweep -o` made")
+            raise InputError(
+                f"{where} is not the plan of a sweep ({FORMAT}): give a folder that `steer sweep -o` wrote"
+            )
         names = [name for name in cls.__dataclass_fields__ if name in content]
         try:
             return cls(**{name: content[name] for name in names})
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         except TypeError as error:
-            raise InputError(f"{where} lacks a part of its plan: give a folder that `steer sweep -o` made") from error
+            raise InputError(f"{where} lacks keys of the plan: give a folder that `steer sweep -o` wrote") from error
 
 
 def open_folder(folder: str | Path, grid: Grid, *, force: bool = False) -> tuple[Path, Grid]:
@@ -130,31 +132,30 @@ def open_folder(folder: str | Path, grid: Grid, *, force: bool = False) -> tuple
     Raises:
         OutputError: a folder of another sweep or of something else, or one that cannot be written.
     """
-    place = expand_path(folder, OutputError)
+    path = expand_path(folder, OutputError)
     if not str(folder) or str(folder).startswith("-"):
-        raise OutputError(f"{quote(folder)} is no name for a folder: give another, such as './{folder or 'sweep'}'")
-    plan = place / PLAN
+        raise OutputError(f"{quote(folder)} is not a name for a folder: give another, such as './{folder or 'sweep'}'")
+    plan = path / PLAN
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        taken = any(not is_temporary_file(each) for each in place.iterdir())
+        path.mkdir(parents=True, exist_ok=True)
+        is_empty = all(is_temporary_file(entry) for entry in path.iterdir())
     except OSError as error:
-        raise OutputError(f"cannot use {quote(place)} as a folder ({error.strerror}): choose another") from error
-    if not taken:
-        write_atomically(plan, _text(grid))
-        return place, grid
+        raise OutputError(f"cannot use {quote(path)} as a folder ({error.strerror}): choose another") from error
+    if is_empty:
+        write_atomically(plan, _to_json(grid))
+        return path, grid
     if not plan.exists():
-        raise OutputError(f"folder {quote(place)} holds something other than a sweep: choose a new one")
-    before = read_grid(place)
-    same = ("expression", "seed", "max_tokens")
-    for name in same:
-        if getattr(before, name) != getattr(grid, name):
+        raise OutputError(f"folder {quote(path)} holds something other than a sweep: choose a new one")
+    old = read_grid(path)
+    for name in ("expression", "seed", "max_tokens"):
+        if getattr(old, name) != getattr(grid, name):
             raise OutputError(
-                f"folder {quote(place)} holds a sweep with {name} {quote(getattr(before, name))}, not "
+                f"folder {quote(path)} holds a sweep with {name} {quote(getattr(old, name))}, not "
                 f"{quote(getattr(grid, name))}: choose a new folder"
             )
-    if before != grid:
-        write_atomically(plan, _text(_joined(before, grid)), force=True)
-    return place, grid
+    if old != grid:
+        write_atomically(plan, _to_json(_join(old, grid)), force=True)
+    return path, grid
 
 
 def read_grid(folder: str | Path) -> Grid:
@@ -167,7 +168,7 @@ def read_grid(folder: str | Path) -> Grid:
     try:
         content = json.loads(read_bytes(plan, "the plan of a sweep"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{quote(plan)} is not JSON: give a folder that `steer sweep -o` made") from error
+        raise InputError(f"{quote(plan)} is not JSON: give a folder that `steer sweep -o` wrote") from error
     return Grid.from_dict(content, quote(plan))
 
 
@@ -181,19 +182,19 @@ def read_cell(folder: Path, cell: Cell, n: int, expect: Mapping[str, Any]) -> Sa
     if not path.exists():
         return None
     try:
-        found = SampleSet(sample for sample in SampleSet.load(path) if sample.index < n)
+        samples = SampleSet(sample for sample in SampleSet.load(path) if sample.index < n)
     except InputError as error:
-        raise OutputError(f"{error} (or remove {quote(path)}, and the cell is sampled anew)") from error
-    for sample in found:
+        raise OutputError(f"{error} (or remove {quote(path)} to sample the cell again)") from error
+    for sample in samples:
         if different := difference(sample, expect):
             raise OutputError(
-                f"{quote(path)} is of another run: {different}; choose a new folder, or remove the file, and the "
-                "cell is sampled anew"
+                f"{quote(path)} is of another run: {different}; choose a new folder, or remove the file to "
+                "sample the cell again"
             )
-    return found if len(found) == n else None
+    return samples if len(samples) == n else None
 
 
-def parse_range(text: str, what: str) -> tuple[float, ...]:
+def parse_range(text: str, name: str) -> tuple[float, ...]:
     """Return the numbers of a list such as `0,0.5,1`, or of a range such as `0:2:0.25`, which includes both ends.
 
     Raises:
@@ -206,30 +207,30 @@ def parse_range(text: str, what: str) -> tuple[float, ...]:
         values = [float(part) for part in text.replace(":", ",").split(",")]
     except ValueError:
         values = []
-    ranged = ":" in text
-    finite = bool(values) and all(map(math.isfinite, values))
-    if not finite or (ranged and ("," in text or len(values) != 3 or values[2] <= 0 or values[1] < values[0])):
-        raise InputError(f"{what} is {quote(text)}: give numbers, 0,0.5,1, or a range from:to:step, 0:2:0.25")
-    if not ranged:
+    is_range = ":" in text
+    is_finite = bool(values) and all(map(math.isfinite, values))
+    if not is_finite or (is_range and ("," in text or len(values) != 3 or values[2] <= 0 or values[1] < values[0])):
+        raise InputError(f"{name} is {quote(text)}: give numbers, 0,0.5,1, or a range from:to:step, 0:2:0.25")
+    if not is_range:
         return tuple(values)
     first, last, step = values
     count = math.floor((last - first) / step + 1e-9) + 1
     if count > MOST_CELLS:
-        raise InputError(f"{what} is {quote(text)}: that is {count} values, keep to {MOST_CELLS}")
-    return tuple(round(first + place * step, 12) for place in range(count))
+        raise InputError(f"{name} is {quote(text)}: that is {count} values, keep to {MOST_CELLS}")
+    return tuple(round(first + index * step, 12) for index in range(count))
 
 
-def _joined(before: Grid, after: Grid) -> Grid:
+def _join(old: Grid, new: Grid) -> Grid:
     """Return the grid with the cells of both."""
     return replace(
-        after,
-        radii=(*before.radii, *after.radii),
-        doses=(*before.doses, *after.doses),
-        temperatures=(*before.temperatures, *after.temperatures),
-        layers=(*before.layers, *after.layers),
-        n=max(before.n, after.n),
+        new,
+        radii=(*old.radii, *new.radii),
+        doses=(*old.doses, *new.doses),
+        temperatures=(*old.temperatures, *new.temperatures),
+        layers=(*old.layers, *new.layers),
+        n=max(old.n, new.n),
     )
 
 
-def _text(grid: Grid) -> bytes:
+def _to_json(grid: Grid) -> bytes:
     return (json.dumps(grid.to_dict(), indent=1) + "\n").encode()

@@ -72,7 +72,11 @@ def plot_panels(
     with _figure(path, theme, force, shape=(2, 2)) as (figure, axes):
         for panel, name in zip(axes.flat, names, strict=True):
             label, limits = PANELS[name]
-            line = [(at, _relative(row, name)) for at, row in zip(positions, estimates, strict=True) if name in row]
+            line = [
+                (position, _relative(row, name))
+                for position, row in zip(positions, estimates, strict=True)
+                if name in row
+            ]
             _draw_line(panel, line, _STYLES[theme][0])
             if line and (real := line[0][1].perfect) is not None:
                 panel.axhline(real, linestyle=":", linewidth=1, color=_THEMES[theme][1])
@@ -116,15 +120,14 @@ def plot_plane(
         for (name, points), (colour, marker, dash), offset in zip(lines.items(), _STYLES[theme], _LABELS, strict=False):
             if len(points) < 2:
                 continue
-            right, up = [x for _, x, _ in points], [y for _, _, y in points]
+            xs, ys = [x for _, x, _ in points], [y for _, _, y in points]
             panel.errorbar(
-                [each.value for each in right], [each.value for each in up], color=colour, marker=marker,
-                linestyle=dash, label=name, capsize=2, linewidth=1.5, markersize=5, xerr=_bars(right), yerr=_bars(up),
-                elinewidth=0.6,
+                [x.value for x in xs], [y.value for y in ys], xerr=_error_bars(xs), yerr=_error_bars(ys), color=colour,
+                marker=marker, linestyle=dash, label=name, capsize=2, linewidth=1.5, markersize=5, elinewidth=0.6,
             )  # fmt: skip
-            for place, x, y in points:
+            for position, x, y in points:
                 panel.annotate(
-                    f"{place:g}", (x.value, y.value), xytext=offset, textcoords="offset points", fontsize=8,
+                    f"{position:g}", (x.value, y.value), xytext=offset, textcoords="offset points", fontsize=8,
                     color=colour,
                 )  # fmt: skip
         panel.set_xlabel(labels[0])
@@ -143,7 +146,7 @@ def share_of_real(estimate: Estimate) -> Estimate:
     """
     if not estimate.perfect:
         return estimate
-    value, low, high = (each / estimate.perfect for each in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (number / estimate.perfect for number in (estimate.value, estimate.low, estimate.high))
     return replace(estimate, value=value, low=low, high=high, perfect=1.0)
 
 
@@ -157,14 +160,15 @@ def _label(rows: Sequence[Mapping[str, Estimate]], name: str, label: str) -> str
     return f"{label}\n(of real texts')" if shares else label
 
 
-def _bars(estimates: Sequence[Estimate]) -> list[list[float]]:
-    return [[each.value - each.low for each in estimates], [each.high - each.value for each in estimates]]
+def _error_bars(estimates: Sequence[Estimate]) -> list[list[float]]:
+    below = [estimate.value - estimate.low for estimate in estimates]
+    return [below, [estimate.high - estimate.value for estimate in estimates]]
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
     """Return the limits of an axis with a small margin on either side."""
-    room = 0.04 * (max(values) - min(values))
-    return min(values) - room, max(values) + room
+    margin = 0.04 * (max(values) - min(values))
+    return min(values) - margin, max(values) + margin
 
 
 def _draw_line(panel: Any, points: Sequence[tuple[float, Estimate]], style: tuple[str, str, str]) -> None:
@@ -173,8 +177,10 @@ def _draw_line(panel: Any, points: Sequence[tuple[float, Estimate]], style: tupl
         return
     colour, marker, dash = style
     positions = [position for position, _ in points]
-    panel.plot(positions, [each.value for _, each in points], color=colour, marker=marker, linestyle=dash, markersize=4)
-    low, high = [each.low for _, each in points], [each.high for _, each in points]
+    panel.plot(
+        positions, [estimate.value for _, estimate in points], color=colour, marker=marker, linestyle=dash, markersize=4
+    )
+    low, high = [estimate.low for _, estimate in points], [estimate.high for _, estimate in points]
     panel.fill_between(positions, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
@@ -185,32 +191,32 @@ def _figure(path: str | Path | None, theme: str, force: bool, *, shape: tuple[in
         raise InputError(f"theme is {quote(theme)}: choose from {', '.join(_THEMES)}")
     if path is not None and Path(path).suffix.lower() not in FORMATS:
         raise InputError(f"{quote(path)} is not a picture: end its name with {', '.join(FORMATS)}")
-    place = None if path is None else check_output_path(path, force=force)
+    checked_path = None if path is None else check_output_path(path, force=force)
     from matplotlib import rc_context  # slow to import
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Canvas
+    from matplotlib.figure import Figure
 
-    back, ink, grid = _THEMES[theme]
-    looks: Any = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), ink)
-    looks |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), back)
-    looks |= {
+    background, ink, grid = _THEMES[theme]
+    style: Any = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), ink)
+    style |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), background)
+    style |= {
         "grid.color": grid,
         "axes.grid": True,
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    with rc_context(looks):
+    with rc_context(style):
         size: Any = {"figsize": (WIDTH, HEIGHT), "layout": "constrained"}
-        if place is None:
+        if checked_path is None:
             from matplotlib import pyplot
 
             figure = pyplot.figure(**size)
         else:
-            figure = Canvas(**size)
+            figure = Figure(**size)
             FigureCanvasAgg(figure)
         yield figure, figure.subplots(*shape, squeeze=False)
-        if place is not None:
-            drawn = BytesIO()
-            figure.savefig(drawn, dpi=150, format=place.suffix[1:].lower())
-            write_atomically(place, drawn.getvalue(), force=force)
+        if checked_path is not None:
+            picture = BytesIO()
+            figure.savefig(picture, dpi=150, format=checked_path.suffix[1:].lower())
+            write_atomically(checked_path, picture.getvalue(), force=force)

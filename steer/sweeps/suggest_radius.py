@@ -93,19 +93,19 @@ def suggest_radius(
         InputError: no judge, a value outside its range, or too little success at radius 0.
 
     >>> from vectors import load_model
-    >>> found = suggest_radius(load_model(), "cat", n=16, radii=(0, 4), max_tokens=40)
-    >>> 0 <= found.low <= found.radius <= found.high <= 4
+    >>> suggestion = suggest_radius(load_model(), "cat", n=16, radii=(0, 4), max_tokens=40)
+    >>> 0 <= suggestion.low <= suggestion.radius <= suggestion.high <= 4
     True
     """
     plan = make_plan(model, point, SamplingOptions(max_tokens=max_tokens, seed=seed, geometry=geometry))
-    asked = judges_for(model, plan.point, judges)
-    if not asked:
+    all_judges = judges_for(model, plan.point, judges)
+    if not all_judges:
         raise InputError("success needs a judge: pass judges=")
     count, hits = check_integer(n, "n", low=1), list[int]()
     _check(radii, keep)
     for radius in radii:
-        made = samples_of(model, replace(plan, radius=radius), n=count)
-        hits.append(int(accepted([sample.text for sample in made], asked).sum()))
+        samples = samples_of(model, replace(plan, radius=radius), n=count)
+        hits.append(int(accepted([sample.text for sample in samples], all_judges).sum()))
         if watcher is not None:
             watcher(radius, hits[-1])
         _check_hits(hits[0], count, radii[0])
@@ -127,8 +127,8 @@ def _check(radii: Sequence[float], keep: float) -> float:
 def _check_hits(hits: int, n: int, radius: float) -> None:
     if hits < FEWEST_HITS:
         raise InputError(
-            f"at radius {radius:g} only {hits} of {n} texts have what was asked for, {FEWEST_HITS} are needed to keep "
-            "a share of them: raise the doses or sample more"
+            f"at radius {radius:g} only {hits} of {n} texts have what was asked for, and {FEWEST_HITS} are "
+            "needed: raise the doses or sample more"
         )
 
 
@@ -146,28 +146,28 @@ def radius_from_counts(
         InputError: fewer than two radii, or ones that do not rise; a share outside 0 to 1; too little success at the
             first.
 
-    >>> found = radius_from_counts((0.0, 1.0, 2.0), (90, 85, 40), (100, 100, 100))
-    >>> round(found.radius, 2), found.low < found.radius < found.high
+    >>> suggestion = radius_from_counts((0.0, 1.0, 2.0), (90, 85, 40), (100, 100, 100))
+    >>> round(suggestion.radius, 2), suggestion.low < suggestion.radius < suggestion.high
     (1.09, True)
     """
     share = _check(radii, keep)
-    places, counts, totals = np.asarray(radii, float), np.asarray(hits, int), np.asarray(n, int)
-    _check_hits(int(counts[0]), int(totals[0]), float(places[0]))
+    tried, counts, totals = np.asarray(radii, float), np.asarray(hits, int), np.asarray(n, int)
+    _check_hits(int(counts[0]), int(totals[0]), float(tried[0]))
     random = np.random.default_rng(0)
-    drawn = random.beta(counts + 0.5, totals - counts + 0.5, size=(_DRAWS, len(places)))
-    answers = np.array([_crossing(places, _falling(row, totals), share) for row in drawn])
+    drawn = random.beta(counts + 0.5, totals - counts + 0.5, size=(_DRAWS, len(tried)))
+    draws = np.array([_crossing(tried, _falling(row, totals), share) for row in drawn])
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(answers, [tail, 1 - tail])
-    radius = _crossing(places, _falling(counts / totals, totals), share)
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    radius = _crossing(tried, _falling(counts / totals, totals), share)
     return Suggestion(
         radius=radius,
         low=min(float(low), radius),
         high=max(float(high), radius),
         keep=share,
-        open=bool(radius >= places[-1]),
-        radii=tuple(float(each) for each in places),
-        hits=tuple(int(each) for each in counts),
-        n=tuple(int(each) for each in totals),
+        open=bool(radius >= tried[-1]),
+        radii=tuple(map(float, tried)),
+        hits=tuple(map(int, counts)),
+        n=tuple(map(int, totals)),
     )
 
 

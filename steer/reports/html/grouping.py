@@ -87,5 +87,5 @@ def _document_shares(rows: Any) -> np.ndarray:
 
 def group_keys(groups: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the ways to group that put the texts into more than one group, in their order."""
-    keys = dict.fromkeys(key for each in groups for key in each)
-    return [key for key in keys if len({each.get(key) for each in groups}) > 1]
+    keys = dict.fromkeys(key for names in groups for key in names)
+    return [key for key in keys if len({names.get(key) for names in groups}) > 1]

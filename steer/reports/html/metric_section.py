@@ -19,7 +19,7 @@ _BINS = 20
 def metric_tables(reports: Sequence[Report]) -> str:
     """Return a table for each section of the reports, folded, with a column for each run."""
     return "".join(
-        _folded_section(name, [{each.name: each for each in report.sections.get(name, ())} for report in reports])
+        _folded_section(name, [{figure.name: figure for figure in report.sections.get(name, ())} for report in reports])
         for name in dict.fromkeys(name for report in reports for name in report.sections)
     )
 
@@ -37,7 +37,7 @@ def _folded_section(section: str, by_run: Sequence[Mapping[str, Estimate]]) -> s
         rows.append(row)
     heads = ["figure", "value (95 % interval)", "drawn", "real texts", "failure", "texts"]
     if labels:
-        heads = ["figure", *(f"run {each}" for each in labels), "drawn"]
+        heads = ["figure", *(f"run {number}" for number in labels), "drawn"]
     return folded(section, SECTIONS.get(section, ""), table(heads, rows, caption=section))
 
 
@@ -58,14 +58,14 @@ def legend() -> str:
 def fidelity_tables(fidelity: Fidelity) -> str:
     """Return how close each attribute that was not steered stays to the truth, and the shares of its values."""
     parts = []
-    events = {each.event for each in fidelity.events}
+    events = {event.event for event in fidelity.events}
     rows = [
         [
-            escape_html(each.attribute), escape_html(each.tv), draw_intervals([each.tv]),
-            *map(format_number, (each.tv.perfect, each.ceiling, each.tv.empty)), _moved(each.kept),
+            escape_html(row.attribute), escape_html(row.tv), draw_intervals([row.tv]),
+            *map(format_number, (row.tv.perfect, row.ceiling, row.tv.empty)), _moved(row.kept),
         ]
-        for each in fidelity.attributes
-        if each.attribute not in events
+        for row in fidelity.attributes
+        if row.attribute not in events
     ]  # fmt: skip
     if rows:
         heads = ["attribute", "TV (95 % interval)", "drawn", "by chance", "at most", "one value", "moved?"]
@@ -73,35 +73,35 @@ def fidelity_tables(fidelity: Fidelity) -> str:
         parts.append(_explained(["TV", "by chance", "at most", "one value"]))
     rates = [
         [
-            escape_html(each.event), escape_html(each.observed), draw_intervals([each.observed]),
-            format_number(each.truth[0]), format_number(each.p), _moved(each.kept),
+            escape_html(event.event), escape_html(event.observed), draw_intervals([event.observed]),
+            format_number(event.truth[0]), format_number(event.p), _moved(event.kept),
         ]
-        for each in fidelity.events
+        for event in fidelity.events
     ]  # fmt: skip
     if rates:
         heads = ["event", "rate (95 % interval)", "drawn", "truth", "p", "moved?"]
         parts.append(table(heads, rates, caption="events that were not steered"))
         parts.append(_explained(["truth", "p"]))
-    for each in fidelity.attributes:
-        if each.attribute in events or not each.counts:
+    for row in fidelity.attributes:
+        if row.attribute in events or not row.counts:
             continue
         shares = []
-        for name in sorted(each.truth, key=lambda value: -each.truth[value]):
-            value, low, high = rate(each.counts.get(name, 0), each.tv.n)
+        for name in sorted(row.truth, key=lambda value: -row.truth[value]):
+            value, low, high = rate(row.counts.get(name, 0), row.tv.n)
             share = Estimate(
-                name=str(name), value=value, low=low, high=high, n=each.tv.n, perfect=min(1.0, each.truth[name])
+                name=str(name), value=value, low=low, high=high, n=row.tv.n, perfect=min(1.0, row.truth[name])
             )
             shares.append(
-                [escape_html(name), escape_html(share), draw_intervals([share]), format_number(each.truth[name])]
+                [escape_html(name), escape_html(share), draw_intervals([share]), format_number(row.truth[name])]
             )
-        title = f"{each.attribute}, value by value"
+        title = f"{row.attribute}, value by value"
         inner = table(["value", "share (95 % interval)", "drawn", "truth"], shares, caption=title)
         parts.append(f"<details><summary>{escape_html(title)}</summary>{inner}</details>\n")
     return "".join(parts)
 
 
-def _moved(kept: bool) -> str:
-    return "no" if kept else "yes"
+def _moved(is_unchanged: bool) -> str:
+    return "no" if is_unchanged else "yes"
 
 
 def _explained(columns: Sequence[str]) -> str:

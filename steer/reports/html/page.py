@@ -122,7 +122,7 @@ def _settings(name: str, run: SampleSet) -> str:
 
 def _figures(runs: Mapping[str, SampleSet], reports: Sequence[Report]) -> str:
     """Return all figures by section, the histogram of pressures, and what else moved, all folded."""
-    top = max((each.pressure["mean"] for run in runs.values() for each in run if each.pressure), default=0.0)
+    top = max((sample.pressure["mean"] for run in runs.values() for sample in run if sample.pressure), default=0.0)
     histograms = "".join(pressure_histogram(name if len(runs) > 1 else "", run, top=top) for name, run in runs.items())
     unsteered = "".join(
         (f"<h3>{escape_html(name)}</h3>\n" if len(runs) > 1 else "") + fidelity_tables(report.fidelity)

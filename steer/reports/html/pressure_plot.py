@@ -65,8 +65,8 @@ def mean_by_position(kl: Sequence[np.ndarray]) -> Series | None:
     """
     fewest = max(2, round(_FEWEST_SHARE * len(kl)))
     positions, means, lows, highs = list[float](), list[float](), list[float](), list[float]()
-    for position in range(max((len(each) for each in kl), default=0)):
-        values = np.array([each[position] for each in kl if len(each) > position])
+    for position in range(max((len(text_kl) for text_kl in kl), default=0)):
+        values = np.array([text_kl[position] for text_kl in kl if len(text_kl) > position])
         if len(values) < fewest:
             break
         mean, half = float(values.mean()), float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
@@ -105,7 +105,7 @@ def tokens_at(position: int, costs: Sequence[Cost], pieces: TextPieces) -> list[
     for cost, text_pieces in zip(costs, pieces, strict=True):
         if text_pieces is None or len(cost.kl) <= position:
             continue
-        piece = [each for each in text_pieces if each.position <= position][-1]
+        piece = [piece for piece in text_pieces if piece.position <= position][-1]
         token = shown_token(piece.text)
         pressure[token] += float(cost.kl[position])
         count[token] += 1

@@ -25,15 +25,17 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     unit = 10.0 ** np.floor(np.log10(rough))
     step = unit * next(factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.99)
     first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
-    return [float(round(each * step, 12)) for each in range(first, last + 1)]
+    return [float(round(multiple * step, 12)) for multiple in range(first, last + 1)]
 
 
 def draw_intervals(figures: Sequence[Estimate | None], *, labels: Sequence[str] = ()) -> str:
     """Draw a figure of each run as a dot on its interval, with a bar at real texts and a cross at failure."""
-    known = [each for each in figures if each is not None]
-    marks = [mark for each in known for mark in (each.low, each.high, each.perfect, each.empty) if mark is not None]
+    known = [figure for figure in figures if figure is not None]
+    marks = [
+        mark for figure in known for mark in (figure.low, figure.high, figure.perfect, figure.empty) if mark is not None
+    ]
     low, high = min(0.0, *marks), max(*marks, 1e-9)
-    if high <= 1.0 and low >= 0.0 and any(1.0 in (each.perfect, each.empty) for each in known):
+    if high <= 1.0 and low >= 0.0 and any(1.0 in (figure.perfect, figure.empty) for figure in known):
         high = 1.0
     side = 14 if labels else 0
 
@@ -41,26 +43,26 @@ def draw_intervals(figures: Sequence[Estimate | None], *, labels: Sequence[str] 
         return f"{side + _EDGE + (value - low) / (high - low) * (_SPAN - 2 * _EDGE - side):.1f}"
 
     parts, descriptions = [], []
-    for row, each in enumerate(figures):
+    for row, figure in enumerate(figures):
         y = _ROW * row + _ROW // 2
         label = labels[row] if labels else ""
         if label:
             parts.append(f'<text x="0" y="{y + 4}">{label}</text>')
-        if each is None:
+        if figure is None:
             descriptions.append(f"{label} not measured")
             continue
-        named = (("real texts", each.perfect), ("failure", each.empty))
+        named = (("real texts", figure.perfect), ("failure", figure.empty))
         beside = [f"{name} {format_number(mark)}" for name, mark in named if mark is not None]
-        descriptions.append(", ".join([f"{label} {each}".strip(), *beside]))
+        descriptions.append(", ".join([f"{label} {figure}".strip(), *beside]))
         parts.append(f'<line class="rule" x1="{x(low)}" x2="{x(high)}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<line class="span" x1="{x(each.low)}" x2="{x(each.high)}" y1="{y}" y2="{y}"/>')
-        if each.perfect is not None:
-            bar = x(each.perfect)
+        parts.append(f'<line class="span" x1="{x(figure.low)}" x2="{x(figure.high)}" y1="{y}" y2="{y}"/>')
+        if figure.perfect is not None:
+            bar = x(figure.perfect)
             parts.append(f'<line class="mark" x1="{bar}" x2="{bar}" y1="{y - 6}" y2="{y + 6}"/>')
-        if each.empty is not None:
-            cross = f"M{float(x(each.empty)) - 3:.1f} {y - 3}l6 6m0 -6l-6 6"
+        if figure.empty is not None:
+            cross = f"M{float(x(figure.empty)) - 3:.1f} {y - 3}l6 6m0 -6l-6 6"
             parts.append(f'<path class="mark" d="{cross}"/>')
-        parts.append(f'<circle class="dot" cx="{x(each.value)}" cy="{y}" r="3.5"/>')
+        parts.append(f'<circle class="dot" cx="{x(figure.value)}" cy="{y}" r="3.5"/>')
     return (
         f'<svg role="img" aria-label={attribute_value("; ".join(descriptions))} width="{_SPAN}" '
         f'height="{_ROW * len(figures)}">{"".join(parts)}</svg>'
@@ -94,16 +96,16 @@ def draw_lines(
         up: name of the y axis.
         labels: texts above points, each with its x and y.
     """
-    left, right = min(each.x[0] for each in series.values()), max(each.x[-1] for each in series.values())
+    left, right = min(line.x[0] for line in series.values()), max(line.x[-1] for line in series.values())
     right = max(right, left + 1)
-    top = max(max(each.high) for each in series.values()) or 1.0
+    top = max(max(line.high) for line in series.values()) or 1.0
     x, y = _x_scale(left, right), _y_scale(top)
     parts = _frame(left, right, top, across, up)
-    for index, (name, each) in enumerate(series.items()):
-        upper = [f"{x(at):.1f} {y(value):.1f}" for at, value in zip(each.x, each.high, strict=True)]
-        lower = [f"{x(at):.1f} {y(value):.1f}" for at, value in zip(each.x, each.low, strict=True)]
+    for index, (name, line) in enumerate(series.items()):
+        upper = [f"{x(at):.1f} {y(value):.1f}" for at, value in zip(line.x, line.high, strict=True)]
+        lower = [f"{x(at):.1f} {y(value):.1f}" for at, value in zip(line.x, line.low, strict=True)]
         parts.append(f'<path class="band s{index % 4}" d="M{"L".join([*upper, *reversed(lower)])}Z"/>')
-        middle = "L".join(f"{x(at):.1f} {y(value):.1f}" for at, value in zip(each.x, each.y, strict=True))
+        middle = "L".join(f"{x(at):.1f} {y(value):.1f}" for at, value in zip(line.x, line.y, strict=True))
         parts.append(f'<path class="line s{index % 4}" d="M{middle}"/>')
         if len(series) > 1 or name:
             key_x, key_y = WIDTH - _RIGHT + 6, _TOP + 8 + _ROW * index
@@ -115,15 +117,15 @@ def draw_lines(
             f'<text class="peak" x="{x(at) + 6:.1f}" y="{max(_TOP + 8, y(value) - 5):.1f}">{_shorten(text)}</text>'
         )
     descriptions = "; ".join(
-        f"{name}: highest {format_number(max(each.y))} at {format_number(each.x[int(np.argmax(each.y))])}, "
-        f"{format_number(each.y[-1])} at the end"
-        for name, each in series.items()
+        f"{name}: highest {format_number(max(line.y))} at {format_number(line.x[int(np.argmax(line.y))])}, "
+        f"{format_number(line.y[-1])} at the end"
+        for name, line in series.items()
     )
     return _svg(parts, f"{title}: {descriptions}")
 
 
 def draw_histogram(edges: Sequence[float], shares: Sequence[float], *, title: str, across: str, up: str) -> str:
-    """Draw the share of texts between each two edges."""
+    """Draw the share of texts between every two neighbouring edges."""
     top = max(shares) or 1.0
     x, y = _x_scale(edges[0], edges[-1]), _y_scale(top)
     parts = _frame(edges[0], edges[-1], top, across, up)

@@ -33,13 +33,13 @@ def texts_section(
     groups: list[dict[str, str]] = []
     for (name, run), report in zip(runs.items(), reports, strict=True):
         of_run = {RUN: name} if len(runs) > 1 else {}
-        groups += [each | of_run for each in text_groups(run, report.evaluation_set)]
+        groups += [names | of_run for names in text_groups(run, report.evaluation_set)]
     similar = similarity_groups([sample.text for run in runs.values() for sample in run])
     if similar is not None:
-        groups = [each | {ALIKE: name} for each, name in zip(groups, similar, strict=True)]
+        groups = [names | {ALIKE: cluster} for names, cluster in zip(groups, similar, strict=True)]
     keys = group_keys(groups)
     selected = next((key for key in (ASKED, ALIKE) if key in keys), None)
-    text_pieces = [each for name in runs for each in pieces[name]]
+    text_pieces = [cut for name in runs for cut in pieces[name]]
     numbered = [(number, sample) for number, run in enumerate(runs.values(), 1) for sample in run]
     articles = [
         (names, article(sample, cut, names, keys, element_id=f"t{number}-{sample.index}", run=number))

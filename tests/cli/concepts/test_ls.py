@@ -79,7 +79,7 @@ def test_shipped_concepts_come_first_and_say_when_yours_take_their_place(
         ("sea", True, False),
         ("cat", False, False),
     ]
-    assert "yours takes its place" in steer("ls").out
+    assert "replaced by yours" in steer("ls").out
     assert json.loads(steer("show", "cat", "--json").out)["path"].startswith(str(home))
 
 

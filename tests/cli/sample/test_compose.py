@@ -161,7 +161,7 @@ def test_entries_are_printed_in_order_as_soon_as_their_turn_comes_and_kept_as_th
     monkeypatch.setattr(sampler, "samples_of", shuffled)
     done = compose("-n", 6, "--seed", 7, "--json", "-o", place)
     assert printed == [[], [0], [], [1, 2, 3]]
-    assert done.code == 130 and "4 of 6 samples are kept" in done.err and "--resume --seed 7" in done.err
+    assert done.code == 130 and "4 of 6 samples are saved" in done.err and "--resume --seed 7" in done.err
     assert len(SampleSet.load(place)) == 4
 
 
@@ -222,7 +222,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(program: list[str],
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "--resume --seed" in err and "Traceback" not in err
-    assert f"{len(SampleSet.load(place))} of 1000000000 samples are kept" in err
+    assert f"{len(SampleSet.load(place))} of 1000000000 samples are saved" in err
 
 
 @pytest.mark.slow

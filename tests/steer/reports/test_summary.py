@@ -1,4 +1,4 @@
-"""The summary claims what the intervals allow and says what would bring a missing figure."""
+"""The summary claims no more than the intervals allow, and says what a missing figure needs."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def test_the_first_figures_are_those_of_the_report(llama_model: ResidualModel) -
     assert summarise(samples, first) == summarise(samples, full)
 
 
-def test_a_figure_that_is_missing_says_what_would_bring_it(llama_model: ResidualModel) -> None:
+def test_a_missing_figure_says_what_it_needs(llama_model: ResidualModel) -> None:
     samples = SampleSet(
         replace(sample, pressure=None, logprob_base=None)
         for sample in steer.sample(llama_model, None, n=4, seed=1, max_tokens=8)
@@ -65,16 +65,25 @@ def test_a_figure_that_is_missing_says_what_would_bring_it(llama_model: Residual
 
 
 @pytest.mark.parametrize(
-    ("chances", "clause"),
+    ("steered_to", "p_values", "clause"),
     [
-        ((0.5, 0.6, 0.7, 0.8), "nothing else moved measurably"),
-        ((0.001, 0.6, 0.7, 0.8), "event 0 moved too"),
-        ((0.001, 0.001, 0.001, 0.001), "event 0, event 1, event 2 and 1 more moved too"),
+        ("sea", (0.5, 0.6, 0.7, 0.8), "nothing else moved measurably"),
+        ("sea", (0.001, 0.6, 0.7, 0.8), "event 0 moved too (1 of 4 attributes; by chance up to 0.2)"),
+        (
+            "sea",
+            (0.001, 0.001, 0.001, 0.001),
+            "event 0, event 1, event 2 and 1 more moved too (4 of 4 attributes; by chance up to 0.2)",
+        ),
+        (None, (0.5, 0.6, 0.7, 0.8), "no attribute moved measurably"),
+        (None, (0.001, 0.6, 0.7, 0.8), "event 0 moved (1 of 4 attributes; by chance up to 0.2)"),
     ],
 )
-def test_what_moved_is_named(llama_model: ResidualModel, chances: tuple[float, ...], clause: str) -> None:
+def test_the_summary_names_what_moved(
+    llama_model: ResidualModel, steered_to: str | None, p_values: tuple[float, ...], clause: str
+) -> None:
     samples = steer.sample(llama_model, None, n=8, seed=1, max_tokens=8)
     rate = Estimate(name="event", value=0.1, low=0.0, high=0.2, n=20)
-    events = tuple(EventFidelity(f"event {index}", rate, (0.1, 0.1, 0.1), p) for index, p in enumerate(chances))
-    made = Report(8, {}, fidelity=Fidelity({}, 20, 24, 0, (), events))
-    assert summarise(samples, made).clauses[3] == clause
+    events = tuple(EventFidelity(f"event {index}", rate, (0.1, 0.1, 0.1), p) for index, p in enumerate(p_values))
+    given = {"topic": steered_to} if steered_to else {}
+    report_of_events = Report(8, {}, fidelity=Fidelity(given, 20, 24, 0, (), events))
+    assert summarise(samples, report_of_events).clauses[3] == clause

@@ -191,7 +191,7 @@ def test_a_cell_of_another_run_is_not_taken_for_this_one(
     with pytest.raises(OutputError, match=r"its radius is 1\.0, this run's is 0\.0"):
         small(llama_model, point, folder=tmp_path / "s")
     files[0].write_text("nonsense\n")
-    with pytest.raises(OutputError, match="sampled anew"):
+    with pytest.raises(OutputError, match="sample the cell again"):
         small(llama_model, point, folder=tmp_path / "s")
     files[0].unlink()
     again = small(llama_model, point, folder=tmp_path / "s")
