@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from helpers.contrast_texts import CATS, SHIPS
 
 import vectors
 from vectors.activations.moments import moments
@@ -14,9 +15,6 @@ from vectors.extraction.extract_labelled import extract_each
 from vectors.extraction.extraction_input import ExtractionInput, check_options, encode_by_text, split_labelled_texts
 from vectors.extraction.methods import METHODS
 
-VERBS, PLACES = ("sang", "ran", "fell", "saw", "rose", "heard"), ("sea", "river", "tree", "stone", "night", "wind")
-CATS = [f"the cat {verb} by the {place}" for verb in VERBS for place in PLACES]
-SHIPS = [f"a ship {verb} on a {place}" for verb in VERBS for place in PLACES]
 LABELS = [["cat"]] * len(CATS) + [["ship"]] * len(SHIPS)
 
 
