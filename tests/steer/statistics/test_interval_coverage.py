@@ -80,7 +80,7 @@ def test_typicality_is_covered_though_real_texts_are_few() -> None:
     """Samples and real texts are from one sampler; the interval must include the sampling error of the real texts."""
     random, hits = np.random.default_rng(4), {"typical": 0, "typicality": 0}
     for _ in range(REPEATS):
-        samples = [SimpleNamespace(logprob_base=-value, tokens=[0]) for value in random.gamma(9.0, 0.1, size=64)]
+        samples = [SimpleNamespace(base_nats=value, tokens=[0]) for value in random.gamma(9.0, 0.1, size=64)]
         real = RealCosts(tuple(random.gamma(9.0, 0.1, size=(40, 1))))
         for statistic, true in zip(typicality_statistics(samples, real)[1:], (CENTRAL, 0.5), strict=True):
             found = statistic.estimate()
