@@ -62,7 +62,7 @@ def tiny(model_folder: Callable[[str], Path], tmp_path: Path) -> Path:
     """Folder of a tiny model, for which the user's library holds `cat` and `sea`."""
     folder = tmp_path / "tiny-llama"
     shutil.copytree(model_folder("llama"), folder)
-    # as in the embedded model; without it each process would import TransformerLens, which is slow
+    # as in the embedded model; without it each process imports TransformerLens, which is slow
     (folder / BLOCKS_NOTE).write_text('{"blocks": "model.layers"}')
     model = load_model(folder, "cpu")
     for axis, (name, unit) in enumerate({"cat": 2.0, "sea": None}.items()):

@@ -25,7 +25,7 @@ def test_help_is_quick_and_imports_nothing_heavy(program: list[str]) -> None:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([*program, "--help"], capture_output=True, text=True, check=False, cwd=ROOT)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # processor time: what a machine does beside the tests is not the command's
+        # processor time, so that other load on the machine does not count
         took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert done.returncode == 0 and all(
         f"  {name} " in done.stdout and short in done.stdout for _, name, short, _ in COMMANDS
@@ -111,9 +111,7 @@ def test_wrong_usage_is_one_line_and_exit_2(steer: Callable[..., Any], arguments
     assert done.code == 2 and done.out == "" and said in done.err.splitlines()[-1]
 
 
-def test_places_that_cannot_be_written_are_refused_before_anything_slow(
-    steer: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_paths_that_cannot_be_written_are_refused_before_slow_work(steer: Callable[..., Any], tmp_path: Path) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("a sea\na storm\n")
     for place, said in [
@@ -132,7 +130,7 @@ def test_places_that_cannot_be_written_are_refused_before_anything_slow(
     assert "line 2 is not UTF-8" in steer("extract", "x", "--positive", texts, "--background", texts).err
 
 
-def test_what_nobody_expected_is_one_line_and_a_traceback_on_demand(
+def test_an_unexpected_error_is_one_line_and_a_traceback_on_request(
     steer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:

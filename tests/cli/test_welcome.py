@@ -1,4 +1,4 @@
-"""What a newcomer meets first: the bare command, the tour, completion, and the page of all commands."""
+"""What a new user sees first: the bare command, the tour, completion, and the page of all commands."""
 
 import os
 import shlex
@@ -16,13 +16,13 @@ from cli.terminal.output import WIDTH
 from cli.welcome import THINGS
 
 
-def test_the_page_of_commands_is_what_their_help_says():
+def test_the_page_of_commands_matches_their_help():
     assert manual.PAGE.read_text() == manual.manual(), "python tests/helpers/manual.py writes docs/cli.md anew"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("what", "commands"), THINGS)
-def test_what_a_newcomer_is_shown_works_as_it_stands(
+def test_the_commands_shown_to_a_new_user_work(
     what: str, commands: tuple[str, ...], program: list[str], tmp_path: Path
 ):
     for command in commands:
@@ -61,7 +61,7 @@ def test_the_last_name_of_an_expression_is_completed(typed: str, becomes: str):
     assert all(found.startswith(typed) for found in complete_expression(typed))
 
 
-def test_own_names_are_completed_too_and_what_cannot_be_read_is_nothing(
+def test_names_of_the_user_library_are_completed_and_damaged_files_ignored(
     home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ):
     own = home / "some-model-00000000"

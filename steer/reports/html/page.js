@@ -2,72 +2,72 @@
 "use strict";
 (() => {
   const by = (id) => document.getElementById(id);
-  const groups = by("groups"), told = by("told"), said = by("said");
+  const groups = by("groups"), tooltip = by("tooltip"), announcement = by("announcement");
   const keys = JSON.parse(groups.dataset.keys);
-  const texts = [...groups.querySelectorAll("article")].map((article, place) => ({
-    article, place, sort: JSON.parse(article.dataset.sort), kinds: JSON.parse(article.dataset.kinds), words: null,
+  const texts = [...groups.querySelectorAll("article")].map((article, index) => ({
+    article, index, sort: JSON.parse(article.dataset.sort), kinds: JSON.parse(article.dataset.kinds), lowerCase: null,
   }));
-  const of = new Map(texts.map((text) => [text.article, text]));
+  const textOf = new Map(texts.map((text) => [text.article, text]));
   const find = by("find"), group = by("group"), only = by("only"), sort = by("sort"), down = by("down");
   let shown = texts;
 
-  const kind = (text) => group.value === "" ? "all texts" : text.kinds[keys.indexOf(group.value)] || "none";
+  const groupName = (text) => group.value === "" ? "all texts" : text.kinds[keys.indexOf(group.value)] || "none";
 
-  function choices() {
+  function listGroups() {
     const counts = new Map();
-    for (const text of texts) counts.set(kind(text), (counts.get(kind(text)) || 0) + 1);
+    for (const text of texts) counts.set(groupName(text), (counts.get(groupName(text)) || 0) + 1);
     const order = [...counts].sort((one, other) => other[1] - one[1]);
     only.replaceChildren(new Option("all groups", ""), ...order.map(([name, count]) => new Option(`${name} (${count})`, name)));
   }
 
-  function wanted(text, word) {
-    if (only.value !== "" && kind(text) !== only.value) return false;
+  function isWanted(text, word) {
+    if (only.value !== "" && groupName(text) !== only.value) return false;
     if (!word) return true;
-    text.words ??= text.article.textContent.toLowerCase();
-    return text.words.includes(word);
+    text.lowerCase ??= text.article.textContent.toLowerCase();
+    return text.lowerCase.includes(word);
   }
 
-  function ordered(some) {
+  function inOrder(members) {
     const sign = down.checked ? -1 : 1;
-    return some.sort((one, other) => {
+    return members.sort((one, other) => {
       const a = one.sort[sort.value], b = other.sort[sort.value];
-      if (a === null || b === null) return (a === null) - (b === null) || one.place - other.place;
-      return sign * (a - b) || one.place - other.place;
+      if (a === null || b === null) return (a === null) - (b === null) || one.index - other.index;
+      return sign * (a - b) || one.index - other.index;
     });
   }
 
   function arrange() {
     const word = find.value.trim().toLowerCase(), sections = new Map();
     shown = [];
-    for (const text of ordered(texts.filter((text) => wanted(text, word)))) {
-      const name = kind(text);
+    for (const text of inOrder(texts.filter((text) => isWanted(text, word)))) {
+      const name = groupName(text);
       if (!sections.has(name)) sections.set(name, []);
       sections.get(name).push(text);
     }
-    const made = document.createDocumentFragment();
-    for (const [name, some] of [...sections].sort((one, other) => other[1].length - one[1].length)) {
+    const fragment = document.createDocumentFragment();
+    for (const [name, members] of [...sections].sort((one, other) => other[1].length - one[1].length)) {
       const section = document.createElement("section"), head = document.createElement("h3");
       const count = document.createElement("small"), inside = document.createElement("div");
       section.className = "group";
       inside.className = "texts";
-      count.textContent = some.length;
+      count.textContent = members.length;
       head.append(`${name} `, count);
-      inside.append(...some.map((text) => text.article));
+      inside.append(...members.map((text) => text.article));
       section.append(head, inside);
-      made.append(section);
-      shown.push(...some);
+      fragment.append(section);
+      shown.push(...members);
     }
-    groups.replaceChildren(made);
+    groups.replaceChildren(fragment);
     by("count").textContent = `${shown.length} of ${texts.length} texts`;
-    rove(shown[0]);
+    setTabStop(shown[0]);
   }
 
-  // one text at a time can be reached by the tab key; j and k go on from there
-  let here = null;
-  function rove(text) {
-    if (here) here.article.tabIndex = -1;
-    here = text || null;
-    if (here) here.article.tabIndex = 0;
+  // The tab key reaches one text; j and k move on from it.
+  let tabStop = null;
+  function setTabStop(text) {
+    if (tabStop) tabStop.article.tabIndex = -1;
+    tabStop = text || null;
+    if (tabStop) tabStop.article.tabIndex = 0;
   }
 
   function numbers(token) {
@@ -75,70 +75,73 @@
     return `pressure ${pressure} nats\nlog p ${base} base, ${steered} steered`.replaceAll("-", "\u2212");
   }
 
-  function tell(token) {
-    told.textContent = numbers(token);
-    told.hidden = false;
-    const box = token.getBoundingClientRect(), own = told.getBoundingClientRect();
+  function showTooltip(token) {
+    tooltip.textContent = numbers(token);
+    tooltip.hidden = false;
+    const box = token.getBoundingClientRect(), own = tooltip.getBoundingClientRect();
     const above = box.top - own.height - 6;
-    told.style.left = `${Math.max(4, Math.min(box.left, innerWidth - own.width - 4))}px`;
-    told.style.top = `${above < 4 ? box.bottom + 6 : above}px`;
+    tooltip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - own.width - 4))}px`;
+    tooltip.style.top = `${above < 4 ? box.bottom + 6 : above}px`;
   }
 
-  let at = null;
-  function leave() {
-    at?.classList.remove("at");
-    at = null;
-    told.hidden = true;
-    said.textContent = "";
+  let current = null;
+  function leaveToken() {
+    current?.classList.remove("at");
+    current = null;
+    tooltip.hidden = true;
+    announcement.textContent = "";
   }
 
-  function step(article, by) {
+  function moveToken(article, by) {
     const tokens = [...article.querySelectorAll("[data-t]")];
     if (!tokens.length) return;
-    const next = at && article.contains(at) ? tokens.indexOf(at) + by : by > 0 ? 0 : tokens.length - 1;
-    leave();
-    at = tokens[Math.max(0, Math.min(tokens.length - 1, next))];
-    at.classList.add("at");
-    at.scrollIntoView({ block: "nearest" });
-    tell(at);
-    said.textContent = `${at.textContent}: ${told.textContent}`;
+    const next = current && article.contains(current) ? tokens.indexOf(current) + by : by > 0 ? 0 : tokens.length - 1;
+    leaveToken();
+    current = tokens[Math.max(0, Math.min(tokens.length - 1, next))];
+    current.classList.add("at");
+    current.scrollIntoView({ block: "nearest" });
+    showTooltip(current);
+    announcement.textContent = `${current.textContent}: ${tooltip.textContent}`;
   }
 
-  groups.addEventListener("pointerover", (event) => {
+  function hover(event) {
     const token = event.target.closest("[data-t]");
-    if (token) tell(token);
-    else if (!at) told.hidden = true;
-  });
-  groups.addEventListener("pointerleave", () => { if (!at) told.hidden = true; });
-  addEventListener("scroll", () => { if (!at) told.hidden = true; }, { passive: true });
+    if (token) showTooltip(token);
+    else if (!current) tooltip.hidden = true;
+  }
+  groups.addEventListener("pointerover", hover);
+  // scrolling hides the tooltip, and a pointer that moves on within the same token shows it again
+  groups.addEventListener("pointermove", (event) => { if (tooltip.hidden) hover(event); });
+  groups.addEventListener("pointerleave", () => { if (!current) tooltip.hidden = true; });
+  addEventListener("scroll", () => { if (!current) tooltip.hidden = true; }, { passive: true });
   groups.addEventListener("focusin", (event) => {
-    const text = of.get(event.target.closest("article"));
-    if (text && text !== here) { leave(); rove(text); }
+    const text = textOf.get(event.target.closest("article"));
+    if (text && text !== tabStop) { leaveToken(); setTabStop(text); }
   });
-  groups.addEventListener("focusout", leave);
+  groups.addEventListener("focusout", leaveToken);
   groups.addEventListener("keydown", (event) => {
-    const text = of.get(event.target);
+    const text = textOf.get(event.target);
     if (!text || event.ctrlKey || event.metaKey || event.altKey) return;
-    const place = shown.indexOf(text);
-    const go = { j: shown[place + 1], k: shown[place - 1], Home: shown[0], End: shown[shown.length - 1] }[event.key];
-    if (go) {
-      go.article.focus({ preventScroll: true });
-      go.article.scrollIntoView({ block: "nearest" });
-    } else if (event.key === "ArrowRight") step(text.article, 1);
-    else if (event.key === "ArrowLeft") step(text.article, -1);
-    else if (event.key === "Escape") leave();
+    const index = shown.indexOf(text);
+    const target = { j: shown[index + 1], k: shown[index - 1], Home: shown[0], End: shown[shown.length - 1] }[event.key];
+    if (target) {
+      target.article.focus({ preventScroll: true });
+      target.article.scrollIntoView({ block: "nearest" });
+    } else if (event.key === "ArrowRight") moveToken(text.article, 1);
+    else if (event.key === "ArrowLeft") moveToken(text.article, -1);
+    else if (event.key === "Escape") leaveToken();
     else return;
     event.preventDefault();
   });
 
-  let waiting = 0;
-  find.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(arrange, 120); });
-  group.addEventListener("change", () => { choices(); arrange(); });
+  let timer = 0;
+  find.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(arrange, 120); });
+  group.addEventListener("change", () => { listGroups(); arrange(); });
   for (const control of [only, sort, down]) control.addEventListener("change", arrange);
   by("controls").addEventListener("submit", (event) => event.preventDefault());
   by("controls").hidden = false;
-  choices();
+  listGroups();
   by("count").textContent = `${texts.length} of ${texts.length} texts`;
-  shown = [...groups.querySelectorAll("article")].map((article) => of.get(article));
-  rove(shown[0]);
+  shown = [...groups.querySelectorAll("article")].map((article) => textOf.get(article));
+  setTabStop(shown[0]);
 })();

@@ -60,7 +60,7 @@ def page(runs: Mapping[str, SampleSet], reports: Sequence[Report], *, model: Res
         '<a class="skip" href="#texts">Skip to the texts</a>\n'
         f"<header><h1>{escape_html(title)}</h1>\n{_NAVIGATION}</header>\n<main>\n"
         f"{_summary(runs, reports, text_pieces)}{texts_section(runs, reports, text_pieces)}{_figures(runs, reports)}"
-        '</main>\n<div id="told" hidden></div><div id="said" role="status" aria-live="polite"></div>\n'
+        '</main>\n<div id="tooltip" hidden></div><div id="announcement" role="status" aria-live="polite"></div>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def test_candidates_are_shown_in_eighty_columns_and_remembered(discover: Callable[..., Any]) -> None:
+def test_candidates_are_printed_in_eighty_columns_and_saved(discover: Callable[..., Any]) -> None:
     done = discover()
     assert done.code == 0 and "seed 0" in done.err and "steer keep" in done.err
     head, *blocks = done.out.strip().split("\n\n")
@@ -35,12 +35,12 @@ def test_json_is_one_object_a_line(discover: Callable[..., Any], file: Path) -> 
     assert discover("--json", "--no-known").out == done.out
 
 
-def test_the_model_writes_where_no_texts_are_given(steer: Callable[..., Any], tiny: Path) -> None:
+def test_without_texts_the_model_writes_them(steer: Callable[..., Any], tiny: Path) -> None:
     done = steer("discover", "--samples", 40, "-k", 2, "--model", tiny, "--device", "cpu", "--no-known")
     assert done.code == 0 and "texts sampled from tiny-llama" in done.out
 
 
-def test_what_cannot_be_done_is_refused(
+def test_bad_input_is_refused(
     discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path, tmp_path: Path
 ) -> None:
     options = ("--model", tiny, "--device", "cpu")

@@ -1,4 +1,4 @@
-"""`steer extract`: the concept is kept, found again by name, and never replaced unasked."""
+"""`steer extract`: the concept is saved under its name and replaced only on request."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ def extract(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> Callable[.
     )
 
 
-def test_a_concept_is_kept_found_and_not_replaced_unasked(
+def test_a_concept_is_saved_and_replaced_only_on_request(
     extract: Callable[..., Any], steer: Callable[..., Any], tiny: Path, tmp_path: Path
 ) -> None:
     options = ("--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt", "--layer", 1)
@@ -49,7 +49,7 @@ def test_a_concept_is_kept_found_and_not_replaced_unasked(
     again = extract("storm", *options)
     assert again.code == 1 and "already has 'storm'" in again.err
     assert extract("other", *options, "-o", place).code == 1
-    assert steer("show", "other").code == 2  # nothing was kept of the refused one
+    assert steer("show", "other").code == 2  # the refused extraction saved nothing
     forced = extract("storm", *options, "--force", "--json")
     assert forced.code == 0 and json.loads(forced.out)["layer"] == 1
 
@@ -63,7 +63,7 @@ def test_one_file_with_a_key_and_value_gives_the_same_concept(
     assert one["contrast_hash"] == two["contrast_hash"] and one["gap"] == two["gap"]
 
 
-def test_what_cannot_be_extracted_leaves_nothing(
+def test_a_refused_extraction_saves_nothing(
     extract: Callable[..., Any], steer: Callable[..., Any], tmp_path: Path
 ) -> None:
     docs = tmp_path / "docs.jsonl"
@@ -98,7 +98,7 @@ def test_an_interrupted_extraction_leaves_nothing(
     assert sorted(home.rglob("*")) == before
 
 
-def test_show_says_how_sure_a_concept_is(
+def test_show_prints_the_evidence_for_a_concept(
     extract: Callable[..., Any], steer: Callable[..., Any], tmp_path: Path
 ) -> None:
     extract("ocean", "--from", tmp_path / "docs.jsonl", "--where", "topic=sea")
@@ -133,7 +133,7 @@ def test_every_value_of_a_key_becomes_a_concept(
     alone = extract("sea-alone", "--from", docs, "--where", "topic=sea", "--layer", 1, "--json")
     each, one = (json.loads(steer("show", name, "--json").out) for name in ("sea-ground", "sea-alone"))
     assert each["gap"] == pytest.approx(one["gap"], rel=1e-4) and json.loads(alone.out)["name"] == "sea-alone"
-    assert extract("--from", docs, "--each", "ground", "--layer", 1).code == 1  # both are there already
+    assert extract("--from", docs, "--each", "ground", "--layer", 1).code == 1  # both exist already
 
 
 def test_pairs_weights_and_texts_of_the_models_own(extract: Callable[..., Any], tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_options_that_do_not_go_together_are_refused(
     assert done.code == 2 and said in done.err and done.out == ""
 
 
-def test_an_unknown_method_names_those_there_are(steer: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_unknown_method_is_refused_with_the_list_of_methods(steer: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\ntwo\n")
     done = steer("extract", "storm", "--positive", tmp_path / "p.txt", "--method", "guess")
     assert done.code == 2 and "'guess': choose from learned, mean-difference" in done.err

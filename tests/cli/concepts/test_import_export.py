@@ -1,4 +1,4 @@
-"""`steer import` and `steer export`: what goes out comes in again, and what no file can hold is said in one line."""
+"""`steer import` and `steer export`: an exported vector is imported unchanged, others are refused in one line."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from vectors.model.residual_model import load_model
 
 
 @pytest.mark.parametrize("name", ["mood.gguf", "mood.npz", "mood.safetensors"])
-def test_what_is_exported_is_imported_as_it_was(
+def test_an_exported_vector_is_imported_unchanged(
     steer: Callable[..., Any], tiny: Path, tmp_path: Path, name: str
 ) -> None:
     place = tmp_path / name
@@ -81,7 +81,7 @@ def test_a_checkpoint_is_what_transformers_loads(steer: Callable[..., Any], tiny
         (["cat +", "-o", "cat.gguf"], 2, "cannot read the expression"),
     ],
 )
-def test_what_no_file_can_hold_is_refused_in_one_line(
+def test_a_vector_that_a_format_cannot_hold_is_refused_in_one_line(
     steer: Callable[..., Any],
     tiny: Path,
     tmp_path: Path,
@@ -123,7 +123,7 @@ def test_a_concept_is_not_replaced_unasked(steer: Callable[..., Any], tiny: Path
         ("a.npz", [], 1, "width 31"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(
+def test_an_unreadable_file_is_refused_in_one_line(
     steer: Callable[..., Any], tiny: Path, tmp_path: Path, name: str, more: list[str], code: int, said: str
 ) -> None:
     np.savez(tmp_path / "a.npz", **{"layers.1": np.ones(31)})
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 
 
 @pytest.mark.slow
-def test_texts_measure_how_much_is_enough(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+def test_with_texts_an_import_is_calibrated(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "sea.npz", **{"layers.1": np.eye(32)[3] * 2})
     for side, text in (("positive", "the old ship on the sea"), ("background", "the dog ran by the tree")):
         (tmp_path / f"{side}.txt").write_text("".join(f"{text} {each}\n" for each in range(12)))

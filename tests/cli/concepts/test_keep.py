@@ -33,7 +33,7 @@ def test_a_number_becomes_a_concept_and_a_negative_one_its_opposite(
     assert load("calmer", model).direction.equal(stormy.direction)
 
 
-def test_a_pilot_without_effect_is_said(
+def test_a_pilot_without_effect_is_reported(
     discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     discover("--no-known")
@@ -44,7 +44,7 @@ def test_a_pilot_without_effect_is_said(
 
 
 @pytest.mark.slow
-def test_a_shift_is_learned_unless_the_direction_is_asked_for(
+def test_a_shift_is_learned_unless_the_direction_is_requested(
     discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path
 ) -> None:
     discover("--no-known")
@@ -52,9 +52,7 @@ def test_a_shift_is_learned_unless_the_direction_is_asked_for(
     assert done.code == 0 and json.loads(done.out)["method"] == "learned-discovered-ica"
 
 
-def test_what_cannot_be_kept_is_refused(
-    discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path, home: Path
-) -> None:
+def test_bad_input_is_refused(discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path, home: Path) -> None:
     options = ("--model", tiny, "--device", "cpu")
     nothing = steer("keep", 1, "--as", "one", *options)
     assert nothing.code == 1 and "run `steer discover` first" in nothing.err

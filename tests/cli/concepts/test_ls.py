@@ -30,7 +30,7 @@ def test_the_commands_for_a_model_without_concepts_work_as_they_stand(
     steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
     shutil.rmtree(home)
-    model = tmp_path / "my model"  # a name that a shell would split
+    model = tmp_path / "my model"  # a name that a shell splits
     tiny.rename(model)
     monkeypatch.chdir(tmp_path)
     texts = [f"the old ship on the sea {index}" for index in range(12)]
@@ -64,7 +64,7 @@ def test_ls_lists_aligned_and_as_json(steer: Callable[..., Any], tiny: Path, hom
     assert steer("ls", "--model", "gpt2").out == ""
 
 
-def test_shipped_concepts_come_first_and_say_when_yours_take_their_place(
+def test_shipped_concepts_come_first_and_are_marked_if_yours_replace_them(
     steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path
 ) -> None:
     shipped = tmp_path / "shipped"
@@ -83,7 +83,7 @@ def test_shipped_concepts_come_first_and_say_when_yours_take_their_place(
     assert json.loads(steer("show", "cat", "--json").out)["path"].startswith(str(home))
 
 
-def test_a_spoiled_file_is_left_out_and_named(steer: Callable[..., Any], tiny: Path, home: Path) -> None:
+def test_a_damaged_file_is_left_out_and_named(steer: Callable[..., Any], tiny: Path, home: Path) -> None:
     folder = next(home.iterdir())
     (folder / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     done = steer("ls")
@@ -91,7 +91,7 @@ def test_a_spoiled_file_is_left_out_and_named(steer: Callable[..., Any], tiny: P
     assert steer("show", folder / "bad.safetensors").code == 1
 
 
-def test_show_tells_everything_and_the_curve(steer: Callable[..., Any], tiny: Path) -> None:
+def test_show_prints_every_field_and_the_curve(steer: Callable[..., Any], tiny: Path) -> None:
     out = steer("show", "cat").out
     for part in (
         "0.970",

@@ -38,7 +38,7 @@ def sides(folder: Path) -> tuple[Path, Path]:
     return folder / "with.txt", folder / "without.txt"
 
 
-def test_a_report_fits_the_terminal_and_says_what_is_missing(
+def test_a_report_fits_the_terminal_and_names_what_is_missing(
     steer: Callable[..., Any], run: Callable[..., Path]
 ) -> None:
     place = run("a.jsonl", "--seed", 1)
@@ -52,7 +52,7 @@ def test_a_report_fits_the_terminal_and_says_what_is_missing(
     ]  # fmt: skip
 
 
-def test_every_figure_of_a_report_has_a_meaning_that_the_command_says(
+def test_every_figure_of_a_report_is_explained_by_the_command(
     steer: Callable[..., Any], run: Callable[..., Path], tiny: Path, tmp_path: Path
 ) -> None:
     said = steer("report", "--meanings")
@@ -64,7 +64,7 @@ def test_every_figure_of_a_report_has_a_meaning_that_the_command_says(
     assert {figure["name"] for section in told["sections"].values() for figure in section} <= names
 
 
-def test_a_saved_run_says_what_comes_next_in_words_that_work(
+def test_a_saved_run_prints_next_commands_that_work(
     steer: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`steer compose`: entries in order, JSON as promised, files that keep, resume and refuse."""
+"""`steer compose`: entries in order, documented JSON, and files that are resumed and not overwritten."""
 
 import json
 import os
@@ -175,7 +175,7 @@ def test_entries_are_printed_in_order_as_soon_as_their_turn_comes_and_kept_as_th
         (["cat", "--dtype", "int7"], 2, "dtype"),
     ],
 )
-def test_what_only_the_model_can_refuse(
+def test_refusals_that_need_the_model(
     steer: Callable[..., Any],
     capfd: pytest.CaptureFixture[str],
     tiny: Path,
@@ -185,13 +185,13 @@ def test_what_only_the_model_can_refuse(
     said: str,
 ) -> None:
     place = tmp_path / "run.jsonl"
-    capfd.readouterr()  # what making the model printed
+    capfd.readouterr()  # drop what was printed while the model was made
     done = steer("compose", "--model", tiny, "--max-tokens", 8, "-o", place, *arguments)
     assert done.code == code and said in done.err and done.out == "" and not place.exists()
     assert len(done.err.splitlines()) == 1
 
 
-def test_a_reader_that_leaves_does_not_stop_a_run_into_a_file(
+def test_a_closed_pipe_does_not_stop_a_run_into_a_file(
     compose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leave(_: str) -> None:
@@ -243,14 +243,14 @@ def test_a_killed_run_keeps_whole_lines_and_is_completed(program: list[str], tin
 
 
 @pytest.mark.slow
-def test_a_reader_that_leaves_ends_the_run_quietly(program: list[str], tiny: Path) -> None:
+def test_a_closed_pipe_ends_the_run_quietly(program: list[str], tiny: Path) -> None:
     process = _start(program, tiny, "-n", "1000000000", "--json", stdout=subprocess.PIPE)
     assert process.stdout is not None and json.loads(process.stdout.readline())["index"] == 0
     process.stdout.close()
     assert process.wait(timeout=60) == 0
     assert process.stderr is not None
     lines = process.stderr.read().splitlines()
-    estimate, seed = (line for line in lines if "so far" not in line)  # a busy machine prints progress as well
+    estimate, seed = (line for line in lines if "so far" not in line)  # a slow machine also prints progress
     assert estimate.startswith("this takes up to about ") and "takes about" in estimate and seed.startswith("seed ")
 
 
@@ -271,7 +271,7 @@ def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(prog
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])
     took = 0.0
-    for _ in range(2):  # the first may read the packages from a cold disk
+    for _ in range(2):  # the first run may read the packages from a cold disk
         began = time.monotonic()
         process = subprocess.Popen(
             [*program, "compose", "sonnet + quantum + cat", "-n", "4", "--radius", "0.5", "--seed", "7", "--json"],
@@ -286,7 +286,7 @@ def test_the_embedded_model_prints_its_first_entry_soon_and_asks_no_network(prog
             return
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", "import torch, transformers.models.llama.modeling_llama"], check=True)
-    imports = time.monotonic() - began  # four seconds on a quiet machine: how busy is this one?
+    imports = time.monotonic() - began  # four seconds on a quiet machine, so scale by how busy this one is
     assert took < 2.5 * imports
 
 
@@ -296,7 +296,7 @@ def test_the_embedded_model_writes_a_sonnet_of_a_quantum_cat(steer: Callable[...
 
 
 @pytest.mark.slow
-def test_a_file_is_finished_although_nobody_can_be_shown(program: list[str], tiny: Path, tmp_path: Path) -> None:
+def test_a_run_into_a_file_finishes_when_stdout_is_closed(program: list[str], tiny: Path, tmp_path: Path) -> None:
     place = tmp_path / "run.jsonl"
     with open("/dev/full", "w") as full:
         process = _start(program, tiny, "-n", "3", "-o", str(place), stdout=full)
@@ -304,7 +304,7 @@ def test_a_file_is_finished_although_nobody_can_be_shown(program: list[str], tin
     assert process.returncode == 0 and "sampling into the file continues" in err and len(SampleSet.load(place)) == 3
 
 
-def test_samples_of_a_run_are_stood_on(
+def test_a_run_is_recentred_on_samples(
     compose: Callable[..., Any], steer: Callable[..., Any], tiny: Path, tmp_path: Path
 ) -> None:
     place, next_place = tmp_path / "run.jsonl", tmp_path / "next.jsonl"

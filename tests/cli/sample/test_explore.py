@@ -104,7 +104,7 @@ def test_an_existing_file_is_not_replaced(explore: Callable[..., Any]) -> None:
 
 def test_an_empty_file_is_used_and_odd_file_names_are_quoted(explore: Callable[..., Any]) -> None:
     name = "a b;$(x).jsonl"
-    Path(name).touch()  # as a kill before the first entry leaves it
+    Path(name).touch()  # as left by a kill before the first entry
     done = explore("s 1\ns 0 1\ng 0\ng 7\n" + "1" * 5000 + "\n0\ns mix.jsonl 0 4\nq\n", *BEGIN, "-o", name)
     assert done.code == 0 and f"steer explore --resume '{name}'" in done.err and len(SampleSet.load(name)) == 6
     assert done.err.count("name a file, then the numbers") == 2 and not Path("1").exists() and not Path("0").exists()

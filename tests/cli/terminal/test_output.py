@@ -1,4 +1,4 @@
-"""What is printed stays inside its columns, keeps every line break, and steers no terminal."""
+"""Printed text fits its columns, keeps every line break, and holds no control characters."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_wrapping_only_moves_blanks(text: str, columns: int) -> None:
     assert all(cell_len(line) <= columns for line in wrapped.split("\n"))
 
 
-def test_hostile_texts_are_shown_not_obeyed() -> None:
+def test_control_characters_of_a_text_are_shown_and_not_sent() -> None:
     shown = entry(sample(text="a\x1b[31mred\x07\x9b2J\u202eback\rover\u2028"))
     assert "a\\x1b[31mred\\x07\\x9b2J\\u202eback\\rover\\u2028" in shown
     assert escape_invisible("\udcff") == "\\udcff"
@@ -71,7 +71,7 @@ def test_tables_align_wide_characters_and_stay_in_80_columns() -> None:
 
 
 @pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
-def test_type_is_faint_only_where_a_terminal_wants_it(
+def test_type_is_faint_only_on_a_terminal_that_supports_it(
     monkeypatch: pytest.MonkeyPatch, variable: dict[str, str]
 ) -> None:
     monkeypatch.setattr("cli.terminal.output.is_terminal", lambda stream: True)

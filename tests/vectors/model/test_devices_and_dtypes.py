@@ -1,4 +1,4 @@
-"""A model is steered as it stands, its weights not copied: in half precision, offloaded by accelerate, quantised."""
+"""Models in half precision, offloaded by accelerate and quantised are steered without a copy of their weights."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,12 +20,14 @@ from vectors.model.steering_check import check_steering
 
 SEQUENCES = [[0, 5, 9, 12, 7, 33], [0, 30, 4]]
 LAYERS = (0, 1, 2)
-LARGE = 1024  # weights of a tensor whose copies count; the sample that the hash takes of each is no larger
+LARGE = (
+    1024  # elements from which a copied tensor counts; larger than the sample that the fingerprint takes of each tensor
+)
 HALVES = ("GPT-2", "GPT-NeoX", "Llama", "Gemma 2", "Mixtral", "Jamba")
 
 
 class Copies(TorchDispatchMode):
-    """Notes whatever copies a whole weight of a model while it is on, outside of `silent` stretches."""
+    """Record every operation that copies a whole weight while the mode is active, except inside `silent` blocks."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
@@ -43,7 +45,7 @@ class Copies(TorchDispatchMode):
 
 @contextmanager
 def uncopied(hf: PreTrainedModel, *, in_forwards: bool = True) -> Iterator[None]:
-    """Hold a model's weights to where they are; what quantised modules unpack in their forwards is their own affair."""
+    """Fail if the weights of a model are copied, except for what quantised modules unpack in their own forward."""
     before = {name: weight for name, weight in hf.named_parameters() if not weight.is_meta}
     plain = {name: weight for name, weight in before.items() if type(weight) is nn.Parameter}
     where = {name: weight.data_ptr() for name, weight in plain.items()}
@@ -91,7 +93,7 @@ def texts(model: ResidualModel, *, batch_size: int = 3) -> steer.SampleSet:
 
 
 def logprobs(model: ResidualModel, tokens: list[int], shift: Tensor | None) -> float:
-    """What a plain uncached forward of a text gives to its tokens."""
+    """Log-probabilities of the tokens of a text, from one plain forward without cache."""
     ids = torch.tensor([[*model.start_ids(), *tokens]])
     with torch.no_grad(), shift_layers(model, {} if shift is None else {1: shift}):
         scores = torch.log_softmax(model.hf(ids, use_cache=False).logits[0, :-1].double(), dim=-1)
@@ -139,11 +141,11 @@ def test_copied_weights_are_noticed(make_tokenizer: Callable) -> None:
             copy()
 
 
-# Weights that accelerate brings for each forward
+# Weights that accelerate loads for each forward
 
 
 def on_disk(hf: PreTrainedModel, blocks_path: str) -> dict[str, str]:
-    """A device map that keeps one block on the disk and all the rest on the CPU."""
+    """A device map with one block on disk and the others on the CPU."""
     base = hf.base_model_prefix
     parts = {name: "cpu" for name, _ in hf.named_children() if name != base}
     parts |= {f"{base}.{name}": "cpu" for name, _ in hf.base_model.named_children() if f"{base}.{name}" != blocks_path}
@@ -151,7 +153,7 @@ def on_disk(hf: PreTrainedModel, blocks_path: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("way", ["cpu", "auto", "a block on disk", "cpu_offload", "disk_offload"])
-@pytest.mark.parametrize("name", ["GPT-2", "Llama", "Jamba"])  # the first ties its embeddings to its head
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "Jamba"])  # the first family ties its embeddings to its head
 def test_offloaded_models_are_steered_like_others(
     name: str, way: str, tmp_path: Path, make_tokenizer: Callable
 ) -> None:
@@ -168,7 +170,7 @@ def test_offloaded_models_are_steered_like_others(
         places = {"cpu": {"": "cpu"}, "auto": "auto"}.get(way) or on_disk(plain.hf, plain.blocks_path)
         hf = AutoModelForCausalLM.from_pretrained(tmp_path, device_map=places, offload_folder=tmp_path / "off").eval()
     away = [key for key, weight in hf.named_parameters() if weight.is_meta]
-    assert bool(away) == (way not in ("cpu", "auto"))  # their values are elsewhere now
+    assert bool(away) == (way not in ("cpu", "auto"))  # before a forward their values are not here
     with uncopied(hf):
         model = ResidualModel(hf, make_tokenizer(), name=name)
         assert model.device == block_device(model, 1) == torch.device("cpu")
@@ -178,7 +180,7 @@ def test_offloaded_models_are_steered_like_others(
     for mine, other in zip(forward(model)[1].values(), forward(plain)[1].values(), strict=True):
         torch.testing.assert_close(mine, other)
     assert [run.tokens for run in found] == [run.tokens for run in texts(plain)]
-    assert [key for key, weight in hf.named_parameters() if weight.is_meta] == away  # and are so again
+    assert [key for key, weight in hf.named_parameters() if weight.is_meta] == away  # and neither are they after it
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
@@ -199,7 +201,7 @@ def test_a_model_on_two_devices_is_steered_like_others(name: str, tmp_path: Path
 
 
 def eight_bits_of_torch(_folder: Path) -> PreTrainedModel:
-    with pytest.warns(Warning):  # torch would have torchao do it
+    with pytest.warns(Warning):  # torch itself recommends torchao
         return torch.ao.quantization.quantize_dynamic(WIDE.build(), {nn.Linear}, dtype=torch.qint8)
 
 
@@ -221,7 +223,7 @@ def of_torchao(_folder: Path) -> PreTrainedModel:
 
 WIDE = replace(FAMILIES["Llama"], own={"hidden_size": 64, "intermediate_size": 128, "head_dim": 16})
 QUANTISED: dict[str, tuple[Callable[[Path], PreTrainedModel], float]] = {
-    # and how far costs may lie off: where activations are rounded too, a text's depend on what is read beside it
+    # and the tolerance of costs: if activations are quantised as well, costs depend on the other rows of the batch
     "dynamic int8": (eight_bits_of_torch, 0.2),
     "bitsandbytes 8-bit": (lambda folder: of_bitsandbytes(folder, load_in_8bit=True), 0.2),
     "bitsandbytes 4-bit": (lambda folder: of_bitsandbytes(folder, load_in_4bit=True), 1e-4),
@@ -230,7 +232,7 @@ QUANTISED: dict[str, tuple[Callable[[Path], PreTrainedModel], float]] = {
 
 
 @pytest.mark.parametrize("kind", QUANTISED)
-def test_quantised_models_are_steered_as_they_stand(kind: str, tmp_path: Path, make_tokenizer: Callable) -> None:
+def test_quantised_models_are_steered_without_dequantising(kind: str, tmp_path: Path, make_tokenizer: Callable) -> None:
     make, off = QUANTISED[kind]
     hf = make(tmp_path)
     with uncopied(hf, in_forwards=False):

@@ -98,11 +98,11 @@ def test_two_thousand_texts_do_not_lag(page: Any):
     assert len(paid) == MANY and paid == sorted(paid, reverse=True)
 
 
-def test_nothing_that_a_text_holds_runs(page: Any):
+def test_markup_of_a_text_never_runs(page: Any):
     assert page.title != "owned" and page.get_log("browser") == []
     assert page.execute_script("return document.querySelectorAll('img, script').length") == 1
-    told = page.execute_script("return document.getElementById('t1-0').querySelector('.text').textContent")
-    assert told == HOSTILE[0]
+    shown = page.execute_script("return document.getElementById('t1-0').querySelector('.text').textContent")
+    assert shown == HOSTILE[0]
 
 
 def test_texts_are_found_and_shown_by_group(page: Any):
@@ -119,7 +119,7 @@ def test_texts_are_found_and_shown_by_group(page: Any):
     assert heads == [f"sonnet {articles(page)}"]
 
 
-def test_a_keyboard_goes_everywhere(page: Any):
+def test_the_keyboard_reaches_every_text_and_token(page: Any):
     from selenium.webdriver.common.keys import Keys
 
     page.execute_script("document.querySelector('#groups article[tabindex=\"0\"]').focus()")
@@ -130,26 +130,28 @@ def test_a_keyboard_goes_everywhere(page: Any):
     assert page.switch_to.active_element.get_attribute("id") == first != third
     key(page, "j", "j", "j", "j", "j", Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     token = page.execute_script("return document.querySelector('.at').dataset.t").split()
-    said = page.execute_script("return document.getElementById('said').textContent").replace("\N{MINUS SIGN}", "-")
-    assert f"pressure {token[0]} nats" in said and f"{token[1]} base, {token[2]} steered" in said
+    announcement = page.execute_script("return document.getElementById('announcement').textContent").replace(
+        "\N{MINUS SIGN}", "-"
+    )
+    assert f"pressure {token[0]} nats" in announcement and f"{token[1]} base, {token[2]} steered" in announcement
     key(page, Keys.ESCAPE)
-    assert not page.find_element("id", "told").is_displayed()
+    assert not page.find_element("id", "tooltip").is_displayed()
     stops = page.execute_script("return document.querySelectorAll('#groups [tabindex=\"0\"]').length")
     assert stops == 1  # one stop for the tab key, not two thousand
 
 
-def test_a_pointer_is_told_what_a_token_cost(page: Any):
+def test_a_pointer_shows_what_a_token_cost(page: Any):
     from selenium.webdriver.common.action_chains import ActionChains
 
     token = page.find_element("css selector", "#t1-10 [data-t]")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", token)
-    told = page.find_element("id", "told")
+    tooltip = page.find_element("id", "tooltip")
     for _ in range(10):  # a late scroll event hides the box again, so a slow machine may need more than one move
         ActionChains(page).move_to_element_with_offset(token, 1, 0).move_to_element(token).perform()
-        if told.is_displayed():
+        if tooltip.is_displayed():
             break
         time.sleep(PATIENCE / 2)
-    assert told.is_displayed() and f"pressure {token.get_attribute('data-t').split()[0]} nats" in told.text
+    assert tooltip.is_displayed() and f"pressure {token.get_attribute('data-t').split()[0]} nats" in tooltip.text
 
 
 def test_a_narrow_window_scrolls_down_only(page: Any):
