@@ -142,12 +142,11 @@ class _Log:
             return f"{self._stage} {so_far}" if self._fresh else f"still {self._stage} {so_far}"
         if self._done >= self._total:
             return f"{self._stage}: {steps}, finishing {so_far}"
-        if not self._fresh:
-            return f"still {self._stage}: {steps} {so_far}"
+        stage = self._stage if self._fresh else f"still {self._stage}"
         if self._done == self._first or seconds < _DELAY:
-            return f"{self._stage}: {steps} {so_far}"
+            return f"{stage}: {steps} {so_far}"
         left = seconds / (self._done - self._first) * (self._total - self._done)
-        return f"{self._stage}: {steps}, about {short_duration(left)} left"
+        return f"{stage}: {steps}, about {short_duration(left)} left"
 
 
 def clock(seconds: float) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vectors.calibration.word_judge import Judge, WordJudge, accuracy
 from vectors.common.errors import InputError
+from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.statistics import wilson
 from vectors.common.validation import check_integer
 from vectors.concepts.vector import ConceptVector, check_fits
@@ -36,13 +37,11 @@ _BISECTIONS = 3  # of the interval of the curve that contains the unit
 _BUDGET_SAMPLES = 16  # samples at each shift while searching for the largest within the budget
 _BUDGET_BISECTIONS = 3  # of the interval between a shift within the budget and its double
 
-Progress = Callable[[str], None]
-"""Called with a line about the current step of the pilot."""
-
 CompanionShifts = Callable[[float, int], Mapping[int, Float[Tensor, "n d_model"]]]
 """Returns by layer the total shift of each of `n` samples, for the length of the vector's own shift and `n`."""
 
 
+@with_progress_bars
 def calibrate(
     model: ResidualModel,
     vector: ConceptVector,
@@ -52,7 +51,7 @@ def calibrate(
     n: int = 64,
     max_tokens: int = 96,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = None,
     company: CompanionShifts | None = None,
     balanced: bool = False,
 ) -> ConceptVector:
@@ -72,7 +71,7 @@ def calibrate(
         n: number of samples at each shift.
         max_tokens: length limit of a sample.
         seed: of the samples.
-        progress: called with a line at each step.
+        progress: called as the work goes on, or `True` for progress bars.
         company: the shift of each sample if other concepts are active too (see
             `vectors.calibration.companions.find_companions`); by default the vector alone. A dose that is enough alone
             is too small in combination. If the other concepts use up the budget, or no unit is found with them, the
@@ -97,24 +96,35 @@ def calibrate(
     settings = Settings(max_tokens=fitting_length(model, max_tokens), positions=vector.positions)
 
     def sample(shift: float, count: int) -> ShiftedSamples:
-        if progress:
-            progress(f"pilot at shift {shift:.3g}")
         if company:
             shifts = company(shift, count)
         else:
             shifts = {layer: vector.shift_at(layer) * shift for layer in vector.layers}
         return sample_shifted(model, shifts, n=count, settings=settings, seed=seed)
 
+    report = progress_callback(progress)
+
+    def pressure(shift: float) -> float:
+        report(f"pilot of {vector.name!r}: pressure at a shift of {shift:.3g}", 0, 0)
+        return sample(shift, min(_BUDGET_SAMPLES, n)).p95
+
     max_gaps = MAX_GAPS_AT_START if vector.positions == "bos" else 1 / MIN_GAPS
-    largest = largest_shift(lambda shift: sample(shift, min(_BUDGET_SAMPLES, n)).p95, vector.gap, max_gaps)
-    shifts = [largest * step / _STEPS for step in range(_STEPS + 1)]
-    curve = [_row(sample(shift, n), judge, shift) for shift in shifts]
+    largest = largest_shift(pressure, vector.gap, max_gaps)
+    advance = count_progress(report, f"pilot of {vector.name!r}: success by shift", _STEPS + 1 + _BISECTIONS)
+    advance(0)
+
+    def row(shift: float) -> dict[str, Any]:
+        samples = sample(shift, n)
+        advance(1)
+        return _row(samples, judge, shift)
+
+    curve = [row(largest * step / _STEPS) for step in range(_STEPS + 1)]
     for _ in range(_BISECTIONS):
         if (bracket := _bracket(curve)) is None:
             break
         before, after = bracket
         middle = (before["shift"] + after["shift"]) / 2
-        curve.insert(curve.index(after), _row(sample(middle, n), judge, middle))
+        curve.insert(curve.index(after), row(middle))
     unit = _unit(curve)
     unit_judge = None if contrast is None else accuracy(contrast.positive, contrast.background)
     if company and unit is None and not balanced:

@@ -10,7 +10,7 @@ from torch import Tensor
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import find_companions
 from vectors.common.errors import VectorError
-from vectors.common.progress import ProgressOption, progress_callback, with_progress_bars
+from vectors.common.progress import ProgressOption, with_progress_bars
 from vectors.common.validation import check_name
 from vectors.concepts.vector import ConceptVector
 from vectors.discovery.candidates import Discovery
@@ -118,11 +118,8 @@ def promote_candidate(
     )
     if not calibrate:
         return vector
-    tell = progress_callback(progress)
-    return calibrated(
-        model, vector, held_out, seed=seed, progress=lambda what: tell(what, 0, 0),
-        company=find_companions(model, vector, seed=seed),
-    )  # fmt: skip
+    company = find_companions(model, vector, seed=seed)
+    return calibrated(model, vector, held_out, seed=seed, progress=progress, company=company)
 
 
 def _mean_of(discovery: Discovery, texts: Sequence[str]) -> Float64[Tensor, " d_model"]:

@@ -78,8 +78,9 @@ def extract_together(
     moments = contrast_moments(model, labelled.rows(fit), fit_has, layers, progress=count)
     auc_rows = auc_by_concept_and_layer(model, moments, labelled.rows(held), held_has, seed=labelled.seed)
     vectors = {}
+    advance = count_progress(report, "measuring units" if calibrate else "measuring concepts", len(names))
+    advance(0)
     for column, name in enumerate(names):
-        report(f"measuring {name}", column, len(names))
         split = labelled.split(column)
         score = _score(model, split, labelled, layer, shifts[column], positions)
         vector = ConceptVector(
@@ -105,6 +106,7 @@ def extract_together(
             company = learned_companions(shifts, held_has, column, layer=layer, seed=labelled.seed)
             vector = calibrated(model, vector, split.held_out, seed=labelled.seed, company=company, balanced=True)
         vectors[name] = vector
+        advance(1)
     return vectors
 
 

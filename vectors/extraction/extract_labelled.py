@@ -85,11 +85,14 @@ def extract_each(
         progress=count_progress(report, "reading texts", len(fit)),
     )  # fmt: skip
     vectors = {}
+    advance = count_progress(
+        report, "selecting layers and units" if calibrate else "selecting layers", len(labelled.names)
+    )
+    advance(0)
     for column, name in enumerate(labelled.names):
-        report(f"measuring {name}", column, len(labelled.names))
         data = ExtractionInput(
             model=model, fit=contrast_of_label(fit, has[:, column]), tokens=labelled.tokens, layers=tuple(layers),
-            positions=positions, pool=pool, seed=labelled.seed, known_moments=moments[column], progress=report,
+            positions=positions, pool=pool, seed=labelled.seed, known_moments=moments[column],
         )  # fmt: skip
         vectors[name] = select_layer(
             name,
@@ -101,4 +104,5 @@ def extract_each(
             calibrated=calibrate,
             stability=False,  # it would read the texts again for each concept
         )
+        advance(1)
     return vectors

@@ -137,7 +137,7 @@ def select_layer(
     if not calibrated or judge is None:
         return vector
     vector = calibrate(
-        model, vector, judge=judge, seed=data.seed, progress=lambda line: data.progress(line, 0, 0),
+        model, vector, judge=judge, seed=data.seed, progress=data.progress,
         company=find_companions(model, vector, seed=data.seed),
     )  # fmt: skip
     if split is None:

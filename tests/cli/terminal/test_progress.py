@@ -90,7 +90,7 @@ def test_a_line_says_how_far_it_is_and_how_long_it_still_takes(monkeypatch: pyte
     assert log.line(now[0]) == "reading texts: 100 of 400, about 2 min 00 s left"
     log._fresh = False
     now[0] += 30
-    assert log.line(now[0]) == "still reading texts: 100 of 400 (1:10 so far)"
+    assert log.line(now[0]) == "still reading texts: 100 of 400, about 3 min 30 s left"
     log.update("reading texts", 400, 400)
     assert log.line(now[0]) == "reading texts: 400 of 400, finishing (1:10 so far)"
     log.update("searching components", 0, 0)

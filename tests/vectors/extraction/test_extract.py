@@ -33,7 +33,7 @@ def test_a_pilot_adds_its_curve_and_reports_progress(llama_model, monkeypatch):
     assert len(vector.unit_curve) == 3
     assert vector.unit_curve[0]["shift"] == 0 and vector.unit_curve[0]["p95"] == 0
     assert vector.calibrated == (vector.unit is not None) and vector.unit_judge is not None
-    assert any("pilot" in what for what, _, _ in calls) and any("reading" in what for what, _, _ in calls)
+    assert ("pilot of 'cat': success by shift", 3, 3) in calls and any("reading" in what for what, _, _ in calls)
 
 
 def test_the_same_seed_gives_the_same_vector(llama_model):
