@@ -6,7 +6,7 @@ THINGS = (
     ("Search interactively: read texts, pick some, sample around them",
      ('steer explore "sonnet + cat"',)),
     ("Learn a concept of your own from texts, here from texts of the model itself",
-     ('steer compose "sea + fearful" -n 120 -o storms.jsonl', "steer extract storm --positive storms.jsonl",
+     ('steer compose "sea + fearful" -n 120 -o storms.jsonl', "steer extract storm --positive storms.jsonl --layer 1",
       'steer compose "storm + letter" -n 4')),
     ("Measure a run, and read it in a browser",
      ('steer compose "sea + calm" -n 64 -o sea.jsonl', "steer report sea.jsonl --html sea.html")),

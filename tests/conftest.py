@@ -71,13 +71,21 @@ def _hf(family: str, *, seed: int = 0) -> PreTrainedModel:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
-LONGEST = ("test_docs.py", "test_generate.py", "test_shipped.py")
+LONGEST = ("test_docs.py", "test_welcome.py", "test_browser.py", "test_crash_safety.py")
 """Test files that take minutes; they run first, so that no worker has to wait for one of them at the end."""
+
+GROUPS = ("tests/steer/reports/html",)
+"""Folders whose files run on one worker, because they share an expensive fixture."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the longest files to the front, without changing the order otherwise."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Move the longest files to the front, and let the tests of a file run on one worker unless they name a group."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            file = item.path.relative_to(item.config.rootpath).as_posix()
+            group = next((folder for folder in GROUPS if file.startswith(folder)), file)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

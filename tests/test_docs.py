@@ -33,14 +33,27 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if not line.startswith("pip ")]
 
 
-COMMANDS = [pytest.param(page, line, id=f"{page.name}: {line[:60]}") for page in PAGES for line in commands(page)]
-SCRIPTS = [page for page in PAGES if any(language == "python" for language, _ in blocks(page))]
+def on_one_worker(page: Path) -> tuple[pytest.MarkDecorator, ...]:
+    """Marks for what runs in a page's folder: its commands build on each other."""
+    return pytest.mark.slow, pytest.mark.xdist_group(page.name)
+
+
+COMMANDS = [
+    pytest.param(page, line, id=f"{page.name}: {line[:60]}", marks=on_one_worker(page))
+    for page in PAGES
+    for line in commands(page)
+]
+SCRIPTS = [
+    pytest.param(page, id=page.name, marks=on_one_worker(page))
+    for page in PAGES
+    if any(language == "python" for language, _ in blocks(page))
+]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
     """For each page a folder with the files of examples/; two pages also get tiny models with hub names."""
-    folder_of = {}
+    folder_of: dict[Path, Path] = {}
     for page in PAGES:
         folder_of[page] = tmp_path_factory.mktemp(page.stem)
         for path in (ROOT / "examples").iterdir():
@@ -112,6 +125,7 @@ def test_the_docs_have_the_current_meaning_of_each_figure():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("README.md")
 def test_the_output_shown_is_what_the_first_command_prints(folders: dict[Path, Path], bin_folder: Path):
     """The figures are not compared: their last digits may differ between processors."""
     shown = re.search(r"<!-- output:compose -->\n```text\n(.*?)\n```\n<!-- /output:compose -->", README, re.DOTALL)
@@ -138,7 +152,6 @@ def ran(line: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_a_command_runs(page: Path, line: str, folders: dict[Path, Path], bin_folder: Path):
     done = ran(line, folders[page], bin_folder)
@@ -148,8 +161,7 @@ def test_a_command_runs(page: Path, line: str, folders: dict[Path, Path], bin_fo
         assert (folders[page] / html[1]).read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", SCRIPTS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", SCRIPTS)
 def test_the_python_of_a_page_runs(page: Path, folders: dict[Path, Path], bin_folder: Path):
     code = "\n".join(block for language, block in blocks(page) if language == "python")
     done = subprocess.run(

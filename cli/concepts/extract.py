@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from cli.options.text_sources import contrast_from, labels_from
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.run_notes import note_natural_gap
-from cli.terminal.time_estimate import announce, learning_seconds, pilot_seconds, sampling_seconds
+from cli.terminal.time_estimate import announce, extraction_seconds, sampling_seconds
 from vectors.common.errors import InputError, SteerError
 from vectors.common.option_names import METHODS, POOLS
 from vectors.common.validation import MAX_SEED, check_integer, check_name, quote
@@ -148,9 +148,14 @@ def command(
         progress.clear()
         note(f"seed {seed}")
         progress("estimating the time")
-        seconds, shorter = _estimate(loaded, method, layers, options, texts, len(names))
+        seconds, shorter = extraction_seconds(
+            loaded, method, layers, texts, positions=positions, calibrate=not no_calibrate
+        )
+        seconds *= len(names)
+        if each is None and texts and options["background"] is None and loaded.bos_id is not None:
+            seconds += sampling_seconds(loaded, min(max(len(texts), 64), 512), 64, costs=False)
         progress.clear()
-        announce(seconds, shorter=shorter)
+        announce(seconds, shorter=shorter, at_most=method == "learned")
         if each is not None:
             from vectors.extraction.extract_labelled import extract_each
 
@@ -173,36 +178,6 @@ def command(
         again = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
         again += ["--trust-remote-code"] if trust_remote_code else []
         note(" ".join(["next: steer compose", shlex.quote(format_doses({vectors[0].name: 1.0})), "-n 4", *again]))
-
-
-def _estimate(
-    model: "ResidualModel",
-    method: str,
-    layers: int | str | Sequence[int],
-    options: Mapping[str, object],
-    texts: Sequence[str],
-    concepts: int,
-) -> tuple[float, str]:
-    """Return the estimated seconds of an extraction, and the flags that shorten it."""
-    from vectors.extraction.extract import layers_for
-    from vectors.extraction.learned_shift import STEPS
-    from vectors.extraction.methods import METHODS as methods
-    from vectors.model.positions import check_positions
-
-    calibrate, seconds, hints = bool(options["calibrate"]), 0.0, []
-    searched = layers_for(model, method, layers, choose=calibrate and bool(texts))
-    if method == "learned" and texts:
-        positions = str(options["positions"] or (methods[method].positions if model.bos_id is not None else "all"))
-        check_positions(positions, bos=model.bos_id is not None)
-        seconds += concepts * learning_seconds(model, texts, searched, positions=positions, steps=STEPS)
-    if texts and options.get("background") is None and "paired" in options and model.bos_id is not None:
-        seconds += sampling_seconds(model, min(max(len(texts), 64), 512), 64, costs=False)
-    if calibrate and model.bos_id is not None:
-        seconds += concepts * pilot_seconds(model, layers=len(searched) if layers == "auto" else 1)
-        hints.append("--no-calibrate skips the pilot")
-    if layers == "auto" and len(searched) > 1:
-        hints.insert(0, f"--layer {searched[0]} tries one layer instead of {len(searched)}")
-    return seconds, ", ".join(hints)
 
 
 def _store(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:

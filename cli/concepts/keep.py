@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options.concept_options import check_free
+from cli.options.concept_options import Layer, check_free, layer_of
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.run_notes import note_natural_gap
-from cli.terminal.time_estimate import announce, pilot_seconds
+from cli.terminal.time_estimate import announce, extraction_seconds, pilot_seconds
 from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, check_name, escape_invisible, quote
 
@@ -40,6 +40,7 @@ def keep_command(
     source: From = None,
     away: Away = False,
     learn: Learn = True,
+    layer: Layer = "auto",
     no_calibrate: NoCalibrate = False,
     seed: PilotSeed = 0,
     model: Model = None,
@@ -58,8 +59,16 @@ def keep_command(
     name = check_name(name)
     check_integer(seed, "--seed", high=MAX_SEED)
     index, opposite = _parse_number(number)
+    block = layer_of(layer)
+    if block != "auto" and not learn:
+        raise InputError(
+            "--layer is for a learned shift, and a candidate's direction has the layer of its discovery: leave out "
+            "--layer or --no-learn"
+        )
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        if block != "auto":
+            loaded.check_layer(block)
         from vectors.common.paths import writable_model_folder
         from vectors.concepts import library
         from vectors.discovery.discovery_file import load_discovery, load_last_discovery
@@ -69,8 +78,14 @@ def keep_command(
             check_free(name, loaded)
         writable_model_folder(loaded.name, loaded.hash)
         discovery = load_last_discovery(loaded) if source is None else load_discovery(source)
-        if not no_calibrate:
-            progress("estimating the time")
+        progress("estimating the time")
+        if learn:
+            texts = discovery.contrast(index, away=away != opposite).positive
+            seconds, shorter = extraction_seconds(
+                loaded, "learned", block, texts, positions=None, calibrate=not no_calibrate
+            )
+            announce(seconds, shorter=shorter, at_most=True)
+        elif not no_calibrate:
             announce(pilot_seconds(loaded), shorter="--no-calibrate skips the pilot")
         vector = promote_candidate(
             loaded,
@@ -79,6 +94,7 @@ def keep_command(
             name,
             away=away != opposite,
             learn=learn,
+            layer=block,
             calibrate=not no_calibrate,
             seed=seed,
             progress=progress,

@@ -78,6 +78,35 @@ def learning_seconds(
     return (time.monotonic() - began) * steps * len(layers)
 
 
+def extraction_seconds(
+    model: "ResidualModel",
+    method: str,
+    layer: int | str | Sequence[int],
+    texts: Sequence[str],
+    *,
+    positions: str | None,
+    calibrate: bool,
+) -> tuple[float, str]:
+    """Return the most seconds that the extraction of one concept takes, and the options that shorten it."""
+    from vectors.extraction.extract import layers_for
+    from vectors.extraction.learned_shift import STEPS
+    from vectors.extraction.methods import METHODS
+    from vectors.model.positions import check_positions
+
+    has_start, seconds, hints = model.bos_id is not None, 0.0, []
+    layers = layers_for(model, method, layer, choose=calibrate and bool(texts))
+    if method == "learned" and texts:
+        positions = str(positions or (METHODS[method].positions if has_start else "all"))
+        check_positions(positions, bos=has_start)
+        seconds += learning_seconds(model, texts, layers, positions=positions, steps=STEPS)
+    if layer == "auto" and len(layers) > 1:
+        hints.append(f"--layer {layers[0]} tries one layer instead of {len(layers)}")
+    if calibrate and has_start:
+        seconds += pilot_seconds(model, layers=len(layers) if layer == "auto" else 1)
+        hints.append("--no-calibrate skips the pilot")
+    return seconds, ", ".join(hints)
+
+
 def pilot_seconds(model: "ResidualModel", *, layers: int = 1) -> float:
     """Return the seconds of a pilot that measures a unit, and of choosing among several layers by sampling."""
     texts, tokens = _PILOT

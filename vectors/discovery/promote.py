@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float64
@@ -34,6 +35,7 @@ def promote_candidate(
     *,
     away: bool = False,
     learn: bool = True,
+    layer: int | Literal["auto"] = "auto",
     calibrate: bool = True,
     seed: int = 0,
     progress: ProgressOption = None,
@@ -54,6 +56,7 @@ def promote_candidate(
         name: of the concept.
         away: take the opposite of the candidate.
         learn: learn a shift from the texts by gradient descent instead of using the candidate's direction.
+        layer: at which the shift is learned; by default three are tried.
         calibrate: find the unit by a pilot of samples, with a judge fit on held-out texts. If the pilot shows no
             effect, the vector says so and dose 1 is its gap.
         seed: of the split and of the pilot.
@@ -84,6 +87,7 @@ def promote_candidate(
             name,
             positive=contrast.positive,
             background=contrast.background,
+            layer=layer,
             calibrate=calibrate,
             held_out=LEARNING_HELD_OUT,
             seed=seed,

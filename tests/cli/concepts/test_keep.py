@@ -48,8 +48,11 @@ def test_a_shift_is_learned_unless_the_direction_is_requested(
     discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path
 ) -> None:
     discover("--no-known")
-    done = steer("keep", 1, "--as", "one", "--model", tiny, "--device", "cpu", "--no-calibrate", "--json")
+    options = ("--model", tiny, "--device", "cpu", "--no-calibrate", "--json")
+    done = steer("keep", 1, "--as", "one", *options)
     assert done.code == 0 and json.loads(done.out)["method"] == "learned-discovered-ica"
+    done = steer("keep", 1, "--as", "two", "--layer", 2, *options)
+    assert done.code == 0 and json.loads(done.out)["layer"] == 2
 
 
 def test_bad_input_is_refused(discover: Callable[..., Any], steer: Callable[..., Any], tiny: Path, home: Path) -> None:
@@ -57,6 +60,12 @@ def test_bad_input_is_refused(discover: Callable[..., Any], steer: Callable[...,
     nothing = steer("keep", 1, "--as", "one", *options)
     assert nothing.code == 1 and "run `steer discover` first" in nothing.err
     discover("--no-known")
+    for flags, said in [
+        (("--layer", "2", "--no-learn"), "leave out --layer or --no-learn"), (("--layer", "9"), "layer is 9"),
+        (("--layer", "1,2"), "the number of one block"),
+    ]:  # fmt: skip
+        done = steer("keep", "1", "--as", "one", *options, *flags)
+        assert done.code == 2 and said in done.err
     for number, said in [("0", "such as 7"), ("seven", "such as 7"), ("5", "from 1 to 4")]:
         done = steer("keep", number, "--as", "one", *options, "--no-calibrate")
         assert done.code == 2 and said in done.err

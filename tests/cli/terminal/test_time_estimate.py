@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from cli.terminal import time_estimate
-from cli.terminal.time_estimate import announce, learning_seconds, pilot_seconds, sampling_seconds
+from cli.terminal.time_estimate import announce, extraction_seconds, learning_seconds, pilot_seconds, sampling_seconds
+from vectors.extraction.extract import layers_for
 from vectors.model.residual_model import ResidualModel
 
 
@@ -41,6 +42,23 @@ def test_a_large_job_is_measured_on_a_few_steps(llama_model: ResidualModel, monk
     monkeypatch.undo()
     assert 0 < sampling_seconds(llama_model, 10**8, 16, costs=False) < 1e9
     assert sampling_seconds(llama_model, 10**8, 16) > 0
+
+
+def test_an_extraction_is_its_learning_and_its_pilot(monkeypatch, llama_model):
+    monkeypatch.setattr(time_estimate, "learning_seconds", lambda model, texts, layers, **_: 100.0 * len(layers))
+    monkeypatch.setattr(time_estimate, "pilot_seconds", lambda model, layers: 10.0 * layers)
+
+    def estimate(method="learned", layer="auto", calibrate=True):
+        return extraction_seconds(llama_model, method, layer, ["the sea"], positions=None, calibrate=calibrate)
+
+    n_layers = len(layers_for(llama_model, "learned", "auto", choose=True))
+    assert estimate() == (
+        110.0 * n_layers,
+        f"--layer 0 tries one layer instead of {n_layers}, --no-calibrate skips the pilot",
+    )
+    assert estimate(layer=1) == (110.0, "--no-calibrate skips the pilot")
+    assert estimate(layer=1, calibrate=False) == (100.0, "")
+    assert estimate(method="mean-difference", layer=1) == (10.0, "--no-calibrate skips the pilot")
 
 
 def test_learning_is_measured_on_one_step(llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,12 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +18,7 @@ from steer.runs.sample import read_lines
 from steer.runs.sample_set import SampleSet
 from vectors.common.errors import OutputError
 from vectors.concepts.vector import ConceptVector
-from vectors.model.residual_model import ResidualModel, load_model
+from vectors.model.residual_model import ResidualModel
 
 N = 2000
 
@@ -33,39 +31,53 @@ def vector(model: ResidualModel, name: str = "cat", seed: int = 1) -> ConceptVec
     )  # fmt: skip
 
 
-def started(folder: Path, output: Path, n: int = N) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[3])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, __file__, str(folder), str(output), str(n)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+def started(model: ResidualModel, output: Path) -> tuple[Any, Any]:
+    """Fork a process that samples the file to its end; return it, and a pipe with the index of each saved sample."""
+    context = get_context("fork")  # a fork has loaded everything already, so it can be killed while it samples
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_sample_file, args=(model, output, sender))
+    process.start()
+    sender.close()
+    return process, receiver
 
 
+def _sample_file(model: ResidualModel, output: Path, sender: Any) -> None:
+    torch.set_num_threads(1)
+    steer.sample(
+        model, {vector(model): 1.0}, n=N, radius=0.5, seed=5, max_tokens=24, output=output, resume=True,
+        watcher=lambda sample: sender.send(sample.index),
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.slow
-def test_ten_kills_lose_no_finished_sample(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    folder, output = model_folder("llama"), tmp_path / "run.jsonl"
+def test_ten_kills_lose_no_finished_sample(llama_model: ResidualModel, tmp_path: Path) -> None:
+    torch.set_num_threads(1)  # the threads of the parent are not there after a fork
+    model, output = llama_model, tmp_path / "run.jsonl"
     chance, finished = random.Random(0), set[int]()
     for _ in range(10):
-        process = started(folder, output)
-        assert process.stdout is not None
-        first = process.stdout.readline()  # it samples now
-        assert first, process.communicate()[1]
-        told = {int(first)}
+        process, receiver = started(model, output)
+        reported = {receiver.recv()}  # it samples now
         end = time.monotonic() + chance.uniform(0.0, 0.35)
         while time.monotonic() < end:
-            told.add(int(process.stdout.readline()))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        finished |= told
-        whole = [sample for sample, _ in read_lines(output.read_bytes().splitlines(keepends=True), "run") if sample]
-        kept = [sample.index for sample in whole]
-        assert len(kept) == len(set(kept)) and finished <= set(kept)
+            reported.add(receiver.recv())
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        finished |= reported
+        saved = [
+            sample.index
+            for sample, _ in read_lines(output.read_bytes().splitlines(keepends=True), "run")
+            if sample is not None
+        ]
+        assert len(saved) == len(set(saved)) and finished <= set(saved)
     assert 0 < len(finished) < N
-    process = started(folder, output)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, said
-    model = load_model(folder, "cpu")
+    resumed = steer.sample(
+        model, {vector(model): 1.0}, n=N, radius=0.5, seed=5, max_tokens=24, output=output, resume=True
+    )
     expected = steer.sample(model, {vector(model): 1.0}, n=N, radius=0.5, seed=5, max_tokens=24)
     assert [sample.tokens for sample in SampleSet.load(output)] == [sample.tokens for sample in expected]
+    assert [sample.tokens for sample in resumed] == [sample.tokens for sample in expected]
 
 
 def test_two_runs_do_not_share_a_file(llama_model: ResidualModel, tmp_path: Path) -> None:
@@ -125,20 +137,3 @@ def test_two_points_in_one_process_do_not_mix(llama_model: ResidualModel) -> Non
     half.close()  # type: ignore[attr-defined]
     assert steer.sample(llama_model, first, n=6, max_tokens=10, seed=3).texts == one
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in llama_model.hf.modules())
-
-
-def _run(folder: str, output: str, n: int) -> None:
-    """Sample a file to its end, telling of each sample once it is kept; another process may kill this one."""
-    torch.set_num_threads(1)
-    model = load_model(folder, "cpu")
-
-    def tell(sample: steer.Sample) -> None:
-        print(sample.index, flush=True)
-
-    steer.sample(
-        model, {vector(model): 1.0}, n=n, radius=0.5, seed=5, max_tokens=24, output=output, resume=True, watcher=tell
-    )
-
-
-if __name__ == "__main__":
-    _run(sys.argv[1], sys.argv[2], int(sys.argv[3]))
