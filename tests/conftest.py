@@ -1,6 +1,7 @@
 """Fixtures: tiny random models of four families with a tiny tokenizer, saved to folders and loaded from them."""
 
 import os
+import re
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # tests must not download anything
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -8,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+from xdist.scheduler import LoadFileScheduling
 
 from vectors.model.residual_model import ResidualModel, load_model
 
@@ -74,18 +77,29 @@ def _hf(family: str, *, seed: int = 0) -> PreTrainedModel:
 LONGEST = ("test_docs.py", "test_welcome.py", "test_browser.py", "test_crash_safety.py")
 """Test files that take minutes; they run first, so that no worker has to wait for one of them at the end."""
 
-GROUPS = ("tests/steer/reports/html",)
-"""Folders whose files run on one worker, because they share an expensive fixture."""
+TOGETHER = "tests/steer/reports/html"
+"""A folder whose files run on one worker, because they share an expensive fixture."""
+
+
+class _Scheduler(LoadFileScheduling):
+    """Run the tests of a file on one worker; in test_docs.py, only those of a page, which build on each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(TOGETHER):
+            return TOGETHER
+        page = re.search(r"test_docs\.py::.*\[(\w+\.md)", nodeid)
+        return page[1] if page else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist may be switched off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduler:
+    """Use the scheduler above."""
+    return _Scheduler(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the longest files to the front, and let the tests of a file run on one worker unless they name a group."""
+    """Move the longest files to the front, without changing the order otherwise."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            file = item.path.relative_to(item.config.rootpath).as_posix()
-            group = next((folder for folder in GROUPS if file.startswith(folder)), file)
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

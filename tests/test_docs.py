@@ -33,20 +33,9 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if not line.startswith("pip ")]
 
 
-def on_one_worker(page: Path) -> tuple[pytest.MarkDecorator, ...]:
-    """Marks for what runs in a page's folder: its commands build on each other."""
-    return pytest.mark.slow, pytest.mark.xdist_group(page.name)
-
-
-COMMANDS = [
-    pytest.param(page, line, id=f"{page.name}: {line[:60]}", marks=on_one_worker(page))
-    for page in PAGES
-    for line in commands(page)
-]
+COMMANDS = [pytest.param(page, line, id=f"{page.name}: {line[:60]}") for page in PAGES for line in commands(page)]
 SCRIPTS = [
-    pytest.param(page, id=page.name, marks=on_one_worker(page))
-    for page in PAGES
-    if any(language == "python" for language, _ in blocks(page))
+    pytest.param(page, id=page.name) for page in PAGES if any(language == "python" for language, _ in blocks(page))
 ]
 
 
@@ -125,7 +114,6 @@ def test_the_docs_have_the_current_meaning_of_each_figure():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("README.md")
 def test_the_output_shown_is_what_the_first_command_prints(folders: dict[Path, Path], bin_folder: Path):
     """The figures are not compared: their last digits may differ between processors."""
     shown = re.search(r"<!-- output:compose -->\n```text\n(.*?)\n```\n<!-- /output:compose -->", README, re.DOTALL)
@@ -152,6 +140,7 @@ def ran(line: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_a_command_runs(page: Path, line: str, folders: dict[Path, Path], bin_folder: Path):
     done = ran(line, folders[page], bin_folder)
@@ -161,6 +150,7 @@ def test_a_command_runs(page: Path, line: str, folders: dict[Path, Path], bin_fo
         assert (folders[page] / html[1]).read_text().startswith("<!doctype html>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", SCRIPTS)
 def test_the_python_of_a_page_runs(page: Path, folders: dict[Path, Path], bin_folder: Path):
     code = "\n".join(block for language, block in blocks(page) if language == "python")
