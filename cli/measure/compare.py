@@ -3,7 +3,7 @@
 import json
 
 from cli.options.model_options import Device, Dtype, Json, Model, Trust
-from cli.options.run_options import Background, Positive, Run, Seed, model_of, read_run, vectors_of, yardstick_of
+from cli.options.run_options import Background, Positive, Run, Seed, evaluation_set_of, model_of, read_run, vectors_of
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import comparison_table
@@ -35,7 +35,7 @@ def command(
     with Progress() as progress:
         with_model = model_of(runs, model, device, dtype, trust_remote_code, progress)
         progress("comparing")
-        evaluation_set = yardstick_of(vectors_of(runs[0], with_model), positive, background, seed)
+        evaluation_set = evaluation_set_of(vectors_of(runs[0], with_model), positive, background, seed)
         comparisons = compare(runs[0], runs[1], evaluation_set=evaluation_set, model=with_model, seed=seed)
     for text in evaluation_set.notes if evaluation_set else ():
         note(f"note: {text}")

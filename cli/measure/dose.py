@@ -7,7 +7,7 @@ import typer
 
 from cli.options.completion import complete_name
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.run_options import Background, Positive, check_pictures, yardstick_of
+from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of
 from cli.options.sampling_options import MaxTokens
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
@@ -84,7 +84,7 @@ def command(
         if not vector.calibrated:
             progress.clear()
             note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the natural gap")
-        evaluation_set = yardstick_of((vector,), positive, background, seed)
+        evaluation_set = evaluation_set_of((vector,), positive, background, seed)
         for text in evaluation_set.notes if evaluation_set else ():
             progress.clear()
             note(f"note: {text}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.model_options import Device, Dtype, Json, Model, Trust
-from cli.options.run_options import Background, Positive, Seed, model_of, read_run, vectors_of, yardstick_of
+from cli.options.run_options import Background, Positive, Seed, evaluation_set_of, model_of, read_run, vectors_of
 from cli.terminal.output import emit, emit_json, is_terminal, note, width, wrap
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import report_table, several_reports_table, summary_block
@@ -84,7 +84,7 @@ def command(
         evaluation_sets = []
         for path, run in zip(runs, samples, strict=True):
             with _naming(path):
-                evaluation_set = yardstick_of(vectors_of(run, opened), positive, background, seed)
+                evaluation_set = evaluation_set_of(vectors_of(run, opened), positive, background, seed)
                 first = first_figures(run, evaluation_set=evaluation_set, seed=seed)
             evaluation_sets.append(first.evaluation_set)
             if not as_json:

@@ -8,7 +8,7 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.run_options import Background, Positive, check_pictures, yardstick_of
+from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of
 from cli.options.sampling_options import MaxTokens
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
@@ -95,7 +95,7 @@ def command(
         from steer.sweeps.sweep import sweep
 
         point = compose(expression, loaded)
-        evaluation_set = yardstick_of(point.vectors, positive, background, seed)
+        evaluation_set = evaluation_set_of(point.vectors, positive, background, seed)
         for text in evaluation_set.notes if evaluation_set else ():
             note(f"note: {text}")
         axes = (radii, doses, temperatures, layers)

@@ -62,7 +62,7 @@ def vectors_of(run: "SampleSet", model: "ResidualModel | None") -> "tuple[Concep
     return () if point is None else point.vectors
 
 
-def yardstick_of(
+def evaluation_set_of(
     vectors: "Sequence[ConceptVector]", positive: str | None, background: str | None, seed: int
 ) -> "EvaluationSet | None":
     """Return an evaluation set from files of texts, or None if there are no files.

@@ -57,7 +57,7 @@ class Dialogue:
     def saved_note(self) -> str:
         """Return how many texts the file has, and how to continue it."""
         try:
-            self.exploration.file.check_place()
+            self.exploration.file.check_path()
         except OutputError as error:
             return f"the texts are lost: {error}"
         count = len(self.exploration.samples)

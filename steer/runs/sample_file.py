@@ -68,7 +68,7 @@ class SampleFile:
             raise self._failed(error) from error
         try:
             self._lock()
-            self.check_place()
+            self.check_path()
             if self.mode == "resume":
                 self._take_up()
         except BaseException:
@@ -126,7 +126,7 @@ class SampleFile:
         except OSError:
             return  # a file system without locks
 
-    def check_place(self) -> None:
+    def check_path(self) -> None:
         """Refuse a file that another process took away since we opened it.
 
         Raises:

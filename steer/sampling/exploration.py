@@ -122,7 +122,7 @@ class Exploration:
             InputError: a node where nothing can be sampled; the exploration then returns to its parent.
             OutputError: a file that was removed meanwhile.
         """
-        self.file.check_place()
+        self.file.check_path()
         node, screen = self.current, self._last_screens.get(self.current.number)
         if screen is None or not self.missing:
             screen = Screen(node.number, node.parent, self._next_index, self.n)

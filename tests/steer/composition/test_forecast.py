@@ -28,21 +28,21 @@ CAT, SEA = concept("cat", [1.0, 0.0, 0.0]), concept("sea", [0.6, 0.8, 0.0])
 
 
 def test_success_is_read_off_each_curve_and_multiplied():
-    found = forecast(steer.compose({CAT: 1.0, SEA: 0.75}))
-    assert found.success["cat"].value == pytest.approx(0.8, abs=0.01) and found.success["sea"].value == pytest.approx(
-        0.6, abs=0.01
-    )
-    assert found.joint is not None and found.joint.value == pytest.approx(0.48, abs=0.01)
-    assert found.joint.low < 0.48 < found.joint.high and found.joint.n == 200
-    assert found.cosines == {("cat", "sea"): pytest.approx(0.6)}
+    expected = forecast(steer.compose({CAT: 1.0, SEA: 0.75}))
+    assert expected.success["cat"].value == pytest.approx(0.8, abs=0.01) and expected.success[
+        "sea"
+    ].value == pytest.approx(0.6, abs=0.01)
+    assert expected.joint is not None and expected.joint.value == pytest.approx(0.48, abs=0.01)
+    assert expected.joint.low < 0.48 < expected.joint.high and expected.joint.n == 200
+    assert expected.cosines == {("cat", "sea"): pytest.approx(0.6)}
 
 
 def test_success_is_corrected_for_the_judges_errors():
     blurred = replace(CAT, unit_judge=((900, 1000), (200, 1000)))  # an acceptance of 0.8 is a rate of 6 in 7
-    found = forecast(steer.compose({blurred: 1.0})).joint
-    assert found is not None and found.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2), abs=0.01)
+    expected = forecast(steer.compose({blurred: 1.0})).joint
+    assert expected is not None and expected.value == pytest.approx((0.8 - 0.2) / (0.9 - 0.2), abs=0.01)
     few = forecast(steer.compose({replace(CAT, unit_judge=((9, 10), (2, 10))): 1.0})).joint
-    assert few is not None and abs(few.value - found.value) < 0.1 and few.low < found.low - 0.1
+    assert few is not None and abs(few.value - expected.value) < 0.1 and few.low < expected.low - 0.1
     for none in (None, ((60, 100), (50, 100)), ((0, 9), (9, 9))):
         assert forecast(steer.compose({replace(CAT, unit_judge=none): 1.0})).joint is None
 
@@ -78,8 +78,8 @@ def test_doses_beyond_the_curve_have_no_forecast():
 def test_exclusive_concepts_have_no_joint_success():
     forms = {replace(CAT, name=name, model="almanac", direction=row): 1.0 for name, row in
              (("sonnet", torch.eye(3)[0]), ("haiku", torch.eye(3)[1]), ("cat", torch.eye(3)[2]))}  # fmt: skip
-    found = forecast(steer.compose(forms))
-    assert found.joint is None and found.rivals == {"form": ("sonnet", "haiku")} and len(found.success) == 3
+    expected = forecast(steer.compose(forms))
+    assert expected.joint is None and expected.rivals == {"form": ("sonnet", "haiku")} and len(expected.success) == 3
 
 
 def test_a_dose_beyond_the_pilot_is_named():
@@ -113,15 +113,15 @@ def test_a_forecast_uses_the_natural_covariance(llama_model, tmp_path, monkeypat
     there = replace(
         CAT, model=llama_model.name, model_hash=llama_model.hash, direction=row, mean=torch.zeros(len(row)), layer=1
     )
-    found = forecast(steer.compose({there: 1.0}, llama_model), natural_covariance(llama_model, [1]))
-    assert list(found.outlying) == [1] and 0 <= found.outlying[1] <= 1
-    assert found.to_dict()["joint"]["value"] == pytest.approx(0.8, abs=0.01)
+    expected = forecast(steer.compose({there: 1.0}, llama_model), natural_covariance(llama_model, [1]))
+    assert list(expected.outlying) == [1] and 0 <= expected.outlying[1] <= 1
+    assert expected.to_dict()["joint"]["value"] == pytest.approx(0.8, abs=0.01)
 
 
 def test_pilots_without_companions_are_named():
     told = tuple(row | {"mean": 0.02} for row in SEA.unit_curve)
     accompanied = replace(SEA, unit_curve=told)
-    found = forecast(steer.compose({CAT: 1.0, accompanied: 1.0}))
-    assert found.alone == ("cat",) and found.to_dict()["alone"] == ["cat"]
+    expected = forecast(steer.compose({CAT: 1.0, accompanied: 1.0}))
+    assert expected.alone == ("cat",) and expected.to_dict()["alone"] == ["cat"]
     assert forecast(steer.compose({CAT: 1.0})).alone == ()
-    assert "or fewer: 'cat' measured alone only" in forecast_lines(found, ["cat", "sea"])[0]
+    assert "or fewer: 'cat' measured alone only" in forecast_lines(expected, ["cat", "sea"])[0]

@@ -25,36 +25,38 @@ def perfect() -> list[str]:
 
 
 def test_the_world_s_author_is_at_the_noise_floor(perfect: list[str]) -> None:
-    found = fidelity(perfect, given=GIVEN)
-    assert found.n >= 0.99 * N and {each.attribute for each in found.attributes} == set(Almanac.attributes) - {"topic"}
+    result = fidelity(perfect, given=GIVEN)
+    assert result.n >= 0.99 * N and {each.attribute for each in result.attributes} == set(Almanac.attributes) - {
+        "topic"
+    }
     # of nine attributes and four events, one 95 % interval may miss
-    assert sum(not each.kept for each in found.attributes) <= 1 and sum(not each.kept for each in found.events) <= 1
-    for each in found.attributes:
+    assert sum(not each.kept for each in result.attributes) <= 1 and sum(not each.kept for each in result.events) <= 1
+    for each in result.attributes:
         assert each.tv.value <= 1.5 * each.ceiling and each.unread.value < 0.02
         assert each.tv.perfect < min(each.ceiling, each.tv.empty)
         assert each.js.value <= each.js.empty
 
 
 def test_a_collapsed_sampler_is_flagged(perfect: list[str]) -> None:
-    found = {each.attribute: each for each in fidelity([perfect[0]] * N, given=GIVEN).attributes}
+    result = {each.attribute: each for each in fidelity([perfect[0]] * N, given=GIVEN).attributes}
     for name in ("form", "voice", "mood", "hour"):
-        assert not found[name].kept and found[name].tv.low > 0.4
+        assert not result[name].kept and result[name].tv.low > 0.4
 
 
 def test_too_many_rainbows_are_flagged_and_little_else(perfect: list[str]) -> None:
     biased = [*perfect[: int(0.8 * N)], *Almanac().texts({**GIVEN, "rainbow": True}, int(0.2 * N), seed=6)]
-    found = fidelity(biased, given=GIVEN)
-    rainbow = next(event for event in found.events if event.event == "rainbow")
+    result = fidelity(biased, given=GIVEN)
+    rainbow = next(event for event in result.events if event.event == "rainbow")
     assert not rainbow.kept and 0.15 < rainbow.observed.value < 0.27 and rainbow.truth[0] == pytest.approx(0.02)
-    moved = {each.attribute for each in found.attributes if not each.kept}
+    moved = {each.attribute for each in result.attributes if not each.kept}
     assert "rainbow" in moved and len(moved) <= 2
 
 
 def test_a_mute_sampler_is_flagged() -> None:
-    found = {each.attribute: each for each in fidelity(["mumble mumble"] * 50, given={}).attributes}
-    assert {"form", "topic", "voice", "mood", "hour"} <= set(found)
+    result = {each.attribute: each for each in fidelity(["mumble mumble"] * 50, given={}).attributes}
+    assert {"form", "topic", "voice", "mood", "hour"} <= set(result)
     for name in ("form", "topic", "voice", "mood", "hour"):
-        assert not found[name].kept and found[name].unread.value == 1.0 and found[name].tv.value == 1.0
+        assert not result[name].kept and result[name].unread.value == 1.0 and result[name].tv.value == 1.0
     with pytest.raises(InputError, match="no attribute 'colour'"):
         fidelity(["mumble"] * 50, given={}, attributes=["voice", "colour"])
 
@@ -68,8 +70,8 @@ def test_texts_cut_at_the_maximum_length_are_left_out(perfect: list[str]) -> Non
         replace(each, index=index, text=text, finish="eos" if index % 10 else "length")
         for index, (each, text) in enumerate(zip([*whole] * 4, perfect, strict=False))
     )
-    found = fidelity(mixed, given=GIVEN)
-    assert found.cut == 12 and found.n == 108 and found.to_dict()["cut"] == 12
+    result = fidelity(mixed, given=GIVEN)
+    assert result.cut == 12 and result.n == 108 and result.to_dict()["cut"] == 12
 
 
 def test_texts_under_a_wrong_label_are_flagged() -> None:
@@ -85,8 +87,8 @@ def test_texts_under_a_wrong_label_are_flagged() -> None:
         def read(self, text: str):
             return {**super().read(text), "voice": "ghost"}
 
-    found = fidelity(anyone, Relabelled(), given={"voice": "ghost"}, attributes=["mood"])
-    assert not found.attributes[0].kept
+    result = fidelity(anyone, Relabelled(), given={"voice": "ghost"}, attributes=["mood"])
+    assert not result.attributes[0].kept
 
 
 @pytest.mark.slow
@@ -94,10 +96,10 @@ def test_real_texts_can_replace_a_known_world(perfect: list[str]) -> None:
     read = Almanac().read
     readers = {name: (lambda text, name=name: read(text).get(name)) for name in ("topic", "mood", "rainbow")}
     real = RealTexts(Almanac().texts(GIVEN, N, seed=9), readers)
-    found = {each.attribute: each for each in fidelity(perfect, real, given=GIVEN).attributes}
-    assert found["mood"].kept and found["mood"].known_from > 0.95 * N
+    result = {each.attribute: each for each in fidelity(perfect, real, given=GIVEN).attributes}
+    assert result["mood"].kept and result["mood"].known_from > 0.95 * N
     exact = {each.attribute: each for each in fidelity(perfect, given=GIVEN).attributes}
-    assert found["mood"].tv.perfect > 1.2 * exact["mood"].tv.perfect  # noise in the truth, too
+    assert result["mood"].tv.perfect > 1.2 * exact["mood"].tv.perfect  # noise in the truth, too
 
 
 @pytest.mark.parametrize("wrap", [bool, str])

@@ -17,10 +17,10 @@ def real() -> np.ndarray:
 
 def test_real_texts_reach_about_one(real: np.ndarray) -> None:
     random = np.random.default_rng(1)
-    found = frontier(np.ones(N, bool), random.random(N) < 0.9, cosines(random.normal(size=(N, 20)) + 0.5), real=real)
-    assert found.whole.value == pytest.approx(1.0, abs=0.05)
-    assert 0.95 < found.whole.perfect < 1.0  # sampling noise lowers one part or another
-    assert found.figures[0].name == "frontier" and len(found.figures) == 4
+    result = frontier(np.ones(N, bool), random.random(N) < 0.9, cosines(random.normal(size=(N, 20)) + 0.5), real=real)
+    assert result.whole.value == pytest.approx(1.0, abs=0.05)
+    assert 0.95 < result.whole.perfect < 1.0  # sampling noise lowers one part or another
+    assert result.figures[0].name == "frontier" and len(result.figures) == 4
 
 
 @pytest.mark.parametrize("part", ["success", "typical", "diversity"])
@@ -34,10 +34,10 @@ def test_it_is_zero_if_one_part_is_zero(real: np.ndarray, part: str) -> None:
 
 def test_it_is_the_harmonic_mean_of_its_parts(real: np.ndarray) -> None:
     random = np.random.default_rng(2)
-    found = frontier(random.random(N) < 0.5, random.random(N) < 0.6, real, real=real)
-    parts = [min(1.0, each.value) for each in found.figures[1:]]
-    assert found.whole.value == pytest.approx(3 / sum(1 / part for part in parts))
-    assert found.whole.low < found.whole.value < found.whole.high
+    result = frontier(random.random(N) < 0.5, random.random(N) < 0.6, real, real=real)
+    parts = [min(1.0, each.value) for each in result.figures[1:]]
+    assert result.whole.value == pytest.approx(3 / sum(1 / part for part in parts))
+    assert result.whole.low < result.whole.value < result.whole.high
 
 
 def test_parts_of_other_texts_are_refused(real: np.ndarray) -> None:

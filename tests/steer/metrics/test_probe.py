@@ -33,17 +33,17 @@ def test_on_real_texts_it_agrees_with_the_oracle(almanac: ResidualModel, sides, 
         sea = Almanac().texts({"form": "sonnet"}, 48, seed=3)
         others = Almanac().texts({"form": ("letter", "diary", "recipe")}, 48, seed=4)
         sides = sea, others
-        found = extract(
+        vector = extract(
             almanac, "sonnets", positive=sea[:24], background=others[:24], method=method, layer=4, calibrate=False
         )
-        point = steer.compose({found: 1.0})
+        point = steer.compose({vector: 1.0})
     probe = Probe(almanac, point, sides[0][:24], sides[1][:24])
     fresh = np.array([probe.accepted(side[24:]).mean() for side in sides])
     assert fresh[0] > 0.7 and fresh[1] < 0.4
     judge = OracleJudge("cat" if method == "learned" else "sonnet")
-    found = overoptimisation(sides[0][24:], judge, probe, real=sides[0][24:][::-1])
-    assert found.perfect == found.value
-    assert found.low <= found.perfect <= found.high and found.n == 24
+    estimate = overoptimisation(sides[0][24:], judge, probe, real=sides[0][24:][::-1])
+    assert estimate.perfect == estimate.value
+    assert estimate.low <= estimate.perfect <= estimate.high and estimate.n == 24
 
 
 @pytest.mark.slow

@@ -49,29 +49,29 @@ def proposals(n: int, seed: int = 0) -> SampleSet:
 def test_calibrated_samples_follow_the_base_model() -> None:
     counts: Counter[str] = Counter()
     for seed in range(40):
-        found = calibrated_set(proposals(600, seed), [], 60, seed=seed)
-        assert len({each.index for each in found}) == 60
-        counts.update(found.texts)
+        chosen = calibrated_set(proposals(600, seed), [], 60, seed=seed)
+        assert len({each.index for each in chosen}) == 60
+        counts.update(chosen.texts)
     shares = np.array([counts[f"kind {kind}"] for kind in range(4)]) / 2400
     np.testing.assert_allclose(shares, BASE, atol=0.04)  # of 2,400 draws no two of a run are independent
 
 
 def test_judges_condition_the_calibrated_samples() -> None:
     judge = FunctionJudge("rare", lambda text: text in ("kind 2", "kind 3"))
-    found = calibrated_set(proposals(4000), [judge], 400, seed=1)
-    share = sum(text == "kind 3" for text in found.texts) / 400
-    assert set(found.texts) == {"kind 2", "kind 3"} and share == pytest.approx(0.25, abs=0.05)
-    assert found[0].settings["calibration"]["judges"] == ["rare"]
+    chosen = calibrated_set(proposals(4000), [judge], 400, seed=1)
+    share = sum(text == "kind 3" for text in chosen.texts) / 400
+    assert set(chosen.texts) == {"kind 2", "kind 3"} and share == pytest.approx(0.25, abs=0.05)
+    assert chosen[0].settings["calibration"]["judges"] == ["rare"]
 
 
 def test_the_effective_sample_size_is_kish_s() -> None:
     run = proposals(500)
     raw = np.array([math.exp(each.logprob_base - each.logprob_steered) for each in run])
-    weights, found = importance_weights(run, [])
+    weights, chosen = importance_weights(run, [])
     np.testing.assert_allclose(weights, raw / raw.sum(), rtol=1e-12)
-    assert found.ess == pytest.approx(raw.sum() ** 2 / (raw**2).sum())
-    assert found.worth == pytest.approx(raw.sum() / raw.max()) and found.worth <= found.ess <= 500
-    assert found.share == pytest.approx(1.0, abs=0.15)  # the base model writes some text for sure
+    assert chosen.ess == pytest.approx(raw.sum() ** 2 / (raw**2).sum())
+    assert chosen.worth == pytest.approx(raw.sum() / raw.max()) and chosen.worth <= chosen.ess <= 500
+    assert chosen.share == pytest.approx(1.0, abs=0.15)  # the base model writes some text for sure
 
 
 def test_all_proposals_of_equal_weight_may_be_drawn() -> None:
@@ -82,8 +82,8 @@ def test_all_proposals_of_equal_weight_may_be_drawn() -> None:
 
 def test_truncated_texts_have_weight_zero() -> None:
     run = [sample(0, 0, finish="length"), sample(1, 1)]
-    weights, found = importance_weights(run, [])
-    assert weights.tolist() == [0.0, 1.0] and found.accepted == 1
+    weights, chosen = importance_weights(run, [])
+    assert weights.tolist() == [0.0, 1.0] and chosen.accepted == 1
 
 
 def test_too_small_an_effective_sample_size_is_refused() -> None:
@@ -112,10 +112,10 @@ def from_run(every: SampleSet, asked: list[int]) -> Draw:
 @pytest.mark.slow
 def test_the_pilot_sets_the_number_of_proposals_and_is_discarded() -> None:
     asked: list[int] = []
-    found = sample_calibrated(from_run(proposals(6400), asked), [], 100, most=6000, seed=0)
-    assert len(found) == 100 and all(each.index >= PILOT for each in found)
+    chosen = sample_calibrated(from_run(proposals(6400), asked), [], 100, most=6000, seed=0)
+    assert len(chosen) == 100 and all(each.index >= PILOT for each in chosen)
     assert asked[0] == PILOT and len(asked) == 2 and 2 * 100 < asked[1] - PILOT < 6000
-    assert found[0].settings["calibration"]["proposals"] == asked[1] - PILOT
+    assert chosen[0].settings["calibration"]["proposals"] == asked[1] - PILOT
     with pytest.raises(InputError, match="allow more"):
         sample_calibrated(from_run(proposals(6400), []), [], 100, most=110, seed=0)
 
@@ -144,10 +144,10 @@ def test_rare_proposals_of_large_weight_are_not_lost(n: int) -> None:
     for repeat in range(60):
         every = SampleSet(both[int(rare)][at] for at, rare in enumerate(random.random(5000) < 0.01))
         try:
-            found = sample_calibrated(from_run(every, []), [], n, most=4800, seed=repeat)
+            chosen = sample_calibrated(from_run(every, []), [], n, most=4800, seed=repeat)
         except InputError:
             continue
-        shares.append(np.mean([each.text == "kind 1" for each in found]))
+        shares.append(np.mean([each.text == "kind 1" for each in chosen]))
     assert len(shares) > 20 and np.mean(shares) == pytest.approx(0.3, abs=0.15 if n == 1 else 0.04)
 
 
@@ -162,6 +162,6 @@ def test_other_models_need_a_judge(llama_model: ResidualModel) -> None:
 
 @pytest.mark.slow
 def test_unsteered_proposals_have_equal_weights(llama_model: ResidualModel) -> None:
-    found = steer.sample(llama_model, None, n=4, calibrated=True, judges=[], max_tokens=40, most_proposals=400)
-    kept = found[0].settings["calibration"]
+    chosen = steer.sample(llama_model, None, n=4, calibrated=True, judges=[], max_tokens=40, most_proposals=400)
+    kept = chosen[0].settings["calibration"]
     assert kept["ess"] == pytest.approx(kept["accepted"])

@@ -109,10 +109,10 @@ def test_samples_record_their_run(tiny_model, point):
 def test_concepts_are_added_at_their_own_positions_by_default(tiny_model):
     at_bos = steer.compose({concept(tiny_model, positions="bos"): 1.0})
     everywhere = steer.compose({concept(tiny_model): 1.0})
-    found = runs(tiny_model, at_bos)
-    assert {sample.settings["positions"] for sample in found} == {"bos"}
-    assert found.texts == runs(tiny_model, everywhere, positions="bos").texts
-    assert found.texts != runs(tiny_model, everywhere).texts
+    samples = runs(tiny_model, at_bos)
+    assert {sample.settings["positions"] for sample in samples} == {"bos"}
+    assert samples.texts == runs(tiny_model, everywhere, positions="bos").texts
+    assert samples.texts != runs(tiny_model, everywhere).texts
     assert runs(tiny_model, at_bos, positions="all").texts == runs(tiny_model, everywhere).texts
 
 
@@ -213,8 +213,10 @@ def test_a_mapping_is_composed_and_other_values_are_refused(llama_model):
 
 def test_a_point_without_vectors_can_be_perturbed(llama_model):
     delta = torch.ones(llama_model.d_model)
-    found = runs(llama_model, steer.SteeringPoint(deltas={1: delta}, doses={}, vectors=()), radius=0.5)
-    assert len({tuple(sample.tokens) for sample in found}) > 1 and all(sample.pressure["mean"] > 0 for sample in found)
+    samples = runs(llama_model, steer.SteeringPoint(deltas={1: delta}, doses={}, vectors=()), radius=0.5)
+    assert len({tuple(sample.tokens) for sample in samples}) > 1 and all(
+        sample.pressure["mean"] > 0 for sample in samples
+    )
 
 
 def test_an_interrupted_run_is_completed_to_the_same_set(llama_model, tmp_path):
@@ -261,12 +263,12 @@ def test_finished_rows_are_yielded_early_and_after_an_error(llama_model, monkeyp
                 raise error
 
     monkeypatch.setattr(run_plan, "decode", breaking)
-    found = stream(llama_model, at, n=40, max_tokens=16, seed=5)
-    first = next(found)
+    samples = stream(llama_model, at, n=40, max_tokens=16, seed=5)
+    first = next(samples)
     assert taken == [first.index]
     rest = []
     with pytest.raises(error):
-        rest.extend(found)
+        rest.extend(samples)
     assert [first.index, *(sample.index for sample in rest)] == taken
     assert {sample.text for sample in rest} <= set(runs(llama_model, at, n=40).texts)
 
@@ -281,8 +283,8 @@ def test_a_shift_too_small_for_the_dtype_is_refused(make_hf, make_tokenizer):
 
 
 def test_settings_may_be_numbers_of_other_libraries(llama_model):
-    found = runs(llama_model, None, n=1, max_tokens=np.int64(4), temperature=np.float32(0.5), top_k=np.int64(9))
-    assert found[0].settings["max_tokens"] == 4 and json.loads(found[0].to_json())["settings"]["temperature"] == 0.5
+    samples = runs(llama_model, None, n=1, max_tokens=np.int64(4), temperature=np.float32(0.5), top_k=np.int64(9))
+    assert samples[0].settings["max_tokens"] == 4 and json.loads(samples[0].to_json())["settings"]["temperature"] == 0.5
 
 
 def test_a_continued_prompt_keeps_the_space_before_the_next_word(make_hf):
@@ -307,13 +309,13 @@ def test_radius_gives_each_sample_its_own_direction_and_keeps_the_doses(llama_mo
     vector = at.vectors[0]
     assert torch.allclose(rows @ vector.direction, torch.full((16,), vector.scale), atol=1e-4)
     assert len({tuple(row.tolist()) for row in rows}) == 16
-    found = runs(llama_model, at, n=16, radius=0.5)
+    samples = runs(llama_model, at, n=16, radius=0.5)
     settings = Settings(max_tokens=16)
     start = llama_model.start_ids()
     done = decode(
         llama_model, lambda some: {1: rows[list(some)]}, prefix=start, settings=settings, seed=5, indices=range(16)
     )
-    assert {finished.index: finished.tokens for finished in done} == {sample.index: sample.tokens for sample in found}
+    assert {finished.index: finished.tokens for finished in done} == {sample.index: sample.tokens for sample in samples}
 
 
 def test_two_layers_are_steered_at_once(llama_model):
@@ -356,10 +358,10 @@ def test_non_finite_logits_are_recorded_in_one_text_and_refused_in_all(llama_mod
         return shifts
 
     monkeypatch.setattr(Perturbation, "shifts", broken({2}))
-    found = runs(llama_model, at, n=5)
-    assert [sample.finish for sample in found].count("not-finite") == 1
-    assert found[2].finish == "not-finite" and found[2].tokens == [] and found[2].text == ""
-    assert Sample.from_json(found[2].to_json()) == found[2]
+    samples = runs(llama_model, at, n=5)
+    assert [sample.finish for sample in samples].count("not-finite") == 1
+    assert samples[2].finish == "not-finite" and samples[2].tokens == [] and samples[2].text == ""
+    assert Sample.from_json(samples[2].to_json()) == samples[2]
     monkeypatch.setattr(Perturbation, "shifts", broken({0, 1, 2, 3, 4}))
     with pytest.raises(ModelError, match="logits under this shift in every text that are not finite: lower the doses"):
         runs(llama_model, at, n=5)
@@ -374,8 +376,8 @@ def test_without_costs_the_texts_are_the_same(tiny_model, point):
         assert Sample.from_json(sample.to_json()) == sample
     with pytest.raises(InputError, match="sample 0 was sampled without its costs"):
         pressure(without)
-    found = priced(without, replayed(tiny_model, without, point=point))
-    for sample, other in zip(found, with_costs, strict=True):
+    samples = priced(without, replayed(tiny_model, without, point=point))
+    for sample, other in zip(samples, with_costs, strict=True):
         assert sample.pressure == pytest.approx(other.pressure, rel=1e-3, abs=1e-5)
         assert sample.logprob_base == pytest.approx(other.logprob_base, rel=1e-4)
     assert priced(with_costs, replayed(tiny_model, with_costs, point=point)) == with_costs

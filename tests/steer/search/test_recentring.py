@@ -23,9 +23,9 @@ from vectors.model.residual_model import ResidualModel
 
 @pytest.fixture
 def two(llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ConceptVector]:
-    """Two concepts in the model's library: what is recorded is found there again."""
+    """Two concepts in the model's library: what is recorded is sampled there again."""
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "home"))
-    found = []
+    sampled = []
     for seed, name in enumerate(("cat", "sea")):
         row = torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(seed))
         vector = ConceptVector(
@@ -33,8 +33,8 @@ def two(llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             mean=torch.zeros(llama_model.d_model), gap=3.0, method="mean", positions="all",
         )  # fmt: skip
         keep(vector)
-        found.append(vector)
-    return found
+        sampled.append(vector)
+    return sampled
 
 
 def runs(model: ResidualModel, point: object, **options: object) -> SampleSet:
@@ -84,17 +84,17 @@ def test_a_centre_keeps_doses_and_the_radius_of_the_composed_point(
 
 
 def test_a_chain_of_centres_replays(llama_model: ResidualModel, two: list[ConceptVector], tmp_path: Path) -> None:
-    found = runs(llama_model, "cat + 0.5 sea")
+    sampled = runs(llama_model, "cat + 0.5 sea")
     for depth in range(4):
-        found = runs(llama_model, recentre(found, [1, depth]), radius=None, seed=depth)
-        found = SampleSet.load(found.save(tmp_path / f"{depth}.jsonl"))
-        again = replayed(llama_model, found)
-        for sample, cost in zip(found, again, strict=True):
+        sampled = runs(llama_model, recentre(sampled, [1, depth]), radius=None, seed=depth)
+        sampled = SampleSet.load(sampled.save(tmp_path / f"{depth}.jsonl"))
+        again = replayed(llama_model, sampled)
+        for sample, cost in zip(sampled, again, strict=True):
             assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
-    told = found[0].settings["around"]
+    told = sampled[0].settings["around"]
     assert told["before"]["before"]["before"]["before"] is None
-    assert found[0].radius == pytest.approx(0.8 * 0.7**4)
-    picks = picks_of(found[0])
+    assert sampled[0].radius == pytest.approx(0.8 * 0.7**4)
+    picks = picks_of(sampled[0])
     assert picks is not None and picks.to_dict() == told
     assert isinstance(centre_point(steer.compose("cat + 0.5 sea", llama_model), picks, None), SteeringPoint)
 
@@ -107,8 +107,8 @@ def test_natural_searches_replay_or_refuse_another_covariance(
     first = runs(llama_model, "cat + 0.5 sea", geometry="natural")
     assert list(first[0].settings["spread"]) == ["1"]
     stood = runs(llama_model, recentre(first, [1, 2]), geometry="natural", radius=None)
-    for found in (first, stood, runs(llama_model, recentre(first, [3]), radius=None)):
-        for sample, cost in zip(found, replayed(llama_model, found), strict=True):
+    for sampled in (first, stood, runs(llama_model, recentre(first, [3]), radius=None)):
+        for sample, cost in zip(sampled, replayed(llama_model, sampled), strict=True):
             assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
     for place in (tmp_path / "home").rglob("*.spread"):
         place.unlink()
@@ -120,22 +120,22 @@ def test_natural_searches_replay_or_refuse_another_covariance(
 def test_a_run_within_a_budget_can_be_recentred(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
     first = runs(llama_model, "cat + 0.5 sea", max_pressure=0.05, radius=0.5)
     assert first[0].settings["scale"] < 1
-    found = runs(llama_model, recentre(first, [2, 3]), max_pressure=0.03, radius=None)
-    for sample, cost in zip(found, replayed(llama_model, found), strict=True):
+    sampled = runs(llama_model, recentre(first, [2, 3]), max_pressure=0.03, radius=None)
+    for sample, cost in zip(sampled, replayed(llama_model, sampled), strict=True):
         assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)
 
 
 def test_caps_around_caps_keep_their_doses(llama_model: ResidualModel, two: list[ConceptVector]) -> None:
-    found = runs(llama_model, "cat + 0.5 sea", geometry="cap")
+    sampled = runs(llama_model, "cat + 0.5 sea", geometry="cap")
     plain = steer.compose("cat + 0.5 sea", llama_model)
     for depth in range(3):
-        around = recentre(found, [depth])
+        around = recentre(sampled, [depth])
         at = make_plan(llama_model, around).point.deltas[1].double()
         for vector in plain.vectors:
             asked = float(vector.direction.double() @ plain.deltas[1].double())
             assert float(vector.direction.double() @ at) == pytest.approx(asked, rel=1e-5)
-        found = runs(llama_model, around, geometry=None, radius=None)
-        assert found[0].geometry == "cap"
+        sampled = runs(llama_model, around, geometry=None, radius=None)
+        assert sampled[0].geometry == "cap"
 
 
 def test_open_options_come_from_the_picked_run(llama_model: ResidualModel, two: list[ConceptVector]) -> None:

@@ -51,10 +51,10 @@ def test_vendi_scores_of_that_many_texts_are_covered(order: int) -> None:
     hits = 0
     for _ in range(REPEATS):
         rows = kernel()
-        found = Statistic(
+        estimate = Statistic(
             name="", compute=lambda subset, k=rows: vendi_of_kernel(k[np.ix_(subset, subset)], order=order), n=n
         ).estimate()
-        hits += found.low <= true <= found.high
+        hits += estimate.low <= true <= estimate.high
     assert covered(hits, high=1.0)
 
 
@@ -71,8 +71,8 @@ def test_the_95th_percentile_of_pressure_is_covered() -> None:
         rows = tokens(n)
         samples = [SimpleNamespace(pressure={"total": row.sum()}, tokens=[0] * length) for row in rows]
         statistic = pressure_statistics(samples, [Cost(row, row, row) for row in rows])[1]
-        found = statistic.estimate()
-        hits += found.low <= true <= found.high
+        estimate = statistic.estimate()
+        hits += estimate.low <= true <= estimate.high
     assert covered(hits, low=0.91)
 
 
@@ -83,8 +83,8 @@ def test_typicality_is_covered_though_real_texts_are_few() -> None:
         samples = [SimpleNamespace(base_nats=value, tokens=[0]) for value in random.gamma(9.0, 0.1, size=64)]
         real = RealCosts(tuple(random.gamma(9.0, 0.1, size=(40, 1))))
         for statistic, true in zip(typicality_statistics(samples, real)[1:], (CENTRAL, 0.5), strict=True):
-            found = statistic.estimate()
-            hits[found.name] += found.low <= true <= found.high
+            estimate = statistic.estimate()
+            hits[estimate.name] += estimate.low <= true <= estimate.high
     assert covered(hits["typical"], low=0.93, high=1.0) and covered(hits["typicality"], low=0.93, high=1.0)
 
 
@@ -93,6 +93,6 @@ def test_differences_are_covered(shares: tuple[float, float]) -> None:
     random, hits = np.random.default_rng(5), 0
     for _ in range(REPEATS):
         one, other = (mean_of("", random.random(64) < share).estimate() for share in shares)
-        found = difference(other, one)
-        hits += found.low <= shares[1] - shares[0] <= found.high
+        estimate = difference(other, one)
+        hits += estimate.low <= shares[1] - shares[0] <= estimate.high
     assert covered(hits)

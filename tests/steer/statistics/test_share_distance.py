@@ -47,22 +47,24 @@ def test_intervals_of_total_variation_cover(truth, towards, part):
     sampler = (1 - part) * truth + part * towards
     true, random, hits = total_variation(sampler, truth), np.random.default_rng(7), 0
     for repeat in range(1000):
-        found = share_distance(random.multinomial((50, 200)[repeat % 2], sampler), truth, seed=repeat)
-        hits += found.low - 1e-9 <= true <= found.high
+        estimate = share_distance(random.multinomial((50, 200)[repeat % 2], sampler), truth, seed=repeat)
+        hits += estimate.low - 1e-9 <= true <= estimate.high
     assert hits / 1000 >= 0.93
 
 
 def test_observed_shares_equal_to_the_truth_do_not_prove_a_perfect_sampler():
     for counts, truth in ((np.array([396, 4]), np.array([0.99, 0.01])), (np.array([30, 70]), np.array([0.3, 0.7]))):
-        found = share_distance(counts, truth)
-        assert found.value == pytest.approx(0.0, abs=1e-12) and found.low == 0.0 and found.high > found.floor
+        estimate = share_distance(counts, truth)
+        assert (
+            estimate.value == pytest.approx(0.0, abs=1e-12) and estimate.low == 0.0 and estimate.high > estimate.floor
+        )
 
 
 def test_the_interval_contains_the_value():
     random = np.random.default_rng(2)
     for _ in range(20):
-        found = share_distance(random.multinomial(60, UNEVEN), UNEVEN)
-        assert found.low <= found.value <= found.high
+        estimate = share_distance(random.multinomial(60, UNEVEN), UNEVEN)
+        assert estimate.low <= estimate.value <= estimate.high
 
 
 def test_a_truth_counted_in_texts_widens_the_interval():

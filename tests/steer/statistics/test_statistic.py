@@ -17,13 +17,13 @@ def median(subset: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("interval", "method"), [("jackknife", jackknife), ("bootstrap", bootstrap)])
 def test_the_interval_is_that_of_the_method(interval, method) -> None:
-    found = Statistic(name="median", compute=median, n=50, interval=interval).estimate(seed=3)
-    assert (found.value, found.low, found.high) == pytest.approx(tuple(method(median, 50, seed=3)))
+    estimate = Statistic(name="median", compute=median, n=50, interval=interval).estimate(seed=3)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(tuple(method(median, 50, seed=3)))
 
 
 def test_booleans_have_the_interval_of_a_rate() -> None:
-    found = mean_of("share", np.arange(10) < 9).estimate()
-    assert (found.value, found.low, found.high) == pytest.approx(tuple(rate(9, 10)))
+    estimate = mean_of("share", np.arange(10) < 9).estimate()
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(tuple(rate(9, 10)))
 
 
 def test_numbers_have_the_interval_of_a_mean_and_ratios_that_of_a_ratio() -> None:

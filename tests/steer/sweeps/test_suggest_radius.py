@@ -32,8 +32,8 @@ def test_pooling_is_isotonic_regression(rows: list[tuple[int, int]]) -> None:
 
 
 def test_the_radius_is_where_success_passes_below_its_share() -> None:
-    found = radius_from_counts((0.0, 1.0, 2.0), (100, 95, 75), (100, 100, 100))
-    assert found.radius == pytest.approx(1.25) and not found.open and 0 < found.low < 1.25 < found.high <= 2
+    result = radius_from_counts((0.0, 1.0, 2.0), (100, 95, 75), (100, 100, 100))
+    assert result.radius == pytest.approx(1.25) and not result.open and 0 < result.low < 1.25 < result.high <= 2
     kept = radius_from_counts((0.0, 1.0, 2.0), (100, 99, 98), (100, 100, 100))
     assert kept.radius == 2.0 and kept.open and str(kept).startswith("at least 2 (")
     assert radius_from_counts((0.0, 1.0), (100, 0), (100, 100)).radius == pytest.approx(0.1)
@@ -46,8 +46,8 @@ def test_the_interval_covers_at_its_rate() -> None:
     exact = float(np.interp(-0.9 * truth(np.array(0.0)), -np.interp(fine, RADII, truth(np.array(RADII))), fine))
     for _ in range(300):
         hits = random.binomial(200, truth(np.array(RADII)))
-        found = radius_from_counts(RADII, hits, [200] * len(RADII))
-        covered += found.low <= exact <= found.high
+        result = radius_from_counts(RADII, hits, [200] * len(RADII))
+        covered += result.low <= exact <= result.high
     assert 0.91 <= covered / 300 <= 0.995
 
 
@@ -55,8 +55,8 @@ def test_more_texts_are_surer() -> None:
     widths = []
     for n in (50, 200, 800):
         hits = np.round(n * truth(np.array(RADII))).astype(int)
-        found = radius_from_counts(RADII, hits, [n] * len(RADII))
-        widths.append(found.high - found.low)
+        result = radius_from_counts(RADII, hits, [n] * len(RADII))
+        widths.append(result.high - result.low)
     assert widths[0] > widths[1] > widths[2]
 
 
@@ -85,10 +85,10 @@ def test_a_pilot_stops_where_success_has_clearly_fallen(llama_model: ResidualMod
     wanted = steer.sample(llama_model, {vector: 1.0}, n=40, max_tokens=8).texts
     judge = FunctionJudge("as at radius 0", lambda text: text in wanted)
     options = {"judges": [judge], "n": 40, "max_tokens": 8, "watcher": lambda *seen: told.append(seen)}
-    found = steer.suggest_radius(llama_model, {vector: 1.0}, **options)
-    assert told[0] == (0.0, 40) and found.hits == tuple(hits for _, hits in told)
-    assert found.radii == tuple(radius for radius, _ in told) and len(told) < 9
-    assert 0 < found.low <= found.radius <= found.high < 4
+    result = steer.suggest_radius(llama_model, {vector: 1.0}, **options)
+    assert told[0] == (0.0, 40) and result.hits == tuple(hits for _, hits in told)
+    assert result.radii == tuple(radius for radius, _ in told) and len(told) < 9
+    assert 0 < result.low <= result.radius <= result.high < 4
     with pytest.raises(InputError, match="only 0 of 40"):
         steer.suggest_radius(
             llama_model, {vector: 1.0}, **options | {"judges": [FunctionJudge("no", lambda text: False)]}

@@ -56,7 +56,18 @@ def make_subject(name: str, family: Family, tokenizer: object) -> Subject:
     return Subject(name, model, batch, *forward(model, batch))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+QUICK = (
+    "GPT-2", "GPT-J", "GPT-NeoX", "OPT", "BLOOM", "Falcon", "Phi-3", "Llama", "Mistral", "Qwen2", "Qwen3", "Gemma",
+    "Gemma 2", "Gemma 3", "OLMo 2", "Mixtral", "GPT-OSS", "DeepSeek V3", "Falcon-H1", "Qwen3-Next", "LFM2", "LLaVA",
+    "CTRL",
+)  # fmt: skip
+"""Families of the default run: the most used ones, and some of each structure; the others run with the slow tests."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES],
+)
 def subject(request: pytest.FixtureRequest, make_tokenizer: Callable) -> Iterator[Subject]:
     yield make_subject(request.param, FAMILIES[request.param], make_tokenizer())
 

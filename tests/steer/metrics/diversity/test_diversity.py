@@ -21,17 +21,17 @@ def named(figures) -> dict:
 
 
 def test_copies_of_one_text_have_the_values_of_an_empty_sampler() -> None:
-    found = named(diversity([REAL[0]] * 40, reference=WORLD, real=REAL))
-    assert {"Vendi 1, words", "Vendi 2, words", "distinct-3", "self-BLEU", "compression ratio"} < set(found)
-    for figure in found.values():
+    estimates = named(diversity([REAL[0]] * 40, reference=WORLD, real=REAL))
+    assert {"Vendi 1, words", "Vendi 2, words", "distinct-3", "self-BLEU", "compression ratio"} < set(estimates)
+    for figure in estimates.values():
         assert figure.value == pytest.approx(figure.empty, rel=1e-6), figure.name
         assert figure.empty != pytest.approx(figure.perfect) and figure.low < figure.high, figure.name
 
 
 def test_real_texts_have_the_expected_values() -> None:
     """Some of the 95 % intervals may miss."""
-    found = diversity(WORLD.texts({"topic": "sea"}, 60, seed=9), reference=WORLD, real=REAL)
-    missed = [each.name for each in found if not each.low <= each.perfect <= each.high]
+    estimates = diversity(WORLD.texts({"topic": "sea"}, 60, seed=9), reference=WORLD, real=REAL)
+    missed = [each.name for each in estimates if not each.low <= each.perfect <= each.high]
     assert len(missed) <= 2, missed
 
 
@@ -73,18 +73,18 @@ def test_only_drawn_real_texts_are_embedded() -> None:
 @pytest.mark.parametrize("blank", ["", "\n"])
 def test_blank_texts_are_alike_and_unlike_all_others(llama_model: ResidualModel, blank: str) -> None:
     texts = [blank, blank, "a", "the cat sat", *REAL[:8]]
-    found = named(diversity(texts, embedders={"activations": activations(llama_model)}))
+    estimates = named(diversity(texts, embedders={"activations": activations(llama_model)}))
     one = named(diversity([text for text in texts if text.strip()], length=500))
-    assert np.isfinite([each.value for each in found.values()]).all() and "distinct-1" in found
-    assert found["Vendi 1, words"].value > 1 and one["Vendi 1, words"].value > 1
+    assert np.isfinite([each.value for each in estimates.values()]).all() and "distinct-1" in estimates
+    assert estimates["Vendi 1, words"].value > 1 and one["Vendi 1, words"].value > 1
     assert "distinct-3" not in named(diversity(["one", *["two words"] * 9]))
 
 
 def test_only_texts_that_a_judge_accepts_are_compared() -> None:
     mixed = [*REAL[:20], *["a failure"] * 30]
-    found = named(diversity(mixed, judges=lambda text: text != "a failure", length=20))
+    estimates = named(diversity(mixed, judges=lambda text: text != "a failure", length=20))
     alone = named(diversity(REAL[:20], length=20))
-    assert found["Vendi 1, words"] == alone["Vendi 1, words"]
+    assert estimates["Vendi 1, words"] == alone["Vendi 1, words"]
     with pytest.raises(InputError, match=f"0 of 50 texts are successful: diversity needs {MIN_TEXTS}"):
         diversity(mixed, judges=lambda text: False)
 

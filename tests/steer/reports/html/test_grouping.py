@@ -21,24 +21,24 @@ def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Rep
 
 def test_one_judge_finds_it_or_does_not():
     evaluation_set = EvaluationSet(judges=(FunctionJudge("texts", lambda text: "cat" in text),))
-    assert [requested_group(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
+    assert [requested_group(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["groups", "not groups"]
 
 
-def test_without_a_yardstick_only_the_ending_is_known(run: SampleSet):
+def test_without_an_evaluation_set_only_the_ending_is_known(run: SampleSet):
     assert text_groups(run, EvaluationSet())[0] == {ENDING: "ended"}
     assert group_keys([{"a": "x", "b": "y"}, {"a": "x", "b": "z"}]) == ["b"]
 
 
 def test_likeness_tells_two_kinds_of_texts_apart():
     texts = [f"the cat purrs and naps {i}" for i in range(8)] + [f"a storm tears sails {i}" for i in range(8)]
-    found = similarity_groups(texts)
-    assert found is not None
-    assert len(set(found[:8])) == len(set(found[8:])) == 1 and found[0] != found[8]
-    assert "cat" in found[0] or "purrs" in found[0] or "naps" in found[0]
-    assert found == similarity_groups(texts)
+    groups = similarity_groups(texts)
+    assert groups is not None
+    assert len(set(groups[:8])) == len(set(groups[8:])) == 1 and groups[0] != groups[8]
+    assert "cat" in groups[0] or "purrs" in groups[0] or "naps" in groups[0]
+    assert groups == similarity_groups(texts)
 
 
 @pytest.mark.parametrize("texts", [["one"] * 4, [""] * 20, ["same words"] * 20, [f"w{i}" for i in range(20)]])
 def test_texts_that_cannot_be_told_apart_are_not(texts: list[str]):
-    found = similarity_groups(texts)
-    assert found is None or len(found) == len(texts)
+    groups = similarity_groups(texts)
+    assert groups is None or len(groups) == len(texts)

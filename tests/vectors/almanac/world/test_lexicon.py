@@ -11,8 +11,8 @@ from vectors.almanac.world.lexicon import PhraseList, cue_index, pairs, phrase_l
 
 LISTS = list(phrase_lists().values())
 VERSE = ("haiku", "sonnet")
-PHRASES = [found for found in LISTS if not found.slot.startswith("form.")]
-FRAMES = [found for found in LISTS if found.slot.startswith("form.")]
+PHRASES = [entry for entry in LISTS if not entry.slot.startswith("form.")]
+FRAMES = [entry for entry in LISTS if entry.slot.startswith("form.")]
 SLOTS = {
     "topic": {"thing", "place", "ware", "notice", "does", "five", "seven", "half"},
     "voice": {"says", "aside", "like", "sign", "act", "five", "seven", "half"},
@@ -24,19 +24,19 @@ FILLED = {"n", "detail", "middle", "short", *(slot for slots in SLOTS.values() f
 
 
 def _of(slot: str) -> list[str]:
-    return [phrase for found in LISTS if found.slot == slot for phrase in found.phrases]
+    return [phrase for entry in LISTS if entry.slot == slot for phrase in entry.phrases]
 
 
 def test_every_value_has_its_lists() -> None:
     for attribute, slots in SLOTS.items():
         for value in DETAILS if attribute == "detail" else VALUES[attribute]:
-            mine = [found for found in LISTS if (attribute, value) in found.condition]
-            assert {found.slot.removeprefix(f"{attribute}.") for found in mine} >= slots
+            mine = [entry for entry in LISTS if (attribute, value) in entry.condition]
+            assert {entry.slot.removeprefix(f"{attribute}.") for entry in mine} >= slots
     for slot, inner, other in (("notice", "voice", "topic"), ("does", "mood", "topic"), ("act", "mood", "voice")):
-        conditions = {found.condition for found in LISTS if found.slot == f"{other}.{slot}"}
+        conditions = {entry.condition for entry in LISTS if entry.slot == f"{other}.{slot}"}
         assert len(conditions) == len(VALUES[inner]) * len(VALUES[other])
-    assert {dict(found.condition)["form"] for found in FRAMES} == {f for f in VALUES["form"] if f not in VERSE}
-    assert all(len(found.phrases) >= 2 for found in LISTS)
+    assert {dict(entry.condition)["form"] for entry in FRAMES} == {f for f in VALUES["form"] if f not in VERSE}
+    assert all(len(entry.phrases) >= 2 for entry in LISTS)
 
 
 @pytest.mark.parametrize("attribute", ["topic", "voice", "mood", "hour", "detail", "form"])
@@ -51,20 +51,20 @@ def test_every_value_has_forty_cues_of_its_own(attribute: str) -> None:
 
 
 def test_every_phrase_indicates_the_values_of_its_list() -> None:
-    for found in PHRASES:
-        for phrase in found.phrases:
+    for entry in PHRASES:
+        for phrase in entry.phrases:
             shown: dict[str, set[str]] = defaultdict(set)
             for cue in stems(phrase):
                 for attribute, value in cue_index().get(cue, {}).items():
                     shown[attribute].add(value)
-            for attribute, value in found.condition:
-                assert shown[attribute] == {value}, (found.slot, found.condition, phrase)
-            assert set(shown) == set(dict(found.condition)), (found.slot, phrase)  # and nothing else
+            for attribute, value in entry.condition:
+                assert shown[attribute] == {value}, (entry.slot, entry.condition, phrase)
+            assert set(shown) == set(dict(entry.condition)), (entry.slot, phrase)  # and nothing else
 
 
 def test_every_frame_indicates_its_form_or_none() -> None:
-    for found in FRAMES:
-        for phrase in found.phrases:
+    for entry in FRAMES:
+        for phrase in entry.phrases:
             runs = re.split(r"\{\w+\}", phrase)
             shown = {
                 (attribute, value)
@@ -72,25 +72,29 @@ def test_every_frame_indicates_its_form_or_none() -> None:
                 for cue in (*stems(run), *pairs(run))
                 for attribute, value in cue_index().get(cue, {}).items()
             }
-            assert shown <= set(found.condition), (found.slot, phrase)
+            assert shown <= set(entry.condition), (entry.slot, phrase)
 
 
 def test_no_phrase_occurs_twice() -> None:
-    counts = Counter(phrase.lower() for found in PHRASES for phrase in found.phrases)
+    counts = Counter(phrase.lower() for entry in PHRASES for phrase in entry.phrases)
     assert [phrase for phrase, count in counts.items() if count > 1] == []
     owners: dict[str, set[object]] = defaultdict(set)
-    for found in FRAMES:
-        assert len(set(found.phrases)) == len(found.phrases)
-        if found.slot != "form.plan":
-            for phrase in found.phrases:
-                owners[phrase].add(found.condition)
+    for entry in FRAMES:
+        assert len(set(entry.phrases)) == len(entry.phrases)
+        if entry.slot != "form.plan":
+            for phrase in entry.phrases:
+                owners[phrase].add(entry.condition)
     assert all(len(conditions) == 1 for conditions in owners.values())
 
 
-@pytest.mark.parametrize("found", PHRASES, ids=lambda found: f"{found.slot}-{'-'.join(v for _, v in found.condition)}")
-def test_phrases_fit_their_slots(found: PhraseList) -> None:
-    slot = found.slot.split(".")[1]
-    for phrase in found.phrases:
+@pytest.mark.parametrize(
+    "entry",
+    PHRASES,
+    ids=lambda entry: f"{entry.slot}-{'-'.join(v for _, v in entry.condition)}",
+)
+def test_phrases_fit_their_slots(entry: PhraseList) -> None:
+    slot = entry.slot.split(".")[1]
+    for phrase in entry.phrases:
         assert phrase.isascii()
         assert re.fullmatch(r"[A-Za-z][A-Za-z ',\-.:!?;]*", phrase), phrase  # no digit, no bracket
         assert phrase == " ".join(phrase.split())
@@ -116,15 +120,15 @@ def test_phrases_fit_their_slots(found: PhraseList) -> None:
 
 
 def test_frames_use_existing_slots() -> None:
-    own = {found.slot.removeprefix("form.") for found in FRAMES}
-    for found in FRAMES:
-        for phrase in found.phrases:
+    own = {entry.slot.removeprefix("form.") for entry in FRAMES}
+    for entry in FRAMES:
+        for phrase in entry.phrases:
             assert phrase.isascii()
             assert not re.search(r"\d|  |^ | $", phrase)
             slots = re.findall(r"\{(\w+)\}", phrase)
             assert set(slots) <= FILLED | own, phrase
             assert re.sub(r"\{\w+\}", "", phrase).count("{") == 0
-            name = found.slot.removeprefix("form.")
+            name = entry.slot.removeprefix("form.")
             if name == "number":
                 assert slots == ["n"], phrase
             if name == "happens":
@@ -134,25 +138,25 @@ def test_frames_use_existing_slots() -> None:
 
 
 def test_frames_of_numbered_forms_contain_the_number() -> None:
-    for found in FRAMES:
-        if found.slot == "form.plan":
-            numbered = dict(found.condition)["form"] in ("recipe", "forecast", "notice")
-            assert all(plan.count("{number}") == numbered for plan in found.phrases)
-            assert all(("{middle}" in plan) + ("{short}" in plan) == 1 for plan in found.phrases)
+    for entry in FRAMES:
+        if entry.slot == "form.plan":
+            numbered = dict(entry.condition)["form"] in ("recipe", "forecast", "notice")
+            assert all(plan.count("{number}") == numbered for plan in entry.phrases)
+            assert all(("{middle}" in plan) + ("{short}" in plan) == 1 for plan in entry.phrases)
 
 
 def test_lines_of_haiku_have_five_and_seven_syllables() -> None:
     # These two are correct, but have another number of vowel groups.
     miscounted = {"bridesmaids whisper down the aisle", "the Pleiades, spilled like pins"}
-    for found in PHRASES:
-        beats = {"five": 5, "seven": 7}.get(found.slot.split(".")[1])
-        for phrase in found.phrases if beats else ():
+    for entry in PHRASES:
+        beats = {"five": 5, "seven": 7}.get(entry.slot.split(".")[1])
+        for phrase in entry.phrases if beats else ():
             assert beats is not None
             assert phrase in miscounted or abs(syllables(phrase) - beats) <= 1, phrase
 
 
 def test_half_lines_have_similar_lengths() -> None:
-    counts = Counter(syllables(phrase) for found in PHRASES for phrase in found.phrases if "half" in found.slot)
+    counts = Counter(syllables(phrase) for entry in PHRASES for phrase in entry.phrases if "half" in entry.slot)
     assert sum(count for n, count in counts.items() if 5 <= n <= 7) >= 0.98 * counts.total()
 
 
@@ -172,8 +176,8 @@ def test_rhymes_end_on_words_of_one_family() -> None:
 def test_no_phrase_contains_cues_of_forms() -> None:
     weekdays = {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"}
     known = weekdays | {"dear", "dearest", "tomorrow", "forecast", "riddle", "recipe", "diary", "notice"}
-    for found in PHRASES:
-        for phrase in found.phrases:
+    for entry in PHRASES:
+        for phrase in entry.phrases:
             assert not known & set(re.findall(r"[a-z]+", phrase.lower())), phrase
 
 

@@ -19,14 +19,14 @@ from vectors.almanac.world.oracle import read
 
 SHOWN = ("topic", "voice", "mood", "hour")
 PROSE = ("letter", "recipe", "forecast", "riddle", "diary", "notice")
-WORDS = sorted({word for found in phrase_lists().values() for phrase in found.phrases for word in phrase.split()})
+WORDS = sorted({word for reading in phrase_lists().values() for phrase in reading.phrases for word in phrase.split()})
 
 
 def _agreement(entries: list[Entry]) -> dict[str, float]:
     right: Counter[str] = Counter()
     for made in entries:
-        found, true = asdict(read(made.text)), asdict(made.attributes)
-        right.update(name for name in true if found[name] == true[name])
+        reading, true = asdict(read(made.text)), asdict(made.attributes)
+        right.update(name for name in true if reading[name] == true[name])
     return {name: right[name] / len(entries) for name in asdict(Attributes())}
 
 
@@ -37,14 +37,14 @@ def test_readings_agree_with_the_attributes(some_entries: list[Entry]) -> None:
 
 @pytest.mark.slow
 def test_twenty_thousand_readings_agree_with_the_attributes(many_entries: list[Entry]) -> None:
-    found = _agreement(many_entries)
-    assert min(found.values()) >= 0.995
-    assert all(found[name] == 1 for name in (*SHOWN, *DETAILS))  # measured; only sonnets are sometimes not seen
+    reading = _agreement(many_entries)
+    assert min(reading.values()) >= 0.995
+    assert all(reading[name] == 1 for name in (*SHOWN, *DETAILS))  # measured; only sonnets are sometimes not seen
 
 
 def test_only_forms_of_sonnets_are_missed(some_entries: list[Entry]) -> None:
     wrong = [(made, read(made.text)) for made in some_entries if read(made.text) != made.attributes]
-    assert all(made.attributes.form == "sonnet" and found.form is None for made, found in wrong)
+    assert all(made.attributes.form == "sonnet" and reading.form is None for made, reading in wrong)
     sonnets = sum(made.attributes.form == "sonnet" for made in some_entries)
     assert len(wrong) <= 0.02 * sonnets
 
@@ -58,11 +58,11 @@ def test_the_order_of_sentences_does_not_matter(some_entries: list[Entry]) -> No
     for made in some_entries[:1500]:
         parts = _parts(made.text)
         shuffler.shuffle(parts)
-        found = read(("\n" if "\n" in made.text else " ").join(parts))
-        assert [getattr(found, name) for name in SHOWN] == [getattr(made.attributes, name) for name in SHOWN]
-        assert found.details == made.attributes.details
+        reading = read(("\n" if "\n" in made.text else " ").join(parts))
+        assert [getattr(reading, name) for name in SHOWN] == [getattr(made.attributes, name) for name in SHOWN]
+        assert reading.details == made.attributes.details
         if made.attributes.form in PROSE:
-            assert (found.form, found.number) == (made.attributes.form, made.attributes.number)
+            assert (reading.form, reading.number) == (made.attributes.form, made.attributes.number)
 
 
 @pytest.mark.parametrize("change", [str.upper, str.lower, str.swapcase, lambda text: f"\n  {text}\t\r\n"])
@@ -75,34 +75,34 @@ def test_a_part_of_an_entry_shows_its_values_or_nothing(some_entries: list[Entry
     for made in some_entries[:500]:
         parts = _parts(made.text)
         for left_out in range(len(parts)):
-            found = read("\n".join(parts[:left_out] + parts[left_out + 1 :]))
+            reading = read("\n".join(parts[:left_out] + parts[left_out + 1 :]))
             for name in SHOWN:
-                assert getattr(found, name) in (None, getattr(made.attributes, name))
-            assert set(found.details) <= set(made.attributes.details)
+                assert getattr(reading, name) in (None, getattr(made.attributes, name))
+            assert set(reading.details) <= set(made.attributes.details)
 
 
 def test_halves_of_two_entries_show_one_of_the_two_or_nothing(some_entries: list[Entry]) -> None:
     for first, second in itertools.pairwise(some_entries[:1500]):
         one, other = first.text.split(" "), second.text.split(" ")
-        found = read(" ".join(one[: len(one) // 2] + other[len(other) // 2 :]))
+        reading = read(" ".join(one[: len(one) // 2] + other[len(other) // 2 :]))
         for name in SHOWN:
             values = (getattr(first.attributes, name), getattr(second.attributes, name))
-            assert getattr(found, name) in (None, *values)
+            assert getattr(reading, name) in (None, *values)
 
 
 def test_two_entries_in_a_row_show_one_of_the_two_or_nothing(some_entries: list[Entry]) -> None:
     read_as_nothing: Counter[str] = Counter()
     differ: Counter[str] = Counter()
     for first, second in itertools.pairwise(some_entries):
-        found = read(f"{first.text}\n{second.text}")
+        reading = read(f"{first.text}\n{second.text}")
         for name in SHOWN:
             values = (getattr(first.attributes, name), getattr(second.attributes, name))
-            assert getattr(found, name) in (None, *values)
+            assert getattr(reading, name) in (None, *values)
             if values[0] != values[1]:
                 differ[name] += 1
-                read_as_nothing[name] += getattr(found, name) is None
+                read_as_nothing[name] += getattr(reading, name) is None
             else:
-                assert getattr(found, name) == values[0]
+                assert getattr(reading, name) == values[0]
     # Measured: 0.46 of topics, 0.54 of voices, 0.51 of moods, 0.62 of hours; two of three cues are enough to win.
     assert all(read_as_nothing[name] >= 0.4 * differ[name] for name in SHOWN)
 
@@ -144,21 +144,21 @@ def test_a_reading_is_complete_with_four_attributes(some_entries: list[Entry]) -
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(), st.text(alphabet=st.characters()), st.binary().map(lambda raw: raw.decode("latin-1"))))
 def test_any_text_is_read(text: str) -> None:
-    found = read(text)
-    assert found == read(text)
-    assert all(getattr(found, name) in (None, *VALUES[name]) for name in ("form", *SHOWN))
-    assert all(getattr(found, detail) in (False, True) for detail in DETAILS)
-    assert found.number is None or (found.number in NUMBERS and found.form in NUMBERED_FORMS)
+    reading = read(text)
+    assert reading == read(text)
+    assert all(getattr(reading, name) in (None, *VALUES[name]) for name in ("form", *SHOWN))
+    assert all(getattr(reading, detail) in (False, True) for detail in DETAILS)
+    assert reading.number is None or (reading.number in NUMBERS and reading.form in NUMBERED_FORMS)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from([*WORDS, "\n", ".", "3", "21", "'", "-", "٣"]), max_size=60))
 def test_any_sequence_of_words_is_read(words: list[str]) -> None:
     text = " ".join(words)
-    found = read(text)
-    assert found == read(text)
+    reading = read(text)
+    assert reading == read(text)
     for name in SHOWN:
-        value = getattr(found, name)
+        value = getattr(reading, name)
         assert value is None or any(cue_index().get(cue, {}).get(name) == value for cue in oracle.stems(text))
 
 
@@ -194,9 +194,9 @@ def test_the_number_is_the_only_integer_from_1_to_20(some_entries: list[Entry], 
 def test_forms_without_numbers_show_none(some_entries: list[Entry]) -> None:
     for made in some_entries[:500]:
         if made.attributes.form not in NUMBERED_FORMS:
-            found = read(f"{made.text} 7")
-            assert found.number is None
-            assert found.topic == made.attributes.topic
+            reading = read(f"{made.text} 7")
+            assert reading.number is None
+            assert reading.topic == made.attributes.topic
 
 
 def test_poems_are_recognised_by_their_shape(some_entries: list[Entry]) -> None:
