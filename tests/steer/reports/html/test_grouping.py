@@ -21,7 +21,7 @@ def test_what_was_asked_for_is_what_the_judges_say(run: SampleSet, measured: Rep
 
 def test_one_judge_finds_it_or_does_not():
     evaluation_set = EvaluationSet(judges=(FunctionJudge("texts", lambda text: "cat" in text),))
-    assert [requested_group(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["groups", "not groups"]
+    assert [requested_group(text, evaluation_set)[ASKED] for text in ("a cat", "a dog")] == ["found", "not found"]
 
 
 def test_without_an_evaluation_set_only_the_ending_is_known(run: SampleSet):
