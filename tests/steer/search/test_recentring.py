@@ -23,7 +23,7 @@ from vectors.model.residual_model import ResidualModel
 
 @pytest.fixture
 def two(llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ConceptVector]:
-    """Two concepts in the model's library: what is recorded is sampled there again."""
+    """Two concepts in the model's library: what is recorded is found there again."""
     monkeypatch.setenv("STEER_HOME", str(tmp_path / "home"))
     sampled = []
     for seed, name in enumerate(("cat", "sea")):
