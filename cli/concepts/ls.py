@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.completion import complete_name
-from cli.options.model_options import Json, Model, check_model
+from cli.options.model_options import Json, check_model
 from cli.terminal.output import emit, emit_json, figure, note, table
 from vectors.common.errors import InputError, VectorError
 from vectors.common.paths import EMBEDDED_NAME
@@ -27,6 +27,12 @@ Name = Annotated[
 ]
 
 
+Of = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Hugging Face name or folder of a model.  [default: all models]"),
+]
+
+
 @dataclass
 class Entry:
     """One vector file of the library; `shadowed` if the user has a concept of that name."""
@@ -38,7 +44,7 @@ class Entry:
     shadowed: bool = False
 
 
-def list_command(model: Model = None, as_json: Json = False) -> None:
+def list_command(model: Of = None, as_json: Json = False) -> None:
     """Run this to list the concepts of every model, or of one.
 
     Your own concepts replace shipped ones of the same name.

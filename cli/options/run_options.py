@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.model_options import open_model
+from cli.terminal.output import note
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
@@ -35,7 +36,13 @@ def read_run(path: str) -> "SampleSet":
 
     samples = SampleSet.load(path)
     if len(samples) < 2:
-        raise InputError(f"{quote(path)} holds {len(samples)} samples: metrics need at least two")
+        rest = ", and an incomplete last line" if samples.torn else ""
+        raise InputError(
+            f"{quote(path)} holds {len(samples)} sample{'' if len(samples) == 1 else 's'}{rest}: metrics need at least "
+            "two; `steer compose ... --resume` goes on with an interrupted run"
+        )
+    if samples.torn:
+        note(f"note: {quote(path)} ends in an incomplete line, which is left out")
     try:
         samples.check_one_run()
     except InputError as error:

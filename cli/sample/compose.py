@@ -155,19 +155,21 @@ def command(
             check_geometry(geometry)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
         from steer.sampling.sampler import samples_of
+        from vectors.decoding.decode import prefix_ids
 
         if geometry == "natural":
             progress("measuring the covariance of natural activations")
         if max_pressure is not None:
             progress("searching the dose that keeps to the pressure")
         plan = make_plan(loaded, doses if run is None else _centre(run, picks), options)
+        prefix_ids(loaded, plan.prompt, max_tokens)  # refuse what exceeds the context before anything is printed
         progress.clear()
-        note_plan(plan, loaded)
         file = None
         if output is not None:
             from steer.runs.sample_file import SampleFile
 
             file = stack.enter_context(SampleFile(output, mode, plan.identity(loaded)))
+        note_plan(plan, loaded)
         done = frozenset(file.done if file else ())
         ordered = OrderedOutput(n, done, as_json, file, progress)
         if ordered.left == 0:
@@ -218,6 +220,8 @@ def _parse_expression(expression: str | None) -> dict[str, float] | None:
     from steer.composition.expression import parse
 
     text = read_stdin("an expression") if expression == "-" else expression
+    if expression == "-" and text is not None and not text.strip():
+        raise InputError("standard input holds no expression: leave the - out to sample without steering")
     return None if text is None or not text.strip() else parse(text.strip())
 
 

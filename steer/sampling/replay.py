@@ -10,6 +10,7 @@ from steer.composition.steering_point import SteeringPoint
 from steer.runs.sample import Sample
 from steer.runs.sample_set import SampleSet
 from steer.sampling.run_plan import RunPlan
+from steer.sampling.sampler import text_of
 from steer.search.recentring import Centre, picks_of
 from steer.search.recorded_run import RecordedRun
 from vectors.activations.natural_covariance import natural_covariance
@@ -54,6 +55,11 @@ def replayed(
         if sample.tokens and max(sample.tokens) >= vocabulary:
             raise InputError(
                 f"sample {sample.index} has token {max(sample.tokens)}, the model has {vocabulary}: the file is damaged"
+            )
+        if text_of(model, prefix, sample.tokens) != sample.text:
+            raise InputError(
+                f"the text of sample {sample.index} is not what its tokens decode to: the file was edited, or written "
+                "with another tokenizer; sample it again"
             )
     deltas, moves = dict[int, Tensor](), dict[int, Intervention]()
     if plan.point.deltas:

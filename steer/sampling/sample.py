@@ -69,8 +69,8 @@ def sample(
         InputError: options that exclude each other, or proposals that are worth too little; otherwise as `stream`.
         OutputError: a file that exists or cannot be written.
 
-    >>> from vectors import load_model
-    >>> runs = sample(load_model(), "cat", n=2, radius=0.5, seed=7, max_tokens=8)
+    >>> import steer, vectors
+    >>> runs = steer.sample(vectors.load_model(), "cat", n=2, radius=0.5, seed=7, max_tokens=8)
     >>> [len(run.tokens) for run in runs]
     [8, 8]
     """

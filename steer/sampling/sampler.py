@@ -1,11 +1,11 @@
 """The samples of a plan, each as it finishes."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from steer.runs.sample import Sample
 from steer.sampling.run_plan import RunPlan
-from vectors.common.validation import MAX_BATCH, check_integer
+from vectors.common.validation import MAX_BATCH, MAX_SEED, check_integer
 from vectors.decoding.decode import Finished
 from vectors.model.residual_model import ResidualModel, not_finite
 
@@ -14,7 +14,7 @@ def samples_of(
     model: ResidualModel, plan: RunPlan, *, n: int, batch_size: int | None = None, skip: Collection[int] = ()
 ) -> Iterator[Sample]:
     """Yield the first `n` samples of a plan as they finish, except those to skip; see `steer.stream`."""
-    indices = (index for index in range(check_integer(n, "n", low=1)) if index not in skip)
+    indices = (index for index in range(check_integer(n, "n", low=1, high=MAX_SEED)) if index not in skip)
     return samples_at(model, plan, indices, batch_size=batch_size)
 
 
@@ -39,16 +39,20 @@ def _decoded_samples(
         raise not_finite(model, "logits under this shift in every text", hint="lower the doses")
 
 
+def text_of(model: ResidualModel, prefix: Sequence[int], tokens: Sequence[int]) -> str:
+    """Return the text of generated tokens that follow a prefix."""
+    # decode the prefix too: some tokenizers drop the space before the first word of a text
+    before, whole_text = model.decode(prefix), model.decode([*prefix, *tokens])
+    return whole_text[len(before) :] if whole_text.startswith(before) else model.decode(tokens)
+
+
 def _to_sample(
     model: ResidualModel, prefix: list[int], finished: Finished, run: dict[str, Any], *, has_costs: bool
 ) -> Sample:
-    # decode the prefix too: some tokenizers drop the space before the first word of a text
-    before, whole_text = model.decode(prefix), model.decode([*prefix, *finished.tokens])
-    text = whole_text[len(before) :] if whole_text.startswith(before) else model.decode(finished.tokens)
     cost = finished.cost
     return Sample(
         index=finished.index,
-        text=text,
+        text=text_of(model, prefix, finished.tokens),
         tokens=finished.tokens,
         logprob_base=float(cost.logprob_base.sum()) if has_costs else None,
         logprob_steered=float(cost.logprob_steered.sum()),

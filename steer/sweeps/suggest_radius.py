@@ -92,8 +92,8 @@ def suggest_radius(
     Raises:
         InputError: no judge, a value outside its range, or too little success at radius 0.
 
-    >>> from vectors import load_model
-    >>> suggestion = suggest_radius(load_model(), "cat", n=16, radii=(0, 4), max_tokens=40)
+    >>> import steer, vectors
+    >>> suggestion = steer.suggest_radius(vectors.load_model(), "cat", n=16, radii=(0, 4), max_tokens=40)
     >>> 0 <= suggestion.low <= suggestion.radius <= suggestion.high <= 4
     True
     """

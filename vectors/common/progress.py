@@ -4,6 +4,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from vectors.common.errors import InputError
+from vectors.common.validation import quote
+
 Progress = Callable[[str, int, int], None]
 """Called with the stage, the steps done and the number of steps (0: unknown)."""
 
@@ -32,8 +35,16 @@ def with_progress_bars(job: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def progress_callback(option: ProgressOption) -> Progress:
-    """Return the callback, or one that does nothing."""
-    return option if callable(option) else _ignore
+    """Return the callback, or one that does nothing.
+
+    Raises:
+        InputError: neither a callback nor a boolean.
+    """
+    if callable(option):
+        return option
+    if option not in (None, False):
+        raise InputError(f"progress is {quote(option)}: give a function, True for bars, or nothing")
+    return _ignore
 
 
 def count_progress(progress: Progress, stage: str, total: int) -> Advance:

@@ -81,6 +81,7 @@ class ConceptVector:
         InputError: the name cannot name a file.
 
     >>> import torch
+    >>> from vectors import ConceptVector
     >>> east = torch.tensor([1.0, 0.0])
     >>> cat = ConceptVector(
     ...     name="cat", model="tiny", model_hash="ab12", layer=0, direction=east, mean=0 * east, gap=2.5, method="mean",

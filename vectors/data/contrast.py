@@ -23,6 +23,7 @@ class ContrastSet:
         InputError: A side is empty or not a list of texts, a text is blank, both sides hold the same texts, paired
             sides have different lengths, or a weight is negative or of a text that is on neither side.
 
+    >>> from vectors import ContrastSet
     >>> storms = ContrastSet(positive=("thunder rolls", "hail again"), background=("a calm day", "mild and dry"))
     >>> fit, held_out = storms.split(held_out=0.5)
     >>> len(fit.positive), len(held_out.background)

@@ -64,9 +64,8 @@ def prefix_ids(model: ResidualModel, prompt: str | None, max_tokens: int) -> lis
     if len(ids) + max_tokens > model.max_context:
         room = model.max_context - len(ids)
         fix = f"ask for at most {room} tokens" if room > 0 else "shorten the prompt"
-        raise InputError(
-            f"{len(ids)} prompt tokens and {max_tokens} new ones exceed the context of {model.max_context}: {fix}"
-        )
+        read = f"{len(ids)} prompt tokens" if prompt is not None else "the start token"
+        raise InputError(f"{read} and {max_tokens} new tokens exceed the context of {model.max_context}: {fix}")
     return ids
 
 

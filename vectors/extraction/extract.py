@@ -1,6 +1,6 @@
 """Extract a concept vector from contrast texts: find its direction, measure it, and calibrate its unit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from vectors.activations.layer_auc import layers_over_depth
@@ -126,8 +126,8 @@ def layers_for(model: ResidualModel, method: str, layer: int | Sequence[int] | s
         if depths and not choose:
             return [int(model.n_layers * depths[0])]
         return sorted({int(model.n_layers * share) for share in depths}) or layers_over_depth(model.n_layers)
-    layers = [layer] if isinstance(layer, int) else [] if isinstance(layer, str) else list(layer)
-    if not layers:
+    layers: list[int] = list(layer) if isinstance(layer, Iterable) else [layer]  # type: ignore[arg-type]
+    if not layers or isinstance(layer, str):
         raise InputError(f"layer is {quote(layer)}: give auto, the number of a block, or several of them")
     if len(layers) > 1 and METHODS[method].shift:
         raise InputError(f"method {method!r} finds a shift that works at one layer by itself: give one layer")

@@ -38,7 +38,7 @@ def page(runs: Mapping[str, SampleSet], reports: Sequence[Report], *, model: Res
     >>> import steer, vectors
     >>> model = vectors.load_model()
     >>> runs = steer.sample(model, "cat", n=8, seed=7)
-    >>> html = page({"cats": runs}, [steer.report(runs)], model=model)
+    >>> html = steer.page({"cats": runs}, [steer.report(runs)], model=model)
     >>> html.startswith("<!doctype html>")
     True
     """

@@ -113,6 +113,23 @@ def test_a_prompt_is_continued_and_an_expression_comes_from_stdin(
     assert row["doses"] == {"cat": 2.0} and row["prompt"] == "the sea" and not row["text"].startswith("the sea")
 
 
+def test_an_empty_stdin_is_no_expression(
+    steer: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").write_text(" \n")
+    with (tmp_path / "empty").open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        done = steer("compose", "-", "--model", tiny)
+    assert done.code == 2 and "standard input holds no expression" in done.err
+
+
+def test_too_many_tokens_are_refused_before_anything_is_said(compose: Callable[..., Any]) -> None:
+    done = compose("--max-tokens", 10**11)
+    assert (
+        done.code == 2 and len(done.err.splitlines()) == 1 and "the start token and 100000000000 new tokens" in done.err
+    )
+
+
 def test_positions_that_a_concept_was_not_made_for_are_noted(compose: Callable[..., Any]) -> None:
     assert "made for" not in compose("-n", 1).err
     assert "note: 'cat' was made for positions all" in compose("-n", 1, "--positions", "bos").err

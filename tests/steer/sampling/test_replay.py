@@ -1,10 +1,13 @@
 """Replaying a run: the same costs as when it was sampled, and refusal of other weights."""
 
+from dataclasses import replace
+
 import pytest
 
 import steer
+from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import replayed
-from vectors.common.errors import ModelError
+from vectors.common.errors import InputError, ModelError
 from vectors.model.residual_model import ResidualModel
 
 
@@ -18,3 +21,10 @@ def test_other_weights_are_not_replayed(llama_model: ResidualModel, make_hf, mak
     run = steer.sample(llama_model, None, n=2, max_tokens=5)
     with pytest.raises(ModelError, match="other weights"):
         replayed(ResidualModel(make_hf("llama", seed=5), make_tokenizer(), name="other"), run)
+
+
+def test_an_edited_text_is_not_replayed(llama_model: ResidualModel) -> None:
+    first, *others = steer.sample(llama_model, None, n=3, max_tokens=5)
+    edited = SampleSet([replace(first, text="the storm"), *others])
+    with pytest.raises(InputError, match="the text of sample 0 is not what its tokens decode to"):
+        replayed(llama_model, edited)

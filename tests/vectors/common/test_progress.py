@@ -5,6 +5,7 @@ import pytest
 
 import steer
 import vectors
+from vectors.common.errors import InputError
 from vectors.common.progress import ProgressBars, count_progress, progress_callback, with_progress_bars
 from vectors.model.residual_model import ResidualModel
 
@@ -55,3 +56,9 @@ def test_long_jobs_tell_how_far_they_are(llama_model: ResidualModel):
     told.clear()
     steer.report(runs, model=llama_model, point=point, progress=lambda *what: told.append(what))
     assert ("replaying the texts of the run", 5, 5) in told
+
+
+@pytest.mark.parametrize("progress", [5, "yes", True])
+def test_anything_but_a_function_is_refused(progress: object):
+    with pytest.raises(InputError, match="give a function"):
+        progress_callback(progress)  # True is replaced by bars before it comes here

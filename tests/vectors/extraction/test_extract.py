@@ -1,5 +1,6 @@
 """Extraction end to end on tiny models: held-out texts, candidate layers, the pilot, and unusable options."""
 
+import numpy as np
 import pytest
 import torch
 from helpers.contrast_texts import CATS, SHIPS, extract_cat
@@ -36,6 +37,11 @@ def test_a_pilot_adds_its_curve_and_reports_progress(llama_model, monkeypatch):
     assert ("pilot of 'cat': success by shift", 3, 3) in calls and any("reading" in what for what, _, _ in calls)
 
 
+def test_a_layer_may_be_a_number_of_numpy(llama_model):
+    one, other = (extract_cat(llama_model, method="mean-difference", layer=layer) for layer in (1, np.int64(1)))
+    assert torch.equal(one.direction, other.direction) and other.layer == 1
+
+
 def test_the_same_seed_gives_the_same_vector(llama_model):
     once, again = (extract_cat(llama_model, method="learned", layer=1, seed=4) for _ in range(2))
     assert torch.equal(once.direction, again.direction) and once.auc == again.auc
@@ -60,6 +66,8 @@ def test_the_same_seed_gives_the_same_vector(llama_model):
         ({"weights": {"nowhere": 1.0}}, InputError, "none of the texts"),
         ({"layer": []}, InputError, "several of them"),
         ({"layer": "first"}, InputError, "layer is 'first'"),
+        ({"layer": 1.5}, InputError, "layer is 1.5"),
+        ({"layer": None}, InputError, "layer is None"),
         ({"layer": [0, 3]}, InputError, "0 to 2"),
         ({"layer": [0, 1], "method": "learned"}, InputError, "one layer by itself"),
         ({"name": "a/b"}, InputError, "cannot name a concept"),
