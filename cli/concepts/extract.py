@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.concept_options import Layer, check_file, check_free, layers_of
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_flags, open_model
 from cli.options.text_sources import contrast_from, labels_from
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
@@ -174,9 +174,7 @@ def command(
     if not as_json:
         from steer.composition.expression import format_doses
 
-        given = {"--model": model, "--device": device, "--dtype": dtype}
-        again = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
-        again += ["--trust-remote-code"] if trust_remote_code else []
+        again = model_flags(model, device, dtype, trust_remote_code)
         note(" ".join(["next: steer compose", shlex.quote(format_doses({vectors[0].name: 1.0})), "-n 4", *again]))
 
 
@@ -189,7 +187,9 @@ def _store(vector: "ConceptVector", model: "ResidualModel", output: str | None, 
     written = None if output is None else save(vector, output, force=force)
     path = library.keep(vector, force=force)
     if model.library is not None and (model.library / f"{vector.name}{VECTOR_SUFFIX}").exists():
-        note(f"note: {quote(vector.name)} is also shipped with the model: expressions now use yours")
+        note(
+            f"note: expressions now use your {quote(vector.name)}, not the shipped one, until you delete {quote(path)}"
+        )
     if as_json:
         extra = {"path": str(path)} | ({} if written is None else {"output": str(written)})
         emit_json(json.dumps(vector.to_dict() | extra))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli.terminal.output import note
 from vectors.common.errors import InputError, OutputError
 from vectors.common.validation import quote
 
@@ -51,7 +52,9 @@ def check_free(name: str, model: "ResidualModel") -> None:
     from vectors.concepts.library import catalog
 
     path: Path | None = catalog(model).get(name)
-    if path is not None and path.parent != model.library:
+    if path is not None and path.parent == model.library:
+        note(f"note: {quote(name)} is shipped with the model: expressions will use yours; Ctrl-C keeps the shipped one")
+    elif path is not None:
         raise OutputError(
             f"your library already has {quote(name)} ({quote(path)}): pass --force or choose another name"
         )

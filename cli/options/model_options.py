@@ -1,5 +1,6 @@
 """Options about the model, and loading it."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,13 @@ def open_model(
     if name == EMBEDDED_NAME and not Path(name).exists():
         name = None  # the name that `ls` and samples show
     return load_model(name, device, dtype, trust_remote_code=trust)
+
+
+def model_flags(model: str | None, device: str | None, dtype: str | None, trust_remote_code: bool) -> list[str]:
+    """Return the options with which another command opens the same model."""
+    given = {"--model": model, "--device": device, "--dtype": dtype}
+    flags = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
+    return [*flags, *(["--trust-remote-code"] if trust_remote_code else [])]
 
 
 def read_stdin(what: str) -> str:

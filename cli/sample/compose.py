@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model, read_stdin
+from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_flags, open_model, read_stdin
 from cli.options.sampling_options import (
     Gate,
     Geometry,
@@ -210,9 +210,10 @@ def command(
         if ordered.not_finite:
             note(f"note: {ordered.not_finite} texts stopped early because logits were not finite: lower the doses")
         if output is not None:
-            note(f"{ordered.count} samples are in {quote(output)}")
+            note(f"{ordered.count} sample{'s are' if ordered.count != 1 else ' is'} in {quote(output)}")
             if not as_json and ordered.count > 1:
-                note(f"next: steer report {shlex.quote(output)}")
+                flags = model_flags(model, device, dtype, trust_remote_code)
+                note(" ".join(["next: steer report", shlex.quote(output), *flags]))
 
 
 def _parse_expression(expression: str | None) -> dict[str, float] | None:

@@ -149,7 +149,9 @@ class _Curve:
 
 
 def _curve(vector: ConceptVector, shift: float) -> _Curve | None:
-    """Return a vector's curve at a shift; None without a curve, beyond its ends, or if its judge is too weak."""
+    """Return a vector's curve at a shift; None without a unit, beyond the curve's ends, or if its judge is too weak."""
+    if not vector.calibrated:  # no shift of the pilot had an effect: its curve shows the errors of the judge
+        return None
     rows = [_row(row) for row in vector.unit_curve]
     judge = vector.unit_judge
     if len(rows) < 2 or judge is None or judge[0][0] / judge[0][1] - judge[1][0] / judge[1][1] < _MIN_JUDGE_GAIN:

@@ -108,7 +108,8 @@ class RecordedRun:
         for vector in vectors:
             if self.vectors.get(vector.name) != short_digest(vector.digest):
                 raise ModelError(
-                    f"vector {quote(vector.name)} has changed since this run: put back the file that it had then"
+                    f"vector {quote(vector.name)} has changed since this run: put its file back, or "
+                    "delete yours if it hides a shipped concept"
                 )
 
     def check_covariances(self, model: ResidualModel, covariances: "Mapping[int, LowRankCovariance] | None") -> None:

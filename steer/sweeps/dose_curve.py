@@ -206,6 +206,6 @@ def _score(
     if positive_mean <= background_mean:
         raise InputError(
             f"the direction {point.vectors[0].name!r} does not score texts that have the concept higher than "
-            "others: check that --positive and --background are the right way round"
+            "others: give the concept that these texts have, and positive and background texts the right way round"
         )
     return lambda texts: (probe.scores(texts) - background_mean) / (positive_mean - background_mean)

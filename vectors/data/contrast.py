@@ -123,7 +123,9 @@ def _held_out_texts(texts: Sequence[str], side: str, share: float, seed: int) ->
     """Return the texts to hold out: at least one, and not all."""
     ranked = sorted(set(texts), key=lambda text: shuffle_key(text, seed))
     if len(ranked) < 2:
-        raise InputError(f"{side} has {len(ranked)} different text: a split needs at least 2 on each side")
+        raise InputError(
+            f"{side} has {len(ranked)} different text: a split needs at least 2 on each side, so give more texts"
+        )
     n_held_out = sum(is_held_out(text, share=share, seed=seed) for text in ranked)
     return set(ranked[: min(max(n_held_out, 1), len(ranked) - 1)])
 

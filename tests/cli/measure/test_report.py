@@ -70,7 +70,7 @@ def test_a_saved_run_prints_next_commands_that_work(
     monkeypatch.chdir(tmp_path)
     options = ("-n", 3, "--max-tokens", 8, "--model", tiny, "--device", "cpu", "-o", "my run.jsonl")
     said = steer("compose", "cat", *options).err.splitlines()[-1]
-    assert said == "next: steer report 'my run.jsonl'"
+    assert said == f"next: steer report 'my run.jsonl' --model {shlex.quote(str(tiny))} --device cpu"
     assert steer(*shlex.split(said)[2:]).code == 0
 
 

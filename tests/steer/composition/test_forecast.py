@@ -27,6 +27,12 @@ def concept(name: str, direction: list[float], *, rates: tuple[float, ...] = (0.
 CAT, SEA = concept("cat", [1.0, 0.0, 0.0]), concept("sea", [0.6, 0.8, 0.0])
 
 
+def test_a_concept_without_a_unit_has_no_forecast():
+    silent = replace(CAT, unit=None)  # its pilot saw no effect: the curve shows the errors of its judge
+    expected = forecast(steer.compose({silent: 1.0, SEA: 0.75}))
+    assert set(expected.success) == {"sea"} and expected.joint is None
+
+
 def test_success_is_read_off_each_curve_and_multiplied():
     expected = forecast(steer.compose({CAT: 1.0, SEA: 0.75}))
     assert expected.success["cat"].value == pytest.approx(0.8, abs=0.01) and expected.success[
