@@ -7,7 +7,7 @@ import typer
 
 from cli.options.concept_options import Layer, check_file, layer_of
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.terminal.output import carries, dim, emit, emit_json, note, width, wrap
+from cli.terminal.output import can_encode, dim, emit, emit_json, note, width, wrap
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, sampling_seconds
 from vectors.common.errors import InputError, SteerError
@@ -169,8 +169,8 @@ def _hanging(head: str, words: list[str]) -> str:
 def _cut(text: str, room: int) -> str:
     from rich.cells import cell_len, set_cell_size
 
-    text = escape_invisible(text) if carries(text) else escape_invisible(text).encode("ascii", "replace").decode()
-    return text if cell_len(text) <= room else set_cell_size(text, room - 1) + ("…" if carries("…") else "~")
+    text = escape_invisible(text) if can_encode(text) else escape_invisible(text).encode("ascii", "replace").decode()
+    return text if cell_len(text) <= room else set_cell_size(text, room - 1) + ("…" if can_encode("…") else "~")
 
 
 def _facts(discovery: "Discovery", candidate: "Candidate") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.concepts.ls import Name, find, read_library
 from cli.options.model_options import Json, Model
-from cli.terminal.output import carries, emit, emit_json, figure, record, table, width, wrap
+from cli.terminal.output import can_encode, emit, emit_json, figure, record, table, width, wrap
 from vectors.common.validation import escape_invisible
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _rows(vector: "ConceptVector", key: str) -> list[dict[str, Any]]:
 
 
 def _bars(vector: "ConceptVector", rows: list[dict[str, Any]]) -> str:
-    full, empty = ("█", "·") if carries("█·") else ("#", ".")
+    full, empty = ("█", "·") if can_encode("█·") else ("#", ".")
     sampled = any(_number(row.get("success")) for row in rows)
     cells = [["layer", "AUC on held-out texts", "", *(["success", "p95"] if sampled else [])]]
     for row in rows:

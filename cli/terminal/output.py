@@ -70,10 +70,10 @@ def emit(text: str) -> None:
 
 def emit_json(line: str) -> None:
     """Write one line of JSON to stdout, in ASCII if the encoding of stdout lacks its characters."""
-    emit(line if carries(line) else json.dumps(json.loads(line)))
+    emit(line if can_encode(line) else json.dumps(json.loads(line)))
 
 
-def carries(text: str) -> bool:
+def can_encode(text: str) -> bool:
     """Return whether the encoding of stdout has these characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -94,7 +94,7 @@ def note(text: str) -> None:
 
 def entry(sample: "Sample") -> str:
     """Format one sample: a header with index, pressure and log-probabilities, then its text wrapped at words."""
-    columns, rule = width(), " ── " if carries("─") else " -- "
+    columns, rule = width(), " ── " if can_encode("─") else " -- "
     parts = [str(sample.index)]
     if sample.pressure is None:
         parts.append(f"log p {sample.logprob_steered:.1f} steered")
@@ -154,7 +154,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: i
             for column, (cell, size) in enumerate(zip(row, wide, strict=True))
         ]
         if not whole and cell_len(padded[-1].rstrip()) > max(room, 10):
-            padded[-1] = set_cell_size(padded[-1], max(room, 10) - 1) + ("…" if carries("…") else "~")
+            padded[-1] = set_cell_size(padded[-1], max(room, 10) - 1) + ("…" if can_encode("…") else "~")
         lines.append(" " * indent + "  ".join(padded).rstrip())
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cli.terminal.output import ClosedPipeError, bold, carries, emit, emit_json, note
+from cli.terminal.output import ClosedPipeError, bold, can_encode, emit, emit_json, note
 from cli.terminal.progress import Progress
 from vectors.common.errors import OutputError
 
@@ -100,5 +100,5 @@ def _with_interval(estimate: "Estimate | None") -> str:
 def _with_half_width(estimate: "Estimate | None", digits: int) -> str:
     if estimate is None:
         return "-"
-    sign = "±" if carries("±") else "~"
+    sign = "±" if can_encode("±") else "~"
     return f"{estimate.value:.{digits}f}{sign}{(estimate.high - estimate.low) / 2:.{digits}f}"
