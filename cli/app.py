@@ -104,7 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as error:  # from typer, when a pipe closes under its help or after shell completion
         return 0 if error.code == 0 or isinstance(error.__context__, BrokenPipeError) else 1
     except KeyboardInterrupt:
-        note("interrupted")
         return INTERRUPTED
     except BaseException as error:
         if debug:

@@ -141,11 +141,11 @@ def command(
             loaded.check_layer(block)
         from vectors.common.paths import writable_model_folder
 
+        progress.clear()
         if not force:
             for one in names:
                 check_free(one, loaded)
         writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
-        progress.clear()
         note(f"seed {seed}")
         progress("estimating the time")
         seconds, shorter = extraction_seconds(

@@ -74,6 +74,7 @@ def keep_command(
         from vectors.discovery.discovery_file import load_discovery, load_last_discovery
         from vectors.discovery.promote import promote_candidate
 
+        progress.clear()
         if not force:
             check_free(name, loaded)
         writable_model_folder(loaded.name, loaded.hash)

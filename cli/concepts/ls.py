@@ -27,7 +27,7 @@ Name = Annotated[
 ]
 
 
-Of = Annotated[
+ModelFilter = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Hugging Face name or folder of a model.  [default: all models]"),
 ]
@@ -44,7 +44,7 @@ class Entry:
     shadowed: bool = False
 
 
-def list_command(model: Of = None, as_json: Json = False) -> None:
+def list_command(model: ModelFilter = None, as_json: Json = False) -> None:
     """Run this to list the concepts of every model, or of one.
 
     Your own concepts replace shipped ones of the same name.

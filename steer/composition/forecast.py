@@ -30,7 +30,7 @@ class Forecast:
     Attributes:
         cosines: cosine of each pair of concepts, by their names.
         success: expected success of each concept with a positive dose, from the curve of its pilot, corrected for the
-            error rates of its judge; concepts without a curve are left out.
+            error rates of its judge; concepts without a unit or a curve are left out.
         joint: expected share of texts with all of them at radius 0, if they are independent; `None` if a concept has no
             curve, has a dose beyond its curve, or excludes another.
         beyond: largest dose of the pilot, of each concept whose dose is larger.

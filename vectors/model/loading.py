@@ -183,7 +183,7 @@ def download(name: str, *patterns: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=["*/*", "consolidated*"]))
     except Exception as error:
-        unreachable = re.search(r"ConnectError|ConnectionError|resolve|offline|Name or service", str(error))
+        unreachable = re.search(r"ConnectError|ConnectionError|Name or service not known|Failed to resolve", str(error))
         why = "it cannot be reached" if unreachable else short_message(error)
         raise ModelError(f"no folder {name!r} here, and the hub did not give it ({why}): {_HINT}") from error
     finally:

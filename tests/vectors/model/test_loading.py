@@ -107,6 +107,21 @@ def test_unknown_hub_names_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert "no folder 'nobody/nothing' here" in message and "cannot reach it really" in message
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("Got: ConnectError: [Errno -2] Name or service not known", "(it cannot be reached)"),
+        ("403 Forbidden: gated repo https://huggingface.co/a/b/resolve/main/config.json", "gated repo"),
+    ],
+)
+def test_a_hub_that_refuses_is_not_called_unreachable(monkeypatch: pytest.MonkeyPatch, error: str, said: str) -> None:
+    def snapshot_download(name: str, **_: object) -> str:
+        raise LocalEntryNotFoundError(error)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert said in refused("nobody/nothing")
+
+
 def test_a_model_loaded_by_its_own_class_can_be_steered(tmp_path: Path, make_tokenizer: Callable) -> None:
     hf = FAMILIES["LLaVA"].build()
     hf.save_pretrained(tmp_path)
