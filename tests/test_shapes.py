@@ -24,4 +24,4 @@ def test_shapes_and_dtypes_are_checked_and_nothing_else() -> None:
 
 def test_the_packages_are_checked() -> None:
     with pytest.raises(TypeCheckError, match="logits"):
-        sample_tokens(torch.zeros(4), torch.zeros(1, dtype=torch.float64), Settings())
+        sample_tokens(torch.zeros(4), torch.ones(1, 66), Settings())

@@ -9,10 +9,11 @@ from vectors.activations.text_activations import TokenIds
 from vectors.activations.text_likelihood import MAX_TOKENS
 from vectors.concepts.vector import ConceptVector
 from vectors.model.hooks import shift_layers
+from vectors.model.output_head import final_states, logit_chunks
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel, check_finite
 
-_BATCH = 4  # texts a forward: several copies of all their logits are in memory
+_BATCH = 16  # texts a forward
 
 
 def most_shifted_tokens(
@@ -53,12 +54,14 @@ def most_shifted_tokens(
             for layer in vector.layers
         }
         with torch.inference_mode():
-            base = model.hf(**batch, use_cache=False).logits[mask].float().log_softmax(dim=-1)
+            base_states = final_states(model, batch)[mask]
             with shift_layers(model, shifts):
-                steered = model.hf(**batch, use_cache=False).logits[mask].float().log_softmax(dim=-1)
-            change = steered - base
-            gained = gained + (steered.exp() * change).sum(dim=0).cpu()
-            lost = lost - (base.exp() * change).sum(dim=0).cpu()
+                steered_states = final_states(model, batch)[mask]
+            for _, logits in logit_chunks(model, base_states, steered_states):
+                base, steered = (scores.log_softmax(dim=-1) for scores in logits)
+                change = steered - base
+                gained = gained + (steered.exp() * change).sum(dim=0).cpu()
+                lost = lost - (base.exp() * change).sum(dim=0).cpu()
     check_finite(model, gained + lost, f"logits under a shift of length {length:.3g}", hint="choose a shorter shift")
     texts_of_tokens = token_texts(model, len(gained))
     candidates = torch.tensor(sorted(texts_of_tokens))

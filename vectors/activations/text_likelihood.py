@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from vectors.model.hooks import shift_layers
+from vectors.model.output_head import final_states, map_logits
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel, check_finite
 
@@ -27,19 +28,24 @@ def cut_to_beginnings(model: ResidualModel, rows: Sequence[Sequence[int]]) -> li
 
 def losses(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "rows pos"]:
     """Return the negative log-likelihood, in nats, of every token after the first; 0 at padding."""
-    return losses_and_logits(model, rows)[0]
+    states, targets, predicted = predicted_states(model, rows)
+    nats = map_logits(model, token_nats, states, beside=targets)
+    return nats.new_zeros(predicted.shape).masked_scatter(predicted, nats)
 
 
-def losses_and_logits(
+def predicted_states(
     model: ResidualModel, rows: Sequence[Sequence[int]]
-) -> tuple[Float[Tensor, "rows pos"], Float[Tensor, "rows pos vocab"]]:
-    """Return the negative log-likelihood of every token after the first, and the logits that predict it."""
+) -> tuple[Float[Tensor, "n width"], Int[Tensor, " n"], Bool[Tensor, "rows pos"]]:
+    """Return the final states that predict the tokens after the first, those tokens, and where they lie in the rows."""
     batch = model.batch(rows)
-    logits = model.hf(**batch, use_cache=False).logits.float()
-    targets = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100).roll(-1, dims=1)
-    targets[:, -1] = -100  # no token follows; cutting the logits instead would copy them
-    nats = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
-    return nats.view_as(targets)[:, :-1], logits[:, :-1]
+    states = final_states(model, batch)
+    predicted = batch["attention_mask"][:, 1:].bool()
+    return states[:, :-1][predicted.to(states.device)], batch["input_ids"][:, 1:][predicted].to(states.device), predicted
+
+
+def token_nats(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return the negative log-likelihood of each target in nats."""
+    return cross_entropy(logits, targets.to(logits.device), reduction="none")
 
 
 def mean_loss(model: ResidualModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, ""]:

@@ -6,13 +6,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
-from vectors.common.rng import Stream, rng
 from vectors.decoding.kv_cache import make_kv_cache
+from vectors.decoding.row_padding import padded_rows, prefill_groups
 from vectors.decoding.token_costs import Cost, token_logprobs_and_kl
-from vectors.decoding.token_sampling import Settings, sample_tokens
+from vectors.decoding.token_sampling import Settings, sample_tokens, token_noise
 from vectors.model.hooks import block_device
 from vectors.model.interventions import Intervention
+from vectors.model.output_head import logits_from
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
 
@@ -24,7 +26,7 @@ class Batch:
     """Samples decoded side by side.
 
     The KV cache holds the shifted rows first. With `costs`, the same rows follow once more without the shift: these
-    base rows read the same tokens and give the base model's log-probabilities and the KL.
+    base rows read the same tokens and give the base model's log-probabilities and the KL. Rows of padding come last.
 
     Args:
         model: the model.
@@ -55,15 +57,17 @@ class Batch:
         length = self._first + settings.max_tokens
         self._copies = 2 if shifts is not None and costs else 1
         self._base_known = costs or shifts is None
-        self._cache = make_kv_cache(model, rows * self._copies, length + 1, interventions)
+        self._cache_rows = padded_rows(model, rows * self._copies)
+        self._cache = make_kv_cache(model, self._cache_rows, length + 1, interventions)
         self._idle = length  # free rows write to this position, which no sample reads
         self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
         self._host_weights = self._weights.tolist()
         device = model.device
-        precise = torch.float32 if device.type == "mps" else torch.float64
+        self._vocabulary = int(model.hf.config.get_text_config(decoder=True).vocab_size)
         self._tokens = torch.full((rows,), self._prefix[-1], device=device)
         self._positions = torch.full((rows,), self._idle, device=device)
-        self._uniforms = torch.zeros(rows, settings.max_tokens, dtype=precise, device=device)
+        width = token_noise(0, 0, 1, self._vocabulary).shape[1]
+        self._noise = torch.ones(rows, settings.max_tokens, width, device=device)
         self._history = torch.zeros(rows, settings.max_tokens, dtype=torch.long, device=device)
         self._costs = torch.zeros(rows, settings.max_tokens, 3, device=device)
         self._shifts: dict[int, Tensor] = {}
@@ -100,12 +104,12 @@ class Batch:
         rows = torch.tensor(free, device=self._model.device)
         for row, sample in zip(free, samples, strict=True):
             self._samples[row], self._counts[row] = sample, 0
-        uniforms = [rng(self._seed, sample, Stream.TOKEN).random(self._settings.max_tokens) for sample in samples]
-        self._uniforms[rows] = torch.from_numpy(np.stack(uniforms)).to(self._uniforms)
+        noise = [token_noise(self._seed, sample, self._settings.max_tokens, self._vocabulary) for sample in samples]
+        self._noise[rows] = torch.from_numpy(np.stack(noise)).to(self._noise)
         for layer, shift in (self._shifts_of(samples) if self._shifts_of else {}).items():
             if layer not in self._shifts:
                 device = block_device(self._model, layer)
-                self._shifts[layer] = torch.zeros(self.rows * self._copies, self._model.d_model, device=device)
+                self._shifts[layer] = torch.zeros(self._cache_rows, self._model.d_model, device=device)
             self._shifts[layer][rows.to(self._shifts[layer].device)] = shift.to(self._shifts[layer])
         self._tokens[rows], self._positions[rows] = self._prefix[-1], self._first
         if self._first:
@@ -117,16 +121,17 @@ class Batch:
         ids = self._prefix[:-1]
         weights = self._weights[: self._first]
         shifted = bool(weights.any())
-        all_rows = torch.arange(self.rows * self._copies, device=rows.device)
+        all_rows = torch.arange(self._cache_rows, device=rows.device)
         with torch.inference_mode():
-            if not self.refillable:  # all rows start together: one forward for shifted and base rows
+            if not self.refillable:  # all rows start together: one forward for shifted, base and padding rows
                 self._cache.prefill(all_rows, ids, self._shifts_by_position(self._shifts, weights) if shifted else {})
                 return
             if not self._started:  # the unshifted prefix is the same for every sample that a row will hold
                 self._cache.prefill(all_rows, ids, {})
             if shifted and self._shifts:
-                shifts = {layer: shift[rows.to(shift.device)] for layer, shift in self._shifts.items()}
-                self._cache.prefill(rows, ids, self._shifts_by_position(shifts, weights))
+                for group in prefill_groups(self._model, rows, len(ids)):
+                    shifts = {layer: shift[group.to(shift.device)] for layer, shift in self._shifts.items()}
+                    self._cache.prefill(group, ids, self._shifts_by_position(shifts, weights))
 
     def _shifts_by_position(
         self, shifts: Mapping[int, Tensor], weights: Tensor
@@ -136,21 +141,21 @@ class Batch:
     def advance(self) -> list[tuple[int, list[int], str, Cost]]:
         """Generate one token in every row; return sample index, tokens, finish reason and cost of finished samples."""
         live = [row for row, sample in enumerate(self._samples) if sample != _FREE]
-        tokens = self._next_tokens([self._first + self._counts[row] for row in live]).tolist()
+        tokens = self._next_tokens(live)
         finished: list[tuple[int, str]] = []
-        for row in live:
-            if tokens[row] == NOT_FINITE:
+        for row, token in zip(live, tokens, strict=True):
+            if token == NOT_FINITE:
                 finished.append((row, "not-finite"))
                 continue
             self._counts[row] += 1
-            if tokens[row] in self._model.eos_ids:
+            if token in self._model.eos_ids:
                 finished.append((row, "eos"))
             elif self._counts[row] == self._settings.max_tokens:
                 finished.append((row, "length"))
         return self._collect(finished)
 
-    def _next_tokens(self, positions: Sequence[int]) -> Int[Tensor, " rows"]:
-        """Run one step with live rows at these positions, as a CUDA graph if possible."""
+    def _next_tokens(self, live: Sequence[int]) -> list[int]:
+        """Run one step, as a CUDA graph if possible, and return the next token of each live row."""
         if self.refillable and _can_capture(self._model):
             if self._graph is None:
                 from vectors.decoding.cuda_graph import capture_step
@@ -161,30 +166,37 @@ class Batch:
                     self._tokens.copy_(tokens_before)
                     self._positions.copy_(positions_before)
 
-                width = self._idle + 1
-                self._graph = capture_step(self._model, lambda: self._step(width, shifted=True), restore=restore)
-            return self._graph()
+                width, every = self._idle + 1, torch.arange(self.rows, device=self._model.device)
+                self._graph = capture_step(self._model, lambda: self._step(every, width, shifted=True), restore=restore)
+            tokens = self._graph().tolist()
+            return [tokens[row] for row in live]
+        positions = [self._first + self._counts[row] for row in live]
         width = max(positions) + 1 if self.refillable else int(self._positions.max()) + 1
-        return self._step(width, shifted=any(self._host_weights[position] for position in positions))
+        shifted = any(self._host_weights[position] for position in positions)
+        rows = torch.tensor(live, device=self._model.device)
+        return self._step(rows, width, shifted=shifted).tolist()
 
-    def _step(self, width: int, *, shifted: bool) -> Int[Tensor, " rows"]:
-        """Read the last tokens and sample the next ones; all live positions are below `width`."""
+    def _step(self, live: Int[Tensor, " live"], width: int, *, shifted: bool) -> Int[Tensor, " live"]:
+        """Read the last tokens of all rows and sample the next ones of the live rows, whose positions are below `width`."""
         with torch.inference_mode():
-            positions = self._positions.repeat(self._copies)
+            padding = self._cache_rows - self.rows * self._copies
+            positions = pad(self._positions.repeat(self._copies), (0, padding), value=self._idle)
             weights = self._weights[positions][:, None]
             shifts = {layer: shift * weights.to(shift) for layer, shift in self._shifts.items()} if shifted else {}
-            logits = self._cache.step(self._tokens.repeat(self._copies), positions, shifts, width)
-            count = (self._positions - self._first).clamp(0, self._settings.max_tokens - 1)[:, None]
-            steered, base = logits[: self.rows], logits[-self.rows :]
-            uniforms = self._uniforms.gather(1, count).squeeze(1)
-            tokens = sample_tokens(steered, uniforms, self._settings)
-            costs = token_logprobs_and_kl(steered, base if self._copies == 2 else None, tokens)
+            read = pad(self._tokens.repeat(self._copies), (0, padding))
+            states = self._cache.step(read, positions, shifts, width)
+            # a CUDA graph reads free rows as well, whose position lies beyond the last token
+            count = (self._positions[live] - self._first).clamp(0, self._settings.max_tokens - 1)
+            rows = torch.cat([live + copy * self.rows for copy in range(self._copies)]).to(states.device)
+            steered, *base = logits_from(self._model, states[rows]).chunk(self._copies)
+            tokens = sample_tokens(steered, self._noise[live, count].to(steered.device), self._settings)
+            costs = token_logprobs_and_kl(steered, base[0] if base else None, tokens).to(self._costs.device)
+            tokens = tokens.to(self._tokens.device)
             finite = costs.isfinite().all(dim=-1)
             if not self._base_known:
                 costs[:, 0::2] = torch.nan
-            self._history.scatter_(1, count, tokens[:, None])
-            self._costs.scatter_(1, count[:, :, None].expand(-1, -1, 3), costs[:, None])
-            self._tokens.copy_(tokens)
+            self._history[live, count], self._costs[live, count] = tokens, costs
+            self._tokens[live] = tokens
             self._positions.add_(1).clamp_(max=self._idle)
             return torch.where(finite, tokens, NOT_FINITE)
 
@@ -204,19 +216,20 @@ class Batch:
         return results
 
     def drop_free_rows(self) -> None:
-        """Continue with the live rows only; does nothing once a CUDA graph is captured, as its shapes are fixed."""
-        if self._graph is not None:
-            return
+        """Continue with the live rows only, if that is less to compute; never once a CUDA graph has fixed the shapes."""
         live = [row for row, sample in enumerate(self._samples) if sample != _FREE]
-        rows = torch.tensor(live, dtype=torch.long, device=self._model.device)
+        needed = padded_rows(self._model, len(live) * self._copies)
+        if self._graph is not None or needed >= self._cache_rows or not live:
+            return
+        rows = torch.tensor(live, device=self._model.device)
         cache_rows = torch.cat([rows + copy * self.rows for copy in range(self._copies)])
-        if live:
-            self._cache.select_rows(cache_rows)
-        for name in ("_tokens", "_positions", "_uniforms", "_history", "_costs"):
+        cache_rows = torch.cat([cache_rows, cache_rows[:1].expand(needed - len(cache_rows))])
+        self._cache.select_rows(cache_rows)
+        for name in ("_tokens", "_positions", "_noise", "_history", "_costs"):
             setattr(self, name, getattr(self, name)[rows])
         self._shifts = {layer: shift[cache_rows.to(shift.device)] for layer, shift in self._shifts.items()}
         self._samples, self._counts = [self._samples[row] for row in live], [self._counts[row] for row in live]
-        self.rows = len(live)
+        self.rows, self._cache_rows = len(live), needed
 
     def close(self) -> None:
         """Free the memory at once: reference cycles would hold it until garbage collection."""

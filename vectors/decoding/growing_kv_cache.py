@@ -12,6 +12,7 @@ from vectors.common.errors import ModelError
 from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
 from vectors.model.loading import is_out_of_memory, short_message
+from vectors.model.output_head import final_states, logits_from
 from vectors.model.residual_model import ResidualModel
 
 _SHARED = 2  # ids that both rows of the check start with
@@ -35,7 +36,7 @@ class GrowingKVCache:
 
     def step(
         self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
-    ) -> Float[Tensor, "rows vocab"]:
+    ) -> Float[Tensor, "rows width"]:
         """Read one token a row; see `vectors.decoding.kv_cache.KVCache`."""
         return self._forward(tokens[:, None], shifts)
 
@@ -49,9 +50,8 @@ class GrowingKVCache:
 
     def _forward(self, ids: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         with shift_layers_unchecked(self._model, shifts, self._interventions):
-            output = self._model.hf(input_ids=ids, past_key_values=self._cache, use_cache=True, **self._model.last_only)
-        logits: Tensor = output.logits[:, -1]
-        return logits
+            arguments = {"input_ids": ids, "past_key_values": self._cache, "use_cache": True}
+            return final_states(self._model, arguments, last=True)[:, -1]
 
 
 def check_cache(model: ResidualModel) -> None:
@@ -105,5 +105,6 @@ def _cached_logits(model: ResidualModel, ids: Int[Tensor, "two pos"], *, swap: b
             order = [1, 0]
             cache.select_rows(torch.tensor(order))
         positions = torch.full((len(ids),), position, device=ids.device)
-        logits.append(cache.step(ids[order, position], positions, {}, position + 1)[order])
+        states = cache.step(ids[order, position], positions, {}, position + 1)
+        logits.append(logits_from(model, states)[order])
     return torch.stack(logits, dim=1).float()

@@ -12,8 +12,10 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, is_out_of_memory
+from vectors.model.output_head import final_states, logits_from
 from vectors.model.residual_model import ResidualModel
 
+_WIDTHS = 32  # attention rounds differently over other widths than multiples of a vector register, 16 numbers or fewer
 _PROBE = (0, 1, 1, 0, 1)  # ids after the start token of the text that checks the slots
 _SUPPORTED: WeakKeyDictionary[ResidualModel, bool] = WeakKeyDictionary()
 
@@ -29,8 +31,8 @@ class KVCache(Protocol):
 
     def step(
         self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
-    ) -> Float[Tensor, "rows vocab"]:
-        """Read one token a row at the row's position (all below `width`), and return the logits of the next token."""
+    ) -> Float[Tensor, "rows width"]:
+        """Read one token a row at the row's position, all below `width`, and return the final states of the rows."""
 
     def select_rows(self, rows: Int[Tensor, " some"]) -> None:
         """Continue with some rows only, in the given order."""
@@ -51,6 +53,7 @@ class SlotKVCache:
     def __init__(
         self, model: ResidualModel, rows: int, capacity: int, interventions: Mapping[int, Intervention] | None = None
     ) -> None:
+        capacity = _round_up(capacity)
         self._model, self._rows, self._capacity, self._interventions = model, rows, capacity, interventions
         self._layers = [_SlotLayer(self) for _ in range(model.n_layers)]
         self._cache = Cache(layers=list(self._layers))
@@ -73,8 +76,9 @@ class SlotKVCache:
 
     def step(
         self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
-    ) -> Float[Tensor, "rows vocab"]:
+    ) -> Float[Tensor, "rows width"]:
         """Read one token a row; see `KVCache`."""
+        width = _round_up(width)
         self.target = (self._all_rows, positions, width)
         visible = self._columns[None, :width] <= positions[:, None]
         return self._forward(tokens[:, None], positions[:, None], visible[:, None, None, :], shifts)
@@ -93,12 +97,15 @@ class SlotKVCache:
     def _forward(self, ids: Tensor, positions: Tensor, visible: Tensor, shifts: Mapping[int, Tensor]) -> Tensor:
         mask = torch.zeros_like(visible, dtype=self._model.dtype).masked_fill(~visible, self._mask_value)
         with shift_layers_unchecked(self._model, shifts, self._interventions):
-            output = self._model.hf(
-                input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=self._cache, use_cache=True,
-                **self._model.last_only,
-            )  # fmt: skip
-        logits: Tensor = output.logits[:, -1]
-        return logits
+            arguments = {
+                "input_ids": ids, "position_ids": positions, "attention_mask": mask, "past_key_values": self._cache,
+                "use_cache": True,
+            }  # fmt: skip
+            return final_states(self._model, arguments, last=True)[:, -1]
+
+
+def _round_up(width: int) -> int:
+    return -(-width // _WIDTHS) * _WIDTHS
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
@@ -217,7 +224,8 @@ def _slots_agree(model: ResidualModel) -> bool:
             # the second row starts again half-way
             positions = [min(step, len(ids) - 1), 1 + (step - 1) % (len(ids) - 1)]
             current = torch.tensor(positions, device=model.device)
-            logits = cache.step(torch.tensor(ids, device=model.device)[current], current, {}, len(ids)).float()
+            states = cache.step(torch.tensor(ids, device=model.device)[current], current, {}, len(ids))
+            logits = logits_from(model, states).float()
             largest = max(largest, float((logits - full[current]).abs().max()))
     # the tolerance is for half precision; an ignored position or mask changes far more
     return bool(largest <= (0.001 if model.precise else 0.1) * float(full.std()))

@@ -12,13 +12,14 @@ from torch import Tensor
 from vectors.decoding.token_sampling import Settings, probabilities
 from vectors.model.hooks import shift_layers
 from vectors.model.interventions import Intervention
+from vectors.model.output_head import final_states, map_logits
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
 if TYPE_CHECKING:
     from vectors.common.progress import Advance
 
-_MAX_LOGITS = 1 << 26  # entries of the logits of one forward
+_MAX_TOKENS = 1 << 13  # tokens of one forward
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,10 @@ def token_logprobs(
             for layer, shift in shifts.items()
         }
         with torch.inference_mode(), shift_layers(model, by_position):
-            scores = _next_token_logprobs(model, batch, len(prefix))
-            values = scores.gather(-1, batch["input_ids"][:, len(prefix) :, None]).squeeze(-1).cpu().double().numpy()
-        logprobs.update((row, values[index, : len(generated[row])]) for index, row in enumerate(rows))
+            states, targets = _generated_states(model, batch, len(prefix))
+            values = map_logits(model, _target_logprobs, states, beside=targets).cpu().double().numpy()
+        ends = np.cumsum([len(generated[row]) for row in rows])[:-1]
+        logprobs.update(zip(rows, np.split(values, ends), strict=True))
         if progress:
             progress(len(rows))
     return [logprobs[row] for row in range(len(generated))]
@@ -151,16 +153,23 @@ def _batches(model: ResidualModel, prefix: Sequence[int], generated: Sequence[Se
     """Yield the row indices of each batch, sorted by the length of the texts."""
     order = sorted(range(len(generated)), key=lambda row: len(generated[row]))
     longest = max(len(prefix) + len(tokens) for tokens in generated)
-    batch_size = max(1, _MAX_LOGITS // (longest * model.hf.config.get_text_config().vocab_size))
+    batch_size = max(1, _MAX_TOKENS // longest)
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 
 
-def _next_token_logprobs(
+def _generated_states(
     model: ResidualModel, batch: Mapping[str, Tensor], n_prefix: int
-) -> Float[Tensor, "rows pos vocab"]:
-    """Return the log-probabilities of all tokens at each position after the prefix, by one forward."""
-    return torch.log_softmax(model.hf(**batch, use_cache=False).logits[:, n_prefix - 1 : -1].float(), dim=-1)
+) -> tuple[Float[Tensor, "n width"], Int[Tensor, " n"]]:
+    """Return the final states that predict the tokens after the prefix, and those tokens, row after row."""
+    generated = batch["attention_mask"][:, n_prefix:].bool()
+    states = final_states(model, batch)[:, n_prefix - 1 : -1]
+    return states[generated.to(states.device)], batch["input_ids"][:, n_prefix:][generated].to(states.device)
+
+
+def _target_logprobs(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return the log-probability of each target."""
+    return logits.log_softmax(dim=-1).gather(-1, targets[:, None]).squeeze(-1)
 
 
 def _batch_costs(
@@ -175,26 +184,31 @@ def _batch_costs(
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
     by_position = {layer: shift_by_position(shift, length, len(prefix), positions) for layer, shift in shifts.items()}
+
+    def columns(*arguments: Tensor) -> Tensor:
+        *logits, targets = arguments
+        base, steered = logits[0].log_softmax(dim=-1), logits[-1].log_softmax(dim=-1)
+        kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0)  # 0 if nothing is shifted
+        both = torch.cat([scores.gather(-1, targets[:, None]) for scores in (base, steered)], dim=-1)
+        entropy = kl.new_full(kl.shape, torch.nan) if settings is None else _entropy(steered, settings)
+        return torch.cat([both, kl[:, None], entropy[:, None].to(both)], dim=-1)
+
     with torch.inference_mode():
-        base = _next_token_logprobs(model, batch, len(prefix))
+        states, targets = _generated_states(model, batch, len(prefix))
+        both_states = [states]
         if by_position:
             with shift_layers(model, by_position, interventions=interventions):
-                steered = _next_token_logprobs(model, batch, len(prefix))
-            kl = (steered.exp() * (steered - base)).sum(dim=-1).clamp(min=0)
-        else:
-            steered, kl = base, base.new_zeros(base.shape[:-1])
-        targets = batch["input_ids"][:, len(prefix) :, None]
-        columns = [scores.gather(-1, targets).squeeze(-1) for scores in (base, steered)] + [kl]
-        if settings is not None:
-            columns.append(_entropy(steered, settings))
-        arrays = [column.cpu().double().numpy() for column in columns]
-    return [Cost(*(array[row, : len(tokens)] for array in arrays)) for row, tokens in enumerate(generated)]
+                both_states.append(_generated_states(model, batch, len(prefix))[0])
+        values = map_logits(model, columns, *both_states, beside=targets).cpu().double().numpy()
+    ends = np.cumsum([len(tokens) for tokens in generated])[:-1]
+    n_columns = 3 if settings is None else 4
+    return [Cost(*text[:, :n_columns].T.copy()) for text in np.split(values, ends)]
 
 
-def _entropy(logprobs: Tensor, settings: Settings) -> Tensor:
+def _entropy(logprobs: Float[Tensor, "n vocab"], settings: Settings) -> Float[Tensor, " n"]:
     """Return the entropy in nats of the distribution that each token is sampled from."""
     if settings.temperature == 0:
-        return torch.zeros(logprobs.shape[:-1])
-    masses = torch.stack([probabilities(row, settings) for row in logprobs])
+        return logprobs.new_zeros(len(logprobs))
+    masses = probabilities(logprobs, settings)
     entropy: Tensor = torch.special.entr(masses / masses.sum(dim=-1, keepdim=True)).sum(dim=-1)
     return entropy

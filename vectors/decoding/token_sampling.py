@@ -1,18 +1,25 @@
-"""Token sampling: temperature, top-k, top-p and min-p, then the inverse CDF at a uniform number."""
+"""Token sampling: temperature, top-k, top-p and min-p, then a race between the tokens that are left."""
 
 from dataclasses import dataclass
+from math import isqrt
+from typing import Final
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
 from vectors.common.errors import InputError
+from vectors.common.rng import Stream, rng
 from vectors.common.validation import check_integer, check_number
 from vectors.model.positions import check_positions
 
+METHOD: Final = "race"
+"""How tokens are drawn, recorded with every run; runs of earlier versions, which drew by inverse CDF, record nothing."""
+
 _LOWEST_TEMPERATURE = 1e-30  # dividing by less overflows float32
-_BLOCK = 128  # tokens a block: a cumulative sum of the whole vocabulary in float64 takes as long as a small model
+_LEAF = 64  # tokens in a group at the lowest level: most vocabularies are a multiple of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,42 +60,58 @@ class Settings:
         check_positions(self.positions, scopes=True)
 
 
+def token_noise(seed: int, index: int, n: int, vocabulary: int) -> Float32[np.ndarray, "n noise"]:
+    """Return the random numbers that draw the first `n` tokens of a sample: standard exponential, a row for each token.
+
+    A row depends on the seed, the index and the position of its token alone.
+    """
+    uniforms = rng(seed, index, Stream.TOKEN).random((n, _LEAF + 2 * _fan_out(vocabulary)))
+    return (-np.log1p(-uniforms)).astype(np.float32).clip(min=2.0**-64)
+
+
 def sample_tokens(
-    logits: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"], settings: Settings
+    logits: Float[Tensor, "batch vocab"], noise: Float[Tensor, "batch noise"], settings: Settings
 ) -> Int[Tensor, " batch"]:
-    """Sample one token a row by inverse CDF at the row's uniform number, after temperature and truncation.
+    """Draw one token a row with the noise of `token_noise`, after temperature and truncation.
 
     Rows whose logits are not finite get an arbitrary token.
     """
     if settings.temperature == 0:
         return logits.argmax(dim=-1)
-    if logits.device.type == "mps":  # MPS has no float64
-        return inverse_cdf(probabilities(logits.cpu(), settings), uniforms.cpu()).to(logits.device)
-    return inverse_cdf(probabilities(logits, settings), uniforms)
+    return race(probabilities(logits, settings), noise)
 
 
-def inverse_cdf(masses: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """Return for each row the first token at which the CDF exceeds the row's uniform number.
+def race(masses: Float[Tensor, "batch vocab"], noise: Float[Tensor, "batch noise"]) -> Int[Tensor, " batch"]:
+    """Draw one token a row with probability proportional to its mass, by three exponential races.
 
-    Masses need not sum to 1. Cumulative sums over blocks find the block, those within it the token, both in float64.
+    Of some groups with masses `m` and standard exponential numbers `e`, the one with the largest `m / e` wins with
+    probability proportional to `m` (the Gumbel-max trick without its logarithms). Here the first race is between groups
+    of groups, the second between the groups of the winner, the third between the tokens of that group. Compared with
+    the inverse CDF, in which every mass moves the boundaries of all later tokens, a rounding error changes the token
+    only if two competitors are that close.
 
-    >>> inverse_cdf(torch.tensor([[1.0, 0.0, 3.0]]), torch.tensor([0.3], dtype=torch.float64)).tolist()
+    Source: Maddison, Tarlow and Minka, "A* sampling" (2014), section 2.
+
+    >>> race(torch.tensor([[1.0, 0.0, 3.0]]), torch.ones(1, 66)).tolist()
     [2]
     """
-    blocks = pad(masses, (0, -masses.shape[-1] % _BLOCK)).view(len(masses), -1, _BLOCK)
-    ends = blocks.sum(dim=-1).double().cumsum(dim=-1)
-    target = uniforms[:, None] * ends[:, -1:]
-    block = _first_beyond(ends, target)
-    before = torch.where(block > 0, ends.gather(-1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks.take_along_dim(block[:, :, None], dim=1).squeeze(1).double().cumsum(dim=-1)
-    token = block * _BLOCK + _first_beyond(inside, target - before)
-    return token.squeeze(1).clamp(max=masses.shape[-1] - 1)
+    fan_out = _fan_out(masses.shape[-1])
+    upper, middle, lower = noise.split([fan_out, fan_out, _LEAF], dim=-1)
+    groups = pad(masses, (0, -masses.shape[-1] % _LEAF)).unflatten(-1, (-1, _LEAF))
+    sums = groups.sum(dim=-1)
+    sums = pad(sums, (0, fan_out**2 - sums.shape[-1])).unflatten(-1, (fan_out, fan_out))
+    first = (sums.sum(dim=-1) / upper).argmax(dim=-1)
+    rows = torch.arange(len(masses), device=masses.device)
+    second = first * fan_out + (sums[rows, first] / middle).argmax(dim=-1)
+    second = second.clamp(max=groups.shape[1] - 1)  # masses that are not finite may choose a group of padding
+    token = second * _LEAF + (groups[rows, second] / lower).argmax(dim=-1)
+    return token.clamp(max=masses.shape[-1] - 1)
 
 
-def _first_beyond(ends: Tensor, target: Tensor) -> Tensor:
-    """Return the first index whose cumulative sum exceeds the target; if rounding leaves none, the last with mass."""
-    last = torch.searchsorted(ends, ends[:, -1:].contiguous(), right=False)
-    return torch.minimum(torch.searchsorted(ends, target.contiguous(), right=True), last).clamp(max=ends.shape[-1] - 1)
+def _fan_out(vocabulary: int) -> int:
+    """Return the number of groups in each of the two upper races: its square times `_LEAF` covers the vocabulary."""
+    n_groups = -(-vocabulary // _LEAF)
+    return isqrt(n_groups - 1) + 1
 
 
 def probabilities(logits: Float[Tensor, "batch vocab"], settings: Settings) -> Float[Tensor, "batch vocab"]:

@@ -17,14 +17,16 @@ from vectors.activations.text_likelihood import (
     count_predicted,
     cut_to_beginnings,
     losses,
-    losses_and_logits,
     mean_loss,
+    predicted_states,
+    token_nats,
 )
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import check_integer, check_number
 from vectors.concepts.composition import compose_shifts
 from vectors.model.hooks import read_layers, shift_layers
+from vectors.model.output_head import map_logits
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel
 
@@ -99,16 +101,18 @@ def training_loss(
 ) -> Float[Tensor, ""]:
     """Return the mean nats per predicted token of the shifted rows, plus the KL penalty of the objective."""
     with shift_layers(model, {layer: shifts}):
-        nats, logits = losses_and_logits(model, rows)
-    loss = nats.sum() / count_predicted(rows)
+        states, targets, _ = predicted_states(model, rows)
     if not objective.kl:
-        return loss
+        return map_logits(model, token_nats, states, beside=targets).sum() / count_predicted(rows)
     with torch.no_grad():
-        base = log_softmax(losses_and_logits(model, rows)[1], dim=-1)
-    steered = log_softmax(logits, dim=-1)
-    real = (nats != 0)[:, :, None]  # the loss of a padded position is 0
-    kl: Tensor = torch.where(real, steered.exp() * (steered - base), 0.0).sum() / count_predicted(rows)
-    return loss + objective.kl * kl
+        base_states, _, _ = predicted_states(model, rows)
+
+    def nats_and_penalty(steered: Tensor, base: Tensor, targets: Tensor) -> Tensor:
+        logprobs = log_softmax(steered, dim=-1)
+        kl = (logprobs.exp() * (logprobs - log_softmax(base, dim=-1))).sum(dim=-1)
+        return token_nats(steered, targets) + objective.kl * kl
+
+    return map_logits(model, nats_and_penalty, states, base_states, beside=targets).sum() / count_predicted(rows)
 
 
 def background_gain(

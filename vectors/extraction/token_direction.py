@@ -11,6 +11,7 @@ from vectors.activations.text_likelihood import batches, check_likelihood, cut_t
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
 from vectors.model.hooks import shift_layers
+from vectors.model.output_head import final_states, map_logits
 from vectors.model.positions import position_weights, shift_by_position
 from vectors.model.residual_model import ResidualModel
 
@@ -99,8 +100,12 @@ def token_share(
 def token_logprob(model: ResidualModel, rows: Sequence[Sequence[int]], tokens: Sequence[int]) -> Float[Tensor, " rows"]:
     """Return the log-probability that the next token is any of `tokens`, averaged over the positions of each row."""
     batch = model.batch(rows)
-    logits = model.hf(**batch, use_cache=False).logits.float()
-    log_probs = logits[:, :, list(tokens)].logsumexp(dim=-1) - logits.logsumexp(dim=-1)
-    is_token = batch["attention_mask"].to(log_probs.device).bool()
-    sums: Tensor = torch.where(is_token, log_probs, 0.0).sum(dim=1)
+    states = final_states(model, batch)
+    is_token = batch["attention_mask"].to(states.device).bool()
+
+    def logprob(logits: Tensor) -> Tensor:
+        return logits[:, list(tokens)].logsumexp(dim=-1) - logits.logsumexp(dim=-1)
+
+    log_probs = map_logits(model, logprob, states[is_token])
+    sums = log_probs.new_zeros(is_token.shape).masked_scatter(is_token, log_probs).sum(dim=1)
     return sums / is_token.sum(dim=1)

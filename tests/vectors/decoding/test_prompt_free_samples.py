@@ -28,7 +28,8 @@ def test_a_sample_does_not_depend_on_how_many_there_are(llama_model):
     settings, shift = Settings(max_tokens=10), {1: torch.ones(llama_model.d_model)}
     few, many = (sample_shifted(llama_model, shift, n=n, settings=settings, seed=3).texts for n in (3, 7))
     assert few == many[:3]
-    assert sample_prompt_free(llama_model, 3, seed=3) == sample_prompt_free(llama_model, 7, seed=3)[:3]
+    few, many = (sample_prompt_free(llama_model, n, seed=3) for n in (3, 7))  # without blank texts
+    assert few and few == many[: len(few)]
 
 
 def test_every_sample_is_reported_and_fits_into_the_context(llama_model):

@@ -59,7 +59,7 @@ def test_no_shift_costs_nothing(tiny_model):
 def test_the_batch_size_changes_nothing(llama_model, monkeypatch):
     prefix, deltas = llama_model.start_ids(), {0: torch.ones(3, llama_model.d_model)}
     whole = compute_costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
-    monkeypatch.setattr(token_costs, "_MAX_LOGITS", 1)
+    monkeypatch.setattr(token_costs, "_MAX_TOKENS", 1)
     single = compute_costs(llama_model, deltas, prefix=prefix, generated=GENERATED)
     for one, other in zip(whole, single, strict=True):
         assert np.allclose(one.kl, other.kl, atol=1e-5)

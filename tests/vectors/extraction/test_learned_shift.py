@@ -163,9 +163,9 @@ def test_the_kl_penalty_agrees_with_scipy(llama_model):
     shift = torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1)).expand(4, max(map(len, rows)), 32)
     with torch.no_grad():
         terms = [float(training_loss(llama_model, rows, 1, shift, Learning(kl=weight))) for weight in (0.0, 1.0)]
-        base = text_likelihood.losses_and_logits(llama_model, rows)[1].double().numpy()
+        base = llama_model.hf(**llama_model.batch(rows)).logits.double().numpy()
         with shift_layers(llama_model, {1: shift}):
-            shifted = text_likelihood.losses_and_logits(llama_model, rows)[1].double().numpy()
+            shifted = llama_model.hf(**llama_model.batch(rows)).logits.double().numpy()
     kl = rel_entr(softmax(shifted, axis=-1), softmax(base, axis=-1)).sum(axis=-1)
     total = sum(kl[index, : len(ids) - 1].sum() for index, ids in enumerate(rows))
     assert terms[1] - terms[0] == pytest.approx(total / text_likelihood.count_predicted(rows), rel=1e-4)
