@@ -9,6 +9,7 @@ import typer
 from cli.options.completion import complete_expression
 from cli.options.concept_options import check_free
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.point_options import Layers, Method, check_point_options, compose_point
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, pilot_seconds
@@ -153,6 +154,8 @@ def export_command(
     output: Output,
     format: Format = None,
     positions: Positions = None,
+    method: Method = None,
+    layers: Layers = None,
     radius: Radius = 0.0,
     gate: Gate = False,
     model: Model = None,
@@ -170,6 +173,9 @@ def export_command(
     from steer.composition.expression import parse
 
     parse(expression)
+    check_point_options(method, layers)
+    if method == "rotate":
+        raise OutputError("--method rotate turns the stream and adds nothing: export with exact or sum")
     if check_number(radius, "--radius"):
         raise OutputError(f"--radius is {radius:g}, but a file has one shift for all samples: leave it out to export")
     if gate:
@@ -182,9 +188,7 @@ def export_command(
         # a checkpoint is exact in float32 only
         dtype = "float32" if kind == "checkpoint" else None
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from steer.composition.steering_point import compose
-
-        point = compose(expression, loaded)
+        point = compose_point(expression, loaded, method, layers)
         steered_positions = positions or point.positions
         progress("writing and comparing" if kind == "checkpoint" else "writing")
         path = export(point, loaded, output, format=kind, positions=positions, force=force)

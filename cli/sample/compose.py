@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_flags, open_model, read_stdin
+from cli.options.point_options import Layers, Method, check_point_options, compose_point
 from cli.options.sampling_options import (
     Gate,
     Geometry,
@@ -87,6 +88,8 @@ def command(
     radius: Radius = None,
     geometry: Geometry = None,
     around: AroundSamples = None,
+    method: Method = None,
+    layers: Layers = None,
     seed: Seed = None,
     prompt: Prompt = None,
     max_tokens: MaxTokens = 128,
@@ -130,6 +133,11 @@ def command(
         )
     else:
         run, picks = _read_around(around)
+    for option, value in {"--method": method, "--layers": layers}.items():
+        if value is not None and doses is None:
+            why = "--around takes that of the run" if run is not None else "there is no expression to compose"
+            raise InputError(f"{option} is about the concepts of an expression, and {why}: leave {option} out")
+    check_point_options(method, layers)
     check_integer(n, "-n", low=1)
     if batch_size is not None:
         check_integer(batch_size, "--batch-size", low=1, high=MAX_BATCH)
@@ -161,7 +169,8 @@ def command(
             progress("measuring the covariance of natural activations")
         if max_pressure is not None:
             progress("searching the dose that keeps to the pressure")
-        plan = make_plan(loaded, doses if run is None else _centre(run, picks), options)
+        point = None if doses is None else compose_point(doses, loaded, method, layers)
+        plan = make_plan(loaded, point if run is None else _centre(run, picks), options)
         prefix_ids(loaded, plan.prompt, max_tokens)  # refuse what exceeds the context before anything is printed
         progress.clear()
         file = None

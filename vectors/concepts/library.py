@@ -13,7 +13,7 @@ from vectors.common.paths import (
     vector_files,
     writable_model_folder,
 )
-from vectors.common.validation import check_name, quote
+from vectors.common.validation import check_name, list_names, quote
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
 from vectors.concepts.vector_file import load_file, save
 
@@ -71,7 +71,7 @@ def _no_such_concept(name: str, known: list[str], model: ModelLike) -> str:
     folders = [folder for folder in list_folder(user_library()) if folder.is_dir()]
     elsewhere = [folder.name for folder in folders if name in vector_files(folder)]
     if elsewhere:
-        start += f" (there is one for {quote(', '.join(elsewhere))})"
+        start += f" (there is one for {list_names(elsewhere)})"
     if not known:
         return f"{start}: its library is empty, make one with `steer extract`"
     by_lower_case = {other.casefold(): other for other in known}
