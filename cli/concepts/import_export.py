@@ -101,13 +101,12 @@ def import_command(
     sparse autoencoders and files of steer. Dose 1 is the file's strength 1; with --positive and --background a pilot
     measures the unit.
     """
-    from vectors.formats.reader import check_source, chosen_layers, read
+    from vectors.formats.reader import check_source, read
 
     check_integer(seed, "--seed", high=MAX_SEED)
     if name is not None:
         name = check_name(name)
     path = check_source(source, row=row, layer=layer, layers=layers)
-    chosen = chosen_layers(layer, layers)
     contrast = _contrast(positive, background)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
@@ -115,7 +114,7 @@ def import_command(
         from vectors.concepts import library
 
         progress.clear()
-        vector = read(path, loaded, name=name, row=row, layers=chosen)
+        vector = read(path, loaded, name=name, row=row, layer=layer, layers=layers)
         if not force:
             check_free(vector.name, loaded)
         writable_model_folder(loaded.name, loaded.hash)  # refuse before the work, not after it
@@ -123,7 +122,7 @@ def import_command(
             note(f"seed {seed}")
             vector = _calibrate(loaded, vector, contrast, seed, progress)
         kept = library.keep(vector, force=force)
-    if vector.other_layers and chosen is None:
+    if vector.other_layers and layers is None:
         note(
             f"note: {quote(vector.name)} is added at each of the layers {format_layers(vector.layers)}; other tools "
             f"add such files at some of them: --layers {_middle(vector.layers)} imports or steers fewer"
