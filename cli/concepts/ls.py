@@ -90,7 +90,7 @@ def ways_to_get_concepts(model: str | None) -> list[str]:
         "  from texts that the model writes under a prompt:",
         f'    steer compose --prompt "A storm is coming." -n 64 -o prompted.jsonl{flag}',
         f"    steer extract storm --positive prompted.jsonl{flag}",
-        "  from a file of another library (repeng, llama.cpp, SAELens, .npz):",
+        "  from a file of another library (repeng, llama.cpp, SAELens, .npz, .pt):",
         f"    steer import storm.gguf{flag}",
     ]
 

@@ -125,11 +125,11 @@ def warn_of_other_model(hint: object, model: "ResidualModel", path: Path) -> Non
 @cache
 def _known_types() -> dict[str, set[str]]:
     """Model types by their own names, those of their classes, and those of llama.cpp, all without punctuation."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     known: dict[str, set[str]] = {}
-    for kind in CONFIG_MAPPING_NAMES:
+    for kind in CONFIG_MAPPING:
         known.setdefault(_plain(kind), set()).add(_without_text(kind))
     for kind, names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
         for name in [names] if isinstance(names, str) else names:

@@ -30,7 +30,8 @@ def test_names_of_residual_points_give_their_layer(name: str, layer: int) -> Non
         "blocks.5.mlp.hook_post", "blocks.0.hook_resid_pre", "blocks.5.ln1.hook_normalized", "layers.5.mlp.down_proj",
         "model.layers.5.self_attn.o_proj", "layers.05", "layers.-1", "layers.", "", "x", "٥", "5" * 40, "hook_embed",
         "layers.5\n", "model.norm", "layer_5_comp_mlp_output_unit_pos_nunit_1#0", "hidden_states.0",
-        "vision_tower.layers.5", "model.layers.0.input", "mlp_out_layer_5", "model.layers.17.post_feedforward_layernorm.output",
+        "vision_tower.layers.5", "model.layers.0.input", "mlp_out_layer_5",
+        "model.layers.17.post_feedforward_layernorm.output",
         "model.layers.17.self_attn.o_proj.input",
     ],
 )  # fmt: skip
