@@ -10,7 +10,7 @@ import typer
 from cli.options.completion import complete_expression
 from cli.options.concept_options import check_free
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.point_options import Layers, Method, check_point_options, compose_point
+from cli.options.sampling_options import Layers, Method, check_point_options, compose_point
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, pilot_seconds

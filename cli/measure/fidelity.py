@@ -8,8 +8,7 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.point_options import Method, check_point_options, compose_point
-from cli.options.sampling_options import MaxTokens
+from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
 from cli.sample.compose import Force, Output, Resume
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress

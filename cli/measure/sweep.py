@@ -8,9 +8,8 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.point_options import Method, check_point_options, compose_point
 from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of
-from cli.options.sampling_options import MaxTokens
+from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.sweep_table import SweepTable

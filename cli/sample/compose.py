@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_flags, open_model, read_stdin
-from cli.options.point_options import Layers, Method, check_point_options, compose_point
 from cli.options.sampling_options import (
     Gate,
     Geometry,
+    Layers,
     MaxPressure,
     MaxTokens,
+    Method,
     MinP,
     NoCosts,
     Positions,
@@ -23,7 +24,9 @@ from cli.options.sampling_options import (
     Temperature,
     TopK,
     TopP,
+    check_point_options,
     check_prompt,
+    compose_point,
 )
 from cli.terminal.ordered_output import OrderedOutput
 from cli.terminal.output import ClosedPipeError, note

@@ -10,12 +10,13 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.point_options import Layers, Method, check_point_options, compose_point
 from cli.options.sampling_options import (
     Gate,
     Geometry,
+    Layers,
     MaxPressure,
     MaxTokens,
+    Method,
     MinP,
     Positions,
     Prompt,
@@ -23,7 +24,9 @@ from cli.options.sampling_options import (
     Temperature,
     TopK,
     TopP,
+    check_point_options,
     check_prompt,
+    compose_point,
 )
 from cli.terminal.output import note
 from cli.terminal.progress import Progress

@@ -10,10 +10,8 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from steer.composition.expression import Doses, check_dose, format_doses, parse
+from steer.composition.expression import METHODS, Doses, check_dose, format_doses, parse
 from vectors.common.errors import InputError, VectorError
-from vectors.common.layer_ranges import LayerRanges, parse_layers
-from vectors.common.option_names import COMPOSITIONS
 from vectors.common.validation import list_names, quote
 from vectors.concepts import library
 from vectors.concepts.composition import (
@@ -25,13 +23,11 @@ from vectors.concepts.composition import (
     unit_rows,
 )
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
-from vectors.concepts.vector_layers import at_layers
 from vectors.model.interventions import Gate, Intervention, rotate
 
 if TYPE_CHECKING:
     from vectors.activations.covariance import LowRankCovariance
-
-METHODS = COMPOSITIONS
+    from vectors.common.layer_ranges import LayerRanges
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +145,7 @@ def compose(
     model: ModelLike | None = None,
     *,
     method: str = "exact",
-    layers: str | int | Iterable[int] | LayerRanges | None = None,
+    layers: "str | int | Iterable[int] | LayerRanges | None" = None,
 ) -> SteeringPoint:
     """Compose concepts and doses into one steering point; doses of a repeated concept add up.
 
@@ -170,9 +166,12 @@ def compose(
     """
     if method not in METHODS:
         raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
-    chosen = None if layers is None else parse_layers(layers)
     vectors_and_doses = _load_vectors(parse(expression) if isinstance(expression, str) else expression, model)
-    if chosen is not None:
+    chosen = None
+    if layers is not None:
+        from vectors.common.layer_ranges import parse_layers  # most points have one layer
+
+        chosen = parse_layers(layers)
         vectors_and_doses = _restrict(vectors_and_doses, chosen)
     vectors = tuple(vector for vector, _ in vectors_and_doses.values())
     for other in vectors[1:]:
@@ -199,9 +198,11 @@ def compose(
 
 
 def _restrict(
-    vectors_and_doses: Mapping[str, tuple[ConceptVector, float]], chosen: LayerRanges
+    vectors_and_doses: Mapping[str, tuple[ConceptVector, float]], chosen: "LayerRanges"
 ) -> dict[str, tuple[ConceptVector, float]]:
     """Keep the chosen layers of vectors that steer at several; vectors of one layer stay as they are."""
+    from vectors.concepts.vector_layers import at_layers
+
     vectors = [vector for vector, _ in vectors_and_doses.values()]
     others = [vector for vector in vectors if not vector.other_layers and vector.layer not in chosen]
     if len(others) == len(vectors):

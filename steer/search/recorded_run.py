@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from steer.composition.steering_point import SteeringPoint, compose
 from steer.runs.sample import Sample, short_digest
 from vectors.common.errors import InputError, ModelError
-from vectors.common.layer_ranges import parse_layers
 from vectors.common.paths import VECTOR_SUFFIX, model_folder
 from vectors.common.validation import check_number, quote
 from vectors.concepts.library import names
@@ -62,7 +61,7 @@ class RecordedRun:
             model_hash=str(settings.get("model_hash", "")),
             doses=dict(sample.doses),
             composition=str(settings.get("composition", "exact")),
-            layers=None if settings.get("layers") is None else str(parse_layers(str(settings["layers"]))),
+            layers=None if settings.get("layers") is None else str(settings["layers"]),
             scale=check_number(settings.get("scale", 1.0), "scale"),
             positions=check_positions(settings.get("positions", "all"), scopes=True),
             gate=bool(settings.get("gate", False)),

@@ -1,4 +1,4 @@
-"""Names of methods, poolings and compositions, so that the command line can list them without importing torch."""
+"""Names of methods and poolings, so that the command line can list them without importing torch."""
 
 METHODS = (
     "learned", "mean-difference", "mean-centred", "weighted-difference", "pca", "pca-centred", "lda", "probe",
@@ -12,10 +12,6 @@ SHIFT_METHODS = ("learned", "gradient", "token")
 POOLS = ("mean", "last", "no-max-norm")
 """How the activations of a text's own tokens become one row: their mean; the last one; the mean without the token of
 the largest norm (an attention sink)."""
-
-
-COMPOSITIONS = ("exact", "sum", "rotate")
-"""How `steer.compose` makes one shift of several concepts."""
 
 
 def ranks_by_gain(method: str) -> bool:

@@ -216,11 +216,25 @@ def _array(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, list | tuple) and value and _is_numbers(value):
+        if _count(value, 0) > MAX_NUMBERS:
+            raise VectorError(f"it holds lists of more than {MAX_NUMBERS} numbers: save the rows alone")
         try:
             return torch.tensor(value, dtype=torch.float64)
         except (ValueError, TypeError, RuntimeError, OverflowError) as error:
             raise VectorError("it holds lists of numbers of several lengths: save rows of equal length") from error
     return None
+
+
+def _count(value: Sequence[Any], depth: int) -> int:
+    """Return how many numbers a list holds, or more than are allowed: it may hold one long list many times."""
+    if not isinstance(value[0], list | tuple) or not value[0]:
+        return len(value)
+    total = 0
+    for each in value if depth < _DEPTH else ():
+        total += _count(each, depth + 1) if isinstance(each, list | tuple) and each else 1
+        if total > MAX_NUMBERS:
+            break
+    return total
 
 
 def _is_numbers(value: Sequence[Any]) -> bool:

@@ -23,6 +23,7 @@ from vectors.formats.rows.containers import rows_in
 PICKLES: Final = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 _SAFE_SINCE: Final = (2, 10)  # earlier restricted readers could be made to corrupt memory
 _TORCH_LEGACY: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # how files of torch.save began before they were archives
+_PICKLE: Final = (b"\x80", b"(", b"c", b"]", b"}")  # protocol 2 and later, and what protocol 0 may begin with
 _ZIP: Final = b"PK\x03\x04"
 _MAX_MEMBERS: Final = 100_000
 _CONVERT: Final = (
@@ -80,6 +81,8 @@ def load_tensors(path: Path, *, lazily: bool = False) -> Any:
         raise VectorError(f"cannot read {quote(path)} ({error.strerror}): give a readable file") from error
     check_no_pointer(start, path, VectorError)
     is_archive = start.startswith(_ZIP)
+    if not is_archive and not start.startswith(_PICKLE):
+        raise VectorError(f"{quote(path)} is no file of torch.save, and no pickle: give one, or name it by its format")
     if not is_archive and _TORCH_LEGACY not in start:
         load = "pickle.load(open({source!r}, 'rb'))"
         raise VectorError(_needs_conversion(path, "it is no file of torch.save", load))

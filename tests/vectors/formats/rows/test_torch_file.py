@@ -116,6 +116,7 @@ def test_a_row_for_the_embeddings_is_noted(llama_model: ResidualModel, tmp_path:
         (torch.tensor(1.0).expand(10**10), "shape"),
         (torch.full((3, 32), torch.nan), "NaN"),
         ("text", "a str"),
+        ([[1.0] * 3000] * 10_000, "more than 16777216 numbers"),
         ({}, "0 arrays"),
         ([], "a list"),
         ([ROW, "x"], "a str in it"),
