@@ -45,7 +45,7 @@ def main() -> None:
         for what, numbers in (("unit rows", unit), ("rows of any length", drawn)):
             np.savez(place / "drawn.npz", **numbers)
             repeng("write", place / "theirs.gguf", place / "drawn.npz")
-            theirs, hint = read_gguf(place / "theirs.gguf")
+            theirs = read_gguf(place / "theirs.gguf")
             same = all(np.array_equal(theirs.rows[int(at)].numpy(), row) for at, row in numbers.items())
             vector = read(place / "theirs.gguf", model)
             off = max(
@@ -53,7 +53,7 @@ def main() -> None:
                 for at, row in numbers.items()
             )
             rows.append([f"repeng writes {what}, we read", "the same bits" if same else "OTHER", f"{off:.1e}"])
-            assert hint == "llama"
+            assert theirs.model == "llama"
         ours = write_gguf(
             place / "ours.gguf", {int(at): torch.from_numpy(row) for at, row in drawn.items()}, model_type="llama"
         )

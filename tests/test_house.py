@@ -11,6 +11,7 @@ PACKAGES = ("vectors", "steer", "cli")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in MODULES})
 OTHER_TESTS = {
+    "cli/concepts/test_advice.py",
     "cli/test_modules_loaded.py",
     "steer/reports/html/test_browser.py",
     "steer/runs/test_crash_safety.py",

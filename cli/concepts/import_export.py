@@ -1,6 +1,7 @@
 """`steer import` and `steer export`: read vectors of other libraries, and write steering to their formats."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,12 @@ import typer
 from cli.options.completion import complete_expression
 from cli.options.concept_options import check_free
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.sampling_options import Layers, Method, check_point_options, compose_point
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, pilot_seconds
 from vectors.common.errors import InputError, OutputError
+from vectors.common.layer_ranges import format_layers
 from vectors.common.validation import MAX_SEED, check_integer, check_name, check_number, quote
 
 if TYPE_CHECKING:
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 Source = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="A .gguf, .safetensors, .npz or .npy file, or the folder of an autoencoder."),
+    typer.Argument(
+        metavar="FILE",
+        help="A .gguf, .safetensors, .npz, .npy, .svec or .pt file, or an autoencoder: its folder or its weights.",
+    ),
 ]
 Name = Annotated[
     str | None, typer.Option(metavar="NAME", help="Name of the concept in expressions.  [default: the file's name]")
@@ -32,6 +38,12 @@ Layer = Annotated[
     int | None,
     typer.Option(
         metavar="L", help="Layer to import from a file of several layers, or the layer of a file that names none."
+    ),
+]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--layers", metavar="8-20", help="Layers to import from a file of several: 3,5,9 or 8-20, both ends included."
     ),
 ]
 Positive = Annotated[
@@ -72,6 +84,7 @@ def import_command(
     name: Name = None,
     row: Row = None,
     layer: Layer = None,
+    layers: Rows = None,
     positive: Positive = None,
     background: Background = None,
     seed: Seed = 0,
@@ -84,15 +97,16 @@ def import_command(
 ) -> None:
     """Run this to import a vector of another library, for the model that it was extracted from.
 
-    It reads control vectors of repeng and llama.cpp, arrays with one row a layer, features of SAELens autoencoders and
-    files of steer. Dose 1 is the file's strength 1; with --positive and --background a pilot measures the unit.
+    It reads control vectors of repeng and llama.cpp, arrays and tensors with one row a layer, .svec files, features of
+    sparse autoencoders and files of steer. Dose 1 is the file's strength 1; with --positive and --background a pilot
+    measures the unit.
     """
     from vectors.formats.reader import check_source, read
 
     check_integer(seed, "--seed", high=MAX_SEED)
     if name is not None:
         name = check_name(name)
-    check_source(source, row=row, layer=layer)
+    path = check_source(source, row=row, layer=layer, layers=layers)
     contrast = _contrast(positive, background)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
@@ -100,20 +114,31 @@ def import_command(
         from vectors.concepts import library
 
         progress.clear()
-        vector = read(source, loaded, name=name, row=row, layer=layer)
+        vector = read(path, loaded, name=name, row=row, layer=layer, layers=layers)
         if not force:
             check_free(vector.name, loaded)
         writable_model_folder(loaded.name, loaded.hash)  # refuse before the work, not after it
         if contrast is not None:
             note(f"seed {seed}")
             vector = _calibrate(loaded, vector, contrast, seed, progress)
-        path = library.keep(vector, force=force)
+        kept = library.keep(vector, force=force)
+    if vector.other_layers and layers is None:
+        note(
+            f"note: {quote(vector.name)} is added at each of the layers {format_layers(vector.layers)}; other tools "
+            f"add such files at some of them: --layers {_middle(vector.layers)} imports or steers fewer"
+        )
     if not vector.calibrated:
         note("note: dose 1 is the file's strength 1; give --positive and --background to measure a unit")
     if as_json:
-        emit_json(json.dumps(vector.to_dict() | {"layers": list(vector.layers), "path": str(path)}))
+        emit_json(json.dumps(vector.to_dict() | {"layers": list(vector.layers), "path": str(kept)}))
     else:
-        emit(f"{vector.name}\n{record(vector.summary() | {'file': str(path)})}")
+        emit(f"{vector.name}\n{record(vector.summary() | {'file': str(kept)})}")
+
+
+def _middle(layers: Sequence[int]) -> str:
+    """Return the middle third of some layers, as an example of a choice."""
+    third = len(layers) // 3
+    return format_layers(layers[third : len(layers) - third])
 
 
 def _contrast(positive: str | None, background: str | None) -> "ContrastSet | None":
@@ -153,6 +178,8 @@ def export_command(
     output: Output,
     format: Format = None,
     positions: Positions = None,
+    method: Method = None,
+    layers: Layers = None,
     radius: Radius = 0.0,
     gate: Gate = False,
     model: Model = None,
@@ -170,6 +197,9 @@ def export_command(
     from steer.composition.expression import parse
 
     parse(expression)
+    check_point_options(method, layers)
+    if method == "rotate":
+        raise OutputError("--method rotate turns the stream and adds nothing: export with exact or sum")
     if check_number(radius, "--radius"):
         raise OutputError(f"--radius is {radius:g}, but a file has one shift for all samples: leave it out to export")
     if gate:
@@ -182,9 +212,7 @@ def export_command(
         # a checkpoint is exact in float32 only
         dtype = "float32" if kind == "checkpoint" else None
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from steer.composition.steering_point import compose
-
-        point = compose(expression, loaded)
+        point = compose_point(expression, loaded, method, layers)
         steered_positions = positions or point.positions
         progress("writing and comparing" if kind == "checkpoint" else "writing")
         path = export(point, loaded, output, format=kind, positions=positions, force=force)

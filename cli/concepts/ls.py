@@ -14,7 +14,7 @@ from cli.options.model_options import Json, check_model
 from cli.terminal.output import emit, emit_json, figure, note, table
 from vectors.common.errors import InputError, VectorError
 from vectors.common.paths import EMBEDDED_NAME
-from vectors.common.validation import check_name, escape_invisible, quote
+from vectors.common.validation import check_name, escape_invisible, list_names, quote
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
@@ -90,7 +90,7 @@ def ways_to_get_concepts(model: str | None) -> list[str]:
         "  from texts that the model writes under a prompt:",
         f'    steer compose --prompt "A storm is coming." -n 64 -o prompted.jsonl{flag}',
         f"    steer extract storm --positive prompted.jsonl{flag}",
-        "  from a file of another library (repeng, llama.cpp, SAELens, .npz):",
+        "  from a file of another library (repeng, llama.cpp, SAELens, .npz, .pt):",
         f"    steer import storm.gguf{flag}",
     ]
 
@@ -158,9 +158,7 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
     if len(models) > 1 and EMBEDDED_NAME in models:
         models = [EMBEDDED_NAME]
     if len(models) > 1:
-        raise InputError(
-            f"several models have a concept {quote(name)}: pass --model with {' or '.join(map(quote, models))}"
-        )
+        raise InputError(f"several models have a concept {quote(name)}: pass --model with one of {list_names(models)}")
     chosen = [entry for entry in matches if entry.vector.model == models[0]]
     if len(chosen) > 1:
         note(f"note: several folders have {quote(name)} for {quote(models[0])}, this is the latest")

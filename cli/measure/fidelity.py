@@ -8,7 +8,7 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.sampling_options import MaxTokens
+from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
 from cli.sample.compose import Force, Output, Resume
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
@@ -47,6 +47,7 @@ def command(
     expression: Expression,
     n: Count = 1000,
     radius: Radius = 0.0,
+    method: Method = None,
     seed: Seed = 0,
     max_tokens: MaxTokens = 128,
     calibrated: Calibrated = False,
@@ -71,6 +72,7 @@ def command(
     from steer.statistics.estimate import MIN_COUNTED
 
     parse(expression)
+    check_point_options(method, None)
     check_integer(n, "-n", low=MIN_COUNTED)
     check_integer(seed, "--seed", high=MAX_SEED)
     if output is None and (force or resume):
@@ -81,11 +83,10 @@ def command(
         progress("starting")
         world, conditions = _world(reference, given or [], seed)
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from steer.composition.steering_point import compose
         from steer.metrics.fidelity import fidelity
         from steer.sampling.sample import sample
 
-        point = compose(expression, loaded)
+        point = compose_point(expression, loaded, method)
         if world is None:
             _check_almanac(loaded.name, point.doses)
         progress("estimating the time")

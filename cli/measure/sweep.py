@@ -9,7 +9,7 @@ import typer
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of
-from cli.options.sampling_options import MaxTokens
+from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.sweep_table import SweepTable
@@ -51,6 +51,7 @@ def command(
     dose: Dose = "1",
     temperature: Temperature = "1",
     layer: Layer = None,
+    method: Method = None,
     n: Count = 64,
     seed: Seed = 0,
     max_tokens: MaxTokens = 128,
@@ -78,6 +79,7 @@ def command(
     from steer.sweeps.grid import parse_range
 
     parse(expression)
+    check_point_options(method, None)
     radii, doses = parse_range(radius, "--radius"), parse_range(dose, "--dose")
     temperatures = parse_range(temperature, "--temperature")
     layers = (None,) if layer is None else tuple(_layer(value) for value in parse_range(layer, "--layer"))
@@ -91,10 +93,9 @@ def command(
         raise InputError(f"-o is {quote(output)}: give a folder's name, such as './{output or 'sweep'}'")
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
-        from steer.composition.steering_point import compose
         from steer.sweeps.sweep import sweep
 
-        point = compose(expression, loaded)
+        point = compose_point(expression, loaded, method)
         evaluation_set = evaluation_set_of(point.vectors, positive, background, seed)
         for text in evaluation_set.notes if evaluation_set else ():
             note(f"note: {text}")

@@ -1,15 +1,36 @@
-"""Options about sampling."""
+"""Options about sampling, and about the point that is sampled."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vectors.common.errors import InputError
-from vectors.common.validation import check_utf8
+from vectors.common.validation import check_utf8, quote
+
+if TYPE_CHECKING:
+    from steer.composition.steering_point import SteeringPoint
+    from vectors.model.residual_model import ResidualModel
 
 Geometry = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Distribution of the random shifts: shell, cap, natural.  [default: shell]"),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="How concepts are combined: exact gives each its own dose; sum adds the vectors up, as other tools do; "
+        "rotate turns the stream and keeps its length.  [default: exact]",
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="8-20",
+        help="Of concepts with a vector for several layers, steer at these: 3,5,9 or 8-20, both ends included.  "
+        "[default: all]",
+    ),
 ]
 Seed = Annotated[
     int | None,
@@ -53,3 +74,25 @@ def check_prompt(prompt: str | None) -> None:
     if not prompt:
         raise InputError("--prompt is empty: leave it out to sample without a prompt, or give some text")
     check_utf8(prompt, "--prompt")
+
+
+def check_point_options(method: str | None, layers: str | None) -> None:
+    """Refuse a method or layers that cannot be read, before a model is loaded."""
+    if method is not None:
+        from steer.composition.expression import METHODS
+
+        if method not in METHODS:
+            raise InputError(f"--method is {quote(method)}: choose from {', '.join(METHODS)}")
+    if layers is not None:
+        from vectors.common.layer_ranges import parse_layers
+
+        parse_layers(layers, "--layers")
+
+
+def compose_point(
+    expression: str | Mapping[str, float], model: "ResidualModel", method: str | None, layers: str | None = None
+) -> "SteeringPoint":
+    """Compose an expression as the options say."""
+    from steer.composition.steering_point import compose
+
+    return compose(expression, model, method=method or "exact", layers=layers)

@@ -12,8 +12,10 @@ from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_f
 from cli.options.sampling_options import (
     Gate,
     Geometry,
+    Layers,
     MaxPressure,
     MaxTokens,
+    Method,
     MinP,
     NoCosts,
     Positions,
@@ -22,7 +24,9 @@ from cli.options.sampling_options import (
     Temperature,
     TopK,
     TopP,
+    check_point_options,
     check_prompt,
+    compose_point,
 )
 from cli.terminal.ordered_output import OrderedOutput
 from cli.terminal.output import ClosedPipeError, note
@@ -87,6 +91,8 @@ def command(
     radius: Radius = None,
     geometry: Geometry = None,
     around: AroundSamples = None,
+    method: Method = None,
+    layers: Layers = None,
     seed: Seed = None,
     prompt: Prompt = None,
     max_tokens: MaxTokens = 128,
@@ -130,6 +136,11 @@ def command(
         )
     else:
         run, picks = _read_around(around)
+    for option, value in {"--method": method, "--layers": layers}.items():
+        if value is not None and doses is None:
+            why = "--around takes that of the run" if run is not None else "there is no expression to compose"
+            raise InputError(f"{option} is about the concepts of an expression, and {why}: leave {option} out")
+    check_point_options(method, layers)
     check_integer(n, "-n", low=1)
     if batch_size is not None:
         check_integer(batch_size, "--batch-size", low=1, high=MAX_BATCH)
@@ -161,7 +172,8 @@ def command(
             progress("measuring the covariance of natural activations")
         if max_pressure is not None:
             progress("searching the dose that keeps to the pressure")
-        plan = make_plan(loaded, doses if run is None else _centre(run, picks), options)
+        point = None if doses is None else compose_point(doses, loaded, method, layers)
+        plan = make_plan(loaded, point if run is None else _centre(run, picks), options)
         prefix_ids(loaded, plan.prompt, max_tokens)  # refuse what exceeds the context before anything is printed
         progress.clear()
         file = None

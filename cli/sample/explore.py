@@ -13,8 +13,10 @@ from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_mo
 from cli.options.sampling_options import (
     Gate,
     Geometry,
+    Layers,
     MaxPressure,
     MaxTokens,
+    Method,
     MinP,
     Positions,
     Prompt,
@@ -22,7 +24,9 @@ from cli.options.sampling_options import (
     Temperature,
     TopK,
     TopP,
+    check_point_options,
     check_prompt,
+    compose_point,
 )
 from cli.terminal.output import note
 from cli.terminal.progress import Progress
@@ -63,6 +67,8 @@ def command(
     n: Count = 4,
     radius: Radius = 0.5,
     geometry: Geometry = None,
+    method: Method = None,
+    layers: Layers = None,
     seed: Seed = None,
     prompt: Prompt = None,
     max_tokens: MaxTokens = 128,
@@ -98,6 +104,7 @@ def command(
         doses = parse(expression)
     if resume is not None and (flags := _conflicting_flags(context)):
         raise InputError(f"--resume takes the settings of the file: leave {flags} out")
+    check_point_options(method, layers)
     check_integer(n, "-n", low=1, high=MAX_SCREEN)
     if check_number(radius, "--radius") <= 0.0:
         raise InputError(f"--radius is {radius:g}: give one above 0, such as 0.5, so that texts differ in direction")
@@ -132,7 +139,7 @@ def command(
         if resume is not None:
             exploration = Exploration.resumed(loaded, stack.enter_context(SampleFile(path, "resume")))
         else:
-            plan = make_plan(loaded, doses, options)
+            plan = make_plan(loaded, None if doses is None else compose_point(doses, loaded, method, layers), options)
             exploration = Exploration(
                 loaded,
                 plan,

@@ -7,6 +7,9 @@ from typing import NamedTuple, NoReturn
 from vectors.common.errors import InputError
 from vectors.common.validation import check_number, quote
 
+METHODS = ("exact", "sum", "rotate")
+"""How `steer.compose` makes one shift of several concepts."""
+
 MAX_DOSE = 1000.0
 MAX_LENGTH = 20_000
 MAX_DEPTH = 50

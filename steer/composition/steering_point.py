@@ -1,6 +1,6 @@
 """Compose doses to a steering point: the shift at each layer with the requested projection on every concept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from steer.composition.expression import Doses, check_dose, format_doses, parse
+from steer.composition.expression import METHODS, Doses, check_dose, format_doses, parse
 from vectors.common.errors import InputError, VectorError
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 from vectors.concepts import library
 from vectors.concepts.composition import (
     as_shift,
@@ -27,8 +27,7 @@ from vectors.model.interventions import Gate, Intervention, rotate
 
 if TYPE_CHECKING:
     from vectors.activations.covariance import LowRankCovariance
-
-METHODS = ("exact", "sum", "rotate")
+    from vectors.common.layer_ranges import LayerRanges
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +42,7 @@ class SteeringPoint:
         scale: factor on all shifts that keeps them within a pressure budget.
         around: the picked samples that it is centred on, plain JSON, if any; `deltas` are then their mean shifts.
         shapes: covariance of the perturbations by layer; uniform at layers without one.
+        chosen_layers: the layers to which vectors of several layers were restricted, as text; None without a choice.
     """
 
     deltas: dict[int, Float32[Tensor, " d_model"]] = field(repr=False)
@@ -52,6 +52,7 @@ class SteeringPoint:
     scale: float = 1.0
     around: dict[str, Any] | None = field(default=None, repr=False)
     shapes: "Mapping[int, LowRankCovariance]" = field(default_factory=dict, repr=False)
+    chosen_layers: str | None = None
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -105,6 +106,11 @@ class SteeringPoint:
                 f"a gate reads each position, and {quote(blind[0]) if blind else 'this point'} is added at the start "
                 "token alone: leave the gate out, or extract the concept with positions all"
             )
+        if self.chosen_layers is not None:
+            raise InputError(
+                f"a gate needs the layers that its concepts were made for: leave the choice of layers "
+                f"({self.chosen_layers}) or the gate out"
+            )
         if several := [vector.name for vector in self.vectors if vector.other_layers]:
             raise InputError(
                 f"a gate needs to know what is natural, and of {quote(several[0])} that is known at one of its layers "
@@ -139,10 +145,12 @@ def compose(
     model: ModelLike | None = None,
     *,
     method: str = "exact",
+    layers: "str | int | Iterable[int] | LayerRanges | None" = None,
 ) -> SteeringPoint:
     """Compose concepts and doses into one steering point; doses of a repeated concept add up.
 
-    The keys of a mapping are vectors, names in the model's library, or paths. The methods are:
+    The keys of a mapping are vectors, names in the model's library, or paths. Of vectors that steer at several layers,
+    `layers` keeps some: numbers, or a text such as `8-20` (both ends included). The methods are:
 
     - `exact`: the smallest shift whose projection on every concept is its dose times its unit,
       `V (V^T V)^-1 (a * u)` with the concepts as columns of V, solved in float64 for each layer. A concept of dose 0
@@ -151,13 +159,20 @@ def compose(
     - `rotate`: composes as `exact`; the residual stream is rotated towards its sum with the shift and keeps its length.
 
     Raises:
-        InputError: an expression or dose that cannot be read, an unknown concept, or names without a model.
+        InputError: an expression or dose that cannot be read, an unknown concept, names without a model, or layers that
+            no vector of several layers has.
         VectorError: a vector of another model or width, two different vectors of one name, or (method "exact")
             concepts too nearly parallel or dependent to be dosed separately.
     """
     if method not in METHODS:
         raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
     vectors_and_doses = _load_vectors(parse(expression) if isinstance(expression, str) else expression, model)
+    chosen = None
+    if layers is not None:
+        from vectors.common.layer_ranges import parse_layers  # most points have one layer
+
+        chosen = parse_layers(layers)
+        vectors_and_doses = _restrict(vectors_and_doses, chosen)
     vectors = tuple(vector for vector, _ in vectors_and_doses.values())
     for other in vectors[1:]:
         _check_same_model(vectors[0], other)
@@ -173,7 +188,32 @@ def compose(
             shift = smallest_shift(torch.from_numpy(directions), torch.from_numpy(lengths)[None])[0].numpy()
         deltas[layer] = as_shift(shift, layer)
     doses = {name: dose for name, (_, dose) in vectors_and_doses.items()}
-    return SteeringPoint(deltas=deltas, doses=doses, vectors=vectors, method=method)
+    return SteeringPoint(
+        deltas=deltas,
+        doses=doses,
+        vectors=vectors,
+        method=method,
+        chosen_layers=None if chosen is None else str(chosen),
+    )
+
+
+def _restrict(
+    vectors_and_doses: Mapping[str, tuple[ConceptVector, float]], chosen: "LayerRanges"
+) -> dict[str, tuple[ConceptVector, float]]:
+    """Keep the chosen layers of vectors that steer at several; vectors of one layer stay as they are."""
+    from vectors.concepts.vector_layers import at_layers
+
+    vectors = [vector for vector, _ in vectors_and_doses.values()]
+    others = [vector for vector in vectors if not vector.other_layers and vector.layer not in chosen]
+    if len(others) == len(vectors):
+        raise InputError(
+            f"layers {chosen} choose among the layers of a concept that steers at several, and "
+            f"{list_names(vector.name for vector in vectors)} each steer at one: leave --layers (layers=) out"
+        )
+    return {
+        name: (at_layers(vector, chosen.choose(vector.layers, quote(name))) if vector.other_layers else vector, dose)
+        for name, (vector, dose) in vectors_and_doses.items()
+    }
 
 
 def _load_vectors(

@@ -12,7 +12,7 @@ from steer.judges.classifier import fit_vectorizer, ngram_vectorizer
 from steer.judges.reference import RealTexts
 from steer.statistics.intervals import rate
 from vectors.common.errors import InputError
-from vectors.common.validation import check_integer, quote
+from vectors.common.validation import check_integer, list_names, quote
 from vectors.data.contrast import shuffle_key
 
 MAX_VALUES = 50
@@ -134,9 +134,9 @@ def parse_conditions(given: Sequence[str], reference: RealTexts) -> dict[str, An
         if not (name and equals and value):
             raise InputError(f"given is {quote(text)}: give key=value, such as topic=sea")
         if name not in reference.readers:
-            raise InputError(f"given is {quote(text)}: choose a column from {', '.join(reference.readers)}")
+            raise InputError(f"given is {quote(text)}: choose a column from {list_names(reference.readers)}")
         values = {str(reading[name]): reading[name] for reading in reference.readings}
         if value not in values:
-            raise InputError(f"given is {quote(text)}: of {name}, choose from {', '.join(values)}")
+            raise InputError(f"given is {quote(text)}: of {name}, choose from {list_names(values)}")
         condition[name] = values[value]
     return condition

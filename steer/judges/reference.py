@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from vectors.common.errors import InputError
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 
 Reading = Mapping[str, Any]
 """A text's attributes by name: `None` if it shows no clear value; no key if the text cannot have the attribute."""
@@ -75,7 +75,7 @@ class RealTexts:
         """
         for name in (attribute, *given):
             if name not in self.readers:
-                raise InputError(f"no reader for {quote(name)}: there are {', '.join(self.readers)}")
+                raise InputError(f"no reader for {quote(name)}: there are {list_names(self.readers)}")
         counts = Counter(
             reading[attribute]
             for reading in self.readings

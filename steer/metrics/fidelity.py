@@ -16,7 +16,7 @@ from steer.statistics.exact_tests import binomial_p_value, fisher_p_value
 from steer.statistics.intervals import CONFIDENCE, rate
 from steer.statistics.share_distance import jensen_shannon, share_distance, total_variation
 from vectors.common.errors import InputError
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def fidelity(
     reference.shares(reference.attributes[0], given)  # raises for conditions that the world does not have
     names = [name for name in reference.attributes if name not in touched] if attributes is None else list(attributes)
     if unknown := [name for name in names if name not in reference.attributes]:
-        raise InputError(f"no attribute {quote(unknown[0])}: choose from {', '.join(reference.attributes)}")
+        raise InputError(f"no attribute {quote(unknown[0])}: choose from {list_names(reference.attributes)}")
     whole_texts = texts
     if reference.whole and isinstance(samples, SampleSet):
         whole_texts = [sample.text for sample in samples if sample.finish == "eos"]

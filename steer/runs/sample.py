@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vectors.common.errors import InputError
-from vectors.common.validation import MAX_SEED, check_integer, check_number, check_utf8, quote
+from vectors.common.validation import MAX_SEED, check_integer, check_number, check_utf8, list_names, quote
 
 UNPAID = "give the model, so that they are found now (steer report --model), or sample with them"
 
@@ -82,7 +82,7 @@ class Sample:
                 raise InputError(f"{key} is {quote(getattr(self, key))}: expected an object")
         if self.pressure is not None:
             if sorted(self.pressure) != sorted(_PRESSURE):
-                keys = quote(", ".join(map(str, self.pressure)))
+                keys = list_names(self.pressure)
                 raise InputError(f"pressure has {keys}: expected mean, p95 and total")
             checked["pressure"] = {key: check_number(self.pressure[key], f"pressure {key}") for key in _PRESSURE}
         checked["doses"] = {

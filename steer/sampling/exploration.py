@@ -15,7 +15,7 @@ from steer.sampling.sampler import samples_at
 from steer.search.recentring import SHRINK, recentre
 from vectors.common.errors import InputError, SteerError
 from vectors.common.files import check_output_path
-from vectors.common.validation import check_integer, quote
+from vectors.common.validation import check_integer, list_names, quote
 from vectors.model.residual_model import ResidualModel
 
 WIDER = 1.5
@@ -184,7 +184,7 @@ class Exploration:
             InputError: an unknown number.
         """
         if number not in self.nodes:
-            raise InputError(f"there is no node {number}: go to one of {', '.join(map(str, sorted(self.nodes)))}")
+            raise InputError(f"there is no node {number}: go to one of {list_names(sorted(self.nodes))}")
         self.current = self.nodes[number]
 
     def save(self, path: str | Path, picks: Sequence[int] = (), *, force: bool = False) -> Path:

@@ -170,6 +170,8 @@ class RunPlan(SamplingOptions):
             "model_hash": short_digest(model.hash),
             "vectors": {vector.name: short_digest(vector.digest) for vector in point.vectors},
         }
+        if point.chosen_layers is not None:  # the key is newer than the others, so that it is left out where it can be
+            settings["layers"] = point.chosen_layers
         return {
             "seed": self.seed,
             "radius": self.radius,

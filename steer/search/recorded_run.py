@@ -1,7 +1,7 @@
 """What the record of a finished run says about its point, and whether model, vectors and covariances are unchanged."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from steer.composition.steering_point import SteeringPoint, compose
@@ -27,6 +27,7 @@ class RecordedRun:
         model_hash: digest of its weights.
         doses: dose of every concept by name.
         composition: the method that composed them.
+        layers: the layers to which vectors of several layers were restricted, or None.
         scale: the factor that kept the point within its pressure budget.
         positions: where the point was added.
         gate: whether a gate was used.
@@ -39,6 +40,7 @@ class RecordedRun:
     model_hash: str
     doses: dict[str, float]
     composition: str
+    layers: str | None
     scale: float
     positions: str
     gate: bool
@@ -59,6 +61,7 @@ class RecordedRun:
             model_hash=str(settings.get("model_hash", "")),
             doses=dict(sample.doses),
             composition=str(settings.get("composition", "exact")),
+            layers=None if settings.get("layers") is None else str(settings["layers"]),
             scale=check_number(settings.get("scale", 1.0), "scale"),
             positions=check_positions(settings.get("positions", "all"), scopes=True),
             gate=bool(settings.get("gate", False)),
@@ -82,11 +85,19 @@ class RecordedRun:
                     f"this run was steered by {quote(name)}, which the library lacks: copy its file to "
                     f"{str(model_folder(model.name, model.hash) / name) + VECTOR_SUFFIX!r}"
                 )
+        # vectors of the point of an earlier sample have only the chosen layers already
+        restricted = all(name in by_name and self._is_recorded(by_name[name]) for name in self.doses)
         point = compose(
-            {by_name.get(name, name): dose for name, dose in self.doses.items()}, model, method=self.composition
+            {by_name.get(name, name): dose for name, dose in self.doses.items()},
+            model,
+            method=self.composition,
+            layers=None if restricted else self.layers,
         )
         self.check_vectors(point.vectors)
-        return point.scaled(self.scale)
+        return replace(point.scaled(self.scale), chosen_layers=self.layers)
+
+    def _is_recorded(self, vector: ConceptVector) -> bool:
+        return self.vectors.get(vector.name) == short_digest(vector.digest)
 
     def check_model(self, model: ResidualModel) -> None:
         """Refuse other weights than those of the run.
@@ -106,7 +117,7 @@ class RecordedRun:
             ModelError: naming the vector.
         """
         for vector in vectors:
-            if self.vectors.get(vector.name) != short_digest(vector.digest):
+            if not self._is_recorded(vector):
                 raise ModelError(
                     f"vector {quote(vector.name)} has changed since this run: put its file back, or "
                     "delete yours if it hides a shipped concept"

@@ -83,7 +83,9 @@ class Job:
                 )
             at_layer = vector if cell.layer is None else replace(vector, layer=cell.layer)
             doses[at_layer] = self.point.doses[vector.name] * cell.dose
-        return compose(doses, method=self.point.method) if doses else None
+        if not doses:
+            return None
+        return replace(compose(doses, method=self.point.method), chosen_layers=self.point.chosen_layers)
 
 
 def sample_cells(model: ResidualModel, job: Job, jobs: int) -> Iterator[Cell]:

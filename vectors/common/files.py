@@ -9,6 +9,7 @@ from vectors.common.errors import InputError, OutputError, SteerError
 from vectors.common.validation import quote
 
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".steer-", ".tmp"
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def is_temporary_file(path: Path) -> bool:
@@ -26,7 +27,8 @@ def read_bytes(path: str | Path, what: str, *, limit: int | None = None, error: 
         error: The class of the errors raised.
 
     Raises:
-        SteerError: (as `error`) The file is missing, is a folder, cannot be read or is larger than `limit`.
+        SteerError: (as `error`) The file is missing, is a folder, cannot be read, is larger than `limit`, or is a Git
+            LFS pointer instead of the file.
     """
     path = expand_path(path, error)
     try:
@@ -42,7 +44,21 @@ def read_bytes(path: str | Path, what: str, *, limit: int | None = None, error: 
         raise error(f"cannot read {quote(path)} ({cause.strerror}): give the readable path of {what}") from cause
     if limit is not None and len(data) > limit:
         raise error(f"{quote(path)} is larger than {limit} bytes: that is not {what}")
+    check_no_pointer(data, path, error)
     return data
+
+
+def check_no_pointer(start: bytes, path: Path, error: type[SteerError]) -> None:
+    """Refuse a Git LFS pointer, by the first bytes of a file: a few lines of text in place of the file.
+
+    Raises:
+        SteerError: (as `error`) It is one.
+    """
+    if start.startswith(_LFS_POINTER):
+        raise error(
+            f"{quote(path)} is a Git LFS pointer, not the file itself: run `git lfs pull` where you cloned it, or "
+            "download the file"
+        )
 
 
 def check_output_path(

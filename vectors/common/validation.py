@@ -3,6 +3,7 @@
 import math
 import operator
 import unicodedata
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import SupportsFloat, SupportsIndex
 
@@ -33,6 +34,22 @@ def quote(value: object) -> str:
     return line if isinstance(value, str | PurePath) else line[1:-1]
 
 
+def list_names(values: Iterable[object], *, width: int = 160) -> str:
+    """Return several values for a message, each quoted and whole: as many as fit, and how many more there are.
+
+    >>> list_names(["cat", "sea"]), list_names([3, 5])
+    ("'cat', 'sea'", '3, 5')
+    >>> list_names(range(1000), width=12)
+    '0, 1, 2, 3 and 996 more'
+    """
+    names = [quote(value) for value in values]
+    shown = 0
+    while shown < len(names) and (not shown or len(", ".join(names[: shown + 1])) <= width):
+        shown += 1
+    rest = f" and {len(names) - shown} more" if shown < len(names) else ""
+    return ", ".join(names[:shown]) + rest
+
+
 def is_invisible(character: str) -> bool:
     """Return whether a character is a control or format character, which may act on a terminal or reorder text."""
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES and character != _ZERO_WIDTH_JOINER
@@ -52,12 +69,12 @@ def escape_invisible(text: str) -> str:
 def check_number(value: object, what: str, *, error: type[SteerError] = InputError) -> float:
     """Return `value` as a finite float, or raise `error`, calling it `what`.
 
-    Numpy numbers and 0-d tensors are accepted, strings and booleans are not.
+    NumPy numbers and 0-d tensors are accepted, strings and booleans (NumPy's too) are not.
 
     >>> check_number(2, "dose")
     2.0
     """
-    if isinstance(value, str | bytes | bool) or not isinstance(value, SupportsFloat):
+    if isinstance(value, str | bytes | bool) or type(value).__name__ == "bool" or not isinstance(value, SupportsFloat):
         raise error(f"{what} is {quote(value)}: give a finite number")
     try:
         result = float(value)

@@ -89,7 +89,7 @@ def check_independent(directions: Matrix, names: Sequence[str]) -> None:
     if abs(cosines[i, j]) > MAX_COSINE:
         raise VectorError(
             f"concepts {quote(names[i])} and {quote(names[j])} are nearly parallel (cosine {cosines[i, j]:.3f}, "
-            f"at most {MAX_COSINE} either way): drop one of them"
+            f"at most {MAX_COSINE} either way): drop one of them, or add them up with --method sum (method='sum')"
         )
     values, modes = np.linalg.eigh(gram)
     condition = values[-1] / values[0] if values[0] > 0 else np.inf
@@ -98,7 +98,7 @@ def check_independent(directions: Matrix, names: Sequence[str]) -> None:
         involved = [quote(name) for name, weight in zip(names, weights, strict=True) if weight > 0.1 * weights.max()]
         raise VectorError(
             f"concepts {', '.join(involved)} are nearly dependent (condition number {condition:.2g}, "
-            f"at most {MAX_CONDITION:g}): drop one of them"
+            f"at most {MAX_CONDITION:g}): drop one of them, or add them up with --method sum (method='sum')"
         )
 
 

@@ -12,7 +12,7 @@ from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import VECTOR_SUFFIX
 from vectors.common.tensor_file import MAX_HEADER, read_header, read_tensors
-from vectors.common.validation import check_number, quote
+from vectors.common.validation import check_number, list_names, quote
 from vectors.concepts.vector import ConceptVector
 
 FORMAT = "steer-vector/1"
@@ -89,7 +89,7 @@ def _parse(data: bytes) -> ConceptVector:
         name: _count(name.removeprefix("further."), "layer") for name in tensors if name.startswith("further.")
     }
     if sorted({*tensors} - {*other_layers}) != expected:
-        names = quote(", ".join(sorted(tensors)))
+        names = list_names(sorted(tensors))
         raise VectorError(f"it holds the tensors {names}, expected {' and '.join(expected)}; save or export it again")
     dtypes = {str(row.dtype) for row in tensors.values()}
     if dtypes != {"torch.float32"}:

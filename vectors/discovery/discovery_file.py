@@ -14,7 +14,7 @@ from vectors.common.errors import OutputError, SteerError, VectorError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import VECTOR_SUFFIX, model_folder, writable_model_folder
 from vectors.common.tensor_file import read_tensors
-from vectors.common.validation import check_integer, check_number, quote
+from vectors.common.validation import check_integer, check_number, list_names, quote
 from vectors.concepts.vector import ModelLike
 from vectors.concepts.vector_fields import MAX_LAYER, check_text
 from vectors.discovery.candidates import Candidate, Discovery, Likeness
@@ -148,7 +148,7 @@ def _check(tensors: dict[str, Tensor], texts: object, listed: object, method: st
     if not isinstance(listed, list) or not listed or not isinstance(own, bool) or method not in METHODS:
         raise VectorError("it lists no candidates of a known method")
     if sorted(tensors) != sorted(_TENSORS):
-        raise VectorError(f"it holds the tensors {quote(', '.join(sorted(tensors)))}")
+        raise VectorError(f"it holds the tensors {list_names(sorted(tensors))}")
     width = tensors["means"].shape[-1]
     shapes = {"parts": (len(listed), width), "filters": (len(listed), width), "scores": (len(listed), len(texts))}
     for name, shape in {**shapes, "means": (len(texts), width)}.items():

@@ -83,6 +83,7 @@ def extract(
     """
     if method not in METHODS:
         raise InputError(f"method is {quote(method)}: choose from {', '.join(METHODS)}")
+    positive, background = (None if texts is None else _listed(texts) for texts in (positive, background))
     spec, name, report = METHODS[method], check_name(name), progress_callback(progress)
     positions = check_options(
         model, calibrate=calibrate, positions=positions, default_positions=spec.positions, pool=pool
@@ -113,6 +114,11 @@ def extract(
         calibrated=calibrate,
         stability=not spec.shift if stability is None else stability,
     )
+
+
+def _listed(texts: Sequence[str]) -> Sequence[str]:
+    """Return texts that may be read several times; a single text, a common mistake, stays for a message of its own."""
+    return texts if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
 
 
 def layers_for(model: ResidualModel, method: str, layer: int | Sequence[int] | str, *, choose: bool) -> list[int]:

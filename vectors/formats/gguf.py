@@ -2,11 +2,12 @@
 
 Tensor `direction.N` is added to the output of block N, counted from 0 like the layers here: llama.cpp adds it after the
 second residual sum of block N (`build_cvec`), and repeng wraps the block itself. llama.cpp's buffers have no row for
-block 0, and it refuses a file that has one.
+block 0, and it refuses a file that has one; repeng writes and reads such files, and so they are read here.
 """
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from vectors.common.errors import OutputError, VectorError
 from vectors.common.files import read_bytes, write_atomically
+from vectors.common.layer_ranges import LayerRanges, format_layers
 from vectors.common.validation import quote
 from vectors.concepts.vector_file import MAX_BYTES
 from vectors.formats.layer_shifts import MAX_ROWS, LayerShifts
+from vectors.formats.rows.meaning import check_meaning
 
 SUFFIX = ".gguf"
 ARCHITECTURE = "controlvector"
@@ -64,9 +67,11 @@ def write_gguf(
     if not deltas:
         raise OutputError("there is no shift to write: give one for at least one layer")
     if 0 in deltas:
+        rest = [layer for layer in deltas if layer]
+        mend = f"leave it out by --layers {format_layers(rest)} (layers=), or" if rest else "extract it at layer 1, or"
         raise OutputError(
-            "this point shifts layer 0, and llama.cpp reads control vectors from layer 1 on: extract its concepts at "
-            "layer 1 or above, or write a checkpoint"
+            "this point shifts layer 0, and llama.cpp refuses a file with a row for it, direction.0: "
+            f"{mend} write a .safetensors or .npz file, or a checkpoint"
         )
     rows = {
         f"direction.{layer}": deltas[layer].detach().cpu().float().numpy().astype("<f4") for layer in sorted(deltas)
@@ -92,19 +97,24 @@ def write_gguf(
     return write_atomically(path, _pad(head) + body, force=force)
 
 
-def read_gguf(path: str | Path) -> tuple[LayerShifts, str | None]:
-    """Return the shifts of a control-vector file, and the model family that it names, if any.
+def read_gguf(path: str | Path, *, chosen: LayerRanges | None = None) -> LayerShifts:
+    """Return the shifts of a control-vector file; with chosen layers, of these only.
 
     The rows are what a reader adds at strength 1. Sizes in the header are compared with the size of the file before
     anything is allocated.
 
     Raises:
-        VectorError: a file that is missing, truncated, corrupt, larger than 64 MiB, of another format, or whose tensors
-            are not rows of floating-point numbers.
+        VectorError: a file that is missing, truncated, corrupt, larger than 64 MiB, of another format, whose tensors
+            are not rows of floating-point numbers, that lacks a chosen layer, or whose header says that its vectors are
+            not added to the residual stream.
     """
     data = read_bytes(path, "a control-vector file (.gguf)", limit=MAX_BYTES, error=VectorError)
     try:
-        return _parse(_Cursor(data))
+        shifts = _parse(_Cursor(data))
+        if chosen is None:
+            return shifts
+        layers = chosen.choose(shifts.rows, "it", error=VectorError)
+        return replace(shifts, rows={layer: shifts.rows[layer] for layer in layers})
     except VectorError as error:
         raise VectorError(f"{quote(path)} is not a usable control-vector file: {error}") from error
 
@@ -151,7 +161,7 @@ class _Cursor:
         return None
 
 
-def _parse(cursor: _Cursor) -> tuple[LayerShifts, str | None]:
+def _parse(cursor: _Cursor) -> LayerShifts:
     if cursor.data[:4] != _MAGIC:
         raise VectorError("it does not begin as a GGUF file does: give one that `steer export` or repeng wrote")
     cursor.take(4)
@@ -173,6 +183,8 @@ def _parse(cursor: _Cursor) -> tuple[LayerShifts, str | None]:
             f"its architecture is {quote(architecture)}, expected {quote(ARCHITECTURE)}: give a control vector, not a "
             "model"
         )
+    own = {key: value for key, value in entries.items() if not key.startswith(("general.", "GGUF."))}
+    notes = check_meaning(own)
     infos = []
     for _ in range(n_tensors):
         name, n_dims = cursor.text(), cursor.number("I")
@@ -195,7 +207,7 @@ def _parse(cursor: _Cursor) -> tuple[LayerShifts, str | None]:
         with np.errstate(all="ignore"):  # values that are not finite are refused later, with a message of their own
             rows[layer] = torch.from_numpy(raw.astype(np.float64)).float()
     hint = entries.get(f"{ARCHITECTURE}.model_hint")
-    return LayerShifts(rows, method="gguf"), hint if isinstance(hint, str) else None
+    return LayerShifts(rows, "gguf", notes=tuple(notes), model=hint if isinstance(hint, str) else None)
 
 
 def _layer(name: str) -> int:

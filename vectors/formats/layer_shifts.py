@@ -24,11 +24,15 @@ class LayerShifts:
         rows: the shift added to the output of each block, by 0-based block, "d_model" each.
         method: the extraction method that the file names, or the name of the format.
         positions: the positions at which they are added.
+        notes: what a user should know of them.
+        model: the model that the file names, if any, in whatever words.
     """
 
     rows: Mapping[int, Tensor] = field(repr=False)
     method: str
     positions: str = "all"
+    notes: tuple[str, ...] = ()
+    model: str | None = None
 
 
 def to_concept(shifts: LayerShifts, model: ResidualModel, name: str) -> ConceptVector:

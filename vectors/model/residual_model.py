@@ -116,6 +116,7 @@ class ResidualModel:
         """
         if isinstance(texts, str):
             raise InputError(f"texts is one string ({texts[:40]!r}): give a list of strings")
+        texts = list(texts)  # an iterator can be read only once
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise InputError(f"texts holds a {type(wrong[0]).__name__} ({str(wrong[0])[:40]!r}): give strings only")
         if max_tokens is not None and max_tokens < 1:

@@ -111,15 +111,20 @@ def test_a_concept_is_not_replaced_unasked(steer: Callable[..., Any], tiny: Path
 @pytest.mark.parametrize(
     ("name", "more", "code", "said"),
     [
-        ("a.pt", [], 1, "is a pickle, which may run code"),
+        ("a.pt", [], 1, "is a pickle that may run code"),
+        ("v.pt", [], 1, "say its layer with --layer"),
+        ("v.pt", ["--layer", "1", "--layers", "1-2"], 2, "both choose layers"),
+        ("v.pt", ["--layers", "2-1"], 2, "layers is '2-1'"),
+        ("wide.npz", ["--layers", "5-"], 1, "has no layers 5-: choose from 0-2"),
         ("a.txt", [], 1, "ends with none of"),
         ("none.gguf", [], 1, "there is no file or folder"),
-        ("a.npz", ["--row", "3"], 2, "leave --row out"),
+        ("a.npz", ["--row", "3", "--layer", "1"], 1, "holds no tensor W_dec"),
+        ("a.gguf", ["--row", "3"], 2, "leave --row out"),
         ("a.npz", ["--layer", "9"], 2, "layers 0 to 2"),
         ("a.npz", ["--positive", "a.txt"], 2, "go together"),
         ("a.npz", ["--name", "../x"], 2, "cannot name a concept"),
         ("folder", [], 2, "say which feature with --row"),
-        ("folder", ["--row", "3"], 1, "cfg.json"),
+        ("folder", ["--row", "3"], 1, "holds none of sae_weights"),
         ("a.npz", [], 1, "width 31"),
     ],
 )
@@ -128,7 +133,10 @@ def test_an_unreadable_file_is_refused_in_one_line(
 ) -> None:
     np.savez(tmp_path / "a.npz", **{"layers.1": np.ones(31)})
     (tmp_path / "a.txt").write_text("x")
-    torch.save({}, tmp_path / "a.pt")
+    np.savez(tmp_path / "wide.npz", np.ones((3, 32)))
+    (tmp_path / "a.gguf").write_bytes(b"")
+    torch.save({"layers.1": np.ones(32)}, tmp_path / "a.pt")
+    torch.save(torch.ones(32), tmp_path / "v.pt")
     (tmp_path / "folder").mkdir()
     done = steer("import", tmp_path / name, *more, "--model", tiny)
     assert done.code == code and said in done.err and done.out == ""
@@ -145,3 +153,52 @@ def test_with_texts_an_import_is_calibrated(steer: Callable[..., Any], tiny: Pat
     assert done.code == 0
     found = json.loads(done.out)
     assert 0 <= found["auc"] <= 1 and found["unit_curve"][0]["shift"] == 0.0
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """A control vector with a row for each of the three layers, as repeng writes it."""
+    writer = gguf.GGUFWriter(tmp_path / "wide.gguf", "controlvector")
+    writer.add_string("controlvector.model_hint", "llama-3.1")
+    for layer in range(3):
+        writer.add_tensor(f"direction.{layer}", 2.0 * np.eye(32, dtype=np.float32)[layer])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tmp_path / "wide.gguf"
+
+
+def test_a_row_for_every_layer_is_imported_in_parts_and_exported_again(
+    steer: Callable[..., Any], tiny: Path, tmp_path: Path, wide: Path
+) -> None:
+    whole = steer("import", wide, "--model", tiny, "--json")
+    assert json.loads(whole.out)["layers"] == [0, 1, 2]
+    assert "added at each of the layers 0-2" in whole.err and "--layers 1" in whole.err
+    for option, layers in (("--layer=2", [2]), ("--layers=0-1", [0, 1]), ("--layers=0,2", [0, 2])):
+        part = steer("import", wide, "--model", tiny, option, "--name", "part", "--force", "--json")
+        assert json.loads(part.out)["layers"] == layers and "added at each" not in part.err
+    for name in ("back.npz", "back.safetensors"):
+        told = json.loads(steer("export", "wide", "-o", tmp_path / name, "--model", tiny, "--json").out)
+        assert told["layers"] == {"0": 2.0, "1": 2.0, "2": 2.0}
+    refused = steer("export", "wide", "-o", tmp_path / "back.gguf", "--model", tiny)
+    assert refused.code == 1 and "leave it out by --layers 1-2" in refused.err
+    done = steer("export", "wide", "-o", tmp_path / "back.gguf", "--model", tiny, "--layers", "1-2")
+    assert done.code == 0
+    assert [tensor.name for tensor in gguf.GGUFReader(tmp_path / "back.gguf").tensors] == ["direction.1", "direction.2"]
+
+
+def test_vectors_that_lean_on_each_other_are_summed(steer: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
+    base = np.random.default_rng(0).normal(size=32)
+    rows = {name: 10 * base + np.random.default_rng(ord(name)).normal(size=32) for name in "ab"}
+    for name, row in rows.items():
+        np.savez(tmp_path / f"{name}.npz", **{"layers.1": row})
+        assert steer("import", tmp_path / f"{name}.npz", "--model", tiny).code == 0
+    arguments = ("export", "a - b", "-o", tmp_path / "sum.npz", "--model", tiny)
+    refused = steer(*arguments)
+    assert refused.code == 1 and "add them up with --method sum" in refused.err
+    assert steer(*arguments, "--method", "sum").code == 0
+    with np.load(tmp_path / "sum.npz") as found:
+        assert np.allclose(found["layers.1"], rows["a"] - rows["b"], atol=1e-3)
+    for method, said in (("rotate", "turns the stream"), ("mean", "choose from exact, sum, rotate")):
+        assert said in steer(*arguments, "--force", "--method", method).err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,12 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import steer as steer_package
 from cli.terminal.output import ClosedPipeError
 from steer.runs.sample_set import Sample, SampleSet
 from steer.sampling import sampler
+from vectors.concepts.library import keep
+from vectors.concepts.vector import ConceptVector
+from vectors.formats.arrays import write_arrays
+from vectors.formats.gguf import write_gguf
 from vectors.model.residual_model import load_model
 
 ROOT = Path(__file__).parents[3]
@@ -346,3 +353,82 @@ def test_a_run_is_recentred_on_samples(
         refused = around("--around", wrong, "-n", 1)
         assert refused.code == 2 and why in refused.err and refused.out == ""
     assert "exclude each other" in compose("--around", f"{place}:1", "-n", 1).err
+
+
+@pytest.fixture
+def wide(tiny: Path) -> Path:
+    """The tiny model, for which the user's library also holds `wide`, with a shift at each of its layers."""
+    model = load_model(tiny, "cpu")
+    rows = torch.eye(32)[4:7]
+    keep(
+        ConceptVector(
+            name="wide", model=model.name, model_hash=model.hash, layer=0, direction=rows[0], mean=torch.zeros(32),
+            gap=2.0, method="gguf", positions="all", other_layers={1: rows[1], 2: rows[2]},
+        )
+    )  # fmt: skip
+    return tiny
+
+
+def test_layers_and_method_are_recorded_and_respected_by_what_reads_the_run(
+    steer: Callable[..., Any], wide: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run.jsonl"
+    fixed = ("compose", "wide + 0.5 cat", "--model", wide, "--device", "cpu", "--max-tokens", 6, "--seed", 3, "-o", run)
+    chosen = ("--layers", "1-2", "--method", "sum")
+    assert steer(*fixed, *chosen, "-n", 2, "--no-costs").code == 0
+    row = json.loads(run.read_text().splitlines()[0])
+    assert row["layer"] == [1, 2] and row["settings"]["composition"] == "sum" and row["settings"]["layers"] == "1-2"
+    other = steer(*fixed, "-n", 3, "--no-costs", "--resume")
+    assert other.code == 1 and "holds another run" in other.err
+    assert steer(*fixed, *chosen, "-n", 3, "--no-costs", "--resume").code == 0
+    report = steer("report", run, "--model", wide, "--device", "cpu")  # composes the point again to measure pressure
+    assert report.code == 0 and "pressure" in report.out
+    around = steer("compose", "--around", f"{run}:0,1", "--model", wide, "--device", "cpu", "-n", 1, "--max-tokens", 4,
+                   "--radius", 0.3, "--json")  # fmt: skip
+    assert around.code == 0 and json.loads(around.out)["settings"]["layers"] == "1-2"
+    assert json.loads(around.out)["layer"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["wide", "--layers", "7"], 2, "'wide' has no layer 7: choose from 0-2"),
+        (["wide", "--layers", "x"], 2, "--layers is 'x': give layers"),
+        (["cat", "--layers", "2"], 2, "'cat' each steer at one: leave --layers"),
+        (["wide", "--method", "mean"], 2, "--method is 'mean': choose from exact, sum, rotate"),
+        (["--method", "sum"], 2, "there is no expression"),
+        (["--layers", "1"], 2, "there is no expression"),
+    ],
+)
+def test_layers_and_methods_that_mean_nothing_are_refused(
+    steer: Callable[..., Any], wide: Path, arguments: list[str], code: int, said: str
+) -> None:
+    done = steer("compose", *arguments, "--model", wide, "--device", "cpu", "-n", 1)
+    assert done.code == code and said in done.err and done.out == ""
+
+
+@pytest.mark.parametrize("name", ["v.gguf", "v.npz", "v.safetensors", "v.pt", "v of mine.npy"])
+def test_the_path_of_another_tools_file_names_the_command_that_imports_it(
+    steer: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = {layer: torch.eye(32)[layer] for layer in range(3)}
+    if name.endswith((".npz", ".safetensors")):
+        write_arrays(name, rows)
+    elif name.endswith(".gguf"):
+        write_gguf(name, {layer: rows[layer] for layer in (1, 2)}, model_type="llama")
+    elif name.endswith(".npy"):
+        np.save(name, torch.stack(list(rows.values())).numpy())
+    else:
+        torch.save(rows, name)
+    for path in (name, f"./{name}", str(tmp_path / name)):
+        done = steer("compose", f"cat + '{path}'", "--model", tiny, "--device", "cpu", "-n", 1)
+        assert done.code == 2 and done.out == "" and "is a file of another tool" in done.err
+        command = shlex.split(done.err.split("`")[1])
+        assert command[0] == "steer"
+        assert steer(*command[1:], "--force").code == 0
+    used = steer("compose", "'v'" if name.startswith("v.") else "'v of mine'", "--model", tiny, "--device", "cpu",
+                 "-n", 1, "--max-tokens", 3, "--no-costs")  # fmt: skip
+    assert used.code == 0
+    absent = steer("compose", "absent.gguf", "--model", tiny, "--device", "cpu", "-n", 1)
+    assert absent.code == 2 and "there is no file 'absent.gguf'" in absent.err

@@ -271,3 +271,27 @@ def test_an_expression_is_parsed_once_and_each_dose_checked_once(monkeypatch: py
     calls.clear()
     compose({vectors["cat"]: 1.0, vectors["sea"]: 0.8})
     assert calls == ["check_dose", "check_dose"]
+
+
+def test_some_layers_of_vectors_of_several() -> None:
+    rows = {layer: axis("v", *np.eye(4)[layer]).direction for layer in (0, 2, 3)}
+    wide, cat = axis("v", 0.0, 1.0, other_layers=rows), axis("cat", 0, 0, 0, 0, 1.0)
+    assert compose({wide: 1.0}, layers="2-").layers == (2, 3)
+    point = compose({wide: 1.0, cat: 2.0}, layers=[np.int64(0), 3])
+    assert point.layers == (0, 1, 3) and point.chosen_layers == "0,3"  # that of one layer stays
+    whole = compose({wide: 1.0})
+    assert all(torch.equal(point.deltas[layer], whole.deltas[layer]) for layer in (0, 3))
+    with pytest.raises(InputError, match=r"'v' has no layer 9: choose from 0-3"):
+        compose({wide: 1.0}, layers=9)
+    with pytest.raises(InputError, match=r"'cat' each steer at one: leave --layers"):
+        compose({cat: 1.0}, layers="2-3")
+    with pytest.raises(InputError, match="a gate needs the layers"):
+        point.moves(gate=True)
+
+
+def test_parallel_vectors_can_be_summed_as_the_message_says() -> None:
+    one, other = axis("one", 1.0), axis("other", 1.0, 0.1)
+    with pytest.raises(VectorError, match=r"nearly parallel.*--method sum \(method='sum'\)"):
+        compose({one: 1.0, other: -1.0})
+    point = compose({one: 1.0, other: -1.0}, method="sum")
+    assert torch.allclose(point.deltas[1], 2.0 * (one.direction - other.direction), atol=1e-6)

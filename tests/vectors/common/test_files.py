@@ -97,3 +97,9 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for place, why in cases:
         with pytest.raises(InputError, match=why):
             read_bytes(place, "a test", limit=10)
+
+
+def test_a_pointer_of_git_lfs_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "v.gguf").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(InputError, match=r"v\.gguf' is a Git LFS pointer.*git lfs pull"):
+        read_bytes(tmp_path / "v.gguf", "a vector file")

@@ -1,6 +1,7 @@
 """Names, numbers and how hostile values are shown."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectors.common.errors import InputError
-from vectors.common.validation import check_integer, check_name, check_number, quote
+from vectors.common.validation import check_integer, check_name, check_number, list_names, quote
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,22 @@ def test_whole_refuses_what_is_out_of_range_or_not_whole(value: object) -> None:
 @pytest.mark.parametrize("value", [3, np.int32(3), torch.tensor(3)])
 def test_whole_numbers_of_every_kind_pass(value: object) -> None:
     assert check_integer(value, "n", low=1) == 3
+
+
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=40))
+def test_a_list_of_names_never_cuts_one(names: list[str]) -> None:
+    said = list_names(names)
+    ways = [", ".join(map(quote, names[:shown])) for shown in range(1, len(names) + 1)]
+    allowed = [f"{way} and {len(names) - shown} more" for shown, way in enumerate(ways[:-1], 1)]
+    assert said in [*allowed, ways[-1]] and len(said) < 200
+
+
+@pytest.mark.parametrize("value", [np.int64(3), np.float32(3), np.float64(3), np.uint8(3), torch.tensor(3)])
+def test_numbers_of_other_libraries_are_numbers(value: Any) -> None:
+    assert type(check_number(value, "x")) is float and check_number(value, "x") == 3.0
+
+
+@pytest.mark.parametrize("value", [True, np.True_, "3", b"3", None, np.nan, np.inf, np.array([1, 2])])
+def test_other_values_are_no_numbers(value: Any) -> None:
+    with pytest.raises(InputError, match="give a finite number"):
+        check_number(value, "x")

@@ -98,8 +98,8 @@ def test_one_array_with_a_row_for_each_layer(llama_model: ResidualModel, tmp_pat
     np.save(tmp_path / "a.npy", drawn[:, :31])
     with pytest.raises(VectorError, match="width 31"):
         read(tmp_path / "a.npy", llama_model)
-    np.save(tmp_path / "a.npy", np.zeros((4, 32)))
-    with pytest.raises(VectorError, match=r"holds 4 rows, and the model has 3 layers"):
+    np.save(tmp_path / "a.npy", np.zeros((5, 32)))
+    with pytest.raises(VectorError, match=r"holds 5 rows, and the model has 3 layers"):
         read(tmp_path / "a.npy", llama_model)
 
 
@@ -110,7 +110,7 @@ def test_a_row_without_a_layer_needs_the_option(llama_model: ResidualModel, tmp_
     assert read(tmp_path / "a.npz", llama_model, layer=2).layer == 2
     np.savez(tmp_path / "two.npz", **{"layers.0": np.ones(32), "layers.1": np.ones(32) * 2})
     assert read(tmp_path / "two.npz", llama_model, layer=0).layers == (0,)
-    with pytest.raises(VectorError, match="no row for layer 2, but for '0, 1'"):
+    with pytest.raises(VectorError, match="has no layer 2: choose from 0-1"):
         read(tmp_path / "two.npz", llama_model, layer=2)
     with pytest.raises(InputError, match="layers 0 to 2"):
         read(tmp_path / "two.npz", llama_model, layer=3)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vectors
-from vectors.common.errors import OutputError, SteerWarning, VectorError
+from vectors.common.errors import InputError, OutputError, SteerWarning, VectorError
 from vectors.formats.gguf import read_gguf, write_gguf
 from vectors.formats.reader import read
 from vectors.model.residual_model import ResidualModel
@@ -57,8 +57,8 @@ def test_the_official_reader_and_ours_agree(
     assert [field.contents() for field in fields.values() if field] == ["controlvector", "llama"]
     layer_count = official.get_field("controlvector.layer_count")
     assert layer_count is not None and layer_count.contents() == len(rows)
-    ours, hint = read_gguf(place)
-    assert hint == "llama" and ours.positions == "all"
+    ours = read_gguf(place)
+    assert ours.model == "llama" and ours.positions == "all"
     assert {at: row.tolist() for at, row in ours.rows.items()} == {at: row.tolist() for at, row in rows.items()}
 
 
@@ -67,8 +67,8 @@ def test_files_of_the_official_writer_are_read(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[int, torch.Tensor], kind: type
 ) -> None:
     arrays = {f"direction.{at}": np.clip(row.numpy(), -1e4, 1e4).astype(kind) for at, row in rows.items()}
-    read_back, hint = read_gguf(foreign(tmp_path_factory.mktemp("in") / "a.gguf", arrays))
-    assert hint == "llama"
+    read_back = read_gguf(foreign(tmp_path_factory.mktemp("in") / "a.gguf", arrays))
+    assert read_back.model == "llama"
     for name, array in arrays.items():
         assert np.array_equal(read_back.rows[int(name.split(".")[1])].numpy(), array.astype(np.float32))
 
@@ -132,6 +132,49 @@ def test_vectors_that_do_not_fit_are_refused_by_name(
     with pytest.raises(VectorError, match=why) as caught:
         read(place, llama_model)
     assert "a.gguf" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_chosen_layers_are_read_alone(llama_model: ResidualModel, tmp_path: Path) -> None:
+    drawn = torch.randn(3, 32, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1.0], [5.0], [0.1]])
+    place = foreign(tmp_path / "a.gguf", {f"direction.{at}": row.numpy() for at, row in enumerate(drawn)})
+    for choice, layers in ({"layer": 2}, (2,)), ({"layers": "0-1"}, (0, 1)), ({"layers": [0, np.int64(2)]}, (0, 2)):
+        vector = read(place, llama_model, **choice)
+        assert vector.layers == layers
+        for layer in layers:
+            assert torch.allclose(vector.shift_at(layer) * vector.scale, drawn[layer], rtol=1e-5)
+    with pytest.raises(InputError, match="layers 0 to 2"):
+        read(place, llama_model, layer=5)
+    with pytest.raises(VectorError, match="it has no layers 3-9: choose from 0-2"):
+        read(place, llama_model, layers="3-9")
+    with pytest.raises(InputError, match="both choose layers"):
+        read(place, llama_model, layer=1, layers="1-2")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("method", "directional_ablation", "ablat"),
+        ("method", "project_out", "project"),
+        ("algorithm", "multiplicative", "multipl"),
+        ("target", "mlp", "mlp"),
+        ("hook", "attn_out", "attn"),
+        ("condition", "harmful", "condition"),
+    ],
+)
+def test_what_is_not_added_is_refused(
+    llama_model: ResidualModel, tmp_path: Path, key: str, value: str, why: str
+) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "controlvector")
+    writer.add_string("controlvector.model_hint", "llama")
+    writer.add_string(f"controlvector.{key}", value)
+    writer.add_tensor("direction.1", np.ones(32, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(VectorError, match=why) as caught:
+        read(tmp_path / "a.gguf", llama_model)
+    assert key in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
 def test_a_model_is_no_control_vector(tmp_path: Path) -> None:
@@ -202,8 +245,11 @@ def test_only_shifts_at_every_position_are_written(tmp_path: Path, positions: st
 
 
 def test_layer_0_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"from layer 1 on: extract its concepts at layer 1 or above"):
-        write_gguf(tmp_path / "a.gguf", {0: torch.ones(4), 1: torch.ones(4)}, model_type="llama")
+    rows = {layer: torch.ones(4) for layer in (0, 1, 2, 5)}
+    with pytest.raises(OutputError, match=r"layer 0.*leave it out by --layers 1-2,5 \(layers=\), or write a"):
+        write_gguf(tmp_path / "a.gguf", rows, model_type="llama")
+    with pytest.raises(OutputError, match=r"layer 0.*extract it at layer 1, or write a \.safetensors"):
+        write_gguf(tmp_path / "a.gguf", {0: torch.ones(4)}, model_type="llama")
     assert not list(tmp_path.iterdir())
 
 
@@ -215,4 +261,4 @@ def test_a_file_is_replaced_only_with_force(tmp_path: Path) -> None:
         write_gguf(tmp_path / "a.bin", {1: torch.ones(4)}, model_type="llama")
     with pytest.raises(OutputError, match="no shift"):
         write_gguf(tmp_path / "b.gguf", {}, model_type="llama")
-    assert read_gguf(write_gguf(place, {2: torch.ones(4)}, model_type="llama", force=True))[0].rows.keys() == {2}
+    assert read_gguf(write_gguf(place, {2: torch.ones(4)}, model_type="llama", force=True)).rows.keys() == {2}

@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 
 from vectors.common.errors import InputError, VectorError
+from vectors.formats.autoencoders.feature import read_sae
 from vectors.formats.reader import read
-from vectors.formats.saelens import read_sae
 from vectors.model.residual_model import ResidualModel
 
 DECODER = torch.randn(10, 32, generator=torch.Generator().manual_seed(0))
@@ -54,10 +54,11 @@ def test_a_feature_is_its_row_of_the_decoder(
         (OLD | {"hook_name": "blocks.1.attn.hook_z"}, "no residual point"),
         (OLD | {"hook_name": "blocks.0.hook_resid_pre"}, "embeddings, before any block"),
         (OLD | {"hook_name_out": "blocks.1.hook_mlp_out"}, "is a transcoder"),
-        (OLD | {"hook_name": None}, "names no hook"),
-        (OLD | {"hook_name": ["blocks.1.hook_resid_post"]}, "names no hook"),
+        (OLD | {"hook_name": ["blocks.1.hook_resid_post"]}, "name no hook"),
+        (OLD | {"hook_name": "blocks.1.hook_resid_mid"}, "no residual point"),
+        (OLD | {"hook_head_index": 3}, "single attention head"),
+        (OLD | {"architecture": "jumprelu_skip_transcoder"}, "transcoder"),
         (OLD | {"d_in": 31}, r"is 31 wide \(d_in\), and the model 32"),
-        (OLD | {"d_in": None}, "d_in"),
         (OLD | {"hook_name": "blocks.9.hook_resid_post"}, "layers 0 to 2"),
         ("[1]", "no JSON object"),
         ("{", "not JSON"),
@@ -78,8 +79,11 @@ def test_a_row_that_is_not_there_is_refused(llama_model: ResidualModel, tmp_path
             read(place, llama_model, row=row)
     with pytest.raises(InputError, match="say which feature"):
         read(place, llama_model)
-    with pytest.raises(InputError, match="leave --layer out"):
-        read(place, llama_model, row=1, layer=1)
+    assert read(place, llama_model, row=1, layer=1).layer == 1  # it agrees with the settings
+    with pytest.raises(VectorError, match="is for layer 1, not for layer 2: leave --layer out"):
+        read(place, llama_model, row=1, layer=2)
+    with pytest.raises(VectorError, match="choose one with --layer"):
+        read(place, llama_model, row=1, layers="0-1")
     dead = DECODER.clone()
     dead[3] = 0.0
     with pytest.raises(VectorError, match="shifts nothing"):
@@ -108,11 +112,11 @@ def test_damaged_weights_are_refused(llama_model: ResidualModel, tmp_path: Path)
     safetensors.torch.save_file({"W_enc": DECODER}, weights)
     with pytest.raises(VectorError, match="holds no tensor W_dec"):
         read(place, llama_model, row=0)
-    weights.unlink()
-    with pytest.raises(VectorError, match="cannot read"):
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(VectorError, match="Git LFS pointer"):
         read(place, llama_model, row=0)
-    (place / "cfg.json").unlink()
-    with pytest.raises(VectorError, match="there is no file"):
+    weights.unlink()
+    with pytest.raises(VectorError, match="holds none of sae_weights"):
         read(place, llama_model, row=0)
 
 

@@ -1,0 +1,1 @@
+"""Features of sparse autoencoders, as SAELens and other tools store them."""
