@@ -13,7 +13,7 @@ from vectors.data.contrast import ContrastSet, is_held_out
 
 _BARE = re.compile(r"[^\W\d_]\w*(?:-\w+)*")  # what an expression takes without quotes
 _NUMBERS = frozenset({"nan", "inf", "infinity"})
-_MOST_CHARACTERS = 60
+_MOST_CHARACTERS = 50
 _KEPT = frozenset({"L", "M", "N"})  # letters, their accents, digits; emoji are kept as well
 
 
@@ -47,16 +47,24 @@ def concept_names(labels: Iterable[str], key: str) -> dict[str, str]:
 
 def _concept_name(label: str, key: str) -> str:
     name = unicodedata.normalize("NFC", label.strip())
-    if _BARE.fullmatch(name) and len(name) <= _MOST_CHARACTERS and name.casefold() not in _NUMBERS:
-        return check_name(name)
+    if _BARE.fullmatch(name) and len(name) <= _MOST_CHARACTERS and _is_name(name):
+        return name
     words = _words(name)
     if not words:
         raise InputError(
             f"no name can be made from the label {quote(label)}: give it one with --where {quote(f'{key}={label}')}"
         )
-    if not words[0].isalpha() or words in _NUMBERS:
+    if not words[0].isalpha() or not _is_name(words):
         words = _words(f"{key} {words}")
     return check_name(words)
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a text can name a concept, and is no number to an expression."""
+    try:
+        return check_name(text).casefold() not in _NUMBERS
+    except InputError:
+        return False
 
 
 def _words(text: str) -> str:

@@ -13,7 +13,9 @@ from vectors.data.files.splits import choose_split
 from vectors.data.files.table import Row, Table
 
 _BATCH = 1000
-_MOST_ROWS_A_BYTE = 1000  # a file that declares more is damaged, or meant to fill the memory
+_UNKNOWN = 1 << 62
+_MOST_ROWS_A_BYTE = 100  # a file that declares more is damaged, or meant to fill the memory
+_FREE_BYTES, _MOST_TIMES = 1 << 31, 200  # as of other compressed files, from a size on that no small file reaches
 
 PARQUET_MAGIC, ARROW_MAGIC, STREAM_MAGIC = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
 
@@ -36,7 +38,7 @@ def parquet_table(source: Source) -> Table:
         raise _damaged(source.name, "parquet", cause) from cause
     if declared > _MOST_ROWS_A_BYTE * size:
         raise InputError(f"{source.name} declares {declared} rows in {size} bytes: it is damaged, fetch it again")
-    rows = _rows(source.name, file.iter_batches(batch_size=_BATCH), "parquet")
+    rows = _rows(source.name, file.iter_batches(batch_size=_BATCH), "parquet", size)
     return Table(source.name, rows, label_names=_label_names(schema))
 
 
@@ -58,7 +60,8 @@ def arrow_table(source: Source) -> Table:
         names = _label_names(file.schema)
     except (pyarrow.ArrowException, OSError, ValueError) as cause:
         raise _damaged(source.name, "arrow", cause) from cause
-    return Table(source.name, _rows(source.name, batches, "arrow"), label_names=names)
+    size = source.path.stat().st_size if source.path else _UNKNOWN
+    return Table(source.name, _rows(source.name, batches, "arrow", size), label_names=names)
 
 
 def is_dataset(folder: Path) -> bool:
@@ -84,7 +87,7 @@ def dataset_table(folder: Path, split: str | None) -> Table:
     elif split is not None and split != str(data.split):
         raise InputError(f"{name} has no splits: leave --split (split=) out")
     batches = data.with_format("arrow").iter(_BATCH)
-    return Table(name, _rows(name, batches, "datasets"), label_names=_label_names(data.features.arrow_schema))
+    return Table(name, _rows(name, batches, "datasets", _UNKNOWN), label_names=_label_names(data.features.arrow_schema))
 
 
 class _BatchRow(Mapping[str, Any]):
@@ -109,12 +112,18 @@ class _BatchRow(Mapping[str, Any]):
         return len(self._batch.schema.names)
 
 
-def _rows(name: str, batches: Iterable[Any], what: str) -> Iterator[Row]:
+def _rows(name: str, batches: Iterable[Any], what: str, size: int) -> Iterator[Row]:
     import pyarrow
 
-    number = 0
+    number = decoded = 0
     try:
         for batch in batches:
+            decoded += batch.nbytes
+            if decoded > max(_FREE_BYTES, _MOST_TIMES * size):
+                raise InputError(
+                    f"{name} grows more than {_MOST_TIMES}-fold when it is read, which no texts do: "
+                    "write it anew if you trust it"
+                )
             values: dict[str, list[Any]] = {}
             for index in range(batch.num_rows):
                 number += 1

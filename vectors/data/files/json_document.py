@@ -46,7 +46,7 @@ def document_table(name: str, document: Any, split: str | None) -> Table:
     parts = {key: value for key, value in lists.items() if any(isinstance(item, dict | list) for item in value)}
     if _are_parts(parts, lists):
         key = next(iter(parts)) if len(parts) == 1 else choose_split(name, list(parts), None)
-        if len(parts) == 1 and len(document) > 1:
+        if len(parts) == 1 and document.keys() - {"schema"} != {key}:
             note(f"{name}: its {quote(key)} is read, and nothing else of it")
         return _list_table(name, parts[key])
     if lists:
@@ -115,7 +115,8 @@ def _objects_table(name: str, document: Mapping[str, Any], objects: Mapping[str,
     alike = len(objects) == len(document) and all(value.keys() == first.keys() for value in objects.values())
     if alike and first and all(key.isdigit() for key in first):
         return _columns_table(name, {column: list(cells.values()) for column, cells in objects.items()})
-    if alike and len(objects) > 1 and not any(map(is_split, objects)):
+    rows_by_index = all(key.isdigit() for key in objects)
+    if alike and (rows_by_index or len(objects) > 1) and not any(map(is_split, objects)):
         return _list_table(name, list(objects.values()))
     nested = [key for key, value in objects.items() if any(isinstance(inner, list | dict) for inner in value.values())]
     if nested:
