@@ -28,7 +28,7 @@ LISTS: dict[str, tuple[Any, str | None]] = {
     ),
     # Hugging Face datasets: Dataset.to_dict
     "columns": ({"text": list(SEA), "label": [1, 0]}, None),
-    "a part with columns": ({"train": {"text": list(SEA), "label": [1, 0]}, "test": {"text": ["x"], "label": [0]}}, None),
+    "a part with columns": ({"train": {"text": list(SEA), "label": [1, 0]}, "test": {"text": ["x"]}}, None),
     "rows by their ids": ({"a": {"text": SEA[0]}, "b": {"text": SEA[1]}}, None),
     "data beside a version": ({"version": "1.0", "data": [{"text": text} for text in SEA]}, None),
     "texts beside a description": ({"description": "storms", "prompts": list(SEA)}, "prompts"),
@@ -50,11 +50,11 @@ PAIRS: dict[str, tuple[Any, str | None, str | None]] = {
     "an object of two lists": ({"wild": list(SEA), "tame": list(LAND)}, "wild", "tame"),
     # safety-research/persona_vectors data_generation/trait_data_extract/*.json
     "a trait with instructions, questions and a judge": (
-        {"instruction": [{"pos": one, "neg": two} for one, two in BOTH], "questions": ["Which?"], "eval_prompt": "Rate"},
+        {"instruction": [{"pos": one, "neg": two} for one, two in BOTH], "questions": ["Why?"], "eval_prompt": "x"},
         None, None,
     ),
     # JustinShenk/latents data_download/test_prompts.json
-    "two prompts with names of their own": ([{"immediate": one, "later": two} for one, two in BOTH], "immediate", "later"),
+    "two prompts with names of their own": ([{"now": one, "later": two} for one, two in BOTH], "now", "later"),
     # Anthropic hh-rlhf and other preference data
     "chosen and rejected": ([{"chosen": one, "rejected": two} for one, two in BOTH], "chosen", "rejected"),
     "a list of pairs": ([list(pair) for pair in BOTH], None, None),
