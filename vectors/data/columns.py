@@ -153,7 +153,7 @@ def _parts(table: Table, head: Sequence[Row], asked: str, columns: Sequence[str]
     for parts in ((asked,), tuple(part.strip() for part in asked.split(","))):
         if all(any(cell_at(row, part) is not MISSING for _, row in head) for part in parts):
             return parts
-    raise InputError(f"no row of {table.name} has {quote(asked)}: {_advice(columns, option, headed=table.headed)}")
+    raise InputError(f"{head[0][0]} has no {quote(asked)}: {_advice(columns, option, headed=table.headed)}")
 
 
 def _advice(columns: Sequence[str], option: str, *, headed: bool = False) -> str:

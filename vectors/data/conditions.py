@@ -34,30 +34,30 @@ class Condition:
         return any(canonical(value) in spellings for value in spelled(cell, names, both=True))
 
 
-def parse_condition(where: str, table: Table, head: Sequence[Row]) -> Condition:
+def parse_condition(where: str, head: Sequence[Row]) -> Condition:
     """Return the condition that a text such as `topic=sea` describes; the value may be any text, and hold `=` too.
 
     Raises:
-        InputError: There is no `=`, or no row has the key.
+        InputError: There is no `=`, or nothing before it.
+
+    >>> parse_condition("topic=sea", [])
+    Condition(key='topic', value='sea')
     """
     parts = where.split("=")
-    keys = ["=".join(parts[:at]).strip() for at in range(1, len(parts))]
-    if not any(keys):
+    keys = {at: "=".join(parts[:at]).strip() for at in range(1, len(parts))}
+    if not parts[0].strip() or not keys:
         raise InputError(f"where is {quote(where)}: give key=value, such as topic=sea")
-    for at, key in enumerate(keys, 1):
-        if any(cell_at(row, key) is not MISSING for _, row in head):
-            return Condition(key, "=".join(parts[at:]).strip())
-    check_key(table, head, next(key for key in keys if key), text=("text",))
-    raise AssertionError("a key that no row has is refused")
+    known = (at for at, key in keys.items() if any(cell_at(row, key) is not MISSING for _, row in head))
+    at = next(known, 1)
+    return Condition(keys[at], "=".join(parts[at:]).strip())
 
 
-def check_key(table: Table, head: Sequence[Row], key: str, *, text: Iterable[str] = ()) -> None:
-    """Raise InputError if none of the first rows has the key; the message lists the others."""
-    if head and not any(cell_at(row, key) is not MISSING for _, row in head):
-        keys = sorted({str(other) for _, row in head for other in row} - set(text))
-        raise InputError(
-            f"no row of {table.name} has {quote(key)}: it has {quote(', '.join(keys)) if keys else 'only texts'}"
-        )
+def no_such_key(table: Table, head: Sequence[Row], key: str, text: Sequence[str]) -> InputError:
+    """Return the error for a key that no row has; it lists the others, but not those of the text."""
+    keys = sorted({str(other) for _, row in head for other in row} - set(text))
+    return InputError(
+        f"no row of {table.name} has {quote(key)}: it has {quote(', '.join(keys)) if keys else 'only texts'}"
+    )
 
 
 def spelled(cell: object, names: Sequence[str] = (), *, both: bool = False) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from vectors.common.errors import InputError
 from vectors.common.validation import check_number, quote
 from vectors.data.columns import MISSING, Column, cell_at, choose_column
-from vectors.data.conditions import check_key, listed, parse_condition, spelled
+from vectors.data.conditions import listed, no_such_key, parse_condition, spelled
 from vectors.data.contrast import ContrastSet
 from vectors.data.escapes import WRITTEN_OUT
 from vectors.data.files.open_table import open_table
@@ -112,22 +112,24 @@ def read_contrast(
         raise InputError(f"where is {quote(where)}: give key=value, such as topic=sea")
     table = _table_with_columns(path, format, how, quote(where.partition("=")[0].strip()))
     head = table.head()
-    condition = parse_condition(where, table, head)
+    condition = parse_condition(where, head)
     taken = {condition.key, *([] if weight is None else [weight])}
     column = choose_column(table, head, field, ("text",), how, option=_TEXT, taken=taken)
-    if weight is not None:
-        check_key(table, head, weight, text=column.parts)
     names = table.label_names.get(condition.key, ())
+    absent = taken
     sides: dict[bool, list[str]] = {True: [], False: []}
     values: set[str] = set()
     weights: dict[str, list[float]] = {}
     for row, text in _texts(table, column):
+        absent = absent and {key for key in absent if cell_at(row[1], key) is MISSING}
         sides[condition.holds(row, names)].append(text)
         if len(values) < 1000:  # for a message
             values |= set(spelled(cell_at(row[1], condition.key), names))
         if weight is not None:
             weights.setdefault(text, []).append(_weight(row, weight, text))
     _nonempty([*sides[True][:1], *sides[False][:1]], table)
+    if absent:
+        raise no_such_key(table, head, min(absent), column.parts)
     if not (sides[True] and sides[False]):
         which = "no" if not sides[True] else "every"
         raise InputError(
@@ -201,13 +203,15 @@ def read_labels(
         InputError: As `read_texts`; also if no row has the key.
     """
     table, head, column = _labelled(path, format, field, how, {key}, quote(key))
-    check_key(table, head, key, text=column.parts)
-    names = table.label_names.get(key, ())
+    names, absent = table.label_names.get(key, ()), True
     texts, labels = [], []
     for row, text in _texts(table, column):
         texts.append(text)
+        absent = absent and cell_at(row[1], key) is MISSING
         labels.append([value for value in spelled(cell_at(row[1], key), names) if value.strip()])
     _nonempty(texts, table)
+    if absent:
+        raise no_such_key(table, head, key, column.parts)
     return texts, labels
 
 

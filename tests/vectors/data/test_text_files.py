@@ -1,7 +1,10 @@
 """The readers return what was written, and name the invalid line."""
 
+import gc
+import gzip
 import io
 import json
+import warnings
 from pathlib import Path
 
 import pandas
@@ -22,10 +25,11 @@ def test_every_format_returns_what_was_written(
 ) -> None:
     folder = tmp_path_factory.mktemp("texts")
     frame = pandas.DataFrame({"id": range(len(given_texts)), "text": given_texts})
-    frame.to_csv(folder / "a.csv", index=False)
-    frame.to_csv(folder / "indexed.csv.gz")
-    frame.to_csv(folder / "a.tsv", index=False, sep="\t")
-    frame.to_csv(folder / "semicolons.csv", index=False, sep=";")
+    ends = "\r\n"  # with others, pandas does not quote a lone carriage return
+    frame.to_csv(folder / "a.csv", index=False, lineterminator=ends)
+    frame.to_csv(folder / "indexed.csv.gz", lineterminator=ends)
+    frame.to_csv(folder / "a.tsv", index=False, sep="\t", lineterminator=ends)
+    frame.to_csv(folder / "semicolons.csv", index=False, sep=";", lineterminator=ends)
     frame.to_parquet(folder / "a.parquet")
     frame.to_feather(folder / "a.feather")
     for orient in ("records", "columns", "index", "split", "table"):
@@ -105,7 +109,7 @@ def test_the_only_column_of_texts_is_read_and_named(tmp_path: Path) -> None:
     with pytest.warns(SteerWarning, match="has no 'text': its only texts, under 'goal', are read"):
         assert read_texts(path) == ("a happy day, one", "a dull day")
     assert read_texts(path, field="goal") == ("a happy day, one", "a dull day")
-    with pytest.raises(InputError, match=r"no row of .* has 'gaol': it has 'goal, label'.*--text-column"):
+    with pytest.raises(InputError, match=r"line 2 has no 'gaol': it has 'goal, label'.*--text-column"):
         read_texts(path, field="gaol")
 
 
@@ -288,3 +292,24 @@ def test_written_out_line_ends_are_noticed_and_turned_back(tmp_path: Path) -> No
     with pytest.warns(SteerWarning, match=r"1 of 2 texts of .* hold \\n as two characters.*--escapes"):
         read_texts(path)
     assert read_texts(path, how=Reading(escapes=True)) == ("user\nBe happy\n", r"\no line end")
+
+
+def test_keys_may_appear_late(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"text": f"text {index}"} for index in range(500)] + [{"text": "waves", "topic": "sea", "score": 2}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    contrast = read_contrast(path, "topic=sea", weight="score")
+    assert contrast.positive == ("waves",) and len(contrast.background) == 500 and contrast.weights["waves"] == 2
+    assert read_labels(path, "topic")[1][-1] == ["sea"]
+
+
+def test_files_are_closed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one"))
+    (tmp_path / "bad.jsonl").write_text("{}\n{")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        assert read_texts(tmp_path / "a.txt") == read_texts(tmp_path / "a.txt.gz")
+        with pytest.raises(InputError):
+            read_texts(tmp_path / "bad.jsonl")
+        gc.collect()

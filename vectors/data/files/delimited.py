@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from vectors.data.files.table import Row, Table, note
 
 _OTHER_DELIMITERS = ";\t|"
 _SAMPLE = 50  # lines that are looked at to find the delimiter
+
+_STATED = re.compile(r'"?sep=([^"])"?\r?\n?')  # a line with which Excel says its delimiter
 
 Line = tuple[int, str]
 
@@ -34,6 +37,8 @@ def delimited_table(
         InputError: A row is not CSV, has too few or too many cells, or two columns have the same name.
     """
     head = list(itertools.islice(lines, _SAMPLE))
+    if head and (stated := _STATED.fullmatch(head[0][1])):
+        head, delimiter = head[1:], delimiter or stated[1]
     if delimiter is None:
         delimiter = "\t" if tabs else _delimiter(name, [line for _, line in head])
     lines, quoting = itertools.chain(head, lines), csv.QUOTE_MINIMAL

@@ -35,6 +35,8 @@ def document_table(name: str, document: Any, split: str | None) -> Table:
         return _list_table(name, document)
     if not isinstance(document, dict):
         raise InputError(f"{name} holds {quote(document)}, which is neither a list nor an object: {_SHAPES}")
+    if not document:
+        return Table(name, iter(()))
     if split is not None:
         return document_table(name, document[choose_split(name, list(document), split)], None)
     if set(document) - {"index"} == _PANDAS_SPLIT and all(isinstance(row, list) for row in document["data"]):

@@ -126,7 +126,7 @@ def _look(stream: Any, name: str) -> tuple[bytes, io.BufferedReader]:
 
 
 class _Joined(io.RawIOBase):
-    """Some bytes, then the rest of a stream."""
+    """Some bytes, then the rest of a stream; stdin stays open when this is closed."""
 
     def __init__(self, head: bytes, rest: Any) -> None:
         super().__init__()
@@ -134,6 +134,11 @@ class _Joined(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        if not self.closed and self.rest is not getattr(sys.stdin, "buffer", None):
+            self.rest.close()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         data = self.head[: len(buffer)] if self.head else self.rest.read(len(buffer))
@@ -153,6 +158,10 @@ class _Decompressed(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self.compressed.close()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         try:
@@ -179,6 +188,10 @@ class _Counting(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         data = self.stream.read(len(buffer))

@@ -35,6 +35,10 @@ def test_a_comma_is_a_comma_and_one_column_is_one_column(tmp_path: Path) -> None
         read_texts(write(tmp_path, "text\nhello, world\n"))
 
 
+def test_the_line_of_excel_states_the_delimiter(tmp_path: Path) -> None:
+    assert read_texts(write(tmp_path, "sep=;\r\ntext;label\r\na, b;1\r\n")) == ("a, b",)
+
+
 def test_options_name_the_delimiter_and_leave_out_the_header(tmp_path: Path) -> None:
     path = write(tmp_path, "waves;1\ndunes;0\n", "a.txt")
     how = Reading(delimiter=";", header=False)
