@@ -4,6 +4,8 @@ import gc
 import gzip
 import io
 import json
+import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -28,7 +30,8 @@ def test_every_format_returns_what_was_written(
     ends = "\r\n"  # with others, pandas does not quote a lone carriage return
     frame.to_csv(folder / "a.csv", index=False, lineterminator=ends)
     frame.to_csv(folder / "indexed.csv.gz", lineterminator=ends)
-    frame.to_csv(folder / "a.tsv", index=False, sep="\t", lineterminator=ends)
+    if not any("\t" in text for text in given_texts):  # lines with tabs in quotes may be rows of `paste` as well
+        frame.to_csv(folder / "a.tsv", index=False, sep="\t", lineterminator=ends)
     frame.to_csv(folder / "semicolons.csv", index=False, sep=";", lineterminator=ends)
     frame.to_parquet(folder / "a.parquet")
     frame.to_feather(folder / "a.feather")
@@ -313,3 +316,24 @@ def test_files_are_closed(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             read_texts(tmp_path / "bad.jsonl")
         gc.collect()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "a.parquet"])
+def test_memory_grows_with_the_texts_alone(tmp_path: Path, name: str) -> None:
+    """What else a file holds is not kept: here nine tenths of it."""
+    path, rows = tmp_path / name, [{"text": f"text {index}", "more": f"{index} " * 40} for index in range(20_000)]
+    frame = pandas.DataFrame(rows)
+    if name == "a.txt":
+        path.write_text("".join(f"text {index}\n" + " " * 200 + "\n" for index in range(20_000)))
+    elif name == "a.jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path) if name == "a.csv" else frame.to_parquet(path)
+    del frame, rows
+    read_texts(path)  # imports
+    tracemalloc.start()
+    texts = read_texts(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = sum(map(sys.getsizeof, texts)) + 2 * sys.getsizeof(texts)
+    assert len(texts) == 20_000 and peak < 1.5 * size + 2_000_000
