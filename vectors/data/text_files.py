@@ -165,7 +165,7 @@ def read_pairs(
     if table.plain:
         raise InputError(
             f"{table.name} is read as lines, which hold one text each: give pairs as .json, .jsonl or .csv with two "
-            "columns"
+            "columns, or say what it holds by --format (format=)"
         )
     head = table.head()
     columns = {column for _, row in head for column in row}
@@ -226,7 +226,10 @@ def _labelled(
 def _table_with_columns(path: str | Path, format: str | None, how: Reading, what: str) -> Table:
     table = open_table(path, format, how)
     if table.plain:
-        raise InputError(f"{table.name} is read as lines, which have no {what}: give .jsonl or .csv, or two .txt files")
+        raise InputError(
+            f"{table.name} is read as lines, which have no {what}: give .jsonl or .csv, say what it holds by --format "
+            "(format=), or give two .txt files"
+        )
     return table
 
 
