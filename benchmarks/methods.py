@@ -15,13 +15,14 @@ from harness import MAX_TOKENS, Cell, Options, at_pressure, embedded, has, judge
 from report import table, write
 
 import vectors
+from vectors.activations.text_activations import encode_by_text
 from vectors.almanac.world import distribution
 from vectors.calibration.layer_effect import best_layer, measure_effects
 from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.decode import decode
 from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
 from vectors.decoding.token_sampling import Settings
-from vectors.extraction.extraction_input import ExtractionInput, encode_by_text
+from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.layer_selection import find_directions
 from vectors.extraction.learned_shift import Learning
 

@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
     from vectors.concepts.vector_file import load_file, save
     from vectors.data.contrast import ContrastSet
+    from vectors.data.reading import Reading
+    from vectors.data.text_files import read_contrast, read_labels, read_pairs, read_texts
     from vectors.extraction.extract import extract
     from vectors.model.residual_model import ResidualModel, load_model
 
 __all__ = [
     "ConceptVector",
     "ContrastSet",
+    "Reading",
     "ResidualModel",
     "SteerError",
     "calibrate",
@@ -25,12 +28,17 @@ __all__ = [
     "load_file",
     "load_model",
     "names",
+    "read_contrast",
+    "read_labels",
+    "read_pairs",
+    "read_texts",
     "save",
 ]
 
 _HOMES = {
     "ConceptVector": "concepts.vector",
     "ContrastSet": "data.contrast",
+    "Reading": "data.reading",
     "ResidualModel": "model.residual_model",
     "SteerError": "common.errors",
     "calibrate": "calibration.calibrate",
@@ -40,6 +48,10 @@ _HOMES = {
     "load_file": "concepts.vector_file",
     "load_model": "model.residual_model",
     "names": "concepts.library",
+    "read_contrast": "data.text_files",
+    "read_labels": "data.text_files",
+    "read_pairs": "data.text_files",
+    "read_texts": "data.text_files",
     "save": "concepts.vector_file",
 }
 

@@ -7,6 +7,7 @@ import typer
 
 from cli.options.concept_options import Layer, check_file, layer_of
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.text_options import TextOptions, with_text_options
 from cli.terminal.output import can_encode, dim, emit, emit_json, note, width, wrap
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, sampling_seconds
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Texts = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Texts to search: .txt, .jsonl, .csv; - reads stdin.  [default: sampled]"),
+    typer.Option(metavar="FILE", help="Texts to search: a file or folder; - reads stdin.  [default: sampled]"),
 ]
 Samples = Annotated[
     int | None, typer.Option(metavar="N", help="Without --texts: number of texts to sample.  [default: 512]")
@@ -37,8 +38,10 @@ Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", he
 Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
 
 
+@with_text_options
 def command(
     texts: Texts = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     samples: Samples = None,
     k: Count = 16,
     method: Method = "ica",
@@ -63,15 +66,15 @@ def command(
     block = layer_of(layer)
     if texts is not None and samples is not None:
         raise InputError("--samples is the number of texts to sample without --texts: give one of the two")
-    own_texts = None
-    if texts is not None:
-        from vectors.data.text_files import read_texts
-
-        own_texts = read_texts(texts)
+    loaded = None
+    if reading.chat:
+        with Progress() as progress:
+            loaded = open_model(model, device, dtype, trust_remote_code, progress)
+    own_texts = None if texts is None else reading.texts(texts, loaded)
     if output is not None:
         check_file(output, force, what="discovery")
     with Progress() as progress:
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress)
         from vectors.common.paths import writable_model_folder
         from vectors.discovery.discover import SAMPLES, discover
         from vectors.discovery.discovery_file import save_discovery, save_last_discovery

@@ -10,6 +10,7 @@ import typer
 
 from cli.options.concept_options import Layer, check_file, check_free, layers_of
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_flags, open_model
+from cli.options.text_options import TextOptions, with_text_options
 from cli.options.text_sources import contrast_from, labels_from
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the concept in expressions.")]
 Positive = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Texts with the concept: .txt, .jsonl, .csv; - reads stdin.")
+    str | None,
+    typer.Option(metavar="FILE", help="Texts with the concept: a file or a folder; - reads stdin."),
 ]
 Background = Annotated[
     str | None,
@@ -33,9 +35,7 @@ Background = Annotated[
         metavar="FILE", help="Texts of the same kind, without the concept or mixed.  [default: sampled from the model]"
     ),
 ]
-From = Annotated[
-    str | None, typer.Option("--from", metavar="FILE", help="One .jsonl or .csv with both; with --where or --each.")
-]
+From = Annotated[str | None, typer.Option("--from", metavar="FILE", help="One file with both; with --where or --each.")]
 Where = Annotated[
     str | None, typer.Option(metavar="KEY=VALUE", help="Rows of --from with the concept; the others are background.")
 ]
@@ -43,7 +43,7 @@ Each = Annotated[
     str | None, typer.Option(metavar="KEY", help="Extract one concept for each value of this key, named after it.")
 ]
 Pairs = Annotated[
-    str | None, typer.Option(metavar="FILE", help='Two versions a row: {"positive": "...", "background": "..."}.')
+    str | None, typer.Option(metavar="FILE", help='Two versions a row: {"positive": "...", "negative": "..."}.')
 ]
 Weight = Annotated[str | None, typer.Option(metavar="KEY", help="Field of --from with the weight of a text.")]
 Method = Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(METHODS)}.")]
@@ -75,6 +75,7 @@ Output = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace a concept or file of that name.")]
 
 
+@with_text_options
 def command(
     name: Name = None,
     positive: Positive = None,
@@ -84,6 +85,7 @@ def command(
     each: Each = None,
     pairs: Pairs = None,
     weight: Weight = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     method: Method = "learned",
     layer: Layer = "auto",
     positions: Positions = None,
@@ -103,7 +105,7 @@ def command(
     """Run this to learn a concept from texts and store it in your library.
 
     Give texts with the concept as --positive and other texts as --background, or one file --from and the rows with the
-    concept by --where. A .txt file has one text a line, a .jsonl file {"text": "..."} a line.
+    concept by --where. A file is what it holds: one text a line, JSON in any usual shape, csv, parquet and others.
     """
     check_integer(seed, "--seed", high=MAX_SEED)
     layers: int | str | Sequence[int] = layers_of(layer)
@@ -115,19 +117,25 @@ def command(
 
         check_positions(positions)
     options = {"method": method, "positions": positions, "pool": pool, "calibrate": not no_calibrate, "seed": seed}
+    loaded = None
+    if reading.chat:
+        with Progress() as progress:
+            loaded = open_model(model, device, dtype, trust_remote_code, progress)
     if each is not None:
         if name is not None or output is not None:
             what = "NAME" if name is not None else "--output"
             raise InputError(f"--each makes one concept for each value, named after it: leave {what} out")
         others = {"--positive": positive, "--background": background, "--where": where, "--pairs": pairs,
                   "--weight": weight, "--words": words}  # fmt: skip
-        texts, labels = labels_from(source, each, others)
-        names = sorted({check_name(value) for values in labels for value in values})
+        texts, labels = labels_from(source, each, others, reading=reading, model=loaded)
+        names = sorted({name for values in labels for name in values})
     else:
         if name is None:
             raise InputError("the concept has no name: give one, such as `steer extract storm --positive storms.txt`")
         names = [check_name(name)]
-        contrast = contrast_from(positive, background, source, where, pairs, weight, needed=method != "token")
+        contrast = contrast_from(
+            positive, background, source, where, pairs, weight, reading=reading, model=loaded, needed=method != "token"
+        )
         if words is not None and method != "token":
             raise InputError("--words is for --method token: leave it out")
         word_list = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
@@ -136,7 +144,7 @@ def command(
     if output is not None:
         check_file(output, force)
     with Progress() as progress:
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress)
         for block in [layers] if isinstance(layers, int) else [] if isinstance(layers, str) else layers:
             loaded.check_layer(block)
         from vectors.common.paths import writable_model_folder

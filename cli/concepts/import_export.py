@@ -11,6 +11,7 @@ from cli.options.completion import complete_expression
 from cli.options.concept_options import check_free
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.options.sampling_options import Layers, Method, check_point_options, compose_point
+from cli.options.text_options import TextOptions, both_sides, with_text_options
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, pilot_seconds
@@ -79,6 +80,7 @@ Gate = Annotated[bool, typer.Option("--gate", help="Refused: a gate depends on t
 Replace = Annotated[bool, typer.Option("--force", help="Replace the file, or a checkpoint that steer wrote.")]
 
 
+@with_text_options
 def import_command(
     source: Source,
     name: Name = None,
@@ -87,6 +89,7 @@ def import_command(
     layers: Rows = None,
     positive: Positive = None,
     background: Background = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     seed: Seed = 0,
     model: Model = None,
     device: Device = None,
@@ -107,9 +110,10 @@ def import_command(
     if name is not None:
         name = check_name(name)
     path = check_source(source, row=row, layer=layer, layers=layers)
-    contrast = _contrast(positive, background)
+    contrast = None if reading.chat else _contrast(positive, background, reading, None)
     with Progress() as progress:
         loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        contrast = contrast or _contrast(positive, background, reading, loaded)
         from vectors.common.paths import writable_model_folder
         from vectors.concepts import library
 
@@ -141,17 +145,16 @@ def _middle(layers: Sequence[int]) -> str:
     return format_layers(layers[third : len(layers) - third])
 
 
-def _contrast(positive: str | None, background: str | None) -> "ContrastSet | None":
+def _contrast(
+    positive: str | None, background: str | None, reading: TextOptions, model: "ResidualModel | None"
+) -> "ContrastSet | None":
     from vectors.data.contrast import ContrastSet
-    from vectors.data.text_files import read_texts
 
     if positive is None and background is None:
         return None
     if positive is None or background is None:
         raise InputError("--positive FILE and --background FILE go together: give both, or neither")
-    if positive == background == "-":
-        raise InputError("stdin can be read only once: give one of --positive and --background as a file")
-    return ContrastSet(positive=read_texts(positive), background=read_texts(background))
+    return ContrastSet(*both_sides(positive, background, reading, model))
 
 
 def _calibrate(

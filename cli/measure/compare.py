@@ -3,18 +3,31 @@
 import json
 
 from cli.options.model_options import Device, Dtype, Json, Model, Trust
-from cli.options.run_options import Background, Positive, Run, Seed, evaluation_set_of, model_of, read_run, vectors_of
+from cli.options.run_options import (
+    Background,
+    Positive,
+    Run,
+    Seed,
+    evaluation_set_of,
+    judge_texts,
+    model_of,
+    read_run,
+    vectors_of,
+)
+from cli.options.text_options import TextOptions, with_text_options
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import comparison_table
 from vectors.common.validation import MAX_SEED, check_integer, escape_invisible
 
 
+@with_text_options
 def command(
     first: Run,
     second: Run,
     positive: Positive = None,
     background: Background = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     seed: Seed = 0,
     model: Model = None,
     device: Device = None,
@@ -35,7 +48,8 @@ def command(
     with Progress() as progress:
         with_model = model_of(runs, model, device, dtype, trust_remote_code, progress)
         progress("comparing")
-        evaluation_set = evaluation_set_of(vectors_of(runs[0], with_model), positive, background, seed)
+        texts = judge_texts(positive, background, reading, with_model)
+        evaluation_set = evaluation_set_of(vectors_of(runs[0], with_model), texts, seed)
         comparisons = compare(runs[0], runs[1], evaluation_set=evaluation_set, model=with_model, seed=seed)
     for text in evaluation_set.notes if evaluation_set else ():
         note(f"note: {text}")

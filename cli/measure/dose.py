@@ -7,8 +7,9 @@ import typer
 
 from cli.options.completion import complete_name
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of
+from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of, judge_texts
 from cli.options.sampling_options import MaxTokens
+from cli.options.text_options import TextOptions, with_text_options
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, sampling_seconds
@@ -38,6 +39,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the plot's file.")
 HEADS = ("dose", "success", "probe", "typical", "pressure", "p95")
 
 
+@with_text_options
 def command(
     concept: Concept,
     doses: Doses = "-2:4:0.5",
@@ -46,6 +48,7 @@ def command(
     max_tokens: MaxTokens = 128,
     positive: Positive = None,
     background: Background = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     output: Output = None,
     plot: Plot = None,
     theme: Theme = "light",
@@ -84,7 +87,7 @@ def command(
         if not vector.calibrated:
             progress.clear()
             note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the natural gap")
-        evaluation_set = evaluation_set_of((vector,), positive, background, seed)
+        evaluation_set = evaluation_set_of((vector,), judge_texts(positive, background, reading, loaded), seed)
         for text in evaluation_set.notes if evaluation_set else ():
             progress.clear()
             note(f"note: {text}")

@@ -9,6 +9,7 @@ import typer
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
 from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
+from cli.options.text_options import TextOptions, with_text_options
 from cli.sample.compose import Force, Output, Resume
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
@@ -20,6 +21,7 @@ from vectors.common.validation import MAX_SEED, check_integer, quote
 if TYPE_CHECKING:
     from steer.judges.judge import Judge
     from steer.judges.reference import Reference
+    from vectors.model.residual_model import ResidualModel
 
 Expression = Annotated[
     str,
@@ -30,9 +32,7 @@ Radius = Annotated[
     float, typer.Option(metavar="R", help="Size of each text's own random shift, relative to the steering shift.")
 ]
 Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the samples.")]
-Labelled = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Real texts with an attribute in each column: .jsonl or .csv.")
-]
+Labelled = Annotated[str | None, typer.Option(metavar="FILE", help="Real texts with an attribute in each column.")]
 Given = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="With --reference: the attribute that the expression steers."),
@@ -43,6 +43,7 @@ Calibrated = Annotated[
 ]
 
 
+@with_text_options
 def command(
     expression: Expression,
     n: Count = 1000,
@@ -52,6 +53,7 @@ def command(
     max_tokens: MaxTokens = 128,
     calibrated: Calibrated = False,
     reference: Labelled = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     given: Given = None,
     output: Output = None,
     force: Force = False,
@@ -81,8 +83,9 @@ def command(
         raise InputError("--calibrated draws all texts at once: leave --resume out")
     with Progress() as progress:
         progress("starting")
-        world, conditions = _world(reference, given or [], seed)
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress) if reading.chat else None
+        world, conditions = _world(reference, given or [], seed, reading, loaded)
+        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress)
         from steer.metrics.fidelity import fidelity
         from steer.sampling.sample import sample
 
@@ -127,7 +130,9 @@ def worth(calibration: dict[str, Any]) -> str:
     )
 
 
-def _world(path: str | None, given: list[str], seed: int) -> "tuple[Reference | None, dict[str, Any] | None]":
+def _world(
+    path: str | None, given: list[str], seed: int, reading: TextOptions, model: "ResidualModel | None"
+) -> "tuple[Reference | None, dict[str, Any] | None]":
     """Return the reference and conditions that the options give, or None for the embedded model's own world."""
     if path is None:
         if given:
@@ -138,7 +143,7 @@ def _world(path: str | None, given: list[str], seed: int) -> "tuple[Reference | 
     from steer.judges.labelled_reference import labelled_reference, parse_conditions
     from vectors.data.text_files import read_rows
 
-    rows, texts = read_rows(path)
+    rows, texts = read_rows(path, format=reading.format, field=reading.text_column, how=reading.how(model))
     world = labelled_reference(texts, rows, seed=seed)
     return world, parse_conditions(given, world)
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.model_options import Device, Dtype, Json, Model, Trust
-from cli.options.run_options import Background, Positive, Seed, evaluation_set_of, model_of, read_run, vectors_of
+from cli.options.run_options import (
+    Background,
+    Positive,
+    Seed,
+    evaluation_set_of,
+    judge_texts,
+    model_of,
+    read_run,
+    vectors_of,
+)
+from cli.options.text_options import TextOptions, with_text_options
 from cli.terminal.output import emit, emit_json, is_terminal, note, width, wrap
 from cli.terminal.progress import Progress
 from cli.terminal.report_tables import report_table, several_reports_table, summary_block
@@ -49,10 +59,12 @@ Embedder = Annotated[
 ]
 
 
+@with_text_options
 def command(
     runs: Runs,
     positive: Positive = None,
     background: Background = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     embedder: Embedder = None,
     html: Html = None,
     force: Force = False,
@@ -81,10 +93,11 @@ def command(
         from steer.reports.report import first_figures, notes_by_run, report
         from steer.reports.summary import summarise
 
+        texts = judge_texts(positive, background, reading, opened)
         evaluation_sets = []
         for path, run in zip(runs, samples, strict=True):
             with _naming(path):
-                evaluation_set = evaluation_set_of(vectors_of(run, opened), positive, background, seed)
+                evaluation_set = evaluation_set_of(vectors_of(run, opened), texts, seed)
                 first = first_figures(run, evaluation_set=evaluation_set, seed=seed)
             evaluation_sets.append(first.evaluation_set)
             if not as_json:

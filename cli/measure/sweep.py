@@ -8,8 +8,9 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
-from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of
+from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of, judge_texts
 from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
+from cli.options.text_options import TextOptions, with_text_options
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
 from cli.terminal.sweep_table import SweepTable
@@ -45,6 +46,7 @@ Theme = Annotated[str, typer.Option(metavar="NAME", help="Colours of the plots: 
 Force = Annotated[bool, typer.Option("--force", help="Replace the plots' files.")]
 
 
+@with_text_options
 def command(
     expression: Expression,
     radius: Radius = "0:1:0.25",
@@ -57,6 +59,7 @@ def command(
     max_tokens: MaxTokens = 128,
     positive: Positive = None,
     background: Background = None,
+    reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     jobs: Jobs = 1,
     output: Output = None,
     plot: Plot = None,
@@ -96,7 +99,7 @@ def command(
         from steer.sweeps.sweep import sweep
 
         point = compose_point(expression, loaded, method)
-        evaluation_set = evaluation_set_of(point.vectors, positive, background, seed)
+        evaluation_set = evaluation_set_of(point.vectors, judge_texts(positive, background, reading, loaded), seed)
         for text in evaluation_set.notes if evaluation_set else ():
             note(f"note: {text}")
         axes = (radii, doses, temperatures, layers)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.model_options import open_model
+from cli.options.text_options import TextOptions, both_sides
 from cli.terminal.output import note
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError
@@ -69,22 +70,38 @@ def vectors_of(run: "SampleSet", model: "ResidualModel | None") -> "tuple[Concep
     return () if point is None else point.vectors
 
 
-def evaluation_set_of(
-    vectors: "Sequence[ConceptVector]", positive: str | None, background: str | None, seed: int
-) -> "EvaluationSet | None":
-    """Return an evaluation set from files of texts, or None if there are no files.
+JudgeTexts = tuple[tuple[str, ...], tuple[str, ...]]
+"""Real texts with what was steered, and without it or mixed."""
+
+
+def judge_texts(
+    positive: str | None, background: str | None, reading: TextOptions, model: "ResidualModel | None"
+) -> JudgeTexts | None:
+    """Read the texts that a judge is fit on; None if there are no files.
 
     Raises:
-        InputError: one file without the other, or too few texts that the vectors were not learned from.
+        InputError: one file without the other, or files that cannot be read.
     """
     if positive is None and background is None:
         return None
     if positive is None or background is None:
         raise InputError("a judge needs texts of both kinds: give --positive and --background")
-    from steer.judges.evaluation_set import labelled_evaluation_set
-    from vectors.data.text_files import read_texts
+    return both_sides(positive, background, reading, model)
 
-    return labelled_evaluation_set(read_texts(positive), read_texts(background), vectors=vectors, seed=seed)
+
+def evaluation_set_of(
+    vectors: "Sequence[ConceptVector]", texts: JudgeTexts | None, seed: int
+) -> "EvaluationSet | None":
+    """Return an evaluation set from the texts of a judge, or None if there are none.
+
+    Raises:
+        InputError: too few texts that the vectors were not learned from.
+    """
+    if texts is None:
+        return None
+    from steer.judges.evaluation_set import labelled_evaluation_set
+
+    return labelled_evaluation_set(*texts, vectors=vectors, seed=seed)
 
 
 def check_pictures(pictures: Sequence[str | None], theme: str, force: bool) -> None:

@@ -1,9 +1,14 @@
 """Read the texts of `steer extract` from its options: two files, one file with labels or pairs, or none."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cli.options.text_options import TextOptions, both_sides
+from cli.terminal.output import note
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
+
+if TYPE_CHECKING:
+    from vectors.model.residual_model import ResidualModel
 
 
 def contrast_from(
@@ -14,6 +19,8 @@ def contrast_from(
     pairs: str | None,
     weight: str | None,
     *,
+    reading: TextOptions,
+    model: "ResidualModel | None",
     needed: bool,
 ) -> dict[str, Any]:
     """Read the texts and return them as arguments of `vectors.extract`.
@@ -22,7 +29,7 @@ def contrast_from(
         InputError: options that exclude each other, no texts although `needed`, or files that cannot be read.
     """
     from vectors.data.contrast import ContrastSet
-    from vectors.data.text_files import read_contrast, read_pairs, read_texts
+    from vectors.data.text_files import read_contrast, read_pairs
 
     ways = {
         "--positive": positive is not None or background is not None,
@@ -42,20 +49,27 @@ def contrast_from(
             )
         return {}
     if pairs is not None:
-        contrast = read_pairs(pairs, format=_format(pairs))
+        if reading.text_column is not None:
+            raise InputError(
+                "--text-column names one column, and pairs have two: give --positive-column and --negative-column"
+            )
+        contrast = read_pairs(
+            pairs, format=reading.format, positive=reading.positive_column, background=reading.negative_column,
+            how=reading.how(model),
+        )  # fmt: skip
     elif source is not None or where is not None:
         if source is None or where is None:
             raise InputError("--from FILE and --where key=value go together: give both")
-        contrast = read_contrast(source, where, format=_format(source), weight=weight)
+        _refuse_two_columns(reading)
+        contrast = read_contrast(
+            source, where, format=reading.format, field=reading.text_column, weight=weight, how=reading.how(model)
+        )
     else:
         if positive is None:
             raise InputError("--background alone does not define a concept: give --positive FILE as well")
-        if positive == background == "-":
-            raise InputError("stdin can be read only once: give one of --positive and --background as a file")
-        texts = read_texts(positive)
         if background is None:
-            return {"positive": texts, "background": None}
-        contrast = ContrastSet(texts, read_texts(background))
+            return {"positive": reading.positives(positive, model), "background": None}
+        contrast = ContrastSet(*both_sides(positive, background, reading, model))
     return {
         "positive": contrast.positive,
         "background": contrast.background,
@@ -64,20 +78,38 @@ def contrast_from(
     }
 
 
-def labels_from(source: str | None, key: str, others: dict[str, str | None]) -> tuple[list[str], list[list[str]]]:
-    """Read texts and the labels of each, for `--each`.
+def labels_from(
+    source: str | None,
+    key: str,
+    others: dict[str, str | None],
+    *,
+    reading: TextOptions,
+    model: "ResidualModel | None",
+) -> tuple[list[str], list[list[str]]]:
+    """Read texts and the concepts that each has, for `--each`; names that are made from labels are shown in notes.
 
     Raises:
-        InputError: no file, or options that exclude `--each`.
+        InputError: no file, options that exclude `--each`, or labels that no names can be made from.
     """
+    from vectors.data.labels import concept_names
     from vectors.data.text_files import read_labels
 
     if given := [option for option, value in others.items() if value is not None]:
         raise InputError(f"--each makes a concept of each value, with all other texts as background: drop {given[0]}")
     if source is None:
         raise InputError(f"--each {quote(key)} needs texts with labels: give --from FILE")
-    return read_labels(source, key, format=_format(source))
+    _refuse_two_columns(reading)
+    texts, labels = read_labels(source, key, format=reading.format, field=reading.text_column, how=reading.how(model))
+    names = concept_names((label for values in labels for label in values), key)
+    for label, name in names.items():
+        if label != name:
+            note(f"note: {quote(label)} becomes {name}")
+    return texts, [[names[label] for label in values] for values in labels]
 
 
-def _format(path: str) -> str | None:
-    return "jsonl" if path == "-" else None
+def _refuse_two_columns(reading: TextOptions) -> None:
+    if reading.positive_column is not None or reading.negative_column is not None:
+        raise InputError(
+            "--positive-column and --negative-column are for --pairs and for two files: with --from, the texts are in "
+            "--text-column"
+        )

@@ -33,6 +33,12 @@ def encode_texts(model: ResidualModel, texts: Sequence[str]) -> list[TokenIds]:
     >>> first == third, len(second) > 1
     (True, True)
     """
+    rows = encode_by_text(model, texts)
+    return [rows[text] for text in texts]
+
+
+def encode_by_text(model: ResidualModel, texts: Sequence[str]) -> dict[str, TokenIds]:
+    """Return the token ids of each different text, as `encode_texts`."""
     special, rows = special_ids(model), dict[str, TokenIds]()
     different = texts if isinstance(texts, str) else list(dict.fromkeys(texts))  # `encode` refuses a string
     for first in range(0, len(different), _CHUNK):
@@ -41,7 +47,7 @@ def encode_texts(model: ResidualModel, texts: Sequence[str]) -> list[TokenIds]:
             if special.issuperset(ids):
                 raise InputError(f"the text {quote(text)} has no token of its own: leave it out")
             rows[text] = array("i", ids)  # a tenth of the memory of a list
-    return [rows[text] for text in texts]
+    return rows
 
 
 def text_means(

@@ -40,7 +40,11 @@ def predicted_states(
     batch = model.batch(rows)
     states = final_states(model, batch)
     predicted = batch["attention_mask"][:, 1:].bool()
-    return states[:, :-1][predicted.to(states.device)], batch["input_ids"][:, 1:][predicted].to(states.device), predicted
+    return (
+        states[:, :-1][predicted.to(states.device)],
+        batch["input_ids"][:, 1:][predicted].to(states.device),
+        predicted,
+    )
 
 
 def token_nats(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

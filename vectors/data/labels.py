@@ -1,13 +1,79 @@
 """Labelled texts: which texts have which concepts, and which texts are held out."""
 
-from collections.abc import Collection, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool
 
 from vectors.common.errors import InputError
-from vectors.common.validation import check_name
+from vectors.common.validation import check_name, quote
 from vectors.data.contrast import ContrastSet, is_held_out
+
+_BARE = re.compile(r"[^\W\d_]\w*(?:-\w+)*")  # what an expression takes without quotes
+_NUMBERS = frozenset({"nan", "inf", "infinity"})
+_MOST_CHARACTERS = 50
+_KEPT = frozenset({"L", "M", "N"})  # letters, their accents, digits; emoji are kept as well
+
+
+def concept_names(labels: Iterable[str], key: str) -> dict[str, str]:
+    """Return a name for the concept of each different label: the label itself where an expression takes it as it is.
+
+    Otherwise the name is its letters and digits in lower case, joined by hyphens; the key goes before what is no word.
+
+    Args:
+        labels: The labels, as a file has them.
+        key: What they are values of.
+
+    Raises:
+        InputError: Two labels would have the same name, or a label has neither letters nor digits.
+
+    >>> concept_names(["sea", "Sci-Fi & Fantasy", "3"], "stars")
+    {'sea': 'sea', 'Sci-Fi & Fantasy': 'sci-fi-fantasy', '3': 'stars-3'}
+    """
+    names: dict[str, str] = {}
+    label_by_name: dict[str, str] = {}
+    for label in dict.fromkeys(labels):
+        name = names[label] = _concept_name(label, key)
+        other = label_by_name.setdefault(name.casefold(), label)
+        if other != label:
+            raise InputError(
+                f"the labels {quote(other)} and {quote(label)} would both be stored as {quote(name)}: rename one, "
+                "or extract them one by one with --where"
+            )
+    return names
+
+
+def _concept_name(label: str, key: str) -> str:
+    name = unicodedata.normalize("NFC", label.strip())
+    if _BARE.fullmatch(name) and len(name) <= _MOST_CHARACTERS and _is_name(name):
+        return name
+    words = _words(name)
+    if not words:
+        raise InputError(
+            f"no name can be made from the label {quote(label)}: give it one with --where {quote(f'{key}={label}')}"
+        )
+    if not words[0].isalpha() or not _is_name(words):
+        words = _words(f"{key} {words}")
+    return check_name(words)
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a text can name a concept, and is no number to an expression."""
+    try:
+        return check_name(text).casefold() not in _NUMBERS
+    except InputError:
+        return False
+
+
+def _words(text: str) -> str:
+    """Return the words of a text in lower case, with hyphens in between."""
+    kept = [
+        character if unicodedata.category(character)[0] in _KEPT or unicodedata.category(character) == "So" else " "
+        for character in text.lower()
+    ]
+    return "-".join("".join(kept).split())[:_MOST_CHARACTERS].strip("-")
 
 
 def label_matrix(

@@ -177,7 +177,7 @@ class Batch:
         return self._step(rows, width, shifted=shifted).tolist()
 
     def _step(self, live: Int[Tensor, " live"], width: int, *, shifted: bool) -> Int[Tensor, " live"]:
-        """Read the last tokens of all rows and sample the next ones of the live rows, whose positions are below `width`."""
+        """Read the last tokens of all rows and sample the next ones of the live rows; positions are below `width`."""
         with torch.inference_mode():
             padding = self._cache_rows - self.rows * self._copies
             positions = pad(self._positions.repeat(self._copies), (0, padding), value=self._idle)
@@ -216,7 +216,7 @@ class Batch:
         return results
 
     def drop_free_rows(self) -> None:
-        """Continue with the live rows only, if that is less to compute; never once a CUDA graph has fixed the shapes."""
+        """Continue with the live rows only, if that is less to compute and no CUDA graph has fixed the shapes."""
         live = [row for row, sample in enumerate(self._samples) if sample != _FREE]
         needed = padded_rows(self._model, len(live) * self._copies)
         if self._graph is not None or needed >= self._cache_rows or not live:

@@ -15,7 +15,7 @@ from vectors.model.loading import block_configs, is_out_of_memory
 from vectors.model.output_head import final_states, logits_from
 from vectors.model.residual_model import ResidualModel
 
-_WIDTHS = 32  # attention rounds differently over other widths than multiples of a vector register, 16 numbers or fewer
+_WIDTHS = 32  # attention rounds alike over all widths that fill vector registers, of 16 numbers or fewer
 _PROBE = (0, 1, 1, 0, 1)  # ids after the start token of the text that checks the slots
 _SUPPORTED: WeakKeyDictionary[ResidualModel, bool] = WeakKeyDictionary()
 

@@ -1,11 +1,12 @@
 """How many rows to compute at once, so that a text does not depend on the batch that it is written in.
 
-Matrix kernels sum in an order that depends on the number of rows. In half precision the difference grows over the blocks
-to other tokens: of 96-token texts in bfloat16, written one at a time and 64 at a time, almost none would be the same.
+Matrix kernels sum in an order that depends on the number of rows. In half precision the difference grows over the
+blocks to other tokens: of 96-token texts in bfloat16, written one at a time and 64 at a time, almost none is the same.
 """
 
 from typing import Final
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -34,6 +35,6 @@ def prefill_groups(model: ResidualModel, rows: Int[Tensor, " rows"], length: int
     if model.device.type != "cpu":
         return [rows]
     size = -(-padded_rows(model, 1) // length)
-    groups = list(rows.split(size))
+    groups = list(torch.split(rows, size))
     missing = size - len(groups[-1])
     return [*groups[:-1], groups[-1][[*range(len(groups[-1])), *[-1] * missing]]]

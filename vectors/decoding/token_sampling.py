@@ -16,7 +16,7 @@ from vectors.common.validation import check_integer, check_number
 from vectors.model.positions import check_positions
 
 METHOD: Final = "race"
-"""How tokens are drawn, recorded with every run; runs of earlier versions, which drew by inverse CDF, record nothing."""
+"""How tokens are drawn; every run records it, but for those of earlier versions, which drew by inverse CDF."""
 
 _LOWEST_TEMPERATURE = 1e-30  # dividing by less overflows float32
 _LEAF = 64  # tokens in a group at the lowest level: most vocabularies are a multiple of it
@@ -96,15 +96,15 @@ def race(masses: Float[Tensor, "batch vocab"], noise: Float[Tensor, "batch noise
     [2]
     """
     fan_out = _fan_out(masses.shape[-1])
-    upper, middle, lower = noise.split([fan_out, fan_out, _LEAF], dim=-1)
-    groups = pad(masses, (0, -masses.shape[-1] % _LEAF)).unflatten(-1, (-1, _LEAF))
+    upper, middle, lower = torch.split(noise, [fan_out, fan_out, _LEAF], dim=-1)
+    groups = pad(masses, (0, -masses.shape[-1] % _LEAF)).view(len(masses), -1, _LEAF)
     sums = groups.sum(dim=-1)
-    sums = pad(sums, (0, fan_out**2 - sums.shape[-1])).unflatten(-1, (fan_out, fan_out))
+    sums = pad(sums, (0, fan_out**2 - sums.shape[-1])).view(len(masses), fan_out, fan_out)
     first = (sums.sum(dim=-1) / upper).argmax(dim=-1)
     rows = torch.arange(len(masses), device=masses.device)
     second = first * fan_out + (sums[rows, first] / middle).argmax(dim=-1)
     second = second.clamp(max=groups.shape[1] - 1)  # masses that are not finite may choose a group of padding
-    token = second * _LEAF + (groups[rows, second] / lower).argmax(dim=-1)
+    token: Tensor = second * _LEAF + (groups[rows, second] / lower).argmax(dim=-1)
     return token.clamp(max=masses.shape[-1] - 1)
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vectors.activations.text_activations import encode_texts, token_activations
+from vectors.activations.text_activations import encode_by_text, token_activations
 from vectors.common.rng import philox
 from vectors.common.validation import check_integer
 from vectors.data.contrast import pick_texts, shuffle_key
@@ -86,7 +86,7 @@ def sample_activations(
     """
     check_integer(max_texts, "max_texts", low=1)
     check_integer(max_rows, "max_rows", low=1)
-    tokens = dict(zip(texts, encode_texts(model, texts), strict=True))
+    tokens = encode_by_text(model, texts)
     chosen = pick_texts(tokens, max_texts, seed)
     means = {layer: torch.zeros(len(chosen), model.d_model) for layer in layers}
     lengths = torch.zeros(len(chosen))

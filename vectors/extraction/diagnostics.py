@@ -11,7 +11,7 @@ from vectors.activations.contrast_moments import Direction
 from vectors.activations.logit_lens import logit_lens_tokens
 from vectors.activations.pooling import Pool
 from vectors.activations.shifted_tokens import most_shifted_tokens
-from vectors.activations.text_activations import TokenIds, text_means
+from vectors.activations.text_activations import TokenIds, encode_by_text, text_means
 from vectors.activations.text_likelihood import likelihood_gains
 from vectors.calibration.layer_effect import Effect
 from vectors.common.errors import SteerError
@@ -19,7 +19,7 @@ from vectors.common.option_names import ranks_by_gain
 from vectors.common.statistics import auc, auc_interval, standardised_difference
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet, pick_texts
-from vectors.extraction.extraction_input import ExtractionInput, encode_by_text
+from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.linear import normalise
 from vectors.extraction.methods import Method
 from vectors.model.residual_model import ResidualModel

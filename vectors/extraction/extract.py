@@ -5,13 +5,14 @@ from typing import Literal
 
 from vectors.activations.layer_auc import layers_over_depth
 from vectors.activations.pooling import Pool
+from vectors.activations.text_activations import encode_by_text
 from vectors.common.errors import InputError
 from vectors.common.progress import Progress, ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import check_name, quote
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import sample_prompt_free
-from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput, check_options, encode_by_text
+from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput, check_options
 from vectors.extraction.layer_selection import find_directions, select_layer
 from vectors.extraction.learned_shift import Learning
 from vectors.extraction.methods import METHODS

@@ -11,7 +11,7 @@ from torch import Tensor
 from vectors.activations.contrast_moments import ContrastMoments
 from vectors.activations.moments import Moments, moments
 from vectors.activations.pooling import Pool, check_pool
-from vectors.activations.text_activations import TokenIds, encode_texts, text_means
+from vectors.activations.text_activations import TokenIds, encode_by_text, text_means
 from vectors.common.errors import InputError
 from vectors.common.progress import Progress, count_progress
 from vectors.common.validation import check_integer
@@ -50,16 +50,6 @@ def check_options(
         )
     check_pool(pool)
     return check_positions(positions or (default_positions if has_bos else "all"), bos=has_bos)
-
-
-def encode_by_text(model: ResidualModel, texts: Iterable[str]) -> dict[str, TokenIds]:
-    """Return the token ids of each different text; each is encoded once.
-
-    Raises:
-        InputError: a text without a token of its own.
-    """
-    texts = list(texts)
-    return dict(zip(texts, encode_texts(model, texts), strict=True))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from vectors.activations.text_activations import TokenIds, encode_texts
+from vectors.activations.text_activations import TokenIds, encode_by_text
 from vectors.activations.text_likelihood import (
     BATCH,
     batches,
@@ -179,7 +179,7 @@ def learn(
     objective = objective or Learning()
     if tokens is None:
         every = [*texts, *(validation[0] if validation else ())]
-        tokens = dict(zip(every, encode_texts(model, every), strict=True))
+        tokens = encode_by_text(model, every)
     text_rows = [tokens[text] for text in texts]
     by_text = sorted(range(len(texts)), key=lambda index: texts[index])  # so that the order of the texts has no effect
     with_concept, without_concept = (

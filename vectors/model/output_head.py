@@ -44,7 +44,7 @@ def final_states(
 def logits_from(model: ResidualModel, states: Float[Tensor, "... width"]) -> Float[Tensor, "... vocab"]:
     """Return the logits of final states, with everything that the model does to them, such as a soft cap."""
     head = _head(model)
-    return states if head is None else head(states.reshape(-1, states.shape[-1])).unflatten(0, states.shape[:-1])
+    return states if head is None else head(states.reshape(-1, states.shape[-1])).view(*states.shape[:-1], -1)
 
 
 def logit_chunks(
@@ -144,7 +144,7 @@ def _checked_head(model: ResidualModel) -> Callable[[Tensor], Tensor] | None:
     arguments = {**model.batch([[model.bos_id or 0, 0, 1], [model.bos_id or 0, 1]]), "use_cache": False}
     with torch.inference_mode():
         logits = model.hf(**arguments).logits
-        alone = head(_states(model, arguments).flatten(0, 1)).unflatten(0, logits.shape[:2])
+        alone = head(_states(model, arguments).flatten(0, 1)).view(*logits.shape[:2], -1)
     # a head of another shape rounds differently; a scale or a soft cap that is left out changes far more
     tolerance = (0.001 if model.precise else 0.05) * float(logits.float().std())
     same = alone.shape == logits.shape and bool(((alone - logits).abs() <= tolerance).all())

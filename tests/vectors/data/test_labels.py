@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from steer.composition.expression import parse
 from vectors.common.errors import InputError
+from vectors.common.validation import check_name
 from vectors.data.contrast import is_held_out
-from vectors.data.labels import contrast_of_label, held_out_mask, label_matrix
+from vectors.data.labels import concept_names, contrast_of_label, held_out_mask, label_matrix
 
 TEXTS = [f"text {index}" for index in range(40)]
 LABELS = [["even"] if index % 2 == 0 else ["odd", "third"][: 1 + (index % 3 == 0)] for index in range(40)]
@@ -49,3 +53,51 @@ def test_a_label_contrasts_texts_with_and_without_it() -> None:
     _, has = label_matrix(TEXTS, LABELS)
     contrast = contrast_of_label(TEXTS, has[:, 0])
     assert contrast.positive == tuple(TEXTS[::2]) and contrast.background == tuple(TEXTS[1::2])
+
+
+def test_names_are_made_from_any_label() -> None:
+    labels = [
+        "sea",
+        "slow-burn",
+        "Sci-Fi & Fantasy",
+        "être triste",
+        "3",
+        "1.0",
+        "a/b",
+        "हिन्दी",
+        "nan",
+        "-x-",
+        "😀",
+        "con",
+    ]
+    names = concept_names(labels, "My key")
+    assert list(names.values()) == [
+        "sea", "slow-burn", "sci-fi-fantasy", "être-triste", "my-key-3", "my-key-1-0", "a-b", "हिन्दी", "my-key-nan",
+        "x", "my-key-😀", "my-key-con",
+    ]  # fmt: skip
+    assert all(check_name(name) == name for name in names.values())
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=3))
+def test_names_are_valid_and_different_or_the_labels_are_refused(labels: list[str]) -> None:
+    try:
+        names = concept_names(labels, "label")
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    assert len({name.casefold() for name in names.values()}) == len(set(labels))
+    for name in names.values():
+        assert check_name(name) == name and parse(name) == {name: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["C++", "C#"], "the labels 'C\\+\\+' and 'C#' would both be stored as 'c'"),
+        (["Sea", "sea"], "the labels 'Sea' and 'sea'"),
+        (["!!!"], "no name can be made from the label '!!!': give it one with --where 'tone=!!!'"),
+    ],
+)
+def test_labels_that_cannot_be_told_apart_are_refused(labels: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        concept_names(labels, "tone")

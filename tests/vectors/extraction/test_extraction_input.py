@@ -9,10 +9,11 @@ from helpers.contrast_texts import CATS, SHIPS
 
 import vectors
 from vectors.activations.moments import moments
+from vectors.activations.text_activations import encode_by_text
 from vectors.common.errors import InputError
 from vectors.data.contrast import ContrastSet
 from vectors.extraction.extract_labelled import extract_each
-from vectors.extraction.extraction_input import ExtractionInput, check_options, encode_by_text, split_labelled_texts
+from vectors.extraction.extraction_input import ExtractionInput, check_options, split_labelled_texts
 from vectors.extraction.methods import METHODS
 
 LABELS = [["cat"]] * len(CATS) + [["ship"]] * len(SHIPS)
