@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 from vectors.common.errors import InputError, ModelError, SteerError
 from vectors.common.paths import EMBEDDED_LIBRARY, EMBEDDED_MODEL, EMBEDDED_NAME
+from vectors.common.progress import ProgressBars, ProgressOption, progress_callback
 from vectors.common.validation import check_integer, quote
-from vectors.model.loading import choose_device, choose_dtype, find_blocks, find_model, load_checkpoint, short_message
+from vectors.model.adapters import unwrapped
+from vectors.model.loading import choose_device, choose_dtype, find_blocks, short_message
+from vectors.model.sources import open_model
 from vectors.model.weights import device_of, fingerprint, is_quantised
 
 
@@ -23,6 +27,7 @@ class Origin(TypedDict):
     name_or_path: str | Path | None
     device: str
     dtype: str
+    base: str | Path | None
     trust_remote_code: bool
 
 
@@ -30,12 +35,14 @@ class ResidualModel:
     """A decoder-only language model, its tokenizer, and the blocks whose outputs are its residual stream.
 
     Args:
-        hf: A transformers causal language model (``PreTrainedModel``) in eval mode; it is never changed.
+        hf: A transformers causal language model (``PreTrainedModel``) or a ``PeftModel`` of one, in eval mode; it is
+            never changed. Of a ``PeftModel``, the adapters that are active at each forward apply.
         tokenizer: Its transformers tokenizer.
         name: The model's name, stored with vectors made for it.
         blocks_path: Path of the list of blocks in ``hf``, by default the one that TransformerLens' adapter names.
         library: Folder of vectors shipped with the model, if any.
         origin: The arguments of ``load_model``, with which other processes load the model again.
+        file_precision: How the file that it was read from is quantised, such as Q4_K_M.
 
     Raises:
         ModelError: The model is in training mode, has no language-model head, or its blocks cannot be named.
@@ -50,7 +57,9 @@ class ResidualModel:
         blocks_path: str | None = None,
         library: Path | None = None,
         origin: "Origin | None" = None,
+        file_precision: str | None = None,
     ) -> None:
+        hf = unwrapped(hf)
         kind = type(hf).__name__
         if not hasattr(hf, "config") or not hasattr(hf, "get_output_embeddings"):
             raise ModelError(f"model {name!r} is a {kind}: expected a transformers causal language model")
@@ -60,6 +69,7 @@ class ResidualModel:
         if hf.training:
             raise ModelError(f"model {name!r} is in training mode, in which dropout is on: call .eval() on it first")
         self.hf, self.tokenizer, self.name, self.library, self.origin = hf, tokenizer, name, library, origin
+        self.file_precision = file_precision
         text_config = hf.config.get_text_config(decoder=True)
         self.blocks = _blocks(hf, self.blocks_path, text_config.num_hidden_layers)
         self.n_layers, self.d_model = len(self.blocks), int(text_config.hidden_size)
@@ -210,32 +220,47 @@ def load_model(
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
     *,
+    base: str | Path | None = None,
     trust_remote_code: bool = False,
+    progress: ProgressOption = None,
 ) -> ResidualModel:
-    """Load the embedded model, a model in a local folder, or a model of the Hugging Face hub.
+    """Load the embedded model, a model in a local folder or a GGUF file, an adapter, or a model of the Hugging Face hub.
+
+    A GGUF file is converted once, to a folder in the user's library. An adapter (PEFT) is merged into its base.
 
     Args:
-        name_or_path: A folder or a hub name, by default the embedded model. A folder takes precedence over the hub.
+        name_or_path: A folder, a GGUF file or a hub name, by default the embedded model. Files take precedence over the
+            hub.
         device: ``"cpu"``, ``"cuda"``, …; by default CUDA if available.
-        dtype: By default the checkpoint's own, except that float16 becomes float32 on the CPU.
+        dtype: By default the checkpoint's own, except that float16 becomes float32 on the CPU, and a GGUF file float32
+            on the CPU and bfloat16 elsewhere.
+        base: The model that an adapter was trained on, by default the one that it names, if that is on this machine.
         trust_remote_code: Whether code that comes with the checkpoint may run.
+        progress: Called with stage, done and total while a GGUF file is converted, or True for bars.
 
     Raises:
-        InputError: The device or dtype is unknown.
+        InputError: The device or dtype is unknown, or there is a base for something that is no adapter.
         ModelError: The model does not exist, cannot be loaded, or is not a decoder-only transformer.
+        OutputError: A converted model cannot be written.
     """
     on, as_dtype = choose_device(device), choose_dtype(dtype)
     embedded = name_or_path is None
     if embedded and not (EMBEDDED_MODEL / "config.json").is_file():
         raise ModelError(f"the embedded model is missing ({EMBEDDED_MODEL}): reinstall, or give a folder or hub name")
-    folder, from_hub = (EMBEDDED_MODEL, False) if name_or_path is None else find_model(name_or_path)
-    hub_name = str(name_or_path) if from_hub else None
+    if embedded and base is not None:
+        raise InputError(f"base is {quote(base)} without an adapter: give the adapter as the model")
     if as_dtype is None and embedded and on.type == "cpu":
         as_dtype = torch.float32
-    hf, tokenizer, noted = load_checkpoint(folder, as_dtype, trust_remote_code=trust_remote_code, hub_name=hub_name)
+    with ExitStack() as stack:
+        report = stack.enter_context(ProgressBars()) if progress is True else progress_callback(progress)
+        opened = open_model(
+            EMBEDDED_MODEL if name_or_path is None else name_or_path, as_dtype, base=base,
+            trust_remote_code=trust_remote_code, progress=report, on_cpu=on.type == "cpu",
+        )  # fmt: skip
+    hf = opened.hf
     if as_dtype is None and hf.dtype == torch.float16 and on.type == "cpu":
         hf = hf.float()  # half precision is slow and inexact there
-    name = hub_name or (EMBEDDED_NAME if embedded else folder.resolve().name)
+    name = EMBEDDED_NAME if embedded else opened.name
     library = EMBEDDED_LIBRARY if embedded and EMBEDDED_LIBRARY.is_dir() else None
     try:
         hf = hf.to(on).eval().requires_grad_(False)
@@ -247,9 +272,13 @@ def load_model(
         "name_or_path": None if embedded else name_or_path,
         "device": str(on),
         "dtype": str(hf.dtype).removeprefix("torch."),
+        "base": base,
         "trust_remote_code": trust_remote_code,
     }
-    return ResidualModel(hf, tokenizer, name=name, blocks_path=noted, library=library, origin=origin)
+    return ResidualModel(
+        hf, opened.tokenizer, name=name, blocks_path=opened.blocks_path, library=library, origin=origin,
+        file_precision=opened.precision,
+    )  # fmt: skip
 
 
 def _blocks(hf: Any, path: str, n_layers: int) -> list[nn.Module]:

@@ -34,7 +34,9 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Values of the header, without the architecture's prefix, and the attributes of configs that hold them."""
 
-_HARMLESS: Final = frozenset(("vocab_size", "rope.scaling.finetuned", "tensor_data_layout", "rope.scaling.original_context_length"))
+_HARMLESS: Final = frozenset(
+    ("vocab_size", "rope.scaling.finetuned", "tensor_data_layout", "rope.scaling.original_context_length")
+)
 """Values that change nothing: the number of tokens is that of the embeddings."""
 
 _NEUTRAL: Final[Mapping[str, Any]] = {
@@ -76,9 +78,7 @@ def config_of(file: GgufFile) -> Any:
     if file.architecture in ("gemma2", "gemma3"):
         # llama.cpp scales the queries of the 27B models otherwise, and knows them by their number of blocks
         large = config.num_hidden_layers == {"gemma2": 46, "gemma3": 62}[file.architecture]
-        config.query_pre_attn_scalar = (
-            config.hidden_size // config.num_attention_heads if large else config.head_dim
-        )
+        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if large else config.head_dim
     return config
 
 

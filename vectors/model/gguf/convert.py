@@ -167,9 +167,7 @@ def _convert(file: GgufFile, folder: Path, record: dict[str, Any], progress: Pro
     return Converted(folder, file.precision, dtype, note)
 
 
-def _write_shards(
-    folder: Path, file: GgufFile, config: Any, weights: list[Weight], progress: Progress
-) -> None:
+def _write_shards(folder: Path, file: GgufFile, config: Any, weights: list[Weight], progress: Progress) -> None:
     from safetensors.torch import save_file
 
     groups: list[list[Weight]] = [[]]

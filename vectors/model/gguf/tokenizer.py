@@ -85,7 +85,9 @@ def _check_tokens(file: GgufFile, tokenizer: Any, tokens: list[str]) -> None:
         raise ModelError(
             f"{quote(file.path)} lists {len(tokens)} tokens, and the tokenizer made from it has {len(tokenizer)}: {_MEND}"
         )
-    for number, (have, listed) in enumerate(zip(tokenizer.convert_ids_to_tokens(range(len(tokens))), tokens, strict=True)):
+    for number, (have, listed) in enumerate(
+        zip(tokenizer.convert_ids_to_tokens(range(len(tokens))), tokens, strict=True)
+    ):
         if have != listed and have not in _spellings(listed):
             raise ModelError(
                 f"{quote(file.path)} lists {quote(listed)} as token {number}, and the tokenizer made from it has "
