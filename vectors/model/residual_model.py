@@ -17,6 +17,7 @@ from vectors.common.progress import ProgressBars, ProgressOption, progress_callb
 from vectors.common.validation import check_integer, quote
 from vectors.model.adapters import unwrapped
 from vectors.model.loading import choose_device, choose_dtype, find_blocks, short_message
+from vectors.model.passport import Passport, read_passport
 from vectors.model.sources import open_model
 from vectors.model.weights import device_of, fingerprint, is_quantised
 
@@ -102,6 +103,15 @@ class ResidualModel:
     def hash(self) -> str:
         """SHA-256 of the weights' shapes and a sample of their signs, equal in every dtype; see `fingerprint`."""
         return fingerprint(self.hf, self.n_layers, self.d_model)
+
+    @cached_property
+    def passport(self) -> Passport | None:
+        """What the model is, so that it is known again after it was quantised; None if its blocks cannot be read."""
+        try:
+            blocks = self.hf.get_submodule(self.blocks_path)
+            return read_passport(self.hf, self.tokenizer, blocks, precision=self.file_precision)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError):
+            return None  # modules of a kind of their own; the hash still knows the same weights
 
     def start_ids(self) -> list[int]:
         """Return the ids with which a text without a prompt starts.
