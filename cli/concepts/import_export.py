@@ -8,7 +8,7 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.concept_options import check_free
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.time_estimate import announce, pilot_seconds
@@ -76,6 +76,7 @@ def import_command(
     background: Background = None,
     seed: Seed = 0,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -95,7 +96,7 @@ def import_command(
     check_source(source, row=row, layer=layer)
     contrast = _contrast(positive, background)
     with Progress() as progress:
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         from vectors.common.paths import writable_model_folder
         from vectors.concepts import library
 
@@ -156,6 +157,7 @@ def export_command(
     radius: Radius = 0.0,
     gate: Gate = False,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     trust_remote_code: Trust = False,
     force: Replace = False,
@@ -181,7 +183,7 @@ def export_command(
         kind = check_target(output, format, force=force)
         # a checkpoint is exact in float32 only
         dtype = "float32" if kind == "checkpoint" else None
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         from steer.composition.steering_point import compose
 
         point = compose(expression, loaded)

@@ -2,7 +2,7 @@
 
 import json
 
-from cli.options.model_options import Device, Dtype, Json, Model, Trust
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust
 from cli.options.run_options import Background, Positive, Run, Seed, evaluation_set_of, model_of, read_run, vectors_of
 from cli.terminal.output import emit, emit_json, note
 from cli.terminal.progress import Progress
@@ -17,6 +17,7 @@ def command(
     background: Background = None,
     seed: Seed = 0,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -33,7 +34,7 @@ def command(
 
     check_comparable(*runs)
     with Progress() as progress:
-        with_model = model_of(runs, model, device, dtype, trust_remote_code, progress)
+        with_model = model_of(runs, model, device, dtype, trust_remote_code, progress, base)
         progress("comparing")
         evaluation_set = evaluation_set_of(vectors_of(runs[0], with_model), positive, background, seed)
         comparisons = compare(runs[0], runs[1], evaluation_set=evaluation_set, model=with_model, seed=seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options.completion import complete_expression
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.options.sampling_options import MaxTokens
 from cli.sample.compose import Force, Output, Resume
 from cli.terminal.output import emit, emit_json, note
@@ -56,6 +56,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -80,7 +81,7 @@ def command(
     with Progress() as progress:
         progress("starting")
         world, conditions = _world(reference, given or [], seed)
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         from steer.composition.steering_point import compose
         from steer.metrics.fidelity import fidelity
         from steer.sampling.sample import sample

@@ -18,7 +18,6 @@ from vectors.common.validation import check_name, quote
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits, same_model
 from vectors.concepts.vector_file import load_file, save
 
-
 _TRIED = 3  # files of a folder that are read to learn which model it belongs to
 
 

@@ -183,7 +183,9 @@ def grid_step(run: np.ndarray) -> float:
     if len(points) < 2:
         return 0.0
     most = 32 if in_bfloat16 else _LEVELS
-    rounding = 1.5 * np.abs(points).max() * (2.0**-8 if in_bfloat16 else 2.0**-11)  # of two weights, kept in half precision
+    rounding = (
+        1.5 * np.abs(points).max() * (2.0**-8 if in_bfloat16 else 2.0**-11)
+    )  # of two weights, kept in half precision
     steps = spread / np.arange(max(1, len(points) - 1), most)
     places = (points - points[0]) / steps[:, None]
     on_grid = (np.abs(places - places.round()) * steps[:, None] <= rounding).all(axis=1) & (rounding < 0.3 * steps)

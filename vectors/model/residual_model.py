@@ -1,6 +1,7 @@
 """A causal language model as a residual stream: load it, name its blocks, and encode texts."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from vectors.common.errors import InputError, ModelError, SteerError
+from vectors.common.errors import InputError, ModelError, SteerError, SteerWarning
 from vectors.common.paths import EMBEDDED_LIBRARY, EMBEDDED_MODEL, EMBEDDED_NAME
 from vectors.common.progress import ProgressBars, ProgressOption, progress_callback
 from vectors.common.validation import check_integer, quote
@@ -19,7 +20,7 @@ from vectors.model.adapters import unwrapped
 from vectors.model.loading import choose_device, choose_dtype, find_blocks, short_message
 from vectors.model.passport import Passport, read_passport
 from vectors.model.sources import open_model
-from vectors.model.weights import device_of, fingerprint, is_quantised
+from vectors.model.weights import device_of, fingerprint, is_quantised, not_finite_weight
 
 
 class Origin(TypedDict):
@@ -81,7 +82,9 @@ class ResidualModel:
         limits = (getattr(text_config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len"))
         # models without position embeddings have no limit
         self.max_context = next((int(limit) for limit in limits if limit), 2048)
+        self.n_embeddings = _n_embeddings(hf)
         self.bos_id, self.eos_ids = _bos_id(hf, tokenizer), _eos_ids(hf, tokenizer)
+        self._check_special_tokens()
 
     @property
     def device(self) -> torch.device:
@@ -144,15 +147,34 @@ class ResidualModel:
             return []
         options = {"add_special_tokens": False, "padding": False, "truncation": False, "verbose": False}
         rows = self.tokenizer(list(texts), **options)["input_ids"]
-        n_embeddings = len(self.hf.get_input_embeddings().weight)
-        if (highest := max((max(row) for row in rows if row), default=0)) >= n_embeddings:
-            raise ModelError(
-                f"model {self.name!r} embeds {n_embeddings} tokens, and its tokenizer gave id {highest}: give it the "
-                "tokenizer that it was trained with"
-            )
+        if (highest := max((max(row) for row in rows if row), default=0)) >= self.n_embeddings:
+            raise ModelError(self._beyond("its tokenizer gave", highest))
         start = [] if self.bos_id is None else [self.bos_id]
         # the ids may already begin with it: a text can spell it out, and some tokenizers always add it
         return [(list(row) if row[:1] == start else [*start, *row])[:max_tokens] for row in rows]
+
+    def _check_special_tokens(self) -> None:
+        """Refuse a start or end token without an embedding, and name others in a note: those are never read here."""
+        config = getattr(self.hf, "generation_config", None)
+        used = {"start": [self.bos_id], "end": sorted(self.eos_ids)}
+        forced = [getattr(config, f"forced_{kind}_token_id", None) for kind in ("bos", "eos")]
+        unused = {"padding": [getattr(self.tokenizer, "pad_token_id", None)], "forced": forced}
+        for kind, ids in (used | unused).items():
+            for token in ids:
+                if not isinstance(token, int) or token < self.n_embeddings:
+                    continue
+                message = self._beyond(f"its {kind} token is", token)
+                if kind in used:
+                    raise ModelError(message)
+                warnings.warn(f"{message}; it is not used here", SteerWarning, stacklevel=3)
+
+    def _beyond(self, what: str, token: int) -> str:
+        """Return a message about a token without an embedding, that names it."""
+        name = self.tokenizer.convert_ids_to_tokens(token) if hasattr(self.tokenizer, "convert_ids_to_tokens") else None
+        return (
+            f"model {self.name!r} embeds {self.n_embeddings} tokens, and {what} {quote(name) if name else 'id'} ({token}): "
+            "give it the tokenizer that it was trained with, or hf.resize_token_embeddings(len(tokenizer))"
+        )
 
     def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
         """Return the text of one sequence of ids, without special tokens."""
@@ -206,9 +228,15 @@ def not_finite(
 ) -> SteerError:
     """Return the error for numbers of a model that are not finite, such as ``what="logits"``.
 
-    It advises float32 for a model in half precision, and otherwise what `hint` says.
+    It says so if the weights themselves are not finite; otherwise it advises float32 for a model in half precision, and
+    what `hint` says for others.
     """
-    advice = "load it in float32" if model.dtype in (torch.float16, torch.bfloat16) else hint
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    if (name := not_finite_weight(model.hf)) is not None:
+        narrow = model.dtype == torch.float16  # whose range ends at 65504
+        advice = "load it in float32, or if that does not help, download it again" if narrow else "download it again"
+        return error(f"model {model.name!r} holds NaN or infinity in its weights ({name}), it is damaged: {advice}")
+    advice = "load it in float32" if half else hint
     return error(f"model {model.name!r} gives {what} that are not finite: {advice}")
 
 
@@ -300,6 +328,16 @@ def _blocks(hf: Any, path: str, n_layers: int) -> list[nn.Module]:
     if not isinstance(stack, nn.ModuleList) or len(stack) != n_layers:
         raise ModelError(f"{type(hf).__name__} has no list of {n_layers} blocks at {path!r}: its layers have no names")
     return list(stack)
+
+
+def _n_embeddings(hf: Any) -> int:
+    """Return how many tokens a model has embeddings for; quantised embeddings have no weight."""
+    embeddings = hf.get_input_embeddings()
+    rows = getattr(embeddings, "num_embeddings", None)
+    if isinstance(rows, int):
+        return rows
+    weight = getattr(embeddings, "weight", None)
+    return len(weight) if isinstance(weight, Tensor) else int(hf.config.get_text_config(decoder=True).vocab_size)
 
 
 def _is_marker(tokenizer: Any, token: Any) -> bool:

@@ -12,7 +12,7 @@ from vectors.model.gguf.header import GgufFile
 from vectors.model.gguf.tensors import LLAMA3_ROPE, read_tensor
 from vectors.model.loading import short_message, silence_transformers
 
-ARCHITECTURES: Final = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "starcoder2", "stablelm")
+ARCHITECTURES: Final = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "starcoder2", "stablelm")
 """Architectures whose conversion is compared with the original model, from the file that llama.cpp's converter writes."""
 
 _MEND: Final = "give the model's folder in Hugging Face format"
