@@ -29,8 +29,8 @@ def show_command(
     """Run this to print everything that is stored about a concept, or with --model and no concept, about a model.
 
     This includes its texts, its AUC on held-out texts at each layer, the agreement between halves of the texts, the
-    nearest other concepts, and the pilot that measured its unit. Of a model: its family, shape and tokens, what it takes
-    in memory, its library, and its fingerprint.
+    nearest other concepts, and the pilot that measured its unit. Of a model: its family, shape and tokens, its memory,
+    its library, and its fingerprint.
     """
     if name is None:
         if model is None:

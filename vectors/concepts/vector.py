@@ -52,8 +52,8 @@ class ModelLike(Protocol):
 class ConceptVector:
     """A unit direction in the residual stream after block `layer` of one model, signed towards the concept.
 
-    Tensors are copied to float32 on the CPU; treat them as read-only. Two vectors are equal if all their fields except
-    the evidence and the passport are, so a vector can be a dictionary key and equals itself after it is saved and loaded.
+    Tensors are copied to float32 on the CPU; treat them as read-only. Two vectors are equal if all their fields but the
+    evidence and the passport are, so a vector can be a dictionary key and equals itself after it is saved and loaded.
 
     Attributes:
         name: name used in expressions.
@@ -230,6 +230,7 @@ def passport_of(model: object) -> dict[str, Any]:
 
 def same_model(vector: ConceptVector, other: object) -> Relation:
     """Return what the model of a vector is to another model, or to that of another vector, by hash and passport."""
+    digest: str | None
     if isinstance(other, ConceptVector):
         digest, passport = other.model_hash, Passport.from_dict(other.passport) if other.passport else None
     else:
@@ -262,8 +263,8 @@ def check_fits(vector: ConceptVector, model: ModelLike) -> None:
     if relation == "requantised":
         made, here = vector.passport["precision"], passport_of(model)["precision"]
         warnings.warn(
-            f"{quote(vector.name)} was made on {quote(vector.model)} in {made}; {quote(model.name)} is the same model in "
-            f"{here}: doses may differ a little",
+            f"{quote(vector.name)} was made on {quote(vector.model)} in {made}; {quote(model.name)} is the same model "
+            f"in {here}: doses may differ a little",
             SteerWarning,
             stacklevel=1,  # one place, so that each vector is named once
         )

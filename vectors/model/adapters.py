@@ -56,7 +56,7 @@ def read_adapter(folder: Path) -> dict[str, Any] | None:
 
 
 def base_of(folder: Path, adapter: dict[str, Any]) -> str | Path | None:
-    """Return the base that an adapter names, if it is a folder here or a name on the hub; its folder may be relative."""
+    """Return the base that an adapter names: a folder, which may be relative to the adapter, or a hub name."""
     named = adapter.get("base_model_name_or_path")
     if not named or "\0" in named:
         return None
@@ -104,8 +104,8 @@ def merge(hf: Any, folder: Path, base: str) -> Any:
             config = PeftConfig.from_pretrained(str(folder))
             if config.is_prompt_learning:
                 raise ModelError(
-                    f"{what} ({config.peft_type.value}) adds learned positions instead of changing weights, so it cannot "
-                    "be merged: train a LoRA, or give the base with a prompt"
+                    f"{what} ({config.peft_type.value}) adds learned positions and changes no weights, so it cannot be "
+                    "merged: train a LoRA, or give the base with a prompt"
                 )
             config.inference_mode = True
             if len(rows) == 1 and rows != {len(hf.get_input_embeddings().weight)}:  # it brings tokens of its own
@@ -138,8 +138,8 @@ def unwrapped(hf: Any) -> Any:
         return hf
     if getattr(hf, "active_peft_config", None) is not None and hf.active_peft_config.is_prompt_learning:
         raise ModelError(
-            f"this {type(hf).__name__} adds learned positions ({hf.active_peft_config.peft_type.value}) before each text, "
-            "which steering does not see: give its base with a prompt, or train a LoRA"
+            f"this {type(hf).__name__} adds learned positions ({hf.active_peft_config.peft_type.value}) before each "
+            "text, which steering does not see: give its base with a prompt, or train a LoRA"
         )
     return hf.get_base_model()
 

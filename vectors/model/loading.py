@@ -346,7 +346,8 @@ def _check_nothing_is_left(what: str, hf: Any, noted: str | None, left: list[str
             f"({quote(further[0])}): give the config.json that belongs to them"
         )
     warnings.warn(
-        f"{what} holds {len(left)} weights that a {type(hf).__name__} does not use ({quote(left[0])}): they are left out",
+        f"{what} holds {len(left)} weights that a {type(hf).__name__} does not use ({quote(left[0])}): they are "
+        "left out",
         SteerWarning,
         stacklevel=2,
     )

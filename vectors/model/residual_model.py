@@ -156,9 +156,9 @@ class ResidualModel:
     def _check_special_tokens(self) -> None:
         """Refuse a start or end token without an embedding, and name others in a note: those are never read here."""
         config = getattr(self.hf, "generation_config", None)
-        used = {"start": [self.bos_id], "end": sorted(self.eos_ids)}
+        used: dict[str, list[Any]] = {"start": [self.bos_id], "end": sorted(self.eos_ids)}
         forced = [getattr(config, f"forced_{kind}_token_id", None) for kind in ("bos", "eos")]
-        unused = {"padding": [getattr(self.tokenizer, "pad_token_id", None)], "forced": forced}
+        unused: dict[str, list[Any]] = {"padding": [getattr(self.tokenizer, "pad_token_id", None)], "forced": forced}
         for kind, ids in (used | unused).items():
             for token in ids:
                 if not isinstance(token, int) or token < self.n_embeddings:
@@ -170,9 +170,9 @@ class ResidualModel:
 
     def _beyond(self, what: str, token: int) -> str:
         """Return a message about a token without an embedding, that names it."""
-        name = self.tokenizer.convert_ids_to_tokens(token) if hasattr(self.tokenizer, "convert_ids_to_tokens") else None
+        name = quote(self.tokenizer.convert_ids_to_tokens(token)) if hasattr(self.tokenizer, "decode") else "id"
         return (
-            f"model {self.name!r} embeds {self.n_embeddings} tokens, and {what} {quote(name) if name else 'id'} ({token}): "
+            f"model {self.name!r} embeds {self.n_embeddings} tokens, and {what} {name} ({token}): "
             "give it the tokenizer that it was trained with, or hf.resize_token_embeddings(len(tokenizer))"
         )
 
@@ -262,7 +262,7 @@ def load_model(
     trust_remote_code: bool = False,
     progress: ProgressOption = None,
 ) -> ResidualModel:
-    """Load the embedded model, a model in a local folder or a GGUF file, an adapter, or a model of the Hugging Face hub.
+    """Load the embedded model, a local folder, a GGUF file, an adapter, or a model of the Hugging Face hub.
 
     A GGUF file is converted once, to a folder in the user's library. An adapter (PEFT) is merged into its base.
 

@@ -98,7 +98,7 @@ def _open_plain(
 
 
 def _find_base(folder: Path, adapter: dict[str, Any], base: str | Path | None) -> tuple[Path, bool]:
-    """Return an adapter's base, and whether it is from the hub: the one given, or the one that it names, if it is here."""
+    """Return an adapter's base, the one given or the one that it names, and whether it is from the hub."""
     if base is not None:
         return find_model(base)
     named = base_of(folder, adapter)
@@ -108,8 +108,8 @@ def _find_base(folder: Path, adapter: dict[str, Any], base: str | Path | None) -
         return cached, False
     of = f" of {quote(named)}" if named else ""
     raise ModelError(
-        f"{quote(folder)} is an adapter{of}, and that model is not here: name it with --base (base=), or merge the adapter "
-        "(model.merge_and_unload(), then save_pretrained) and give that folder"
+        f"{quote(folder)} is an adapter{of}, and that model is not here: name it with --base (base=), or merge the "
+        "adapter (model.merge_and_unload(), then save_pretrained) and give that folder"
     )
 
 
@@ -137,7 +137,7 @@ def _has_model(folder: Path) -> bool:
 
 
 def _tokenizer_of(folder: Path, trust_remote_code: bool) -> Any:
-    """Return the tokenizer in an adapter's folder, which may know more tokens than that of the base; None without one."""
+    """Return the tokenizer in an adapter's folder, which may know more tokens than the base's; None without one."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return None
     return load_tokenizer(folder, trust_remote_code=trust_remote_code)

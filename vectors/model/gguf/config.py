@@ -13,7 +13,7 @@ from vectors.model.gguf.tensors import LLAMA3_ROPE, read_tensor
 from vectors.model.loading import short_message, silence_transformers
 
 ARCHITECTURES: Final = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "starcoder2", "stablelm")
-"""Architectures whose conversion is compared with the original model, from the file that llama.cpp's converter writes."""
+"""Architectures whose converted models give the logits of the originals, from files of llama.cpp's own converter."""
 
 _MEND: Final = "give the model's folder in Hugging Face format"
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -171,8 +171,8 @@ def _llama3_rope(theta: float, width: int, file: GgufFile) -> dict[str, Any]:
     expected = 1 / ((1 - smooth) / factor + smooth)
     if factors.shape != expected.shape or not np.allclose(factors, expected, rtol=1e-3):
         raise ModelError(
-            f"{quote(file.path)} stretches its positions by factors of its own ({LLAMA3_ROPE}), which transformers has no "
-            f"name for: {_MEND}"
+            f"{quote(file.path)} stretches its positions by factors of its own ({LLAMA3_ROPE}), which transformers has "
+            f"no name for: {_MEND}"
         )
     return {
         "rope_type": "llama3", "factor": round(factor, 3), "low_freq_factor": low, "high_freq_factor": high,

@@ -60,7 +60,7 @@ def converted(path: Path, progress: Progress) -> Converted:
     root = user_library() / FOLDER
     stat = path.stat()
     state = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-    kept = list(_kept(root, path))
+    kept = list(_kept(root))
     for folder, record in kept:
         if state in record["files"]:
             return Converted(folder, record["precision"], record["dtype"])
@@ -77,8 +77,8 @@ def converted(path: Path, progress: Progress) -> Converted:
     return _convert(file, folder, record, progress)
 
 
-def _kept(root: Path, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the whole converted models of files of this name's kind, with their records."""
+def _kept(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the converted models that are whole, with their records."""
     with contextlib.suppress(OSError):
         for folder in sorted(root.iterdir()):
             if (record := _read_record(folder)) is not None:
@@ -125,7 +125,8 @@ def _convert(file: GgufFile, folder: Path, record: dict[str, Any], progress: Pro
     with silence_transformers(), torch.device("meta"):
         from transformers import AutoModelForCausalLM
 
-        hf: Any = AutoModelForCausalLM.from_config(config)
+        from_config: Any = AutoModelForCausalLM.from_config
+        hf = from_config(config)
     find_blocks(config, type(hf).__name__)  # refuse what cannot be steered before the work
     weights, tokenizer = weights_of(file, hf), tokenizer_of(file)
     total = sum(weight.n_bytes for weight in weights)

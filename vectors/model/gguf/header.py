@@ -218,13 +218,13 @@ def _n_bytes(name: str, shape: tuple[int, ...], kind: int) -> int:
         block, width = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
     except (ValueError, KeyError) as error:
         raise ModelError(
-            f"has tensors of GGUF type {kind} ({quote(name)}), which is not read here: give a file in one of llama.cpp's "
-            "own types, such as Q8_0, Q4_K_M or F16"
+            f"has tensors of GGUF type {kind} ({quote(name)}), which is not read here: give a file in one of "
+            "llama.cpp's own types, such as Q8_0, Q4_K_M or F16"
         ) from error
     if not is_readable(kind):
         raise ModelError(
-            f"has tensors of type {GGMLQuantizationType(kind).name} ({quote(name)}), which is not read here: give a file "
-            "in another type, such as Q8_0, Q4_K_M or F16"
+            f"has tensors of type {GGMLQuantizationType(kind).name} ({quote(name)}), which is not read here: give a "
+            "file in another type, such as Q8_0, Q4_K_M or F16"
         )
     if min(shape) < 1 or shape[-1] % block:
         raise ModelError(f"has a tensor {quote(name)} of shape {shape}, which its type cannot hold: {_MEND}")

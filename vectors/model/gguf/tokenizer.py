@@ -1,5 +1,6 @@
 """The transformers tokenizer of a GGUF file, compared with the tokens that the file lists."""
 
+from importlib import import_module
 from typing import Any, Final
 
 from vectors.common.errors import ModelError
@@ -83,7 +84,8 @@ def _check_tokens(file: GgufFile, tokenizer: Any, tokens: list[str]) -> None:
     """Compare every token, and the special ones, with the list in the file."""
     if len(tokenizer) != len(tokens):
         raise ModelError(
-            f"{quote(file.path)} lists {len(tokens)} tokens, and the tokenizer made from it has {len(tokenizer)}: {_MEND}"
+            f"{quote(file.path)} lists {len(tokens)} tokens, and the tokenizer made from it has {len(tokenizer)}: "
+            f"{_MEND}"
         )
     for number, (have, listed) in enumerate(
         zip(tokenizer.convert_ids_to_tokens(range(len(tokens))), tokens, strict=True)
@@ -104,7 +106,6 @@ def _check_tokens(file: GgufFile, tokenizer: Any, tokens: list[str]) -> None:
 
 def _spellings(token: str) -> tuple[str, ...]:
     """Return how a tokenizer may spell a token that llama.cpp writes out: blanks as ▁, and bytes by letters."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    letters = bytes_to_unicode()
+    convert: Any = import_module("transformers.convert_slow_tokenizer")  # without types
+    letters = convert.bytes_to_unicode()
     return token.replace(" ", "▁"), "".join(letters[byte] for byte in token.encode())
