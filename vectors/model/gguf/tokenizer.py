@@ -8,6 +8,7 @@ from vectors.common.validation import quote
 from vectors.model.gguf.header import GgufFile
 from vectors.model.loading import short_message, silence_transformers
 
+_CONTROL: Final = 3  # the type of tokens that no text has
 _MEND: Final = "give the model's folder in Hugging Face format"
 
 _WORDS: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
@@ -60,8 +61,10 @@ def tokenizer_of(file: GgufFile) -> Any:
         with silence_transformers():
             from transformers import AutoTokenizer
 
-            tokenizer: Any = AutoTokenizer.from_pretrained(
-                file.path.parent, gguf_file=file.path.name, local_files_only=True
+            tokenizer: Any = (
+                _of_single_bytes(file, tokens)
+                if kind == "gpt2" and not file.metadata.get("tokenizer.ggml.merges")
+                else AutoTokenizer.from_pretrained(file.path.parent, gguf_file=file.path.name, local_files_only=True)
             )
     except Exception as error:
         raise ModelError(f"{quote(file.path)} has no tokenizer that fits ({short_message(error)}): {_MEND}") from error
@@ -69,6 +72,20 @@ def tokenizer_of(file: GgufFile) -> Any:
         _cut_by(tokenizer, known[0])
     _check_tokens(file, tokenizer, tokens)
     return tokenizer
+
+
+def _of_single_bytes(file: GgufFile, tokens: list[str]) -> Any:
+    """Return a byte-level tokenizer without merges, for which transformers would look for scores."""
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=[]))
+    raw.decoder = decoders.ByteLevel()
+    kinds = file.metadata.get("tokenizer.ggml.token_type") or []
+    raw.add_special_tokens([token for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL])
+    ids = {name: file.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
+    special = {f"{name}_token": tokens[number] for name, number in ids.items() if number is not None}
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **special)
 
 
 def _cut_by(tokenizer: Any, rules: tuple[str, ...]) -> None:
