@@ -235,11 +235,12 @@ def same_model(vector: ConceptVector, other: object) -> Relation:
         digest, passport = other.model_hash, Passport.from_dict(other.passport) if other.passport else None
     else:
         digest, passport = getattr(other, "hash", None), getattr(other, "passport", None)
-    if vector.model_hash == digest:
-        return "same"
     if not vector.passport or not isinstance(passport, Passport):
-        return "other"
-    return Passport.from_dict(vector.passport).relation(passport)
+        return "same" if vector.model_hash == digest else "other"
+    made = Passport.from_dict(vector.passport)
+    if vector.model_hash != digest:
+        return made.relation(passport)
+    return "same" if made.equals(passport) else "requantised"  # the signs are the same, of a cast and of some roundings
 
 
 def check_fits(vector: ConceptVector, model: ModelLike) -> None:

@@ -111,7 +111,7 @@ def merge(hf: Any, folder: Path, base: str) -> Any:
             if len(rows) == 1 and rows != {len(hf.get_input_embeddings().weight)}:  # it brings tokens of its own
                 hf.resize_token_embeddings(rows.pop(), mean_resizing=False)
             model: Any = PeftModel.from_pretrained(hf, str(folder), config=config)
-            _check_complete(what, base, set(sizes), get_peft_model_state_dict(model, save_embedding_layers=bool(rows)))
+            _check_complete(what, base, set(sizes), get_peft_model_state_dict(model, save_embedding_layers=False))
             if not hasattr(model.base_model, "merge_and_unload"):
                 raise ModelError(
                     f"{what} ({config.peft_type.value}) cannot be merged into weights: give a model without it"
@@ -162,7 +162,8 @@ def _read_sizes(folder: Path, what: str) -> dict[str, tuple[int, ...]]:
 
 def _check_complete(what: str, base: str, given: set[str], used: dict[str, Any]) -> None:
     """Check that every weight of an adapter found its place in the base, and every place a weight."""
-    left, missing = sorted(given - {*used}), sorted({*used} - given)
+    left = sorted(name for name in given - {*used} if not name.endswith(_EMBEDDINGS))  # whole embeddings fit by name
+    missing = sorted({*used} - given)
     if left or missing:
         problem = f"has {len(left)} weights that {quote(base)} has no place for ({left[0]})" if left else ""
         problem = problem or f"lacks {len(missing)} weights for {quote(base)} ({missing[0]})"

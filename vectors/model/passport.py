@@ -112,6 +112,10 @@ class Passport:
             return "same" if np.mean(apart > _EQUAL * size + 1e-12) < 1e-3 else "other"
         return "requantised" if self.outside(other) <= OUTSIDE else "other"
 
+    def equals(self, other: "Passport") -> bool:
+        """Return whether all sampled weights are equal."""
+        return np.array_equal(self.values, other.values) and np.array_equal(self.gains, other.gains)
+
     def outside(self, other: "Passport") -> float:
         """Return the share of weights that are farther apart than rounding to both grids explains."""
         apart = np.abs(self.values.astype(np.float64) - other.values)

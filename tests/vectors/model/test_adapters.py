@@ -20,9 +20,7 @@ KINDS = {
     "dora": peft.LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, task_type="CAUSAL_LM"),
     "loha": peft.LoHaConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"),
     "ia3": peft.IA3Config(target_modules=["k_proj"], feedforward_modules=[], task_type="CAUSAL_LM"),
-    "head": peft.LoraConfig(
-        r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM"
-    ),
+    "head": peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM"),
 }
 
 
@@ -36,7 +34,7 @@ def tuned(hf: torch.nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
     torch.manual_seed(0)
     model = peft.get_peft_model(hf, config)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for weight in model.parameters():
             if weight.requires_grad:
                 weight += 0.2 * torch.randn(weight.shape)
     return model.eval()
@@ -104,7 +102,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, model_folder: Callable, ma
     tuned(make_hf("llama"), KINDS["lora"]).save_pretrained(folder)
     assert "trained on" in refused(folder, base=model_folder("gpt2"))
     weights = load_file(folder / "adapter_model.safetensors")
-    deeper = {name.replace("layers.0", "layers.9"): weight for name, weight in weights.items() if "layers.0" in name}
+    deeper = {
+        name.replace("layers.0", "layers.9"): weight.clone() for name, weight in weights.items() if "layers.0" in name
+    }
     save_file(weights | deeper, folder / "adapter_model.safetensors")
     assert "no place for" in refused(folder, base=model_folder("llama"))
     save_file({n: w for n, w in weights.items() if "layers.2" not in n}, folder / "adapter_model.safetensors")

@@ -86,7 +86,8 @@ def test_the_model_is_the_one_that_was_written(tmp_path: Path, tied: bool) -> No
 def test_gemma3_norms_and_both_kinds_of_positions(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = Gemma3TextConfig(
-        **SIZES | {"num_hidden_layers": 7, "sliding_window": 4, "query_pre_attn_scalar": 16, "tie_word_embeddings": True}
+        **SIZES
+        | {"num_hidden_layers": 7, "sliding_window": 4, "query_pre_attn_scalar": 16, "tie_word_embeddings": True}
     )
     hf = with_drawn_norms(Gemma3ForCausalLM(config).eval())
     model = quietly(write_model(tmp_path / "tiny.gguf", hf, architecture="gemma3"))
@@ -255,7 +256,7 @@ def test_damaged_headers_raise_one_line_and_nothing_else(tmp_path: Path) -> None
         try:
             read_gguf_model(path)
         except ModelError as error:
-            assert "\n" not in str(error)  # noqa: PT017
+            assert "\n" not in str(error)
 
 
 def test_nan_in_the_file_is_refused(tmp_path: Path) -> None:
