@@ -113,8 +113,12 @@ class Passport:
         return "requantised" if self.outside(other) <= OUTSIDE else "other"
 
     def equals(self, other: "Passport") -> bool:
-        """Return whether all sampled weights are equal."""
-        return np.array_equal(self.values, other.values) and np.array_equal(self.gains, other.gains)
+        """Return whether all sampled weights are equal, and kept alike."""
+        return (
+            self.precision == other.precision
+            and np.array_equal(self.values, other.values)
+            and np.array_equal(self.gains, other.gains)
+        )
 
     def outside(self, other: "Passport") -> float:
         """Return the share of weights that are farther apart than rounding to both grids explains."""
@@ -161,7 +165,9 @@ def read_passport(hf: Any, tokenizer: Any, blocks: nn.Module, *, precision: str 
     gains = _gains(blocks)
     if not np.isfinite(values).all() or not np.isfinite(gains).all():
         raise ModelError("the model's weights hold NaN or infinity: download it again")
-    stored = precision or ("int8" if is_quantised(hf) else str(hf.dtype).removeprefix("torch."))
+    dtype = str(hf.dtype).removeprefix("torch.")
+    stored = precision if precision and dtype == "float32" else f"{precision} as {dtype}" if precision else dtype
+    stored = "int8" if is_quantised(hf) and not precision else stored
     return Passport(
         family=str(config.model_type), n_layers=len(list(blocks.children())), d_model=int(config.hidden_size),
         vocab_size=int(config.vocab_size), tokenizer=_tokens_digest(tokenizer), precision=stored, layout=layout,
