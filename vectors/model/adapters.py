@@ -13,7 +13,6 @@ from vectors.common.validation import quote
 from vectors.model.loading import short_message, silence_transformers
 from vectors.model.weights import is_quantised
 
-NOTE_FILE: Final = "adapter_config.json"
 _WEIGHTS: Final = ("adapter_model.safetensors", "adapter_model.bin")
 _MERGE: Final = "merge it where it was trained (model.merge_and_unload(), then save_pretrained) and give that folder"
 _MAX_NOTE: Final = 2**20
@@ -26,15 +25,13 @@ _EMBEDDINGS: Final = (
 )
 
 
-def read_adapter(folder: Path) -> dict[str, Any] | None:
-    """Return what an adapter's file says of it, or None for a folder without an adapter.
+def read_adapter(folder: Path) -> dict[str, Any]:
+    """Return what an adapter's file says of it.
 
     Raises:
         ModelError: the file is damaged, of a kind that cannot be merged, or its weights are missing.
     """
-    note = folder / NOTE_FILE
-    if not note.is_file():
-        return None
+    note = folder / "adapter_config.json"
     try:
         if note.stat().st_size > _MAX_NOTE:
             raise ValueError("too large")
@@ -129,13 +126,11 @@ def merge(hf: Any, folder: Path, base: str) -> Any:
 
 
 def unwrapped(hf: Any) -> Any:
-    """Return the transformers model inside a `PeftModel`, with its adapters in place; any other model as it is.
+    """Return the transformers model inside a `PeftModel`, with its adapters in place.
 
     Raises:
         ModelError: an adapter that acts outside of the model's modules.
     """
-    if not hasattr(hf, "peft_config") or not callable(getattr(hf, "get_base_model", None)):
-        return hf
     if getattr(hf, "active_peft_config", None) is not None and hf.active_peft_config.is_prompt_learning:
         raise ModelError(
             f"this {type(hf).__name__} adds learned positions ({hf.active_peft_config.peft_type.value}) before each "

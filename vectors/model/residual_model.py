@@ -16,7 +16,6 @@ from vectors.common.errors import InputError, ModelError, SteerError, SteerWarni
 from vectors.common.paths import EMBEDDED_LIBRARY, EMBEDDED_MODEL, EMBEDDED_NAME
 from vectors.common.progress import ProgressBars, ProgressOption, progress_callback
 from vectors.common.validation import check_integer, quote
-from vectors.model.adapters import unwrapped
 from vectors.model.loading import choose_device, choose_dtype, find_blocks, short_message
 from vectors.model.passport import Passport, read_passport
 from vectors.model.sources import open_model
@@ -61,7 +60,10 @@ class ResidualModel:
         origin: "Origin | None" = None,
         file_precision: str | None = None,
     ) -> None:
-        hf = unwrapped(hf)
+        if hasattr(hf, "peft_config") and callable(getattr(hf, "get_base_model", None)):
+            from vectors.model.adapters import unwrapped  # only a PeftModel needs it
+
+            hf = unwrapped(hf)
         kind = type(hf).__name__
         if not hasattr(hf, "config") or not hasattr(hf, "get_output_embeddings"):
             raise ModelError(f"model {name!r} is a {kind}: expected a transformers causal language model")

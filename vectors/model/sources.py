@@ -10,9 +10,10 @@ import torch
 from vectors.common.errors import InputError, ModelError, SteerWarning
 from vectors.common.progress import Progress
 from vectors.common.validation import quote
-from vectors.model.adapters import NOTE_FILE, base_of, merge, read_adapter, without_adapter
-from vectors.model.gguf.convert import converted, only_gguf
 from vectors.model.loading import check_files, download, find_model, load_checkpoint, load_tokenizer
+
+NOTE_FILE: Final = "adapter_config.json"
+"""The file that makes a folder an adapter of PEFT."""
 
 _ADAPTER_FILES: Final = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -53,13 +54,17 @@ def open_model(
     """
     path, from_hub = find_model(name_or_path)
     hub_name = str(name_or_path) if from_hub else None
-    adapter = None if path.is_file() else read_adapter(_with_weights(path, hub_name))
-    if adapter is None:
+    if path.is_file() or not (path / NOTE_FILE).is_file():
         if base is not None:
             raise InputError(
                 f"{quote(name_or_path)} is no adapter (it has no {NOTE_FILE}): leave the base {quote(base)} out"
             )
         return _open_plain(path, hub_name, dtype, trust_remote_code, progress, on_cpu)
+    from vectors.model.adapters import merge, read_adapter, without_adapter  # peft is slow to import
+
+    if hub_name is not None:
+        download(hub_name, *_ADAPTER_FILES)
+    adapter = read_adapter(path)
     beside = base is None and _has_model(path)
     name = hub_name or path.resolve().name
     if beside:
@@ -82,12 +87,14 @@ def _open_plain(
     shown: Path | None = None,
 ) -> Opened:  # fmt: skip
     """Load a model without an adapter: a GGUF file, or a folder in Hugging Face format."""
-    gguf = path if path.is_file() else None if (path / "config.json").is_file() else only_gguf(path)
+    gguf = path if path.is_file() else None if (path / "config.json").is_file() else _only_gguf(path)
     if gguf is None:
         if hub_name is None:
             check_files(path, shown or path)
         hf, tokenizer, noted = load_checkpoint(path, dtype, trust_remote_code=trust, hub_name=hub_name, shown=shown)
         return Opened(hf, tokenizer, hub_name or (shown or path).resolve().name, noted)
+    from vectors.model.gguf.convert import converted  # only such a file needs it
+
     kept = converted(gguf, progress)
     if kept.note:
         warnings.warn(kept.note, SteerWarning, stacklevel=4)
@@ -101,6 +108,8 @@ def _find_base(folder: Path, adapter: dict[str, Any], base: str | Path | None) -
     """Return an adapter's base, the one given or the one that it names, and whether it is from the hub."""
     if base is not None:
         return find_model(base)
+    from vectors.model.adapters import base_of
+
     named = base_of(folder, adapter)
     if isinstance(named, Path):
         return named, False
@@ -123,11 +132,17 @@ def _cached(name: str) -> Path | None:
         return None
 
 
-def _with_weights(folder: Path, hub_name: str | None) -> Path:
-    """Download the weights of an adapter that the user named by its hub name."""
-    if hub_name is not None and (folder / NOTE_FILE).is_file():
-        download(hub_name, *_ADAPTER_FILES)
-    return folder
+def _only_gguf(folder: Path) -> Path | None:
+    """Return the one GGUF file of a folder without a model in Hugging Face format, or None if it holds none.
+
+    Raises:
+        ModelError: it holds several.
+    """
+    files = sorted(path for path in folder.glob("*.gguf") if path.is_file())
+    if len(files) > 1:
+        names = ", ".join(quote(path.name) for path in files[:5]) + (f", and {len(files) - 5} more" * (len(files) > 5))
+        raise ModelError(f"folder {quote(folder)} holds {len(files)} GGUF files: give one of them, {names}")
+    return files[0] if files else None
 
 
 def _has_model(folder: Path) -> bool:

@@ -8,12 +8,12 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vectors.common.errors import ModelError, OutputError
+from vectors.common.errors import OutputError
 from vectors.common.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from vectors.common.paths import user_library
 from vectors.common.progress import Progress
@@ -203,20 +203,3 @@ def _remove_left_behind(root: Path) -> None:
 
 def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.2g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
-
-
-def only_gguf(folder: Path) -> Path | None:
-    """Return the one GGUF file of a folder without a model in Hugging Face format, or None if it holds none.
-
-    Raises:
-        ModelError: it holds several.
-    """
-    files = sorted(path for path in folder.glob("*.gguf") if path.is_file())
-    if len(files) > 1:
-        raise ModelError(f"folder {quote(folder)} holds {len(files)} GGUF files: give one, {_some(files)}")
-    return files[0] if files else None
-
-
-def _some(files: Iterable[Path]) -> str:
-    names = [quote(file.name) for file in files]
-    return ", ".join(names[:5]) + (f", … ({len(names) - 5} more)" if len(names) > 5 else "")

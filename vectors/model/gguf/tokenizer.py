@@ -85,7 +85,8 @@ def _of_single_bytes(file: GgufFile, tokens: list[str]) -> Any:
     raw.add_special_tokens([token for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL])
     ids = {name: file.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
     special = {f"{name}_token": tokens[number] for name, number in ids.items() if number is not None}
-    return PreTrainedTokenizerFast(tokenizer_object=raw, **special)
+    tokenizer_class: Any = PreTrainedTokenizerFast
+    return tokenizer_class(tokenizer_object=raw, **special)
 
 
 def _cut_by(tokenizer: Any, rules: tuple[str, ...]) -> None:
