@@ -105,6 +105,19 @@ class ResidualModel:
         return self.dtype in (torch.float32, torch.float64) and not is_quantised(self.hf)
 
     @cached_property
+    def batch_noise(self) -> float:
+        """Largest change of a text's logits by the other texts of its batch: 0 unless activations are quantised too."""
+        if not is_quantised(self.hf):
+            return 0.0
+        start, last = self.bos_id or 0, self.n_embeddings - 1
+        others = [[start, 0, 1], [start, 1, 1], [start, last // 2, last // 3], [start, last, last // 5]]
+        with torch.no_grad():
+            alike, *logits = (
+                self.hf(**self.batch([others[0], other]), use_cache=False).logits[0].float() for other in others
+            )
+        return max(float((each - alike).abs().max()) for each in logits)
+
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the weights' shapes and a sample of their signs, equal in every dtype; see `fingerprint`."""
         return fingerprint(self.hf, self.n_layers, self.d_model)
@@ -237,7 +250,10 @@ def not_finite(
     if (name := not_finite_weight(model.hf)) is not None:
         narrow = model.dtype == torch.float16  # whose range ends at 65504
         advice = "load it in float32, or if that does not help, download it again" if narrow else "download it again"
-        return error(f"model {model.name!r} holds NaN or infinity in its weights ({name}), it is damaged: {advice}")
+        return error(
+            f"model {model.name!r} gives {what} that are not finite, because its weights hold NaN or infinity ({name}): "
+            f"{advice}"
+        )
     advice = "load it in float32" if half else hint
     return error(f"model {model.name!r} gives {what} that are not finite: {advice}")
 
