@@ -251,8 +251,8 @@ def not_finite(
         narrow = model.dtype == torch.float16  # whose range ends at 65504
         advice = "load it in float32, or if that does not help, download it again" if narrow else "download it again"
         return error(
-            f"model {model.name!r} gives {what} that are not finite, because its weights hold NaN or infinity ({name}): "
-            f"{advice}"
+            f"model {model.name!r} gives {what} that are not finite, because its weights hold NaN or infinity "
+            f"({name}): {advice}"
         )
     advice = "load it in float32" if half else hint
     return error(f"model {model.name!r} gives {what} that are not finite: {advice}")
