@@ -134,7 +134,8 @@ def check_there(model: str) -> None:
     """
     from vectors.common.errors import ModelError
 
-    looks_like_path = model.startswith((".", "~", "/")) or model.count("/") > 1 or model.lower().endswith(_FILES)
+    like_a_path = model.startswith((".", "~", "/")) or model.count("/") > 1 or "\0" in model
+    looks_like_path = like_a_path or model.lower().endswith(_FILES)
     try:
         if not looks_like_path and not Path(model).exists():
             return
