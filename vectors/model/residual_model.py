@@ -86,7 +86,7 @@ class ResidualModel:
         self.max_context = next((int(limit) for limit in limits if limit), 2048)
         self.n_embeddings = _n_embeddings(hf)
         self.bos_id, self.eos_ids = _bos_id(hf, tokenizer), _eos_ids(hf, tokenizer)
-        self._check_special_tokens()
+        self._checked_tokens = False
 
     @property
     def device(self) -> torch.device:
@@ -135,10 +135,11 @@ class ResidualModel:
         """Return the ids with which a text without a prompt starts.
 
         Raises:
-            ModelError: Neither the tokenizer nor the model has a token that starts a document.
+            ModelError: Neither the tokenizer nor the model has a token that starts a document, or it has no embedding.
         """
         if self.bos_id is None:
             raise ModelError(f"model {self.name!r} has no token that starts a document (bos or eos): give it a prompt")
+        self._check_special_tokens()
         return [self.bos_id]
 
     def encode(self, texts: Sequence[str], *, max_tokens: int | None = None) -> list[list[int]]:
@@ -150,7 +151,7 @@ class ResidualModel:
 
         Raises:
             InputError: ``texts`` is one string or holds other values than strings, or ``max_tokens`` is below 1.
-            ModelError: The tokenizer gives ids for which the model has no embedding.
+            ModelError: A token of the texts, or one that starts or ends them, has no embedding.
         """
         if isinstance(texts, str):
             raise InputError(f"texts is one string ({texts[:40]!r}): give a list of strings")
@@ -158,6 +159,7 @@ class ResidualModel:
             raise InputError(f"texts holds a {type(wrong[0]).__name__} ({str(wrong[0])[:40]!r}): give strings only")
         if max_tokens is not None and max_tokens < 1:
             raise InputError(f"max_tokens is {max_tokens}: give at least 1")
+        self._check_special_tokens()
         if not texts:
             return []
         options = {"add_special_tokens": False, "padding": False, "truncation": False, "verbose": False}
@@ -170,6 +172,8 @@ class ResidualModel:
 
     def _check_special_tokens(self) -> None:
         """Refuse a start or end token without an embedding, and name others in a note: those are never read here."""
+        if self._checked_tokens:
+            return
         config = getattr(self.hf, "generation_config", None)
         used: dict[str, list[Any]] = {"start": [self.bos_id], "end": sorted(self.eos_ids)}
         forced = [getattr(config, f"forced_{kind}_token_id", None) for kind in ("bos", "eos")]
@@ -182,6 +186,7 @@ class ResidualModel:
                 if kind in used:
                     raise ModelError(message)
                 warnings.warn(f"{message}; it is not used here", SteerWarning, stacklevel=3)
+        self._checked_tokens = True
 
     def _beyond(self, what: str, token: int) -> str:
         """Return a message about a token without an embedding, that names it."""

@@ -9,6 +9,7 @@ from helpers.families import FAMILIES
 from tokenizers import processors
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import steer
 from vectors.common.errors import InputError, ModelError, SteerWarning
 from vectors.model.residual_model import ResidualModel, check_finite, not_finite, pad
 
@@ -149,22 +150,28 @@ def test_a_token_beyond_the_embeddings_is_named(
     make_hf: Callable, make_tokenizer: Callable, role: str, named: str
 ) -> None:
     hf, tokenizer = make_hf("llama"), with_token(make_tokenizer, role)
-    with pytest.raises(ModelError) as caught:
-        ResidualModel(hf, tokenizer)
+    model = ResidualModel(hf, tokenizer)
+    for use in (
+        model.start_ids,
+        lambda: model.encode(["the sea"]),
+        lambda: steer.sample(model, None, n=1, max_tokens=2),
+    ):
+        with pytest.raises(ModelError) as caught:
+            use()
     message = str(caught.value)
     assert f"embeds 64 tokens, and its {named} token is '<|more|>' (64)" in message
     assert "hf.resize_token_embeddings(len(tokenizer))" in message
     hf.resize_token_embeddings(len(tokenizer))  # the mend
-    ResidualModel(hf.eval(), tokenizer)
+    assert ResidualModel(hf.eval(), tokenizer).encode(["the sea"])
 
 
 def test_a_token_that_is_not_used_is_a_note(make_hf: Callable, make_tokenizer: Callable) -> None:
     with pytest.warns(SteerWarning, match=r"its padding token is '<\|more\|>' \(64\).*not used here"):
-        ResidualModel(make_hf("llama"), with_token(make_tokenizer, "pad"))
+        ResidualModel(make_hf("llama"), with_token(make_tokenizer, "pad")).encode(["the"])
     hf = make_hf("llama")
     hf.generation_config.forced_eos_token_id = 99
     with pytest.warns(SteerWarning, match="its forced token is"):
-        ResidualModel(hf, make_tokenizer())
+        ResidualModel(hf, make_tokenizer()).start_ids()
 
 
 def test_weights_that_are_not_finite_are_named(make_hf: Callable, make_tokenizer: Callable) -> None:
