@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli.options.concept_options import Layer, check_file, layer_of
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.options.text_options import TextOptions, with_text_options
 from cli.terminal.output import can_encode, dim, emit, emit_json, note, width, wrap
 from cli.terminal.progress import Progress
@@ -49,6 +49,7 @@ def command(
     seed: Seed = 0,
     no_known: NoKnown = False,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -74,7 +75,7 @@ def command(
     if output is not None:
         check_file(output, force, what="discovery")
     with Progress() as progress:
-        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress, base)
         from vectors.common.paths import writable_model_folder
         from vectors.discovery.discover import SAMPLES, discover
         from vectors.discovery.discovery_file import save_discovery, save_last_discovery

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.concept_options import Layer, check_file, check_free, layers_of
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_flags, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, model_flags, open_model
 from cli.options.text_options import TextOptions, with_text_options
 from cli.options.text_sources import contrast_from, labels_from
 from cli.terminal.output import emit, emit_json, note, record
@@ -95,6 +95,7 @@ def command(
     stability: Stability = None,
     seed: Seed = 0,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -144,7 +145,7 @@ def command(
     if output is not None:
         check_file(output, force)
     with Progress() as progress:
-        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress, base)
         for block in [layers] if isinstance(layers, int) else [] if isinstance(layers, str) else layers:
             loaded.check_layer(block)
         from vectors.common.paths import writable_model_folder
@@ -182,7 +183,7 @@ def command(
     if not as_json:
         from steer.composition.expression import format_doses
 
-        again = model_flags(model, device, dtype, trust_remote_code)
+        again = model_flags(model, device, dtype, trust_remote_code, base)
         note(" ".join(["next: steer compose", shlex.quote(format_doses({vectors[0].name: 1.0})), "-n 4", *again]))
 
 

@@ -9,7 +9,7 @@ import typer
 
 from cli.options.completion import complete_expression
 from cli.options.concept_options import check_free
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.options.sampling_options import Layers, Method, check_point_options, compose_point
 from cli.options.text_options import TextOptions, both_sides, with_text_options
 from cli.terminal.output import emit, emit_json, note, record
@@ -92,6 +92,7 @@ def import_command(
     reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     seed: Seed = 0,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -112,7 +113,7 @@ def import_command(
     path = check_source(source, row=row, layer=layer, layers=layers)
     contrast = None if reading.chat else _contrast(positive, background, reading, None)
     with Progress() as progress:
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         contrast = contrast or _contrast(positive, background, reading, loaded)
         from vectors.common.paths import writable_model_folder
         from vectors.concepts import library
@@ -186,6 +187,7 @@ def export_command(
     radius: Radius = 0.0,
     gate: Gate = False,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     trust_remote_code: Trust = False,
     force: Replace = False,
@@ -214,7 +216,7 @@ def export_command(
         kind = check_target(output, format, force=force)
         # a checkpoint is exact in float32 only
         dtype = "float32" if kind == "checkpoint" else None
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         point = compose_point(expression, loaded, method, layers)
         steered_positions = positions or point.positions
         progress("writing and comparing" if kind == "checkpoint" else "writing")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.options.concept_options import Layer, check_free, layer_of
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.run_notes import note_natural_gap
@@ -44,6 +44,7 @@ def keep_command(
     no_calibrate: NoCalibrate = False,
     seed: PilotSeed = 0,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -66,7 +67,7 @@ def keep_command(
             "--layer or --no-learn"
         )
     with Progress() as progress:
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         if block != "auto":
             loaded.check_layer(block)
         from vectors.common.paths import writable_model_folder

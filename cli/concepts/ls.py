@@ -19,17 +19,21 @@ from vectors.common.validation import check_name, escape_invisible, list_names, 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
 
-Name = Annotated[
-    str,
+OptionalName = Annotated[
+    str | None,
     typer.Argument(
-        metavar="NAME", autocompletion=complete_name, help="A concept of the library, or a .safetensors file."
+        metavar="[NAME]",
+        autocompletion=complete_name,
+        help="A concept of the library, or a .safetensors file.",
+        show_default=False,
     ),
 ]
 
+_FILES = (".gguf", ".safetensors", ".bin")  # endings that no name of a hub model has
 
 ModelFilter = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="Hugging Face name or folder of a model.  [default: all models]"),
+    typer.Option("--model", metavar="NAME", help="Hugging Face name, folder or GGUF file.  [default: all models]"),
 ]
 
 
@@ -51,6 +55,8 @@ def list_command(model: ModelFilter = None, as_json: Json = False) -> None:
     """
     check_model(model)
     entries = [entry for entry in read_library() if model is None or entry.vector.model in _names(model)]
+    if model is not None and not entries:
+        check_there(model)
     if as_json:
         for entry in entries:
             mine = {"shipped": entry.shipped, "shadowed": entry.shadowed, "path": str(entry.path)}
@@ -120,10 +126,34 @@ def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
                 note(f"note: skipped: {error}")
 
 
-def _names(model: str) -> set[str]:
-    """Return the names that vectors may have for a model: the name as given, or the last part of a folder."""
+def check_there(model: str) -> None:
+    """Refuse the path of a model that is not there or is damaged; a name may be one of the hub, which is not asked.
+
+    Raises:
+        ModelError: naming the models beside it.
+    """
+    from vectors.common.errors import ModelError
+
+    like_a_path = model.startswith((".", "~", "/")) or model.count("/") > 1 or "\0" in model
+    looks_like_path = like_a_path or model.lower().endswith(_FILES)
     try:
-        return {model, Path(model).expanduser().resolve().name}
+        if not looks_like_path and not Path(model).exists():
+            return
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{quote(model)} is no name of a model: give a folder, a GGUF file or a hub name") from error
+    from vectors.model.gguf.header import read_gguf_model
+    from vectors.model.loading import find_model
+
+    path, _ = find_model(Path(model) if looks_like_path else model)
+    if path.is_file():
+        read_gguf_model(path)
+
+
+def _names(model: str) -> set[str]:
+    """Return the names that vectors may have for a model: the name as given, or the last part of a folder or file."""
+    try:
+        path = Path(model).expanduser().resolve()
+        return {model, path.stem if path.suffix.lower() == ".gguf" else path.name}
     except (OSError, RuntimeError, ValueError):  # not a path
         return {model}
 
@@ -143,6 +173,8 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
         return Path(name), load_file(name)
     name = check_name(name)
     entries = [entry for entry in read_library() if model is None or entry.vector.model in _names(model)]
+    if model is not None and not entries:
+        check_there(model)
     matches = [entry for entry in entries if entry.name == name and not entry.shadowed]
     models = sorted({entry.vector.model for entry in matches})
     if not matches:

@@ -3,9 +3,10 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from cli.concepts.ls import Name, find, read_library
-from cli.options.model_options import Json, Model
+from cli.concepts.ls import OptionalName, find, read_library
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust
 from cli.terminal.output import can_encode, emit, emit_json, figure, record, table, width, wrap
+from vectors.common.errors import InputError
 from vectors.common.validation import escape_invisible
 
 if TYPE_CHECKING:
@@ -16,12 +17,30 @@ _BAR = 24  # columns of a bar
 _LOWEST = 0.5  # AUC at the left end of a bar
 
 
-def show_command(name: Name, model: Model = None, as_json: Json = False) -> None:
-    """Run this to print everything that is stored about a concept.
+def show_command(
+    name: OptionalName = None,
+    model: Model = None,
+    base: Base = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    trust_remote_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Run this to print everything that is stored about a concept, or with --model and no concept, about a model.
 
     This includes its texts, its AUC on held-out texts at each layer, the agreement between halves of the texts, the
-    nearest other concepts, and the pilot that measured its unit.
+    nearest other concepts, and the pilot that measured its unit. Of a model: its family, shape and tokens, its memory,
+    its library, and its fingerprint.
     """
+    if name is None:
+        if model is None:
+            raise InputError("there is no name: give that of a concept, or --model for what is known of a model")
+        from cli.concepts.show_model import show_model
+
+        show_model(model, base, device, dtype, trust_remote_code, as_json)
+        return
+    if base is not None or device is not None or dtype is not None or trust_remote_code:
+        raise InputError("a concept is shown without loading a model: leave --base, --device, --dtype and trust out")
     path, vector = find(name, model)
     near = nearest(vector)
     if as_json:

@@ -2,7 +2,7 @@
 
 import json
 
-from cli.options.model_options import Device, Dtype, Json, Model, Trust
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust
 from cli.options.run_options import (
     Background,
     Positive,
@@ -30,6 +30,7 @@ def command(
     reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     seed: Seed = 0,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -46,7 +47,7 @@ def command(
 
     check_comparable(*runs)
     with Progress() as progress:
-        with_model = model_of(runs, model, device, dtype, trust_remote_code, progress)
+        with_model = model_of(runs, model, device, dtype, trust_remote_code, progress, base)
         progress("comparing")
         texts = judge_texts(positive, background, reading, with_model)
         evaluation_set = evaluation_set_of(vectors_of(runs[0], with_model), texts, seed)

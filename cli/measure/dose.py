@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.completion import complete_name
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of, judge_texts
 from cli.options.sampling_options import MaxTokens
 from cli.options.text_options import TextOptions, with_text_options
@@ -54,6 +54,7 @@ def command(
     theme: Theme = "light",
     force: Force = False,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -76,7 +77,7 @@ def command(
     if output is not None and (not output or output.startswith("-")):
         raise InputError(f"-o is {quote(output)}: give a folder's name, such as './{output or 'doses'}'")
     with Progress() as progress:
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         from steer.sweeps.dose_curve import dose_curve
         from vectors.concepts.library import load
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options.completion import complete_expression
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
 from cli.options.text_options import TextOptions, with_text_options
 from cli.sample.compose import Force, Output, Resume
@@ -59,6 +59,7 @@ def command(
     force: Force = False,
     resume: Resume = False,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -83,9 +84,9 @@ def command(
         raise InputError("--calibrated draws all texts at once: leave --resume out")
     with Progress() as progress:
         progress("starting")
-        loaded = open_model(model, device, dtype, trust_remote_code, progress) if reading.chat else None
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base) if reading.chat else None
         world, conditions = _world(reference, given or [], seed, reading, loaded)
-        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = loaded or open_model(model, device, dtype, trust_remote_code, progress, base)
         from steer.metrics.fidelity import fidelity
         from steer.sampling.sample import sample
 

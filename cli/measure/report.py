@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options.model_options import Device, Dtype, Json, Model, Trust
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust
 from cli.options.run_options import (
     Background,
     Positive,
@@ -70,6 +70,7 @@ def command(
     force: Force = False,
     seed: Seed = 0,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -89,7 +90,9 @@ def command(
     with Progress() as progress:
         progress("computing the first figures")
         needs_vectors = positive is not None or background is not None  # the judge must not see their texts
-        opened = None if not needs_vectors else model_of(samples, model, device, dtype, trust_remote_code, progress)
+        opened = (
+            None if not needs_vectors else model_of(samples, model, device, dtype, trust_remote_code, progress, base)
+        )
         from steer.reports.report import first_figures, notes_by_run, report
         from steer.reports.summary import summarise
 
@@ -104,7 +107,7 @@ def command(
                 progress.clear()
                 emit(summary_block(path, len(run), summarise(run, first)) + "\n")
         if not needs_vectors:
-            opened = model_of(samples, model, device, dtype, trust_remote_code, progress)
+            opened = model_of(samples, model, device, dtype, trust_remote_code, progress, base)
         embedders = None
         if embedder is not None:
             from steer.metrics.diversity.diversity import sentence_transformer

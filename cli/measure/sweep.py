@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options.completion import complete_expression
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.options.run_options import Background, Positive, check_pictures, evaluation_set_of, judge_texts
 from cli.options.sampling_options import MaxTokens, Method, check_point_options, compose_point
 from cli.options.text_options import TextOptions, with_text_options
@@ -67,6 +67,7 @@ def command(
     theme: Theme = "light",
     force: Force = False,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -95,7 +96,7 @@ def command(
     if output is not None and (not output or output.startswith("-")):
         raise InputError(f"-o is {quote(output)}: give a folder's name, such as './{output or 'sweep'}'")
     with Progress() as progress:
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         from steer.sweeps.sweep import sweep
 
         point = compose_point(expression, loaded, method)

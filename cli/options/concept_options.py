@@ -49,10 +49,10 @@ def check_file(output: str, force: bool, *, what: str = "vector file") -> None:
 
 def check_free(name: str, model: "ResidualModel") -> None:
     """Refuse a name that the user's library already has for this model, before the work starts."""
-    from vectors.concepts.library import catalog
+    from vectors.concepts.library import catalog, own_files
 
-    path: Path | None = catalog(model).get(name)
-    if path is not None and path.parent == model.library:
+    path: Path | None = own_files(model).get(name)
+    if path is None and (shipped := catalog(model).get(name)) is not None and shipped.parent == model.library:
         note(f"note: {quote(name)} is shipped with the model: expressions will use yours; Ctrl-C keeps the shipped one")
     elif path is not None:
         raise OutputError(

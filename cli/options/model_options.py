@@ -10,6 +10,7 @@ import typer
 from cli.terminal.progress import Progress
 from vectors.common.errors import InputError
 from vectors.common.paths import EMBEDDED_NAME
+from vectors.common.validation import quote
 
 if TYPE_CHECKING:
     from vectors.model.residual_model import ResidualModel
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME", help="Hugging Face name or folder of a model.  [default: the embedded model]"
+        "--model",
+        metavar="NAME",
+        help="Hugging Face name, folder or GGUF file of a model.  [default: the embedded model]",
     ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option("--base", metavar="NAME", help="Model that the adapter given as --model was trained on."),
 ]
 Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps.  [default: cuda if available]")
@@ -37,7 +44,7 @@ def check_model(name: str | None) -> None:
 
 
 def open_model(
-    name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress
+    name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress, base: str | None = None
 ) -> "ResidualModel":
     """Load the model that the options name."""
     check_model(name)
@@ -46,12 +53,18 @@ def open_model(
 
     if name == EMBEDDED_NAME and not Path(name).exists():
         name = None  # the name that `ls` and samples show
-    return load_model(name, device, dtype, trust_remote_code=trust)
+    if name is None and base is not None:
+        raise InputError(f"--base is {quote(base)}, and --model names no adapter: give the adapter as --model")
+    loaded = load_model(name, device, dtype, base=base, trust_remote_code=trust, progress=progress)
+    progress.clear()
+    return loaded
 
 
-def model_flags(model: str | None, device: str | None, dtype: str | None, trust_remote_code: bool) -> list[str]:
+def model_flags(
+    model: str | None, device: str | None, dtype: str | None, trust_remote_code: bool, base: str | None = None
+) -> list[str]:
     """Return the options with which another command opens the same model."""
-    given = {"--model": model, "--device": device, "--dtype": dtype}
+    given = {"--model": model, "--base": base, "--device": device, "--dtype": dtype}
     flags = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
     return [*flags, *(["--trust-remote-code"] if trust_remote_code else [])]
 

@@ -52,14 +52,15 @@ def read_run(path: str) -> "SampleSet":
 
 
 def model_of(
-    runs: list["SampleSet"], name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress
-) -> "ResidualModel | None":
+    runs: list["SampleSet"], name: str | None, device: str | None, dtype: str | None, trust: bool, progress: Progress,
+    base: str | None = None,
+) -> "ResidualModel | None":  # fmt: skip
     """Load the named model; without a name, the embedded one if all runs are of it, else return None."""
     from vectors.common.paths import EMBEDDED_NAME
 
     if name is None and any(run[0].model != EMBEDDED_NAME for run in runs):
         return None
-    return open_model(name, device, dtype, trust, progress)
+    return open_model(name, device, dtype, trust, progress, base)
 
 
 def vectors_of(run: "SampleSet", model: "ResidualModel | None") -> "tuple[ConceptVector, ...]":

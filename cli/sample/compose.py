@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, model_flags, open_model, read_stdin
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, model_flags, open_model, read_stdin
 from cli.options.sampling_options import (
     Gate,
     Geometry,
@@ -106,6 +106,7 @@ def command(
     no_costs: NoCosts = False,
     batch_size: BatchSize = None,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -146,6 +147,10 @@ def command(
         check_integer(batch_size, "--batch-size", low=1, high=MAX_BATCH)
     if radius is not None and check_number(radius, "--radius") < 0.0:
         raise InputError(f"--radius is {radius:g}: give a number of at least 0, such as 0.5")
+    if radius and doses is None and run is None:
+        raise InputError(
+            f"--radius is {radius:g} and there is no expression to search around: give one, or leave it out"
+        )
     check_prompt(prompt)
     if sys.stdout is None and output is None:
         raise OutputError("stdout is closed: leave it open, or write the samples to a file with -o")
@@ -164,7 +169,7 @@ def command(
             from steer.search.perturbation import check_geometry
 
             check_geometry(geometry)
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         from steer.sampling.sampler import samples_of
         from vectors.decoding.decode import prefix_ids
 
@@ -224,7 +229,7 @@ def command(
         if output is not None:
             note(f"{ordered.count} sample{'s are' if ordered.count != 1 else ' is'} in {quote(output)}")
             if not as_json and ordered.count > 1:
-                flags = model_flags(model, device, dtype, trust_remote_code)
+                flags = model_flags(model, device, dtype, trust_remote_code, base)
                 note(" ".join(["next: steer report", shlex.quote(output), *flags]))
 
 

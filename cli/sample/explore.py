@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options.completion import complete_expression
-from cli.options.model_options import Device, Dtype, Json, Model, Trust, open_model
+from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
 from cli.options.sampling_options import (
     Gate,
     Geometry,
@@ -82,6 +82,7 @@ def command(
     output: Output = None,
     resume: Resume = None,
     model: Model = None,
+    base: Base = None,
     device: Device = None,
     dtype: Dtype = None,
     trust_remote_code: Trust = False,
@@ -132,7 +133,7 @@ def command(
             radius=radius, geometry=geometry, seed=seed, prompt=prompt, max_tokens=max_tokens, temperature=temperature,
             top_p=top_p, top_k=top_k, min_p=min_p, positions=positions, gate=gate, max_pressure=max_pressure,
         )  # fmt: skip
-        loaded = open_model(model, device, dtype, trust_remote_code, progress)
+        loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         from cli.sample.dialogue import Dialogue
         from steer.sampling.exploration import Exploration, shared_fields
 
@@ -155,7 +156,7 @@ def command(
 
 def _conflicting_flags(context: typer.Context) -> str:
     """Return the flags of the command line that a resumed exploration takes from its file."""
-    allowed = {"resume", "model", "device", "dtype", "trust_remote_code", "as_json"}
+    allowed = {"resume", "model", "base", "device", "dtype", "trust_remote_code", "as_json"}
     names = (
         name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     )

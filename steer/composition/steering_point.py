@@ -22,7 +22,7 @@ from vectors.concepts.composition import (
     unit_length,
     unit_rows,
 )
-from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
+from vectors.concepts.vector import ConceptVector, ModelLike, check_fits, same_model
 from vectors.model.interventions import Gate, Intervention, rotate
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _load_vectors(
 
 
 def _check_same_model(one: ConceptVector, other: ConceptVector) -> None:
-    if (one.model_hash, one.d_model) != (other.model_hash, other.d_model):
+    if one.d_model != other.d_model or same_model(one, other) == "other":
         raise VectorError(
             f"vector {quote(one.name)} was made for model {quote(one.model)} (width {one.d_model}) and "
             f"{quote(other.name)} for {quote(other.model)} (width {other.d_model}): extract both for one model"

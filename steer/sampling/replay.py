@@ -50,7 +50,7 @@ def replayed(
     """
     plan = plan_of(model, samples, point=point)
     prefix = prefix_ids(model, plan.prompt, 1)
-    vocabulary = model.hf.config.get_text_config().vocab_size
+    vocabulary = model.n_embeddings
     for sample in samples:
         if sample.tokens and max(sample.tokens) >= vocabulary:
             raise InputError(

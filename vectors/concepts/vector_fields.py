@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vectors.common.errors import VectorError
 from vectors.common.validation import check_integer, check_name, check_number, quote
+from vectors.model.passport import Passport
 from vectors.model.positions import POSITIONS
 
 MAX_TEXTS = 999_999_999
@@ -66,6 +67,17 @@ def check_curve(value: object, what: str) -> tuple[dict[str, Any], ...]:
 def check_evidence(value: object, what: str) -> dict[str, Any]:
     """Return a plain JSON object."""
     return check_curve([value], what.replace("vector", "evidence of vector", 1))[0] if value else {}
+
+
+def check_passport(value: object, what: str) -> dict[str, Any]:
+    """Return a passport, or an empty mapping without one."""
+    if isinstance(value, Mapping) and not value:
+        return {}
+    try:
+        Passport.from_dict(value)
+    except VectorError as error:
+        raise VectorError(f"{what}: {error}") from error
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def check_judge(value: object, what: str) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -143,6 +155,7 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
                 f"{what} has a direction of width {len(direction)} and a {label} of width {len(row)}: make them equal"
             )
     checked["evidence"] = check_evidence(fields["evidence"], what)
+    checked["passport"] = check_passport(fields["passport"], what)
     norm = float(direction.double().norm())
     if abs(norm - 1.0) > NORM_TOLERANCE:
         raise VectorError(f"direction of {what} has length {norm:.6g}: divide it by its length first, it must be 1")

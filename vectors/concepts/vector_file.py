@@ -40,6 +40,7 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
     metadata["unit_curve"] = json.dumps(vector.unit_curve, allow_nan=False)
     metadata["unit_judge"] = "" if vector.unit_judge is None else json.dumps(vector.unit_judge)
     metadata["evidence"] = json.dumps(dict(vector.evidence), allow_nan=False)
+    metadata["passport"] = json.dumps(dict(vector.passport), allow_nan=False)
     rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
     rows |= {f"further.{layer}": row for layer, row in vector.other_layers.items()}
     data = safetensors.torch.save(rows, metadata)
@@ -107,6 +108,7 @@ def _parse(data: bytes) -> ConceptVector:
         unit_curve=_curve(metadata["unit_curve"]),
         unit_judge=_json(metadata.get("unit_judge", ""), "unit_judge", empty=None),
         evidence=_json(metadata.get("evidence", ""), "evidence", empty={}),
+        passport=_json(metadata.get("passport", ""), "passport", empty={}),
         other_layers={layer: tensors[name] for name, layer in other_layers.items()},
         auc=_number(metadata["auc"], "auc"),
         held_out=_number(metadata.get("held_out", ""), "held_out"),

@@ -13,7 +13,7 @@ from vectors.calibration.companions import find_companions
 from vectors.common.errors import VectorError
 from vectors.common.progress import ProgressOption, with_progress_bars
 from vectors.common.validation import check_name
-from vectors.concepts.vector import ConceptVector
+from vectors.concepts.vector import ConceptVector, passport_of
 from vectors.discovery.candidates import Discovery
 from vectors.extraction.extract import extract
 from vectors.extraction.extraction_input import check_options
@@ -108,6 +108,7 @@ def promote_candidate(
         name=name,
         model=model.name,
         model_hash=model.hash,
+        passport=passport_of(model),
         layer=discovery.layer,
         direction=direction.float(),
         mean=background.float(),

@@ -10,7 +10,7 @@ from vectors.activations.layer_auc import auc_by_concept_and_layer, layers_over_
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import learned_companions
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
-from vectors.concepts.vector import ConceptVector
+from vectors.concepts.vector import ConceptVector, passport_of
 from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc
 from vectors.extraction.extraction_input import ContrastSplit, LabelledTexts, check_options, split_labelled_texts
@@ -87,6 +87,7 @@ def extract_together(
             name=name,
             model=model.name,
             model_hash=model.hash,
+            passport=passport_of(model),
             layer=layer,
             direction=normalise(shifts[column], what=f"the shift learned for {name!r}").float(),
             mean=moments[column][layer].background.mean.float(),

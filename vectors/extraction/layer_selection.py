@@ -13,7 +13,7 @@ from vectors.calibration.companions import find_companions
 from vectors.calibration.layer_effect import Effect, best_layer, measure_effects
 from vectors.calibration.word_judge import Judge, MentionJudge, WordJudge, accuracy
 from vectors.common.errors import VectorError
-from vectors.concepts.vector import ConceptVector
+from vectors.concepts.vector import ConceptVector, passport_of
 from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc, stability_of
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
 from vectors.extraction.linear import normalise
@@ -108,6 +108,7 @@ def select_layer(
         name=name,
         model=model.name,
         model_hash=model.hash,
+        passport=passport_of(model),
         layer=best,
         direction=candidates.directions[best].float(),
         mean=candidates.background[best].float(),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vectors.common.errors import SteerError, VectorError
 from vectors.common.validation import quote
-from vectors.concepts.vector import ConceptVector
+from vectors.concepts.vector import ConceptVector, passport_of
 from vectors.concepts.vector_fields import MAX_LAYER, check_row
 from vectors.model.residual_model import ResidualModel
 
@@ -53,6 +53,7 @@ def to_concept(shifts: LayerShifts, model: ResidualModel, name: str) -> ConceptV
         name=name,
         model=model.name,
         model_hash=model.hash,
+        passport=passport_of(model),
         layer=longest,
         direction=relative[longest],
         other_layers={layer: row for layer, row in relative.items() if layer != longest and bool(row.any())},

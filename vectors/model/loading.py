@@ -1,5 +1,6 @@
 """Find, check and load a transformers model; one that cannot be steered is refused before its weights are read."""
 
+import difflib
 import json
 import re
 import sys
@@ -12,14 +13,16 @@ from typing import Any, Final
 
 import torch
 
-from vectors.common.errors import InputError, ModelError
+from vectors.common.errors import InputError, ModelError, SteerWarning
 from vectors.common.validation import quote
 
 BLOCKS_NOTE: Final = "residual.json"
 """A file beside the weights with `{"blocks": "model.layers"}`; with it, TransformerLens need not be imported."""
 
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_HINT: Final = "give a folder in Hugging Face format, a hub name, or nothing for the embedded model"
+_HINT: Final = "give a folder in Hugging Face format, a GGUF file, a hub name, or nothing for the embedded model"
+_LFS: Final = b"version https://git-lfs"
+_INDEX: Final = "*.index.json"
 
 
 @contextmanager
@@ -148,28 +151,106 @@ def read_blocks_note(folder: Path) -> str | None:
 
 
 def find_model(name_or_path: str | Path) -> tuple[Path, bool]:
-    """Return the folder of a model, and whether it comes from the hub (then its weights are not downloaded yet).
+    """Return the folder or GGUF file of a model, and whether it is from the hub (its weights are not downloaded yet).
 
     Raises:
-        ModelError: There is no such folder, it holds no model, or the hub does not give the model.
+        ModelError: There is no such folder or file, it holds no model, or the hub does not give the model.
     """
     if not isinstance(name_or_path, str | Path):
         raise InputError(f"the model is {quote(name_or_path)}: {_HINT}")
     name = str(name_or_path)
     try:
-        folder = Path(name_or_path).expanduser()
-        is_folder = bool(name) and folder.is_dir()
+        path = Path(name_or_path).expanduser()
+        is_folder, exists = bool(name) and path.is_dir(), bool(name) and path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, the home of an unknown user, a NUL
         raise ModelError(f"{quote(name)} cannot be a folder ({short_message(error)}): {_HINT}") from error
     if is_folder:
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"folder {folder} holds no model (no config.json): {_HINT}")
-        return folder, False
-    if name and folder.exists():
-        raise ModelError(f"{folder} is a file: {_HINT}")
-    if isinstance(name_or_path, Path) or name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
-        raise ModelError(f"there is no folder {name!r}: {_HINT}")
+        if not _holds_model(path):
+            raise ModelError(f"folder {path} holds no model (no config.json){_nearest(path / 'x')}: {_HINT}")
+        return path, False
+    if exists:
+        if path.suffix.lower() == ".gguf" or _starts_with(path, b"GGUF"):
+            return path, False
+        if _starts_with(path, _LFS):
+            raise ModelError(f"{quote(path)} {_POINTER}")
+        raise ModelError(f"{path} is a file: {_HINT}")
+    is_file_name = name.lower().endswith((".gguf", ".safetensors", ".bin"))
+    if is_file_name or isinstance(name_or_path, Path) or name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
+        kind = "file" if is_file_name else "folder"
+        raise ModelError(f"there is no {kind} {quote(name)}{_nearest(path)}: {_HINT}")
     return download(name, "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"), True
+
+
+_POINTER: Final = "is a Git LFS pointer, not the weights: run `git lfs pull` in its folder"
+
+
+def _holds_model(folder: Path) -> bool:
+    """Return whether a folder holds a model, an adapter or a GGUF file."""
+    notes = ("config.json", "adapter_config.json")
+    return any((folder / name).is_file() for name in notes) or any(folder.glob("*.gguf"))
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(start)) == start
+    except OSError:
+        return False
+
+
+def _nearest(path: Path) -> str:
+    """Return the models beside a path that does not exist, those with the most similar names, for a message."""
+    try:
+        beside = [each for each in path.absolute().parent.iterdir() if not each.name.startswith(".")]
+        models = [each.name for each in beside if each.suffix == ".gguf" or (each.is_dir() and _holds_model(each))]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(path.name, models, n=3, cutoff=0.0 if path.name == "x" else 0.4)
+    return f" (there is {', '.join(map(quote, near))})" if near else ""
+
+
+def check_files(folder: Path, shown: Path) -> None:
+    """Check that the weights of a folder are there, before transformers reads them.
+
+    Raises:
+        ModelError: a file is a pointer of Git LFS or empty, or an index names a file that is not there.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".bin", ".json", ".model") and path.is_file():
+            if _starts_with(path, _LFS):
+                raise ModelError(f"{quote(shown / path.name)} {_POINTER}")
+            if path.suffix in (".safetensors", ".bin") and not path.stat().st_size:
+                raise ModelError(f"{quote(shown / path.name)} is empty: download it again")
+    for index in sorted(folder.glob(_INDEX)):
+        try:
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            missing = sorted(str(name) for name in named if not (folder / str(name)).is_file())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ModelError(f"{quote(shown / index.name)} is damaged: download it again") from error
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ModelError(
+                f"folder {quote(shown)} lacks {quote(missing[0])}{more}, which {index.name} names: download the rest"
+            )
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
+    """Load a tokenizer of a local folder.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    try:
+        with silence_transformers():
+            from transformers import AutoTokenizer
+
+            return AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust_remote_code, local_files_only=not trust_remote_code
+            )
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer in {quote(folder)} cannot be loaded ({short_message(error)}): {_HINT}"
+        ) from error
 
 
 def download(name: str, *patterns: str) -> Path:
@@ -192,14 +273,16 @@ def download(name: str, *patterns: str) -> Path:
 
 
 def load_checkpoint(
-    folder: Path, dtype: torch.dtype | None, *, trust_remote_code: bool, hub_name: str | None
+    folder: Path, dtype: torch.dtype | None, *, trust_remote_code: bool, hub_name: str | None, shown: Path | None = None
 ) -> tuple[Any, Any, str | None]:
     """Load a checkpoint on the CPU, in ``dtype`` or its own, as ``(hf, tokenizer, noted block path or None)``.
+
+    Messages call it by its hub name, or by the folder ``shown`` if another one stands in for it.
 
     Raises:
         ModelError: The model cannot be steered (checked before its weights are read), or files are broken or missing.
     """
-    what = hub_name or f"folder {folder}"
+    what = hub_name or f"folder {shown or folder}"
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": not trust_remote_code}
     try:
         with silence_transformers():
@@ -237,4 +320,34 @@ def load_checkpoint(
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"{what} lacks {len(missing)} weights of a language model ({missing[0]}, …): give them all")
+    _check_nothing_is_left(what, hf, noted, sorted(info["unexpected_keys"]))
+    if shown is not None:
+        hf.config.name_or_path = str(shown)
     return hf, tokenizer, noted
+
+
+def _check_nothing_is_left(what: str, hf: Any, noted: str | None, left: list[str]) -> None:
+    """Refuse weights that would be left out and make it another model; name others, such as a second head, in a note.
+
+    Raises:
+        ModelError: the weights are those of an adapter or of further blocks.
+    """
+    if not left:
+        return
+    if adapter := [name for name in left if re.search(r"lora_|\.(ia3|hada|lokr|oft|boft|vera)_|base_layer", name)]:
+        raise ModelError(
+            f"{what} holds {len(adapter)} weights of an adapter that are not merged ({quote(adapter[0])}): merge them "
+            "(model.merge_and_unload(), then save_pretrained), or give the adapter as PEFT's save_pretrained writes it"
+        )
+    blocks = noted or find_blocks(hf.config, type(hf).__name__)
+    if further := [name for name in left if re.search(rf"(^|\.){re.escape(blocks.rpartition('.')[2])}\.\d+\.", name)]:
+        raise ModelError(
+            f"{what} holds {len(further)} weights of blocks that a {type(hf).__name__} has no place for "
+            f"({quote(further[0])}): give the config.json that belongs to them"
+        )
+    warnings.warn(
+        f"{what} holds {len(left)} weights that a {type(hf).__name__} does not use ({quote(left[0])}): they are "
+        "left out",
+        SteerWarning,
+        stacklevel=2,
+    )

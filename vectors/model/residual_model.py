@@ -1,7 +1,9 @@
 """A causal language model as a residual stream: load it, name its blocks, and encode texts."""
 
 import inspect
+import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -10,11 +12,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from vectors.common.errors import InputError, ModelError, SteerError
+from vectors.common.errors import InputError, ModelError, SteerError, SteerWarning
 from vectors.common.paths import EMBEDDED_LIBRARY, EMBEDDED_MODEL, EMBEDDED_NAME
+from vectors.common.progress import ProgressBars, ProgressOption, progress_callback
 from vectors.common.validation import check_integer, quote
-from vectors.model.loading import choose_device, choose_dtype, find_blocks, find_model, load_checkpoint, short_message
-from vectors.model.weights import device_of, fingerprint, is_quantised
+from vectors.model.loading import choose_device, choose_dtype, find_blocks, short_message
+from vectors.model.passport import Passport, read_passport
+from vectors.model.sources import open_model
+from vectors.model.weights import device_of, fingerprint, is_quantised, not_finite_weight
 
 
 class Origin(TypedDict):
@@ -23,6 +28,7 @@ class Origin(TypedDict):
     name_or_path: str | Path | None
     device: str
     dtype: str
+    base: str | Path | None
     trust_remote_code: bool
 
 
@@ -30,12 +36,14 @@ class ResidualModel:
     """A decoder-only language model, its tokenizer, and the blocks whose outputs are its residual stream.
 
     Args:
-        hf: A transformers causal language model (``PreTrainedModel``) in eval mode; it is never changed.
+        hf: A transformers causal language model (``PreTrainedModel``) or a ``PeftModel`` of one, in eval mode; it is
+            never changed. Of a ``PeftModel``, the adapters that are active at each forward apply.
         tokenizer: Its transformers tokenizer.
         name: The model's name, stored with vectors made for it.
         blocks_path: Path of the list of blocks in ``hf``, by default the one that TransformerLens' adapter names.
         library: Folder of vectors shipped with the model, if any.
         origin: The arguments of ``load_model``, with which other processes load the model again.
+        file_precision: How the file that it was read from is quantised, such as Q4_K_M.
 
     Raises:
         ModelError: The model is in training mode, has no language-model head, or its blocks cannot be named.
@@ -50,7 +58,12 @@ class ResidualModel:
         blocks_path: str | None = None,
         library: Path | None = None,
         origin: "Origin | None" = None,
+        file_precision: str | None = None,
     ) -> None:
+        if hasattr(hf, "peft_config") and callable(getattr(hf, "get_base_model", None)):
+            from vectors.model.adapters import unwrapped  # only a PeftModel needs it
+
+            hf = unwrapped(hf)
         kind = type(hf).__name__
         if not hasattr(hf, "config") or not hasattr(hf, "get_output_embeddings"):
             raise ModelError(f"model {name!r} is a {kind}: expected a transformers causal language model")
@@ -60,6 +73,7 @@ class ResidualModel:
         if hf.training:
             raise ModelError(f"model {name!r} is in training mode, in which dropout is on: call .eval() on it first")
         self.hf, self.tokenizer, self.name, self.library, self.origin = hf, tokenizer, name, library, origin
+        self.file_precision = file_precision
         text_config = hf.config.get_text_config(decoder=True)
         self.blocks = _blocks(hf, self.blocks_path, text_config.num_hidden_layers)
         self.n_layers, self.d_model = len(self.blocks), int(text_config.hidden_size)
@@ -70,7 +84,9 @@ class ResidualModel:
         limits = (getattr(text_config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len"))
         # models without position embeddings have no limit
         self.max_context = next((int(limit) for limit in limits if limit), 2048)
+        self.n_embeddings = _n_embeddings(hf)
         self.bos_id, self.eos_ids = _bos_id(hf, tokenizer), _eos_ids(hf, tokenizer)
+        self._checked_tokens = False
 
     @property
     def device(self) -> torch.device:
@@ -89,18 +105,41 @@ class ResidualModel:
         return self.dtype in (torch.float32, torch.float64) and not is_quantised(self.hf)
 
     @cached_property
+    def batch_noise(self) -> float:
+        """Largest change of a text's logits by the other texts of its batch: 0 unless activations are quantised too."""
+        if not is_quantised(self.hf):
+            return 0.0
+        start, last = self.bos_id or 0, self.n_embeddings - 1
+        others = [[start, 0, 1], [start, 1, 1], [start, last // 2, last // 3], [start, last, last // 5]]
+        with torch.no_grad():
+            alike, *logits = (
+                self.hf(**self.batch([others[0], other]), use_cache=False).logits[0].float() for other in others
+            )
+        return max(float((each - alike).abs().max()) for each in logits)
+
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the weights' shapes and a sample of their signs, equal in every dtype; see `fingerprint`."""
         return fingerprint(self.hf, self.n_layers, self.d_model)
+
+    @cached_property
+    def passport(self) -> Passport | None:
+        """What the model is, so that it is known again after it was quantised; None if its blocks cannot be read."""
+        try:
+            blocks = self.hf.get_submodule(self.blocks_path)
+            return read_passport(self.hf, self.tokenizer, blocks, precision=self.file_precision)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError):
+            return None  # modules of a kind of their own; the hash still knows the same weights
 
     def start_ids(self) -> list[int]:
         """Return the ids with which a text without a prompt starts.
 
         Raises:
-            ModelError: Neither the tokenizer nor the model has a token that starts a document.
+            ModelError: Neither the tokenizer nor the model has a token that starts a document, or it has no embedding.
         """
         if self.bos_id is None:
             raise ModelError(f"model {self.name!r} has no token that starts a document (bos or eos): give it a prompt")
+        self._check_special_tokens()
         return [self.bos_id]
 
     def encode(self, texts: Sequence[str], *, max_tokens: int | None = None) -> list[list[int]]:
@@ -112,7 +151,7 @@ class ResidualModel:
 
         Raises:
             InputError: ``texts`` is one string or holds other values than strings, or ``max_tokens`` is below 1.
-            ModelError: The tokenizer gives ids for which the model has no embedding.
+            ModelError: A token of the texts, or one that starts or ends them, has no embedding.
         """
         if isinstance(texts, str):
             raise InputError(f"texts is one string ({texts[:40]!r}): give a list of strings")
@@ -121,19 +160,42 @@ class ResidualModel:
             raise InputError(f"texts holds a {type(wrong[0]).__name__} ({str(wrong[0])[:40]!r}): give strings only")
         if max_tokens is not None and max_tokens < 1:
             raise InputError(f"max_tokens is {max_tokens}: give at least 1")
+        self._check_special_tokens()
         if not texts:
             return []
         options = {"add_special_tokens": False, "padding": False, "truncation": False, "verbose": False}
         rows = self.tokenizer(list(texts), **options)["input_ids"]
-        n_embeddings = len(self.hf.get_input_embeddings().weight)
-        if (highest := max((max(row) for row in rows if row), default=0)) >= n_embeddings:
-            raise ModelError(
-                f"model {self.name!r} embeds {n_embeddings} tokens, and its tokenizer gave id {highest}: give it the "
-                "tokenizer that it was trained with"
-            )
+        if (highest := max((max(row) for row in rows if row), default=0)) >= self.n_embeddings:
+            raise ModelError(self._beyond("its tokenizer gave", highest))
         start = [] if self.bos_id is None else [self.bos_id]
         # the ids may already begin with it: a text can spell it out, and some tokenizers always add it
         return [(list(row) if row[:1] == start else [*start, *row])[:max_tokens] for row in rows]
+
+    def _check_special_tokens(self) -> None:
+        """Refuse a start or end token without an embedding, and name others in a note: those are never read here."""
+        if self._checked_tokens:
+            return
+        config = getattr(self.hf, "generation_config", None)
+        used: dict[str, list[Any]] = {"start": [self.bos_id], "end": sorted(self.eos_ids)}
+        forced = [getattr(config, f"forced_{kind}_token_id", None) for kind in ("bos", "eos")]
+        unused: dict[str, list[Any]] = {"padding": [getattr(self.tokenizer, "pad_token_id", None)], "forced": forced}
+        for kind, ids in (used | unused).items():
+            for token in ids:
+                if not isinstance(token, int) or token < self.n_embeddings:
+                    continue
+                message = self._beyond(f"its {kind} token is", token)
+                if kind in used:
+                    raise ModelError(message)
+                warnings.warn(f"{message}; it is not used here", SteerWarning, stacklevel=3)
+        self._checked_tokens = True
+
+    def _beyond(self, what: str, token: int) -> str:
+        """Return a message about a token without an embedding, that names it."""
+        name = quote(self.tokenizer.convert_ids_to_tokens(token)) if hasattr(self.tokenizer, "decode") else "id"
+        return (
+            f"model {self.name!r} embeds {self.n_embeddings} tokens, and {what} {name} ({token}): "
+            "give it the tokenizer that it was trained with, or hf.resize_token_embeddings(len(tokenizer))"
+        )
 
     def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
         """Return the text of one sequence of ids, without special tokens."""
@@ -187,9 +249,18 @@ def not_finite(
 ) -> SteerError:
     """Return the error for numbers of a model that are not finite, such as ``what="logits"``.
 
-    It advises float32 for a model in half precision, and otherwise what `hint` says.
+    It says so if the weights themselves are not finite; otherwise it advises float32 for a model in half precision, and
+    what `hint` says for others.
     """
-    advice = "load it in float32" if model.dtype in (torch.float16, torch.bfloat16) else hint
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    if (name := not_finite_weight(model.hf)) is not None:
+        narrow = model.dtype == torch.float16  # whose range ends at 65504
+        advice = "load it in float32, or if that does not help, download it again" if narrow else "download it again"
+        return error(
+            f"model {model.name!r} gives {what} that are not finite, because its weights hold NaN or infinity "
+            f"({name}): {advice}"
+        )
+    advice = "load it in float32" if half else hint
     return error(f"model {model.name!r} gives {what} that are not finite: {advice}")
 
 
@@ -211,32 +282,47 @@ def load_model(
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
     *,
+    base: str | Path | None = None,
     trust_remote_code: bool = False,
+    progress: ProgressOption = None,
 ) -> ResidualModel:
-    """Load the embedded model, a model in a local folder, or a model of the Hugging Face hub.
+    """Load the embedded model, a local folder, a GGUF file, an adapter, or a model of the Hugging Face hub.
+
+    A GGUF file is converted once, to a folder in the user's library. An adapter (PEFT) is merged into its base.
 
     Args:
-        name_or_path: A folder or a hub name, by default the embedded model. A folder takes precedence over the hub.
+        name_or_path: A folder, a GGUF file or a hub name, by default the embedded model. Files take precedence over the
+            hub.
         device: ``"cpu"``, ``"cuda"``, …; by default CUDA if available.
-        dtype: By default the checkpoint's own, except that float16 becomes float32 on the CPU.
+        dtype: By default the checkpoint's own, except that float16 becomes float32 on the CPU, and a GGUF file float32
+            on the CPU and bfloat16 elsewhere.
+        base: The model that an adapter was trained on, by default the one that it names, if that is on this machine.
         trust_remote_code: Whether code that comes with the checkpoint may run.
+        progress: Called with stage, done and total while a GGUF file is converted, or True for bars.
 
     Raises:
-        InputError: The device or dtype is unknown.
+        InputError: The device or dtype is unknown, or there is a base for something that is no adapter.
         ModelError: The model does not exist, cannot be loaded, or is not a decoder-only transformer.
+        OutputError: A converted model cannot be written.
     """
     on, as_dtype = choose_device(device), choose_dtype(dtype)
     embedded = name_or_path is None
     if embedded and not (EMBEDDED_MODEL / "config.json").is_file():
         raise ModelError(f"the embedded model is missing ({EMBEDDED_MODEL}): reinstall, or give a folder or hub name")
-    folder, from_hub = (EMBEDDED_MODEL, False) if name_or_path is None else find_model(name_or_path)
-    hub_name = str(name_or_path) if from_hub else None
+    if embedded and base is not None:
+        raise InputError(f"base is {quote(base)} without an adapter: give the adapter as the model")
     if as_dtype is None and embedded and on.type == "cpu":
         as_dtype = torch.float32
-    hf, tokenizer, noted = load_checkpoint(folder, as_dtype, trust_remote_code=trust_remote_code, hub_name=hub_name)
+    with ExitStack() as stack:
+        report = stack.enter_context(ProgressBars()) if progress is True else progress_callback(progress)
+        opened = open_model(
+            EMBEDDED_MODEL if name_or_path is None else name_or_path, as_dtype, base=base,
+            trust_remote_code=trust_remote_code, progress=report, on_cpu=on.type == "cpu",
+        )  # fmt: skip
+    hf = opened.hf
     if as_dtype is None and hf.dtype == torch.float16 and on.type == "cpu":
         hf = hf.float()  # half precision is slow and inexact there
-    name = hub_name or (EMBEDDED_NAME if embedded else folder.resolve().name)
+    name = EMBEDDED_NAME if embedded else opened.name
     library = EMBEDDED_LIBRARY if embedded and EMBEDDED_LIBRARY.is_dir() else None
     try:
         hf = hf.to(on).eval().requires_grad_(False)
@@ -248,9 +334,13 @@ def load_model(
         "name_or_path": None if embedded else name_or_path,
         "device": str(on),
         "dtype": str(hf.dtype).removeprefix("torch."),
+        "base": base,
         "trust_remote_code": trust_remote_code,
     }
-    return ResidualModel(hf, tokenizer, name=name, blocks_path=noted, library=library, origin=origin)
+    return ResidualModel(
+        hf, opened.tokenizer, name=name, blocks_path=opened.blocks_path, library=library, origin=origin,
+        file_precision=opened.precision,
+    )  # fmt: skip
 
 
 def _blocks(hf: Any, path: str, n_layers: int) -> list[nn.Module]:
@@ -262,6 +352,16 @@ def _blocks(hf: Any, path: str, n_layers: int) -> list[nn.Module]:
     if not isinstance(stack, nn.ModuleList) or len(stack) != n_layers:
         raise ModelError(f"{type(hf).__name__} has no list of {n_layers} blocks at {path!r}: its layers have no names")
     return list(stack)
+
+
+def _n_embeddings(hf: Any) -> int:
+    """Return how many tokens a model has embeddings for; quantised embeddings have no weight."""
+    embeddings = hf.get_input_embeddings()
+    rows = getattr(embeddings, "num_embeddings", None)
+    if isinstance(rows, int):
+        return rows
+    weight = getattr(embeddings, "weight", None)
+    return len(weight) if isinstance(weight, Tensor) else int(hf.config.get_text_config(decoder=True).vocab_size)
 
 
 def _is_marker(tokenizer: Any, token: Any) -> bool:

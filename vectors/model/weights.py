@@ -48,6 +48,24 @@ def fingerprint(hf: Any, *shape: int) -> str:
     return digest.hexdigest()
 
 
+def memory_of(hf: nn.Module) -> tuple[int, int]:
+    """Return the number of a model's weights and the bytes that they take; tied ones count once."""
+    weights = dict(_state(hf))
+    once = {(value.data_ptr() if not value.is_meta else name): value for name, value in weights.items()}
+    return (
+        sum(value.numel() for value in once.values()),
+        sum(value.numel() * value.element_size() for value in once.values()),
+    )
+
+
+def not_finite_weight(hf: nn.Module) -> str | None:
+    """Return the name of a weight that holds NaN or infinity, or None."""
+    for name, weight in hf.named_parameters():
+        if weight.is_floating_point() and not weight.is_meta and not bool(weight.detach().isfinite().all()):
+            return name
+    return None
+
+
 def _accelerate_hooks(module: nn.Module) -> list[Any]:
     """Return the hooks that accelerate has put on a module."""
     hook = getattr(module, "_hf_hook", None)

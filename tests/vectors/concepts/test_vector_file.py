@@ -113,6 +113,7 @@ def test_the_file_has_the_documented_tensors_and_metadata(file: Path) -> None:
             "unit_curve",
             "unit_judge",
             "evidence",
+            "passport",
             "method",
             "positions",
             "contrast_hash",

@@ -1,6 +1,7 @@
 """A residual model describes its transformers model, and encodes texts consistently."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from helpers.families import FAMILIES
 from tokenizers import processors
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from vectors.common.errors import InputError, ModelError
-from vectors.model.residual_model import ResidualModel, check_finite, pad
+import steer
+from vectors.common.errors import InputError, ModelError, SteerWarning
+from vectors.model.residual_model import ResidualModel, check_finite, not_finite, pad
 
 BLOCKS = {"gpt2": "transformer.h", "llama": "model.layers", "neox": "gpt_neox.layers", "gemma": "model.layers"}
 
@@ -132,3 +134,54 @@ def test_pad() -> None:
     for wrong in ([], [[]], [[1], []]):
         with pytest.raises(InputError, match="at least one"):
             pad(wrong)
+
+
+def with_token(make_tokenizer: Callable, role: str, bos: bool = True) -> Any:
+    """A tokenizer with one more special token, which the model has no embedding for."""
+    tokenizer = make_tokenizer(bos=bos)
+    while len(tokenizer) < 64:
+        tokenizer.add_tokens([f"<filler-{len(tokenizer)}>"])
+    tokenizer.add_special_tokens({f"{role}_token": "<|more|>"})
+    return tokenizer
+
+
+@pytest.mark.parametrize(("role", "named"), [("bos", "start"), ("eos", "end")])
+def test_a_token_beyond_the_embeddings_is_named(
+    make_hf: Callable, make_tokenizer: Callable, role: str, named: str
+) -> None:
+    hf, tokenizer = make_hf("llama"), with_token(make_tokenizer, role)
+    model = ResidualModel(hf, tokenizer)
+    for use in (
+        model.start_ids,
+        lambda: model.encode(["the sea"]),
+        lambda: steer.sample(model, None, n=1, max_tokens=2),
+    ):
+        with pytest.raises(ModelError) as caught:
+            use()
+    message = str(caught.value)
+    assert f"embeds 64 tokens, and its {named} token is '<|more|>' (64)" in message
+    assert "hf.resize_token_embeddings(len(tokenizer))" in message
+    hf.resize_token_embeddings(len(tokenizer))  # the mend
+    assert ResidualModel(hf.eval(), tokenizer).encode(["the sea"])
+
+
+def test_a_token_that_is_not_used_is_a_note(make_hf: Callable, make_tokenizer: Callable) -> None:
+    with pytest.warns(SteerWarning, match=r"its padding token is '<\|more\|>' \(64\).*not used here"):
+        ResidualModel(make_hf("llama"), with_token(make_tokenizer, "pad")).encode(["the"])
+    hf = make_hf("llama")
+    hf.generation_config.forced_eos_token_id = 99
+    with pytest.warns(SteerWarning, match="its forced token is"):
+        ResidualModel(hf, make_tokenizer()).start_ids()
+
+
+def test_weights_that_are_not_finite_are_named(make_hf: Callable, make_tokenizer: Callable) -> None:
+    for dtype, advice in ((torch.float32, "download it again"), (torch.float16, "load it in float32, or")):
+        hf = make_hf("llama").to(dtype)
+        with torch.no_grad():
+            hf.model.layers[1].mlp.up_proj.weight[0, 0] = float("nan")
+        model = ResidualModel(hf, make_tokenizer())
+        message = str(not_finite(model, "logits"))
+        assert "its weights hold NaN or infinity (model.layers.1.mlp.up_proj.weight)" in message and advice in message
+    half = ResidualModel(make_hf("llama").half(), make_tokenizer())
+    assert "logits that are not finite: load it in float32" in str(not_finite(half, "logits"))
+    assert str(not_finite(ResidualModel(make_hf("llama"), make_tokenizer()), "logits")).endswith("check its weights")
