@@ -141,8 +141,8 @@ def check_there(model: str) -> None:
             return
     except (OSError, ValueError) as error:
         raise ModelError(f"{quote(model)} is no name of a model: give a folder, a GGUF file or a hub name") from error
-    from vectors.model.gguf.header import read_gguf_model
     from vectors.model.loading import find_model
+    from vectors.model.sources.gguf.header import read_gguf_model
 
     path, _ = find_model(Path(model) if looks_like_path else model)
     if path.is_file():

@@ -100,7 +100,10 @@ class Probe:
 
     def accepted(self, texts: Sequence[str]) -> np.ndarray:
         """Return for each text whether its score is above the threshold."""
-        above: np.ndarray = self.scores(texts) > self.threshold
+        written = [index for index, text in enumerate(texts) if text.strip()]  # a blank text has nothing to score
+        above: np.ndarray = np.zeros(len(texts), dtype=bool)
+        if written:
+            above[written] = self.scores([texts[index] for index in written]) > self.threshold
         return above
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from steer.runs.sample import Sample, difference, read_lines
+from steer.runs.sample import EARLIER, Sample, difference, read_lines
 from vectors.common.errors import InputError, OutputError
 from vectors.common.files import check_output_path
 from vectors.common.validation import quote
@@ -147,9 +147,10 @@ class SampleFile:
             for sample, end in read_lines(stream, name):
                 if sample is not None:
                     if different := difference(sample, self.expect):
+                        repeat = "" if different == EARLIER else "repeat that run's options to resume it, "
                         raise OutputError(
-                            f"{name} holds another run: {different}; repeat that run's options to resume it, "
-                            "pass --force to replace it, or choose another path"
+                            f"{name} holds another run: {different}; {repeat}pass --force to replace it, or choose "
+                            "another path"
                         )
                     self.done.add(sample.index)
                     self._length = end

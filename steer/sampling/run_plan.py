@@ -15,7 +15,7 @@ from vectors.common.errors import InputError
 from vectors.common.validation import MAX_SEED, check_integer, quote
 from vectors.concepts.vector import check_fits
 from vectors.decoding.decode import Finished, decode, prefix_ids
-from vectors.decoding.token_sampling import Settings
+from vectors.decoding.token_sampling import METHOD, Settings
 from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
@@ -167,6 +167,7 @@ class RunPlan(SamplingOptions):
             "max_pressure": self.max_pressure,
             "spread": digests,
             "costs": None if self.costs else False,
+            "draw": METHOD,
             "model_hash": short_digest(model.hash),
             "vectors": {vector.name: short_digest(vector.digest) for vector in point.vectors},
         }

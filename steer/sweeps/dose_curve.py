@@ -185,8 +185,9 @@ def dose_curve(
 def _row(row: Row, samples: SampleSet, score: Callable[[Sequence[str]], np.ndarray] | None, seed: int) -> DoseRow:
     assert row.cell.dose is not None
     probe = None
-    if score is not None:
-        values = score(samples[: row.pressure.n].texts)
+    texts = [text for text in samples[: row.pressure.n].texts if text.strip()]  # a blank text has nothing to score
+    if score is not None and texts:
+        values = score(texts)
         statistic = Statistic(
             name="probe", compute=lambda subset: float(values[subset].mean()), n=len(values), perfect=1.0, empty=0.0
         )

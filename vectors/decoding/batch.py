@@ -1,6 +1,6 @@
 """A decoding batch: which sample is in which row, its tokens, log-probabilities and KL, one token a step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vectors.decoding.kv_cache import make_kv_cache
+from vectors.decoding.choose_kv_cache import has_slots, make_kv_cache, supports_fork
+from vectors.decoding.fork import Fork
+from vectors.decoding.kv_cache import KVCache, SlotKVCache
 from vectors.decoding.row_padding import padded_rows, prefill_groups
 from vectors.decoding.token_costs import Cost, token_logprobs_and_kl
 from vectors.decoding.token_sampling import Settings, sample_tokens, token_noise
@@ -27,6 +29,7 @@ class Batch:
 
     The KV cache holds the shifted rows first. With `costs`, the same rows follow once more without the shift: these
     base rows read the same tokens and give the base model's log-probabilities and the KL. Rows of padding come last.
+    Where the model allows it, the base rows begin above the first shifted block: below it, they equal the shifted rows.
 
     Args:
         model: the model.
@@ -57,8 +60,9 @@ class Batch:
         length = self._first + settings.max_tokens
         self._copies = 2 if shifts is not None and costs else 1
         self._base_known = costs or shifts is None
-        self._cache_rows = padded_rows(model, rows * self._copies)
-        self._cache = make_kv_cache(model, self._cache_rows, length + 1, interventions)
+        self._interventions, self._capacity = interventions, length + 1
+        self._cache: KVCache | None = None
+        self._fork: Fork | None = None
         self._idle = length  # free rows write to this position, which no sample reads
         self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
         self._host_weights = self._weights.tolist()
@@ -79,7 +83,7 @@ class Batch:
     @property
     def refillable(self) -> bool:
         """Whether a row can start a new sample while other rows continue."""
-        return self._cache.refillable
+        return self._cache is not None and self._cache.refillable
 
     @property
     def live(self) -> int:
@@ -106,28 +110,56 @@ class Batch:
             self._samples[row], self._counts[row] = sample, 0
         noise = [token_noise(self._seed, sample, self._settings.max_tokens, self._vocabulary) for sample in samples]
         self._noise[rows] = torch.from_numpy(np.stack(noise)).to(self._noise)
-        for layer, shift in (self._shifts_of(samples) if self._shifts_of else {}).items():
+        shifts = self._shifts_of(samples) if self._shifts_of else {}
+        if self._cache is None:
+            self._fork = self._make_fork(shifts)
+            n_rows = self._n_rows if self._fork else self._n_final
+            self._cache = make_kv_cache(self._model, n_rows, self._capacity, self._interventions, self._fork)
+        for layer, shift in shifts.items():
             if layer not in self._shifts:
                 device = block_device(self._model, layer)
-                self._shifts[layer] = torch.zeros(self._cache_rows, self._model.d_model, device=device)
+                self._shifts[layer] = torch.zeros(self._n_final, self._model.d_model, device=device)
             self._shifts[layer][rows.to(self._shifts[layer].device)] = shift.to(self._shifts[layer])
         self._tokens[rows], self._positions[rows] = self._prefix[-1], self._first
         if self._first:
             self._prefill(rows)
         self._started = True
 
+    @property
+    def _n_rows(self) -> int:
+        """Rows of the blocks below the fork: one a sample, and padding."""
+        return padded_rows(self._model, self.rows)
+
+    @property
+    def _n_final(self) -> int:
+        """Rows of the last block: one or two a sample, and padding."""
+        return padded_rows(self._model, self.rows * self._copies)
+
+    def _make_fork(self, layers: Collection[int]) -> Fork | None:
+        """Return the fork for shifts at these layers, or None if it would save nothing or the model allows none."""
+        if self._copies == 1 or not layers or self._n_rows == self._n_final:
+            return None
+        if not has_slots(self._model, self._capacity) or not supports_fork(self._model, min(layers)):
+            return None
+        return Fork(min(layers), self._final_rows())
+
+    def _final_rows(self) -> Int[Tensor, " final"]:
+        """Return for each row of the last block the sample row that it continues; padding continues the first."""
+        rows = torch.arange(self.rows, device=self._model.device).repeat(self._copies)
+        return pad(rows, (0, self._n_final - len(rows)))
+
     def _prefill(self, rows: Int[Tensor, " some"]) -> None:
         """Read the prefix, except its last token, into the cache of some rows."""
+        assert self._cache is not None
         ids = self._prefix[:-1]
         weights = self._weights[: self._first]
         shifted = bool(weights.any())
-        all_rows = torch.arange(self._cache_rows, device=rows.device)
         with torch.inference_mode():
             if not self.refillable:  # all rows start together: one forward for shifted, base and padding rows
-                self._cache.prefill(all_rows, ids, self._shifts_by_position(self._shifts, weights) if shifted else {})
+                self._cache.prefill(None, ids, self._shifts_by_position(self._shifts, weights) if shifted else {})
                 return
             if not self._started:  # the unshifted prefix is the same for every sample that a row will hold
-                self._cache.prefill(all_rows, ids, {})
+                self._cache.prefill(None, ids, {})
             if shifted and self._shifts:
                 for group in prefill_groups(self._model, rows, len(ids)):
                     shifts = {layer: shift[group.to(shift.device)] for layer, shift in self._shifts.items()}
@@ -179,12 +211,15 @@ class Batch:
     def _step(self, live: Int[Tensor, " live"], width: int, *, shifted: bool) -> Int[Tensor, " live"]:
         """Read the last tokens of all rows and sample the next ones of the live rows; positions are below `width`."""
         with torch.inference_mode():
-            padding = self._cache_rows - self.rows * self._copies
-            positions = pad(self._positions.repeat(self._copies), (0, padding), value=self._idle)
-            weights = self._weights[positions][:, None]
+            assert self._cache is not None
+            tokens, positions = self._tokens, self._positions
+            if not self._fork:
+                tokens, positions = tokens.repeat(self._copies), positions.repeat(self._copies)
+            padding = (self._n_rows if self._fork else self._n_final) - len(tokens)
+            positions = pad(positions, (0, padding), value=self._idle)
+            weights = self._weights[positions[self._fork.rows] if self._fork else positions][:, None]
             shifts = {layer: shift * weights.to(shift) for layer, shift in self._shifts.items()} if shifted else {}
-            read = pad(self._tokens.repeat(self._copies), (0, padding))
-            states = self._cache.step(read, positions, shifts, width)
+            states = self._cache.step(pad(tokens, (0, padding)), positions, shifts, width)
             # a CUDA graph reads free rows as well, whose position lies beyond the last token
             count = (self._positions[live] - self._first).clamp(0, self._settings.max_tokens - 1)
             rows = torch.cat([live + copy * self.rows for copy in range(self._copies)]).to(states.device)
@@ -218,23 +253,30 @@ class Batch:
     def drop_free_rows(self) -> None:
         """Continue with the live rows only, if that is less to compute and no CUDA graph has fixed the shapes."""
         live = [row for row, sample in enumerate(self._samples) if sample != _FREE]
-        needed = padded_rows(self._model, len(live) * self._copies)
-        if self._graph is not None or needed >= self._cache_rows or not live:
+        before = self._n_final
+        if self._graph is not None or not live or padded_rows(self._model, len(live) * self._copies) >= before:
             return
+        assert self._cache is not None
         rows = torch.tensor(live, device=self._model.device)
-        cache_rows = torch.cat([rows + copy * self.rows for copy in range(self._copies)])
-        cache_rows = torch.cat([cache_rows, cache_rows[:1].expand(needed - len(cache_rows))])
-        self._cache.select_rows(cache_rows)
+        final_rows = torch.cat([rows + copy * self.rows for copy in range(self._copies)])
+        self._samples, self._counts = [self._samples[row] for row in live], [self._counts[row] for row in live]
+        self.rows = len(live)
+        final_rows = torch.cat([final_rows, final_rows[:1].expand(self._n_final - len(final_rows))])
+        if self._fork is not None and isinstance(self._cache, SlotKVCache):
+            self._fork = Fork(self._fork.layer, self._final_rows())
+            lower_rows = torch.cat([rows, rows[:1].expand(self._n_rows - len(rows))])
+            self._cache.select_rows(lower_rows, upper=final_rows, fork=self._fork)
+        else:
+            self._cache.select_rows(final_rows)
         for name in ("_tokens", "_positions", "_noise", "_history", "_costs"):
             setattr(self, name, getattr(self, name)[rows])
-        self._shifts = {layer: shift[cache_rows.to(shift.device)] for layer, shift in self._shifts.items()}
-        self._samples, self._counts = [self._samples[row] for row in live], [self._counts[row] for row in live]
-        self.rows, self._cache_rows = len(live), needed
+        self._shifts = {layer: shift[final_rows.to(shift.device)] for layer, shift in self._shifts.items()}
 
     def close(self) -> None:
         """Free the memory at once: reference cycles would hold it until garbage collection."""
         self._graph, self._shifts = None, {}
-        self._cache.close()
+        if self._cache is not None:
+            self._cache.close()
 
 
 def _can_capture(model: ResidualModel) -> bool:

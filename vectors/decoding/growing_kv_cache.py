@@ -26,13 +26,16 @@ class GrowingKVCache:
 
     refillable = False
 
-    def __init__(self, model: ResidualModel, interventions: Mapping[int, Intervention] | None = None) -> None:
-        self._model, self._interventions = model, interventions
+    def __init__(
+        self, model: ResidualModel, rows: int, interventions: Mapping[int, Intervention] | None = None
+    ) -> None:
+        self._model, self._rows, self._interventions = model, rows, interventions
         self._cache = DynamicCache(config=model.hf.config)
 
-    def prefill(self, rows: Int[Tensor, " some"], ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
+    def prefill(self, rows: Int[Tensor, " some"] | None, ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
         """Read the same first ids in all rows; see `vectors.decoding.kv_cache.KVCache`."""
-        self._forward(torch.tensor([list(ids)] * len(rows), device=self._model.device), shifts)
+        count = self._rows if rows is None else len(rows)
+        self._forward(torch.tensor([list(ids)] * count, device=self._model.device), shifts)
 
     def step(
         self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
@@ -43,6 +46,7 @@ class GrowingKVCache:
     def select_rows(self, rows: Int[Tensor, " some"]) -> None:
         """Continue with some rows only; see `vectors.decoding.kv_cache.KVCache`."""
         self._cache.reorder_cache(torch.LongTensor(rows.tolist()))  # on each layer's own device
+        self._rows = len(rows)
 
     def close(self) -> None:
         """Free all keys and values."""
@@ -98,8 +102,8 @@ def _distance(one: Float[Tensor, "two rest vocab"], other: Float[Tensor, "two re
 
 def _cached_logits(model: ResidualModel, ids: Int[Tensor, "two pos"], *, swap: bool) -> Float[Tensor, "two rest vocab"]:
     """Return the logits after the shared ids, decoded token by token; with `swap`, the rows change places half-way."""
-    cache, order, logits = GrowingKVCache(model), [0, 1], []
-    cache.prefill(torch.arange(len(ids)), ids[0, :_SHARED].tolist(), {})
+    cache, order, logits = GrowingKVCache(model, 2), [0, 1], []
+    cache.prefill(None, ids[0, :_SHARED].tolist(), {})
     for position in range(_SHARED, ids.shape[1]):
         if swap and position == _SWAP_POSITION:
             order = [1, 0]

@@ -1,6 +1,7 @@
 """The output head apart from the blocks, so that logits over a large vocabulary are computed in chunks."""
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
@@ -161,6 +162,7 @@ def _make_head(hf: Any) -> Callable[[Tensor], Tensor]:
     def head(states: Tensor) -> Tensor:
         shell = copy.copy(hf)
         shell.__dict__.pop("forward", None)  # accelerate's wrapper runs the original
+        shell.__dict__ |= {hooks: OrderedDict() for hooks in ("_forward_hooks", "_forward_pre_hooks")}
         shell._modules = {**hf._modules, name: _Blocks(hf.base_model, states[None])}
         output = shell(input_ids=torch.zeros(1, len(states), dtype=torch.long, device=states.device), use_cache=False)
         logits: Tensor = output.logits[0]

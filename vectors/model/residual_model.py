@@ -18,7 +18,7 @@ from vectors.common.progress import ProgressBars, ProgressOption, progress_callb
 from vectors.common.validation import check_integer, quote
 from vectors.model.loading import choose_device, choose_dtype, find_blocks, short_message
 from vectors.model.passport import Passport, read_passport
-from vectors.model.sources import open_model
+from vectors.model.sources.find_source import open_model
 from vectors.model.weights import device_of, fingerprint, is_quantised, not_finite_weight
 
 
@@ -61,7 +61,7 @@ class ResidualModel:
         file_precision: str | None = None,
     ) -> None:
         if hasattr(hf, "peft_config") and callable(getattr(hf, "get_base_model", None)):
-            from vectors.model.adapters import unwrapped  # only a PeftModel needs it
+            from vectors.model.sources.adapters import unwrapped  # only a PeftModel needs it
 
             hf = unwrapped(hf)
         kind = type(hf).__name__

@@ -67,7 +67,7 @@ def test_known_costs_are_not_computed_again(almanac: ResidualModel, sides) -> No
         n_read += len(options["input_ids"])
 
     expected = plain.scores([*positive, *background])
-    with almanac.hf.register_forward_pre_hook(count, with_kwargs=True):
+    with almanac.hf.base_model.register_forward_pre_hook(count, with_kwargs=True):
         scores = informed.scores([*positive, *background])
     np.testing.assert_allclose(scores, expected, atol=1e-3)
     assert n_read == 48 + 24  # all texts with the shift, and those of unknown costs without

@@ -61,9 +61,9 @@ def test_a_run_within_a_budget_records_its_scale(llama_model: ResidualModel) -> 
 
 def test_a_gate_is_recorded_replayed_and_refused_at_the_start_token(llama_model: ResidualModel) -> None:
     at = steer.compose({vector(llama_model): 2.0})
-    gated = steer.sample(llama_model, at, n=8, seed=2, max_tokens=12, gate=True)
+    gated = steer.sample(llama_model, at, n=32, seed=2, max_tokens=12, gate=True)
     assert gated[0].settings["gate"] is True
-    assert gated.texts != steer.sample(llama_model, at, n=8, seed=2, max_tokens=12).texts
+    assert gated.texts != steer.sample(llama_model, at, n=32, seed=2, max_tokens=12).texts
     for run, cost in zip(gated, replayed(llama_model, gated, point=at), strict=True):
         assert cost.pressure["total"] == pytest.approx(run.pressure["total"], abs=1e-3)
     with pytest.raises(InputError, match="the start token has nothing to read"):
@@ -77,6 +77,6 @@ def test_a_rotation_is_recorded_and_replayed(llama_model: ResidualModel) -> None
     at = steer.compose({vector(llama_model): 2.0}, method="rotate")
     run = steer.sample(llama_model, at, n=8, seed=2, max_tokens=12, radius=0.5)
     assert run[0].settings["composition"] == "rotate"
-    assert run.texts != steer.sample(llama_model, {vector(llama_model): 2.0}, n=8, seed=2, max_tokens=12).texts
+    assert run.texts != steer.sample(llama_model, {vector(llama_model): 2.0}, n=32, seed=2, max_tokens=12).texts
     for sample, cost in zip(run, replayed(llama_model, run, point=at), strict=True):
         assert cost.pressure["total"] == pytest.approx(sample.pressure["total"], abs=1e-3)

@@ -1,13 +1,15 @@
 """Replaying a run: the same costs as when it was sampled, and refusal of other weights."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import steer
+from steer.runs.sample_file import SampleFile
 from steer.runs.sample_set import SampleSet
 from steer.sampling.replay import replayed
-from vectors.common.errors import InputError, ModelError
+from vectors.common.errors import InputError, ModelError, OutputError
 from vectors.model.residual_model import ResidualModel
 
 
@@ -28,3 +30,20 @@ def test_an_edited_text_is_not_replayed(llama_model: ResidualModel) -> None:
     edited = SampleSet([replace(first, text="the storm"), *others])
     with pytest.raises(InputError, match="the text of sample 0 is not what its tokens decode to"):
         replayed(llama_model, edited)
+
+
+def test_a_run_of_an_earlier_version_is_replayed_and_not_resumed(llama_model: ResidualModel, tmp_path: Path) -> None:
+    run = steer.sample(llama_model, None, n=3, max_tokens=5)
+    old = SampleSet(
+        replace(each, settings={key: value for key, value in each.settings.items() if key != "draw"}) for each in run
+    )
+    assert [cost.pressure for cost in replayed(llama_model, old)] == [
+        cost.pressure for cost in replayed(llama_model, run)
+    ]
+    path = old.save(tmp_path / "old.jsonl")
+    expect = {"settings": {"draw": run[0].settings["draw"]}}
+    with (
+        pytest.raises(OutputError, match="earlier version, which drew other tokens from the same seed; pass --force"),
+        SampleFile(path, "resume", expect),
+    ):
+        raise AssertionError("entered")

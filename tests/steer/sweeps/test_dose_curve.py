@@ -72,8 +72,9 @@ def test_a_dose_is_the_run_that_sampling_gives(
     for row in made.rows:
         texts = steer.sample(llama_model, {vector: row.dose}, n=12, max_tokens=12, seed=3).texts
         assert row.success is not None and row.success.value == sum("sea" in text for text in texts) / 12
+        written = [text for text in texts if text.strip()]
         assert row.probe is not None and row.probe.low <= row.probe.value <= row.probe.high
-        much, little, mine = (projected(llama_model, vector, some) for some in (REAL[:64], OTHER[:64], texts))
+        much, little, mine = (projected(llama_model, vector, some) for some in (REAL[:64], OTHER[:64], written))
         assert row.probe.value == pytest.approx((mine - little) / (much - little), abs=1e-4)
     assert json.loads(json.dumps(made.to_dict()))["rows"][0]["dose"] == -1
     assert len(list((tmp_path / "doses").glob("*.jsonl"))) == 3

@@ -110,7 +110,7 @@ def test_activations_that_are_not_finite_are_refused(make_hf, make_tokenizer):
     with torch.no_grad():
         hf.model.embed_tokens.weight[5] = float("inf")
     model = ResidualModel(hf, make_tokenizer(), name="broken")
-    with pytest.raises(ModelError, match="activations at layer 1 that are not finite: check its weights"):
+    with pytest.raises(ModelError, match="activations at layer 1 that are not finite, because its weights hold NaN"):
         moments(model, encode_texts(model, ["the cat", "a sea cat"]), [1])
 
 

@@ -11,10 +11,11 @@ from transformers import MistralConfig
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.common.errors import InputError, ModelError
+from vectors.decoding import batch, choose_kv_cache, kv_cache
 from vectors.decoding import decode as decoding
-from vectors.decoding import kv_cache
 from vectors.decoding.batch import Batch
 from vectors.decoding.decode import Finished, decode, prefix_ids, rows_that_fit
+from vectors.decoding.fork import Fork
 from vectors.decoding.growing_kv_cache import GrowingKVCache
 from vectors.decoding.token_costs import compute_costs
 from vectors.decoding.token_sampling import Settings, token_noise
@@ -125,6 +126,35 @@ def test_texts_are_the_same_for_every_batch_size(llama_model, dtype, prompt):
     assert all(other == texts[0] for other in texts[1:])
 
 
+@pytest.mark.parametrize("positions", ["all", "bos", "generated"])
+@pytest.mark.parametrize("prompt", [None, "the cat ran"])
+def test_base_rows_that_share_the_lower_blocks_cost_the_same(tiny_model, monkeypatch, positions, prompt):
+    deltas = {layer: 2 * torch.randn(20, tiny_model.d_model) for layer in (0, 1)}
+    tiny_model.eos_ids = frozenset(range(1, 6))  # so that rows leave the batch, and others take their places
+    options = {"prefix": prefix_ids(tiny_model, prompt, 12), "positions": positions, "size": 18}
+    forks = []
+    monkeypatch.setattr(batch, "Fork", lambda *arguments: forks.append(arguments) or Fork(*arguments))
+    shared = rows(tiny_model, deltas, range(20), **options)
+    assert forks and forks[0][0] == 0
+    monkeypatch.setattr(batch, "supports_fork", lambda *_: False)
+    apart = rows(tiny_model, deltas, range(20), **options)
+    for index, finished in apart.items():
+        assert shared[index].tokens == finished.tokens
+        for name in ("logprob_base", "logprob_steered", "kl"):
+            one, other = getattr(shared[index].cost, name), getattr(finished.cost, name)
+            np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_a_model_whose_rows_cannot_fork_is_found_out(llama_model, monkeypatch):
+    assert choose_kv_cache.supports_fork(llama_model, 1)
+    model = ResidualModel(copy.deepcopy(llama_model.hf), llama_model.tokenizer)
+    # a later block that reads something of an earlier one, which has fewer rows
+    kept = {}
+    model.blocks[0].register_forward_hook(lambda _, __, output: kept.update(rows=len(output), first=output[:1]))
+    model.blocks[2].register_forward_hook(lambda _, __, output: output + kept["rows"] * kept["first"])
+    assert not choose_kv_cache.supports_fork(model, 1)
+
+
 def test_finish_says_why_a_text_ended(llama_model):
     samples = rows(llama_model, {}, range(32), max_tokens=10)
     for finished in samples.values():
@@ -167,9 +197,9 @@ def test_costs_equal_those_of_teacher_forcing(tiny_model, positions):
 def test_slots_and_a_growing_cache_write_the_same(tiny_model, monkeypatch):
     deltas = {0: torch.randn(12, tiny_model.d_model, generator=torch.Generator().manual_seed(6))}
     prefix = tiny_model.encode(["the sea was old"])[0]
-    assert isinstance(kv_cache.make_kv_cache(tiny_model, 2, 20), kv_cache.SlotKVCache)
+    assert isinstance(choose_kv_cache.make_kv_cache(tiny_model, 2, 20), kv_cache.SlotKVCache)
     expected = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
-    monkeypatch.setattr(kv_cache, "supports_slots", lambda _: False)
+    monkeypatch.setattr(choose_kv_cache, "supports_slots", lambda _: False)
     samples = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
     assert {index: each.tokens for index, each in samples.items()} == {i: each.tokens for i, each in expected.items()}
 
@@ -181,7 +211,7 @@ def test_a_sliding_window_shorter_than_the_texts_rules_out_slots(make_tokenizer)
     )  # fmt: skip
     torch.manual_seed(0)
     model = ResidualModel(AutoModelForCausalLM.from_config(config).eval(), make_tokenizer())
-    assert isinstance(kv_cache.make_kv_cache(model, 2, 20), GrowingKVCache)
+    assert isinstance(choose_kv_cache.make_kv_cache(model, 2, 20), GrowingKVCache)
     samples = rows(model, {}, range(6), max_tokens=16, size=3)
     for index in range(6):
         assert samples[index].tokens == reference(model, model.start_ids(), index, seed=3, max_tokens=16)
@@ -192,8 +222,8 @@ def test_rotary_scaling_by_the_longest_text_rules_out_slots(make_tokenizer):
     own = {"original_max_position_embeddings": 8, "rope_parameters": rope, "sliding_window": None}
     model = ResidualModel(replace(FAMILIES["Phi-3"], own=own).build(), make_tokenizer())
     model.eos_ids = frozenset(range(1, 9))  # so that rows are at different positions
-    assert isinstance(kv_cache.make_kv_cache(model, 2, 8), kv_cache.SlotKVCache) and isinstance(
-        kv_cache.make_kv_cache(model, 2, 9), GrowingKVCache
+    assert isinstance(choose_kv_cache.make_kv_cache(model, 2, 8), kv_cache.SlotKVCache) and isinstance(
+        choose_kv_cache.make_kv_cache(model, 2, 9), GrowingKVCache
     )
     together = rows(model, {}, range(8), max_tokens=20, size=3)
     for index in range(8):

@@ -37,7 +37,9 @@ def test_likelihoods_that_are_not_finite_are_refused(make_hf, make_tokenizer):
     with torch.no_grad():
         hf.lm_head.weight[5] = float("inf")
     model = ResidualModel(hf, make_tokenizer(), name="broken")
-    with pytest.raises(ModelError, match="likelihoods under a shift at layer 1 that are not finite: check its weights"):
+    with pytest.raises(
+        ModelError, match="likelihoods under a shift at layer 1 that are not finite, because its weights hold NaN"
+    ):
         extract_cat(model, method="learned", layer=1)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 from helpers.families import FAMILIES, WINDOW, Family
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import steer
-from vectors.common.rng import Stream, rng
 from vectors.concepts.vector import ConceptVector
+from vectors.decoding.choose_kv_cache import make_kv_cache
 from vectors.decoding.growing_kv_cache import GrowingKVCache
-from vectors.decoding.kv_cache import SlotKVCache, make_kv_cache
+from vectors.decoding.kv_cache import SlotKVCache
+from vectors.decoding.token_sampling import Settings, sample_tokens, token_noise
 from vectors.model.hooks import capture, shift_layers
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
@@ -200,11 +200,15 @@ def check_texts(
     try:
         for run in runs:
             ids = list(prefix)
-            for token, number in zip(run.tokens, rng(3, run.index, Stream.TOKEN).random(max_tokens), strict=False):
+            noise = torch.from_numpy(
+                token_noise(3, run.index, max_tokens, model.hf.config.get_text_config().vocab_size)
+            )
+            for token, numbers in zip(run.tokens, noise, strict=False):
                 with torch.no_grad():
-                    logits = model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
-                ends = np.concatenate([[0], torch.softmax(logits, dim=-1).cumsum(dim=-1).numpy()])
-                assert ends[token] - 5e-4 <= number * ends[-1] <= ends[token + 1] + 5e-4
+                    logits = model.hf(torch.tensor([ids]), use_cache=False).logits[:, -1].double()
+                # the token wins also where it is a little more likely: kernels round differently
+                logits[0, token] += 2e-3
+                assert sample_tokens(logits, numbers[None], Settings()).item() == token
                 ids.append(token)
             assert len(run.tokens) == max_tokens or run.tokens[-1] in ENDS
             assert not ENDS.intersection(run.tokens[:-1])
@@ -247,7 +251,7 @@ def test_a_hook_in_a_wrong_place_is_noticed(name: str, make_tokenizer: Callable)
     model = subject.model
     subject.model.blocks[1] = blocks[2]
     with pytest.raises(AssertionError):
-        check_texts(model, None, n=2, max_tokens=8)
+        check_texts(model, None, n=8, max_tokens=8)
 
 
 def test_a_wrong_shift_is_noticed(make_tokenizer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

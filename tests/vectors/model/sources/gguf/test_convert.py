@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from vectors.common.errors import ModelError, SteerError, SteerWarning
-from vectors.model.gguf.convert import RECORD
 from vectors.model.residual_model import ResidualModel, load_model
+from vectors.model.sources.gguf.convert import RECORD
 
 SIZES = {
     "vocab_size": len(TOKENS), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "head_dim": 16,
@@ -246,7 +246,7 @@ def test_damaged_headers_raise_one_line_and_nothing_else(tmp_path: Path) -> None
     header = data.index(b"blk.1.ffn_up.weight")
     draw = np.random.default_rng(0)
     path = tmp_path / "broken.gguf"
-    from vectors.model.gguf.header import read_gguf_model
+    from vectors.model.sources.gguf.header import read_gguf_model
 
     for _ in range(400):
         broken = bytearray(data)
@@ -292,7 +292,7 @@ def test_the_disk_is_looked_at_first(tmp_path: Path, home: Path, monkeypatch: py
 
 
 def test_large_models_are_written_in_parts(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectors.model.gguf.convert._SHARD", 100_000)
+    monkeypatch.setattr("vectors.model.sources.gguf.convert._SHARD", 100_000)
     hf = llama()
     assert torch.equal(logits(quietly(write_model(tmp_path / "tiny.gguf", hf)).hf), logits(hf))
     (folder,) = (home / "models").iterdir()

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from vectors.common.errors import ModelError
 from vectors.common.validation import quote
-from vectors.model.gguf.header import GgufFile
 from vectors.model.loading import short_message, silence_transformers
+from vectors.model.sources.gguf.header import GgufFile
 
 _CONTROL: Final = 3  # the type of tokens that no text has
 _MEND: Final = "give the model's folder in Hugging Face format"

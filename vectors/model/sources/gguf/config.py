@@ -8,9 +8,9 @@ import numpy as np
 
 from vectors.common.errors import ModelError
 from vectors.common.validation import quote
-from vectors.model.gguf.header import GgufFile
-from vectors.model.gguf.tensors import LLAMA3_ROPE, read_tensor
 from vectors.model.loading import short_message, silence_transformers
+from vectors.model.sources.gguf.header import GgufFile
+from vectors.model.sources.gguf.tensors import LLAMA3_ROPE, read_tensor
 
 ARCHITECTURES: Final = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "starcoder2", "stablelm")
 """Architectures whose converted models give the logits of the originals, from files of llama.cpp's own converter."""

@@ -18,11 +18,11 @@ from vectors.common.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from vectors.common.paths import user_library
 from vectors.common.progress import Progress
 from vectors.common.validation import quote
-from vectors.model.gguf.config import config_of
-from vectors.model.gguf.header import GgufFile, read_gguf_model
-from vectors.model.gguf.tensors import Weight, stored_dtype, tensors_of, weights_of
-from vectors.model.gguf.tokenizer import tokenizer_of
 from vectors.model.loading import find_blocks, silence_transformers
+from vectors.model.sources.gguf.config import config_of
+from vectors.model.sources.gguf.header import GgufFile, read_gguf_model
+from vectors.model.sources.gguf.tensors import Weight, stored_dtype, tensors_of, weights_of
+from vectors.model.sources.gguf.tokenizer import tokenizer_of
 
 FOLDER: Final = "models"
 RECORD: Final = "source.json"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vectors.common.errors import ModelError
 from vectors.common.validation import quote
-from vectors.model.gguf.header import GgufFile, GgufTensor
+from vectors.model.sources.gguf.header import GgufFile, GgufTensor
 
 LLAMA3_ROPE: Final = "rope_freqs.weight"
 """How Llama 3 stretches its positions: it becomes a setting of the config."""

@@ -60,7 +60,7 @@ def open_model(
                 f"{quote(name_or_path)} is no adapter (it has no {NOTE_FILE}): leave the base {quote(base)} out"
             )
         return _open_plain(path, hub_name, dtype, trust_remote_code, progress, on_cpu)
-    from vectors.model.adapters import merge, read_adapter, without_adapter  # peft is slow to import
+    from vectors.model.sources.adapters import merge, read_adapter, without_adapter  # peft is slow to import
 
     if hub_name is not None:
         download(hub_name, *_ADAPTER_FILES)
@@ -93,7 +93,7 @@ def _open_plain(
             check_files(path, shown or path)
         hf, tokenizer, noted = load_checkpoint(path, dtype, trust_remote_code=trust, hub_name=hub_name, shown=shown)
         return Opened(hf, tokenizer, hub_name or (shown or path).resolve().name, noted)
-    from vectors.model.gguf.convert import converted  # only such a file needs it
+    from vectors.model.sources.gguf.convert import converted  # only such a file needs it
 
     kept = converted(gguf, progress)
     if kept.note:
@@ -108,7 +108,7 @@ def _find_base(folder: Path, adapter: dict[str, Any], base: str | Path | None) -
     """Return an adapter's base, the one given or the one that it names, and whether it is from the hub."""
     if base is not None:
         return find_model(base)
-    from vectors.model.adapters import base_of
+    from vectors.model.sources.adapters import base_of
 
     named = base_of(folder, adapter)
     if isinstance(named, Path):

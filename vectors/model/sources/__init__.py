@@ -1,0 +1,1 @@
+"""Where a model comes from: a folder, the hub, a GGUF file, or an adapter on top of another model."""
