@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -130,7 +131,9 @@ def _head(model: ResidualModel) -> Callable[[Tensor], Tensor] | None:
     """Return the model without its blocks, as a function of final states; None if that gives other logits."""
     if model not in _HEADS:
         try:
-            _HEADS[model] = _checked_head(model)
+            # in a thread of its own, in which the shifts of this one do not act
+            with ThreadPoolExecutor(max_workers=1) as thread:
+                _HEADS[model] = thread.submit(_checked_head, model).result()
         except Exception as error:  # a model that is built differently may raise anything
             if is_out_of_memory(error):
                 raise
