@@ -1,8 +1,8 @@
-"""Whether a text is the same whatever the batch: `python benchmarks/batch_sizes.py FOLDER_OF_A_MODEL --dtypes bfloat16`.
+"""Whether a text is the same whatever the batch: `python benchmarks/batch_sizes.py FOLDER --dtypes bfloat16`.
 
-Each sample has a direction of its own, of random direction and a tenth of the stream's length in the middle block. Texts
-of every batch size, with and without costs, are compared with those of the largest. Finished cells are kept in a file,
-so that an interrupted run goes on where it ended.
+Each sample has a random direction of its own, a tenth as long as the stream in the middle block. Texts of every batch
+size, with and without costs, are compared with those of the largest. Finished cells are kept in a file, so that an
+interrupted run goes on where it ended.
 """
 
 import argparse

@@ -76,7 +76,10 @@ AroundSamples = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Texts sampled together; changes only the speed.  [default: what suits the device]"),
+    typer.Option(
+        metavar="N",
+        help="Texts sampled together; on a CPU, it changes the speed only.  [default: what suits the device]",
+    ),
 ]
 Output = Annotated[
     str | None, typer.Option("-o", "--output", metavar="FILE", help="Also append each text to this JSONL file.")
