@@ -60,7 +60,7 @@ def test_pairs_have_columns_by_name(extract: Callable[..., Any]) -> None:
     done = extract("x", "--pairs", "sides.json", "--positive-column", "sea", "--negative-column", "land")
     assert gap(done) and json.loads(done.out)["held_out"] is None
     done = extract("x", "--pairs", "sides.json")
-    assert done.code == 2 and "it has 'sea, land', name the one that holds the text by --positive-column" in done.err
+    assert done.code == 2 and "it has 'sea', 'land'; name the one that holds the text by --positive-column" in done.err
     done = extract("x", "--pairs", "sides.json", "--text-column", "sea")
     assert done.code == 2 and "give --positive-column and --negative-column" in done.err
 

@@ -101,13 +101,13 @@ def test_questions_go_before_their_answers(tmp_path: Path) -> None:
 def test_a_part_is_chosen_by_name_or_train_is_read_and_said(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(LISTS["parts of objects with a column a class"][0]))
-    with pytest.warns(SteerWarning, match="has the parts train, test: 'train' is read; --split"):
+    with pytest.warns(SteerWarning, match="has the parts 'train', 'test': 'train' is read; --split"):
         assert read_texts(path, field="base") == LAND
     assert read_texts(path, field="base", how=Reading(split="test")) == ("x",)
-    with pytest.raises(InputError, match="no split 'dev': choose from 'train, test'"):
+    with pytest.raises(InputError, match="no split 'dev': choose from 'train', 'test'"):
         read_texts(path, how=Reading(split="dev"))
     path.write_text(json.dumps({"dev": [{"text": "x"}], "test": [{"text": "y"}]}))
-    with pytest.raises(InputError, match=r"several parts .'dev, test'.: name one by --split"):
+    with pytest.raises(InputError, match=r"several parts .'dev', 'test'.: name one by --split"):
         read_texts(path)
 
 
