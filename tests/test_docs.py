@@ -41,7 +41,7 @@ SCRIPTS = [
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
-    """For each page a folder with the files of examples/; two pages also get stand-ins for the models that they name."""
+    """For each page a folder with the files of examples/; two pages get stand-ins for models that they name, too."""
     folder_of: dict[Path, Path] = {}
     for page in PAGES:
         folder_of[page] = tmp_path_factory.mktemp(page.stem)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import peft
 import torch
-from helpers.gguf_model import TOKENS, write_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     Gemma3ForCausalLM,
@@ -20,6 +19,8 @@ from transformers import (
     Qwen3Config,
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+from helpers.gguf_model import TOKENS, write_model
 
 END = "<|endoftext|>"
 _D_MODEL, _LAYERS, _HEADS, _CONTEXT = 32, 4, 4, 256
