@@ -311,13 +311,17 @@ def _problem(error: Exception, folder: Path) -> str:
 
 def empty_weights(folder: Path) -> str | None:
     """Return what is wrong with weights that were saved empty, as one process of a sharded training does; or None."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
         try:
-            with safe_open(path, "pt") as weights:
-                empty = [name for name in weights.keys() if 0 in weights.get_slice(name).get_shape()]  # noqa: SIM118
-        except (SafetensorError, OSError):
+            if path.suffix == ".bin":
+                loaded = torch.load(path, map_location="meta", weights_only=True)
+                empty = [name for name, weight in loaded.items() if not weight.numel()]
+            else:
+                with safe_open(path, "pt") as weights:
+                    empty = [name for name in weights.keys() if 0 in weights.get_slice(name).get_shape()]  # noqa: SIM118
+        except Exception:
             continue
         if empty:
             return (

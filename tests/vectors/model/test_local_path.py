@@ -150,6 +150,10 @@ def test_weights_that_cannot_be_read_say_why(tmp_path: Path, model_folder: Calla
     empty = {name: torch.zeros(0) if "mlp" in name else weight for name, weight in weights.items()}
     save_file(empty, folder / "model.safetensors", {"format": "pt"})
     assert "of its weights are empty" in refused(folder) and "sharded training" in refused(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(empty, folder / "pytorch_model.bin")
+    assert "of its weights are empty" in refused(folder)
+    (folder / "pytorch_model.bin").unlink()
     if find_spec("bitsandbytes") is None:
         kind = {"quant_method": "bitsandbytes", "load_in_4bit": True}
         (folder / "config.json").write_text(json.dumps(config | {"quantization_config": kind}))
