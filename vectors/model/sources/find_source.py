@@ -117,26 +117,26 @@ def _gguf_in(folder: Path, shown: Path, hub_name: str | None) -> Path | None:
     Raises:
         ModelError: a hub model without either, or a folder with several GGUF files.
     """
-    from vectors.model.sources.gguf.choose import choose_file
-
-    has_config = (folder / "config.json").is_file()
-    if hub_name is not None:  # of which no weights are here yet
-        if not has_config and not any(folder.glob("*.gguf")):
+    has_config, beside = (folder / "config.json").is_file(), sorted(path.name for path in folder.glob("*.gguf"))
+    if not beside:
+        if hub_name is not None and not has_config:
             raise ModelError(
                 f"{hub_name} has no config.json: if it is a repository of GGUF files, download one of them "
                 f"(hf download {hub_name} FILE.gguf) and give its path"
             )
-        return None if has_config else choose_file(folder)
-    if not (has_config and holds_weights(folder)):
-        return choose_file(folder)
-    if beside := sorted(path.name for path in folder.glob("*.gguf")):
-        warnings.warn(
-            f"folder {quote(shown)} holds weights in Hugging Face format, which are used, and {list_names(beside)}: "
-            "give the path of such a file to use that instead",
-            SteerWarning,
-            stacklevel=5,
-        )
-    return None
+        return None
+    if has_config and (hub_name is not None or holds_weights(folder)):  # weights of the hub are not here yet
+        if hub_name is None:
+            warnings.warn(
+                f"folder {quote(shown)} holds weights in Hugging Face format, which are used, and "
+                f"{list_names(beside)}: give the path of such a file to use that instead",
+                SteerWarning,
+                stacklevel=5,
+            )
+        return None
+    from vectors.model.sources.gguf.choose import choose_file  # only such a folder needs it
+
+    return choose_file(folder)
 
 
 def _find_base(folder: Path, adapter: dict[str, Any], base: str | Path | None) -> tuple[Path, bool]:

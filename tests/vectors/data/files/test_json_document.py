@@ -136,8 +136,6 @@ def test_what_is_no_json_is_told_by_one_line_number(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "x"}\n' * 700 + '{"text": "y",}\n')
     with pytest.raises(InputError, match=r"line 701 is not JSON \(.[A-Z][^:]*, character \d+\): give an object"):
-        InputError, match=r"line 701 is not JSON \('?[A-Z][^:]*, character \d+\): give an object a line"
-    ):
         read_texts(path)
     path.write_text("\n".join(json.dumps({"text": text}, indent=2) for text in "xyz"))  # as jq writes by default
     with pytest.raises(InputError, match=r"line 4 is not JSON .*jq -c \. FILE writes that"):
