@@ -41,7 +41,7 @@ SCRIPTS = [
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
-    """For each page a folder with the files of examples/; two pages also get tiny models with hub names."""
+    """For each page a folder with the files of examples/; two pages get stand-ins for models that they name, too."""
     folder_of: dict[Path, Path] = {}
     for page in PAGES:
         folder_of[page] = tmp_path_factory.mktemp(page.stem)
@@ -50,6 +50,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
                 shutil.copy(path, folder_of[page])
         if page.name in ("models.md", "README.md"):  # a local folder with a model's name wins over the hub
             hub.write(folder_of[page], (folder_of[page] / "texts.txt").read_text().splitlines()[:200])
+        if page.name == "models.md":
+            hub.write_gguf(folder_of[page])
+            hub.write_adapter(folder_of[page])
     return folder_of
 
 

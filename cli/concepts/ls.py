@@ -1,8 +1,10 @@
 """`steer ls`: list the concepts of the library, read from their files without loading a model."""
 
+import difflib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,7 @@ import typer
 from cli.options.completion import complete_name
 from cli.options.model_options import Json, check_model
 from cli.terminal.output import emit, emit_json, figure, note, table
-from vectors.common.errors import InputError, VectorError
+from vectors.common.errors import InputError, ModelError, VectorError
 from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import check_name, escape_invisible, list_names, quote
 
@@ -54,9 +56,8 @@ def list_command(model: ModelFilter = None, as_json: Json = False) -> None:
     Your own concepts replace shipped ones of the same name.
     """
     check_model(model)
-    entries = [entry for entry in read_library() if model is None or entry.vector.model in _names(model)]
-    if model is not None and not entries:
-        check_there(model)
+    library = read_library()
+    entries = _of_model(library, model)
     if as_json:
         for entry in entries:
             mine = {"shipped": entry.shipped, "shadowed": entry.shadowed, "path": str(entry.path)}
@@ -126,21 +127,42 @@ def _read_folder(folder: Path, *, shipped: bool) -> Iterator[Entry]:
                 note(f"note: skipped: {error}")
 
 
-def check_there(model: str) -> None:
-    """Refuse the path of a model that is not there or is damaged; a name may be one of the hub, which is not asked.
+def _of_model(entries: list[Entry], model: str | None) -> list[Entry]:
+    """Return the concepts for a model, or all of them.
 
     Raises:
-        ModelError: naming the models beside it.
+        ModelError: there are none, and no such model either.
     """
-    from vectors.common.errors import ModelError
+    if model is None:
+        return entries
+    names = _names(model)
+    found = [entry for entry in entries if entry.vector.model in names]
+    if not found:
+        check_there(model, sorted({entry.vector.model for entry in entries}))
+    return found
 
+
+def check_there(model: str, known: Sequence[str] = ()) -> None:
+    """Refuse a model that is not on this machine; the hub is not asked.
+
+    Args:
+        model: its path or name.
+        known: the names of models that have concepts, for the message.
+
+    Raises:
+        ModelError: no folder and no downloaded model has this name, or it is the path of a model that is not there or
+            is damaged; the message names others.
+    """
     like_a_path = model.startswith((".", "~", "/")) or model.count("/") > 1 or "\0" in model
     looks_like_path = like_a_path or model.lower().endswith(_FILES)
     try:
-        if not looks_like_path and not Path(model).exists():
-            return
+        is_name = not looks_like_path and not Path(model).exists()
     except (OSError, ValueError) as error:
         raise ModelError(f"{quote(model)} is no name of a model: give a folder, a GGUF file or a hub name") from error
+    if is_name:
+        if model != EMBEDDED_NAME and not _is_downloaded(model):
+            raise ModelError(_unknown_model(model, known))
+        return
     from vectors.model.loading import find_model
     from vectors.model.sources.gguf.header import read_gguf_model
 
@@ -149,11 +171,33 @@ def check_there(model: str) -> None:
         read_gguf_model(path)
 
 
+def _is_downloaded(model: str) -> bool:
+    """Return whether the Hugging Face cache has a model of this name."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return (Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}").is_dir()
+
+
+def _unknown_model(model: str, known: Sequence[str]) -> str:
+    from vectors.model.local_path import models_beside
+
+    near = difflib.get_close_matches(model, known, n=3, cutoff=0.4)
+    hint = f" (it has some for {list_names(near)})" if near else models_beside(Path(model), near=True)
+    return (
+        f"no model {quote(model)} is on this machine, and the library has no concepts for one{hint}: if it is a hub "
+        f"model, `steer extract storm --positive storms.txt --model {shlex.quote(model)}` downloads it and makes one"
+    )
+
+
 def _names(model: str) -> set[str]:
-    """Return the names that vectors may have for a model: the name as given, or the last part of a folder or file."""
+    """Return the names that vectors may have for a model: the name as given, or that of a folder or file."""
+    from vectors.model.local_path import find_local, model_name
+
     try:
-        path = Path(model).expanduser().resolve()
-        return {model, path.stem if path.suffix.lower() == ".gguf" else path.name}
+        path = Path(model).expanduser()
+        with suppress(ModelError):  # what is wrong with it is said if there is no concept for it
+            path = find_local(model) or path
+        return {model, model_name(path)}
     except (OSError, RuntimeError, ValueError):  # not a path
         return {model}
 
@@ -172,14 +216,10 @@ def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:
             raise InputError("a file names its own model: leave --model out, or give a concept's name")
         return Path(name), load_file(name)
     name = check_name(name)
-    entries = [entry for entry in read_library() if model is None or entry.vector.model in _names(model)]
-    if model is not None and not entries:
-        check_there(model)
+    entries = _of_model(read_library(), model)
     matches = [entry for entry in entries if entry.name == name and not entry.shadowed]
     models = sorted({entry.vector.model for entry in matches})
     if not matches:
-        import difflib
-
         near = difflib.get_close_matches(name, {entry.name for entry in entries}, n=3, cutoff=0.0)
         hint = (
             f"the nearest are {', '.join(near)}; `steer ls` lists all"

@@ -237,13 +237,22 @@ def command(
 
 
 def _parse_expression(expression: str | None) -> dict[str, float] | None:
-    """Return the doses of the expression, which "-" reads from stdin; None if it is empty."""
+    """Return the doses of the expression, which "-" reads from stdin; None without one.
+
+    Raises:
+        InputError: it cannot be read, or is empty, which is more likely an unset variable than a wish for no steering.
+    """
+    if expression is None:
+        return None
     from steer.composition.expression import parse
 
     text = read_stdin("an expression") if expression == "-" else expression
-    if expression == "-" and text is not None and not text.strip():
-        raise InputError("standard input holds no expression: leave the - out to sample without steering")
-    return None if text is None or not text.strip() else parse(text.strip())
+    if not text.strip():
+        what = "standard input holds no expression" if expression == "-" else "the expression is empty"
+        raise InputError(
+            f"{what}: name a concept, or leave {'the -' if expression == '-' else 'it'} out to sample without steering"
+        )
+    return parse(text.strip())
 
 
 def _read_around(around: str) -> "tuple[SampleSet, list[int]]":

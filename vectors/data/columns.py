@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vectors.common.errors import InputError
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 from vectors.data.chat import is_conversation, messages_of
 from vectors.data.contrast import check_encodable
 from vectors.data.escapes import process_escapes
@@ -132,7 +132,7 @@ def choose_column(
         return Column(_parts(table, head, asked, columns, option), option, reading)
     called = [name for name in names if name in columns]
     if len(called) > 1:
-        raise InputError(f"{head[0][0]} has {quote(' and '.join(called))}: name the one that is meant by {option}")
+        raise InputError(f"{head[0][0]} has {list_names(called)}: name the one that is meant by {option}")
     if called:
         return Column((called[0],), option, reading)
     if alone:
@@ -158,7 +158,7 @@ def _parts(table: Table, head: Sequence[Row], asked: str, columns: Sequence[str]
 
 def _advice(columns: Sequence[str], option: str, *, headed: bool = False) -> str:
     header = ", or pass --no-header (header=False) if the first row is no header" if headed else ""
-    return f"it has {quote(', '.join(map(str, columns)))}, name the one that holds the text by {option}{header}"
+    return f"it has {list_names(columns)}; name the one that holds the text by {option}{header}"
 
 
 def _holds_texts(head: Sequence[Row], column: str, typed: bool) -> bool:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vectors.common.errors import InputError
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 from vectors.data.columns import MISSING, cell_at
 from vectors.data.files.table import Row, Table
 
-_MOST_VALUES = 50  # that a message may list
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+?)(?:\.0*)?", re.ASCII)
 _EMPTY = ("", '""', "''")
 
@@ -55,9 +54,7 @@ def parse_condition(where: str, head: Sequence[Row]) -> Condition:
 def no_such_key(table: Table, head: Sequence[Row], key: str, text: Sequence[str]) -> InputError:
     """Return the error for a key that no row has; it lists the others, but not those of the text."""
     keys = sorted({str(other) for _, row in head for other in row} - set(text))
-    return InputError(
-        f"no row of {table.name} has {quote(key)}: it has {quote(', '.join(keys)) if keys else 'only texts'}"
-    )
+    return InputError(f"no row of {table.name} has {quote(key)}: it has {list_names(keys) if keys else 'only texts'}")
 
 
 def spelled(cell: object, names: Sequence[str] = (), *, both: bool = False) -> list[str]:
@@ -97,9 +94,7 @@ def canonical(value: str) -> str:
 
 def listed(values: Iterable[str]) -> str:
     """Return the values of a column for a message, without repetitions; the first of many."""
-    different = sorted(set(values))
-    more = f" and {len(different) - _MOST_VALUES} others" if len(different) > _MOST_VALUES else ""
-    return quote(", ".join(different[:_MOST_VALUES])) + more
+    return list_names(sorted(set(values)))
 
 
 def _unquoted(value: str) -> str:

@@ -69,11 +69,14 @@ def _is_name(text: str) -> bool:
 
 def _words(text: str) -> str:
     """Return the words of a text in lower case, with hyphens in between."""
-    kept = [
-        character if unicodedata.category(character)[0] in _KEPT or unicodedata.category(character) == "So" else " "
-        for character in text.lower()
-    ]
+    kept = [character if _is_kept(character) else " " for character in text.lower()]
     return "-".join("".join(kept).split())[:_MOST_CHARACTERS].strip("-")
+
+
+def _is_kept(character: str) -> bool:
+    """Return whether a character may be part of a name: letters, digits and emoji, but not what stands for damage."""
+    category = unicodedata.category(character)
+    return (category[0] in _KEPT or category == "So") and character != "\ufffd"
 
 
 def label_matrix(

@@ -27,6 +27,9 @@ _OTHER_PLACE = re.compile(
     r"\bln_?[12f]\b|lm_head|comp_|\.comp\.",
     re.IGNORECASE,
 )
+_LENS_IN_FILE_NAME = re.compile(r"blocks[._]([0-9]{1,4})[._]((?:[a-z]+[._])?hook_[a-z_]+)", re.IGNORECASE | re.ASCII)
+_BEFORE_IN_FILE_NAME = re.compile(r"(?:^|[^a-z])(?:resid_?pre|hook_in)(?![a-z])", re.IGNORECASE)
+_OTHER_IN_FILE_NAME = re.compile(r"(?:^|[^a-z])(?:resid_?mid|(?:mlp|attn|ffn)_?(?:out|in)|hook_[zqkv])(?![a-z])", re.I)
 _IN_FILE_NAME = re.compile(r"(?:^|[^a-z])(?:layer|block)s?[_.-]?([0-9]{1,4})(?![0-9])", re.IGNORECASE | re.ASCII)
 
 
@@ -78,11 +81,26 @@ def find_layer(name: str) -> int | None:
 def layer_in_file_name(name: str) -> int | None:
     """Return the layer that the name of a file or a folder says, as in `vec_layer_13_Llama-2-7b.pt`, if any.
 
+    Raises:
+        VectorError: the name says that it is of another place than the residual stream after a block.
+
     >>> layer_in_file_name("vec_layer_13_Llama-2-7b.pt"), layer_in_file_name("layer_12"), layer_in_file_name("v.pt")
     (13, 12, None)
+    >>> layer_in_file_name("final_sae_gpt2-small_blocks.8.hook_resid_pre_24576.pt")
+    7
     """
+    if lens := _LENS_IN_FILE_NAME.search(name):
+        point = lens[2].lower()
+        is_before = point.startswith(_BEFORE)
+        if not is_before and not point.startswith(_AFTER):
+            _refuse(name)
+        return _after(int(lens[1]), is_before, name)
     found = {int(number) for number in _IN_FILE_NAME.findall(name)}
-    return found.pop() if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    if _OTHER_IN_FILE_NAME.search(name):
+        _refuse(name)
+    return _after(found.pop(), bool(_BEFORE_IN_FILE_NAME.search(name)), name)
 
 
 def _after(block: int, before: bool, name: str) -> int:

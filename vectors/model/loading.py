@@ -1,11 +1,10 @@
 """Find, check and load a transformers model; one that cannot be steered is refused before its weights are read."""
 
-import difflib
 import json
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,13 +14,11 @@ import torch
 
 from vectors.common.errors import InputError, ModelError, SteerWarning
 from vectors.common.validation import quote
+from vectors.model.local_path import HINT, POINTER, find_local, is_pointer
 
 BLOCKS_NOTE: Final = "residual.json"
 """A file beside the weights with `{"blocks": "model.layers"}`; with it, TransformerLens need not be imported."""
 
-_HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_HINT: Final = "give a folder in Hugging Face format, a GGUF file, a hub name, or nothing for the embedded model"
-_LFS: Final = b"version https://git-lfs"
 _INDEX: Final = "*.index.json"
 
 
@@ -156,57 +153,10 @@ def find_model(name_or_path: str | Path) -> tuple[Path, bool]:
     Raises:
         ModelError: There is no such folder or file, it holds no model, or the hub does not give the model.
     """
-    if not isinstance(name_or_path, str | Path):
-        raise InputError(f"the model is {quote(name_or_path)}: {_HINT}")
-    name = str(name_or_path)
-    try:
-        path = Path(name_or_path).expanduser()
-        is_folder, exists = bool(name) and path.is_dir(), bool(name) and path.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, the home of an unknown user, a NUL
-        raise ModelError(f"{quote(name)} cannot be a folder ({short_message(error)}): {_HINT}") from error
-    if is_folder:
-        if not _holds_model(path):
-            raise ModelError(f"folder {path} holds no model (no config.json){_nearest(path / 'x')}: {_HINT}")
-        return path, False
-    if exists:
-        if path.suffix.lower() == ".gguf" or _starts_with(path, b"GGUF"):
-            return path, False
-        if _starts_with(path, _LFS):
-            raise ModelError(f"{quote(path)} {_POINTER}")
-        raise ModelError(f"{path} is a file: {_HINT}")
-    is_file_name = name.lower().endswith((".gguf", ".safetensors", ".bin"))
-    if is_file_name or isinstance(name_or_path, Path) or name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
-        kind = "file" if is_file_name else "folder"
-        raise ModelError(f"there is no {kind} {quote(name)}{_nearest(path)}: {_HINT}")
-    return download(name, "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"), True
-
-
-_POINTER: Final = "is a Git LFS pointer, not the weights: run `git lfs pull` in its folder"
-
-
-def _holds_model(folder: Path) -> bool:
-    """Return whether a folder holds a model, an adapter or a GGUF file."""
-    notes = ("config.json", "adapter_config.json")
-    return any((folder / name).is_file() for name in notes) or any(folder.glob("*.gguf"))
-
-
-def _starts_with(path: Path, start: bytes) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(len(start)) == start
-    except OSError:
-        return False
-
-
-def _nearest(path: Path) -> str:
-    """Return the models beside a path that does not exist, those with the most similar names, for a message."""
-    try:
-        beside = [each for each in path.absolute().parent.iterdir() if not each.name.startswith(".")]
-        models = [each.name for each in beside if each.suffix == ".gguf" or (each.is_dir() and _holds_model(each))]
-    except (OSError, ValueError):
-        return ""
-    near = difflib.get_close_matches(path.name, models, n=3, cutoff=0.0 if path.name == "x" else 0.4)
-    return f" (there is {', '.join(map(quote, near))})" if near else ""
+    local = find_local(name_or_path)
+    if local is not None:
+        return local, False
+    return download(str(name_or_path), "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"), True
 
 
 def check_files(folder: Path, shown: Path) -> None:
@@ -217,8 +167,8 @@ def check_files(folder: Path, shown: Path) -> None:
     """
     for path in sorted(folder.iterdir()):
         if path.suffix in (".safetensors", ".bin", ".json", ".model") and path.is_file():
-            if _starts_with(path, _LFS):
-                raise ModelError(f"{quote(shown / path.name)} {_POINTER}")
+            if is_pointer(path):
+                raise ModelError(f"{quote(shown / path.name)} {POINTER}")
             if path.suffix in (".safetensors", ".bin") and not path.stat().st_size:
                 raise ModelError(f"{quote(shown / path.name)} is empty: download it again")
     for index in sorted(folder.glob(_INDEX)):
@@ -249,7 +199,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
             )
     except Exception as error:
         raise ModelError(
-            f"the tokenizer in {quote(folder)} cannot be loaded ({short_message(error)}): {_HINT}"
+            f"the tokenizer in {quote(folder)} cannot be loaded ({short_message(error)}): {HINT}"
         ) from error
 
 
@@ -266,7 +216,7 @@ def download(name: str, *patterns: str) -> Path:
     except Exception as error:
         unreachable = re.search(r"ConnectError|ConnectionError|Name or service not known|Failed to resolve", str(error))
         why = "it cannot be reached" if unreachable else short_message(error)
-        raise ModelError(f"no folder {name!r} here, and the hub did not give it ({why}): {_HINT}") from error
+        raise ModelError(f"no folder {name!r} here, and the hub did not give it ({why}): {HINT}") from error
     finally:
         if hide:
             bars.enable_progress_bars()
@@ -289,6 +239,11 @@ def load_checkpoint(
             from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
             config = AutoConfig.from_pretrained(folder, **options)
+        if isinstance(getattr(config, "quantization", None), dict) and "group_size" in config.quantization:
+            raise ModelError(
+                f"{what} is quantised by MLX, which transformers does not read: give the model that it was made from, "
+                "or write it unquantised by mlx_lm.convert --dequantize"
+            )
         noted = read_blocks_note(folder)
         if noted is None:
             find_blocks(config)
@@ -300,23 +255,17 @@ def load_checkpoint(
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             # cast here and not by .to(), because transformers keeps rotary frequencies in float32
             from_pretrained: Any = AutoModelForCausalLM.from_pretrained
-            hf, info = from_pretrained(folder, dtype=dtype or "auto", output_loading_info=True, **options)
+            options |= {"dtype": dtype or "auto", "output_loading_info": True}
+            hf, info = from_pretrained(folder, **options)
+            if prefix := _wrapper_prefix(info["missing_keys"], info["unexpected_keys"]):
+                del hf
+                hf, info = from_pretrained(folder, key_mapping={f"^{re.escape(prefix)}": ""}, **options)
     except ModelError:
         raise
     except Exception as error:
-        if "trust_remote_code" in str(error):
-            why = "it needs code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
-            raise ModelError(f"{what} was not loaded: {why}") from error
-        if "weights_only" in str(error):
-            why = "its .bin file is damaged, or a pickle that would run code: give the weights as safetensors"
-            raise ModelError(f"{what} was not loaded: {why}") from error
-        if "ignore_mismatched_sizes" in str(error):
-            why = "its weights do not have the sizes in its config.json: give both of one model"
-            raise ModelError(f"{what} cannot be loaded: {why}") from error
-        if "Unrecognized configuration class" in str(error):
-            why = "transformers has no causal language model of its kind: load it by its own class, for ResidualModel"
-            raise ModelError(f"{what} cannot be loaded: {why}") from error
-        raise ModelError(f"{what} cannot be loaded ({short_message(error)}): {_HINT}") from error
+        raise ModelError(f"{what} {_problem(error, folder)}") from error
+    if prefix:
+        warnings.warn(f"the weights of {what} are read without the {prefix!r} before their names", SteerWarning, 2)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"{what} lacks {len(missing)} weights of a language model ({missing[0]}, …): give them all")
@@ -324,6 +273,62 @@ def load_checkpoint(
     if shown is not None:
         hf.config.name_or_path = str(shown)
     return hf, tokenizer, noted
+
+
+def _wrapper_prefix(missing: Iterable[str], unexpected: Iterable[str]) -> str:
+    """Return what a wrapper, such as torch.compile or DistributedDataParallel, put before the name of every weight."""
+    left, wanted = set(unexpected), set(missing)
+    prefixes = {name.removesuffix(key) for key in sorted(wanted)[:1] for name in left if name.endswith(f".{key}")}
+    return next((each for each in sorted(prefixes, key=len) if all(each + key in left for key in wanted)), "")
+
+
+def _problem(error: Exception, folder: Path) -> str:
+    """Return what is wrong with a checkpoint that transformers did not load, and how to mend it."""
+    text = str(error)
+    if "trust_remote_code" in text:
+        why = "it needs code of its own: pass trust_remote_code=True (--trust-remote-code) if you trust it"
+        return f"was not loaded: {why}"
+    if "weights_only" in text:
+        return (
+            "was not loaded: its .bin file is damaged, or a pickle that would run code: give the weights as safetensors"
+        )
+    if "ignore_mismatched_sizes" in text:
+        if empty := empty_weights(folder):
+            return f"cannot be loaded: {empty}"
+        return "cannot be loaded: its weights do not have the sizes in its config.json: give both of one model"
+    if "Unrecognized configuration class" in text:
+        return (
+            "cannot be loaded: transformers has no causal language model of its kind: load it by its own class, for "
+            "ResidualModel"
+        )
+    if isinstance(error, ImportError):
+        return (
+            f"needs a package that is not installed ({short_message(error)}): install it, or give the model in another "
+            "format, such as unquantised"
+        )
+    return f"cannot be loaded ({short_message(error)}): {HINT}"
+
+
+def empty_weights(folder: Path) -> str | None:
+    """Return what is wrong with weights that were saved empty, as one process of a sharded training does; or None."""
+    from safetensors import safe_open
+
+    for path in sorted((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
+        try:
+            if path.suffix == ".bin":
+                loaded = torch.load(path, map_location="meta", weights_only=True)
+                empty = [name for name, weight in loaded.items() if not weight.numel()]
+            else:
+                with safe_open(path, "pt") as weights:
+                    empty = [name for name in weights.keys() if 0 in weights.get_slice(name).get_shape()]  # noqa: SIM118
+        except Exception:
+            continue
+        if empty:
+            return (
+                f"{len(empty)} of its weights are empty ({quote(empty[0])}): they were saved from a sharded training "
+                "(DeepSpeed ZeRO-3, FSDP) without being gathered; save it again with all weights"
+            )
+    return None
 
 
 def _check_nothing_is_left(what: str, hf: Any, noted: str | None, left: list[str]) -> None:

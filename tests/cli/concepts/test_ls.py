@@ -112,7 +112,44 @@ def test_show_prints_every_field_and_the_curve(steer: Callable[..., Any], tiny: 
 def test_unknown_names_get_the_nearest_ones(steer: Callable[..., Any], tiny: Path) -> None:
     done = steer("show", "catt")
     assert done.code == 2 and "the nearest are cat" in done.err
-    assert "for model 'gpt2'" in steer("show", "cat", "--model", "gpt2").err
+    assert "for model" in steer("show", "dog", "--model", tiny).err
+
+
+def test_a_model_that_is_not_here_is_no_model_without_concepts(
+    steer: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    for command in (("ls",), ("ls", "--json"), ("show", "cat")):
+        done = steer(*command, "--model", "tiny-lama")
+        assert (done.code, done.out) == (1, "") and "it has some for 'tiny-llama'" in done.err, command
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other-model").mkdir()
+    (tmp_path / "other-model" / "config.json").write_text("{}")
+    assert "(there is 'other-model')" in steer("ls", "--model", "other-modl").err
+    assert "no model 'own/er'" in steer("ls", "--model", "own/er").err
+    (tmp_path / "cache" / "models--own--er").mkdir(parents=True)
+    done = steer("ls", "--model", "own/er")
+    assert done.code == 0 and "no concepts for model 'own/er' yet" in done.err
+
+
+def test_concepts_are_found_by_the_folder_of_a_model_in_the_hub_cache(
+    steer: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "models--own--er" / "snapshots" / "0123"
+    shutil.copytree(tiny, snapshot)
+    done = steer("extract", "storm", "--positive", _texts(tmp_path, "wind"), "--background", _texts(tmp_path, "calm"),
+                 "--method", "mean-difference", "--layer", 1, "--no-calibrate", "--device", "cpu",
+                 "--model", tmp_path / "models--own--er")  # fmt: skip
+    assert done.code == 0, done.err
+    for name in (tmp_path / "models--own--er", snapshot, "own/er"):
+        done = steer("ls", "--json", "--model", name)
+        assert [json.loads(line)["model"] for line in done.out.splitlines()] == ["own/er"], name
+
+
+def _texts(folder: Path, word: str) -> Path:
+    path = folder / f"{word}.txt"
+    path.write_text("\n".join(f"the {word} on the sea {index}" for index in range(12)))
+    return path
 
 
 def test_env_names_versions_and_no_secrets(

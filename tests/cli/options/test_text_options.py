@@ -1,12 +1,18 @@
 """Every command that reads texts takes the same options about files."""
 
+import gzip
 import inspect
 import json
+import os
+import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from cli.options.text_options import TextOptions, with_text_options
 from vectors.common.errors import InputError
@@ -56,11 +62,80 @@ def test_the_same_texts_give_the_same_concept_from_every_file(extract: Callable[
         assert gap(extract("x", *arguments)) == pytest.approx(expected), arguments
 
 
+PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text()
+ROWS = re.findall(r"^\| .* \| `(--(?:positive|from|pairs) .*)` \|$", PAGE.split("## Text files")[1], re.MULTILINE)
+
+
+def write_the_files_of_the_page() -> None:
+    """Write the same texts to every file that the table of the page names."""
+    rows = [{"text": text, "topic": topic} for topic, side in (("sea", SEAS), ("land", REST)) for text in side]
+    lines = {"sea": [{"text": text} for text in SEAS], "land": [{"text": text} for text in REST]}
+    for name, texts in (("sea", SEAS), ("land", REST)):
+        for ending, content in (
+            ("txt", "\n".join(texts)),
+            ("md", "\n".join(texts)),
+            ("esc", "\n".join(texts)),
+            ("jsonl", "".join(f"{json.dumps(row)}\n" for row in lines[name])),
+            ("json", json.dumps(texts)),
+        ):
+            Path(f"{name}.{ending}").write_text(content)
+            Path(f"{name}.{ending}.gz").write_bytes(gzip.compress(content.encode()))
+        inside = "".join(f"{json.dumps({'meta': {'body': text}})}\n" for text in texts)
+        Path(f"{name}-body.jsonl").write_text(inside)
+        Path(f"{name}-folder").mkdir()
+        for index, text in enumerate(texts):
+            Path(f"{name}-folder", f"{index}.txt").write_text(text)
+    Path("labelled.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    Path("labelled.csv").write_text("text,topic\n" + "".join(f"{row['text']},{row['topic']}\n" for row in rows))
+    Path("bare.csv").write_text("".join(f"{row['text']};{row['topic']}\n" for row in rows))
+    Path("texts.txt").write_text("".join(f"{row['text']}\n" for row in rows))
+    Path("labels.txt").write_text("".join(f"{row['topic']}\n" for row in rows))
+    Path("both.json").write_text(json.dumps({"sea": SEAS, "land": REST}))
+    Path("parts.json").write_text(json.dumps({"train": [{"text": "x", "topic": "sea"}], "test": rows}))
+    sides = list(zip(SEAS, REST, strict=True))
+    Path("pairs.json").write_text(json.dumps(sides))
+    Path("chosen.json").write_text(json.dumps([{"chosen": one, "rejected": other} for one, other in sides]))
+    asked = [{"question": "What is it?", "matching": one, "not_matching": other} for one, other in sides]
+    Path("caa.json").write_text(json.dumps(asked))
+    turns = [{"messages": [{"role": "user", "content": text}]} for text in SEAS]
+    Path("talk.jsonl").write_text("".join(f"{json.dumps(turn)}\n" for turn in turns))
+    Dataset.from_list(rows).save_to_disk("dataset")
+    Dataset.from_list(rows).to_parquet("labelled.parquet")
+
+
+def pipe_from(command: str) -> str:
+    """Return the path of a pipe with what a shell command prints, as `<(command)` in a shell does."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as stream:
+        stream.write(subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout)
+    return f"/dev/fd/{reading}"
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_of_the_formats_page_is_read(
+    extract: Callable[..., Any], tiny: Path, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    write_the_files_of_the_page()
+    if "--chat" in row:
+        settings = tiny / "tokenizer_config.json"
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": TEMPLATE}))
+    row, _, stdin = row.partition(" < ")
+    with open(stdin or os.devnull) as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        done = extract("x", *shlex.split(re.sub(r"<\((.*?)\)", lambda inside: pipe_from(inside[1]), row)))
+    assert gap(done)
+
+
+def test_the_formats_page_has_a_command_for_each_format() -> None:
+    table = PAGE.split("## Text files")[1].split("|---|---|\n")[1].split("\n\n")[0]
+    assert len(ROWS) == len(table.splitlines()) == 20
+
+
 def test_pairs_have_columns_by_name(extract: Callable[..., Any]) -> None:
     done = extract("x", "--pairs", "sides.json", "--positive-column", "sea", "--negative-column", "land")
     assert gap(done) and json.loads(done.out)["held_out"] is None
     done = extract("x", "--pairs", "sides.json")
-    assert done.code == 2 and "it has 'sea, land', name the one that holds the text by --positive-column" in done.err
+    assert done.code == 2 and "it has 'sea', 'land'; name the one that holds the text by --positive-column" in done.err
     done = extract("x", "--pairs", "sides.json", "--text-column", "sea")
     assert done.code == 2 and "give --positive-column and --negative-column" in done.err
 

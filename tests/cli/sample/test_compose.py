@@ -79,23 +79,28 @@ def test_doses_that_cancel_are_said_to_be_the_base_model(steer: Callable[..., An
     assert done.code == 0 and "every dose is 0" in done.err and "--radius has no effect" in done.err
 
 
-@pytest.mark.parametrize("expression", [(), ("",), (" \n",)])
+@pytest.mark.parametrize("expression", ["", " \n"])
+def test_an_empty_expression_is_an_unset_variable(steer: Callable[..., Any], tiny: Path, expression: str) -> None:
+    done = steer("compose", expression, "--model", tiny)
+    assert (done.code, done.out) == (2, "") and "the expression is empty: name a concept, or leave it out" in done.err
+
+
 def test_without_an_expression_the_model_is_sampled_without_steering(
-    steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path, expression: tuple[str, ...]
+    steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(home)  # a model without concepts
     path = tmp_path / "run.jsonl"
     options = ("--model", tiny, "--device", "cpu", "--max-tokens", 8, "--seed", 7, "--json", "-o", path)
-    done = steer("compose", *expression, "-n", 2, *options)
+    done = steer("compose", "-n", 2, *options)
     assert done.code == 0 and "note: no expression: this samples the model without steering" in done.err
     texts = [json.loads(line)["text"] for line in done.out.splitlines()]
     model = load_model(tiny, "cpu")
     assert texts == steer_package.sample(model, None, n=2, seed=7, max_tokens=8).texts
-    more = steer("compose", *expression, "-n", 3, *options, "--resume")
+    more = steer("compose", "-n", 3, *options, "--resume")
     assert more.code == 0 and [json.loads(line)["index"] for line in more.out.splitlines()] == [2]
-    prompted = steer("compose", *expression, "-n", 1, *options[:-2], "--prompt", "the sea")
+    prompted = steer("compose", "-n", 1, *options[:-2], "--prompt", "the sea")
     assert json.loads(prompted.out)["prompt"] == "the sea"
-    refused = steer("compose", *expression, "-n", 1, *options[:-2], "--radius", 1)
+    refused = steer("compose", "-n", 1, *options[:-2], "--radius", 1)
     assert refused.code == 2 and "no expression to search around" in refused.err
 
 
@@ -129,7 +134,7 @@ def test_an_empty_stdin_is_no_expression(
     with (tmp_path / "empty").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
         done = steer("compose", "-", "--model", tiny)
-    assert done.code == 2 and "standard input holds no expression" in done.err
+    assert done.code == 2 and "standard input holds no expression: name a concept, or leave the - out" in done.err
 
 
 def test_too_many_tokens_are_refused_before_anything_is_said(compose: Callable[..., Any]) -> None:

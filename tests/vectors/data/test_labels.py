@@ -95,6 +95,7 @@ def test_names_are_valid_and_different_or_the_labels_are_refused(labels: list[st
     [
         (["C++", "C#"], "the labels 'C\\+\\+' and 'C#' would both be stored as 'c'"),
         (["Sea", "sea"], "the labels 'Sea' and 'sea'"),
+        (["\ufffd"], "no name can be made from the label"),
         (["!!!"], "no name can be made from the label '!!!': give it one with --where 'tone=!!!'"),
     ],
 )

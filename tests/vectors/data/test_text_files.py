@@ -75,15 +75,15 @@ def test_stdin_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.jsonl", b"[" * 100_000, "line 1 is not JSON"),
         ("a.jsonl", b'{"text": "x"}\n7', "line 2 is 7: give a list of texts"),
         ("a.jsonl", b'"x"\n{"text": "y"}', "line 2 is .* unlike the lines before it"),
-        ("a.jsonl", b'{"body": "x", "topic": "y"}', "line 1 has no 'text': it has 'body, topic', .* --text-column"),
+        ("a.jsonl", b'{"body": "x", "topic": "y"}', "line 1 has no 'text': it has 'body', 'topic'; .* --text-column"),
         ("a.json", b'["x", 3]', "item 2 is 3, unlike the items before it"),
         ("a.json", b"3", "neither a list nor an object"),
         ("a.json", b'{"text": ', "is not JSON"),
-        ("a.json", b'{"dev": [{"text": "x"}], "test": [{"text": "y"}]}', "'dev, test'.*--split"),
+        ("a.json", b'{"dev": [{"text": "x"}], "test": [{"text": "y"}]}', "'dev', 'test'.*--split"),
         ("a.jsonl", b'{"text": 3}', "line 1 has 3 as 'text'"),
         ("a.jsonl", b'{"text": "\\ud800"}', "line 1 holds half of a surrogate pair"),
         ("a.csv", b"", "holds no text"),
-        ("a.csv", b"topic,body\ny,x\n", "no 'text': it has 'topic, body', .*--text-column.*--no-header"),
+        ("a.csv", b"topic,body\ny,x\n", "no 'text': it has 'topic', 'body'; .*--text-column.*--no-header"),
         ("a.csv", b"text,text\nx,y\n", "two columns called 'text'"),
         ("a.csv", b"id,text\n1,one, two\n", "line 2 does not have as many cells"),
         ("a.csv", b"id,text\n1\n", "line 2 does not have as many cells"),
@@ -112,7 +112,7 @@ def test_the_only_column_of_texts_is_read_and_named(tmp_path: Path) -> None:
     with pytest.warns(SteerWarning, match="has no 'text': its only texts, under 'goal', are read"):
         assert read_texts(path) == ("a happy day, one", "a dull day")
     assert read_texts(path, field="goal") == ("a happy day, one", "a dull day")
-    with pytest.raises(InputError, match=r"line 2 has no 'gaol': it has 'goal, label'.*--text-column"):
+    with pytest.raises(InputError, match=r"line 2 has no 'gaol': it has 'goal', 'label'.*--text-column"):
         read_texts(path, field="gaol")
 
 
@@ -169,8 +169,8 @@ def test_rows_that_match_are_positive_and_the_rest_background(
     [
         ("topic", "give key=value"),
         ("=sea", "give key=value"),
-        ("mood=sad", "no row of .* has 'mood': it has 'n, tags, topic, wet'"),
-        ("topic=sae", "no row of .* has 'topic=sae': its values are 'desert, sea'"),
+        ("mood=sad", "no row of .* has 'mood': it has 'n', 'tags', 'topic', 'wet'"),
+        ("topic=sae", "no row of .* has 'topic=sae': its values are 'desert', 'sea'"),
     ],
 )
 def test_conditions_that_match_nothing_list_the_values(table: Path, where: str, message: str) -> None:
@@ -196,7 +196,7 @@ def test_weights_are_read_beside_the_texts(tmp_path: Path) -> None:
     path.write_text("text,topic,score\nwaves,sea,2\nfoam,sea,\nfoam,sea,3\ndunes,desert,0.5\n")
     contrast = read_contrast(path, "topic=sea", weight="score")
     assert contrast.weights == {"waves": 2.0, "foam": 2.0, "dunes": 0.5}  # two copies, 1 and 3: each counts 2
-    with pytest.raises(InputError, match=r"no row of .* has 'mass': it has 'score, topic'"):
+    with pytest.raises(InputError, match=r"no row of .* has 'mass': it has 'score', 'topic'"):
         read_contrast(path, "topic=sea", weight="mass")
     for invalid in ("much", "-1", "nan"):
         path.write_text(f"text,topic,score\nwaves,sea,{invalid}\ndunes,desert,1\n")
@@ -241,7 +241,7 @@ def test_pairs_may_have_other_names_or_none(tmp_path: Path) -> None:
         assert read_pairs(path).positive == expected[0]
     assert read_pairs(path, positive="2", background="1").positive == expected[1]
     path.write_text(json.dumps([{"chosen": "wild", "rejected": "calm"}]))
-    with pytest.raises(InputError, match=r"no 'positive': it has 'chosen, rejected', .* by --positive-column"):
+    with pytest.raises(InputError, match=r"no 'positive': it has 'chosen', 'rejected'; .* by --positive-column"):
         read_pairs(path)
     assert read_pairs(path, positive="chosen", background="rejected").background == ("calm",)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from vectors.common.errors import VectorError
-from vectors.formats.layer_names import layer_of
+from vectors.formats.layer_names import layer_in_file_name, layer_of
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,28 @@ def test_names_of_anything_else_are_refused(name: str) -> None:
     with pytest.raises(VectorError) as caught:
         layer_of(name)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("final_sparse_autoencoder_gpt2-small_blocks.8.hook_resid_pre_24576.pt", 7),
+        ("sae_blocks.8.hook_resid_post_v2.safetensors", 8), ("v_blocks_8_hook_resid_pre.npz", 7),
+        ("layer_8_resid_pre.pt", 7), ("resid_post_layer_8.pt", 8), ("storm-block8.pt", 8), ("layer_8", 8),
+        ("attention_to_detail_layer_8.pt", 8), ("mlp_out.pt", None), ("layers_8_to_12_layer_9.pt", None),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_file_may_say_its_layer(name: str, layer: int | None) -> None:
+    assert layer_in_file_name(name) == layer
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vec_blocks.2.hook_resid_mid.pt", "blocks.2.attn.hook_z.pt", "blocks.2.hook_mlp_out.npz", "layer_2_mlp_out.pt",
+        "attn_out_layer_2.pt", "blocks.0.hook_resid_pre.pt", "layer_0_resid_pre.pt",
+    ],
+)  # fmt: skip
+def test_a_file_that_is_named_after_another_place_is_refused(name: str) -> None:
+    with pytest.raises(VectorError, match="only the residual stream after a block"):
+        layer_in_file_name(name)

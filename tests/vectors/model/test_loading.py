@@ -107,6 +107,11 @@ def test_unknown_hub_names_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert "no folder 'nobody/nothing' here" in message and "cannot reach it really" in message
 
 
+def test_a_hub_model_without_a_config_may_be_one_of_gguf_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    assert "hf download own/er-GGUF FILE.gguf" in refused("own/er-GGUF")
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -14,6 +14,7 @@ from vectors.common.validation import quote
 from vectors.data.files.table import Row, Table, note
 
 _OTHER_DELIMITERS = ";\t|"
+_OPTION = {"\t": "tab"}  # how a delimiter is written as an option
 _SAMPLE = 50  # lines that are looked at to find the delimiter
 
 _STATED = re.compile(r'"?sep=([^"])"?\r?\n?')  # a line with which Excel says its delimiter
@@ -108,9 +109,27 @@ def _delimiter(name: str, sample: Sequence[str]) -> str:
         return ","
     fitting = [delimiter for delimiter in _OTHER_DELIMITERS if _width(sample, delimiter) > 1]
     if len(fitting) != 1:
+        _check_one_column(name, sample)
         return ","
     note(f"{name} is read with {_spoken(fitting[0])} between its cells")
     return fitting[0]
+
+
+def _check_one_column(name: str, sample: Sequence[str]) -> None:
+    """Check that a file with one cell a row is not one whose cells another character divides unevenly.
+
+    Raises:
+        InputError: the header and all first rows hold such a character.
+    """
+    rows = [line for line in sample if line.strip()]
+    if len(rows) < 2 or _width(sample, ",") != 1:
+        return
+    for delimiter in _OTHER_DELIMITERS:
+        if all(delimiter in row for row in rows):
+            raise InputError(
+                f"{name} has no commas, and its rows hold unequal numbers of {_spoken(delimiter)}: say what divides "
+                f"its cells by --delimiter {_OPTION.get(delimiter, repr(delimiter))} (delimiter=)"
+            )
 
 
 def _width(sample: Sequence[str], delimiter: str) -> int:

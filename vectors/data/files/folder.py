@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from vectors.common.errors import InputError
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 from vectors.data.files.splits import SPLIT, choose_split
 from vectors.data.files.table import note
 
@@ -37,12 +37,10 @@ def shards(folder: Path, split: str | None) -> list[Path]:
         chosen = by_split[choose_split(name, sorted(by_split), split)]
     configurations = sorted({_configuration(file, folder) for file in chosen})
     if len(configurations) > 1:
-        raise InputError(
-            f"{name} holds several datasets ({quote(', '.join(configurations))}): give the path of one of them"
-        )
+        raise InputError(f"{name} holds several datasets ({list_names(configurations)}): give the path of one of them")
     if len({file.name.partition(".")[2] for file in chosen}) > 1:
         raise InputError(
-            f"{name} holds files of several formats ({quote(', '.join(file.name for file in chosen))}): give the path "
+            f"{name} holds files of several formats ({list_names(file.name for file in chosen)}): give the path "
             "of one of them"
         )
     if len(chosen) > 1:

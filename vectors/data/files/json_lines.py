@@ -107,5 +107,11 @@ def _document(name: str, text: str, first: int) -> Any:
 
 
 def _not_json(name: str, number: int, error: Exception) -> InputError:
-    reason = "too deeply nested" if isinstance(error, RecursionError) else quote(error)
-    return InputError(f"{name} line {number} is not JSON ({reason}): {_HINT}, or pass --format (format=) if it is text")
+    reason, hint = "too deeply nested", _HINT
+    if isinstance(error, json.JSONDecodeError):  # whose own line counts from where reading began
+        reason = f"{quote(error.msg)}, character {error.colno}"
+        if error.msg == "Extra data":
+            hint = 'give an object a line (jq -c . FILE writes that), such as {"text": "..."}, or one list'
+    elif not isinstance(error, RecursionError):
+        reason = quote(error)
+    return InputError(f"{name} line {number} is not JSON ({reason}): {hint}, or pass --format (format=) if it is text")

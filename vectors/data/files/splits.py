@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from vectors.common.errors import InputError
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 from vectors.data.files.table import note
 
 DEFAULT = "train"
@@ -24,14 +24,14 @@ def choose_split(name: str, splits: Sequence[str], asked: str | None) -> str:
     Raises:
         InputError: There is no such part, or several and none is asked for or called `train`.
     """
-    known = ", ".join(map(str, splits))
+    known = list_names(splits)
     if asked is not None:
         if asked not in splits:
-            raise InputError(f"{name} has no split {quote(asked)}: choose from {quote(known)}")
+            raise InputError(f"{name} has no split {quote(asked)}: choose from {known}")
         return asked
     if len(splits) == 1:
         return splits[0]
     if DEFAULT not in splits:
-        raise InputError(f"{name} has several parts ({quote(known)}): name one by --split (split=)")
+        raise InputError(f"{name} has several parts ({known}): name one by --split (split=)")
     note(f"{name} has the parts {known}: {DEFAULT!r} is read; --split (split=) names another")
     return DEFAULT

@@ -10,7 +10,8 @@ from vectors.common.validation import escape_invisible, quote
 _HOW: Final = frozenset(
     ["method", "mode", "operation", "operator", "op", "intervention", "interventiontype", "interventionclass",
      "algorithm", "steeringtype", "steeringmethod", "steeringmode", "type", "kind", "vectortype", "transform", "action",
-     "edit", "edittype", "function", "application", "applymode", "control", "dictclass", "saetype"]
+     "edit", "edittype", "function", "application", "apply", "applied", "applyas", "applymode", "applyop", "semantics",
+     "control", "dictclass", "saetype"]
 )  # fmt: skip
 _WHERE: Final = frozenset(
     ["target", "targetsubmodule", "hook", "hookname", "hookpoint", "hooktype", "component", "submodule",

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from vectors.common.errors import ModelError
 from vectors.common.validation import quote
-from vectors.model.loading import short_message, silence_transformers
+from vectors.model.loading import empty_weights, short_message, silence_transformers
 from vectors.model.weights import is_quantised
 
 _WEIGHTS: Final = ("adapter_model.safetensors", "adapter_model.bin")
 _MERGE: Final = "merge it where it was trained (model.merge_and_unload(), then save_pretrained) and give that folder"
 _MAX_NOTE: Final = 2**20
+_NOT_MERGED: Final = ("bitsandbytes", "gptq", "awq")  # others may be dequantised when they are loaded
+_MLX_KEYS: Final = frozenset(["fine_tune_type", "lora_parameters", "lora_layers"])
 _EMBEDDINGS: Final = (
     "embed_tokens.weight",
     "wte.weight",
@@ -36,6 +38,11 @@ def read_adapter(folder: Path) -> dict[str, Any]:
         if note.stat().st_size > _MAX_NOTE:
             raise ValueError("too large")
         config = json.loads(note.read_text(encoding="utf-8"))
+        if isinstance(config, dict) and "peft_type" not in config and config.keys() & _MLX_KEYS:
+            raise ModelError(
+                f"the adapter {quote(folder)} is in the format of mlx-lm, not of PEFT: merge it there (mlx_lm.fuse "
+                "--adapter-path, with --dequantize if its base is quantised), and give the folder that this writes"
+            )
         kind, base = config["peft_type"], config.get("base_model_name_or_path")
         if not isinstance(kind, str) or not isinstance(base, str | None):
             raise TypeError("not text")
@@ -76,6 +83,21 @@ def without_adapter(folder: Path) -> Iterator[Path]:
         yield Path(temporary)
 
 
+def check_base(folder: Path, base: Path, name: str) -> None:
+    """Check that an adapter can be merged into a base, before the weights of that are loaded.
+
+    Raises:
+        ModelError: the base is quantised.
+    """
+    try:
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        method = (config.get("quantization_config") or {}).get("quant_method")
+    except (OSError, ValueError, AttributeError, RecursionError):  # what is wrong with it is said when it is loaded
+        return
+    if method in _NOT_MERGED:
+        raise _quantised(f"the adapter {quote(folder)}", name)
+
+
 def merge(hf: Any, folder: Path, base: str) -> Any:
     """Return a model with an adapter merged into its weights; the given model is used up.
 
@@ -89,10 +111,10 @@ def merge(hf: Any, folder: Path, base: str) -> Any:
     """
     what = f"the adapter {quote(folder)}"
     if is_quantised(hf):
-        raise ModelError(
-            f"{what} cannot be merged into {quote(base)}, which is quantised: load that unquantised, or {_MERGE}"
-        )
+        raise _quantised(what, base)
     sizes = _read_sizes(folder, what)
+    if empty := empty_weights(folder):
+        raise ModelError(f"{what} cannot be merged: {empty}")
     rows = {shape[0] for name, shape in sizes.items() if name.endswith(_EMBEDDINGS) and len(shape) == 2}
     try:
         with silence_transformers(), warnings.catch_warnings():
@@ -137,6 +159,13 @@ def unwrapped(hf: Any) -> Any:
             "text, which steering does not see: give its base with a prompt, or train a LoRA"
         )
     return hf.get_base_model()
+
+
+def _quantised(what: str, base: str) -> ModelError:
+    return ModelError(
+        f"{what} cannot be merged into {quote(base)}, which is quantised: name its unquantised version with --base "
+        f"(base=), or {_MERGE}"
+    )
 
 
 def _read_sizes(folder: Path, what: str) -> dict[str, tuple[int, ...]]:

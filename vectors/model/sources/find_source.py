@@ -9,8 +9,9 @@ import torch
 
 from vectors.common.errors import InputError, ModelError, SteerWarning
 from vectors.common.progress import Progress
-from vectors.common.validation import quote
+from vectors.common.validation import list_names, quote
 from vectors.model.loading import check_files, download, find_model, load_checkpoint, load_tokenizer
+from vectors.model.local_path import holds_weights, model_name
 
 NOTE_FILE: Final = "adapter_config.json"
 """The file that makes a folder an adapter of PEFT."""
@@ -60,19 +61,25 @@ def open_model(
                 f"{quote(name_or_path)} is no adapter (it has no {NOTE_FILE}): leave the base {quote(base)} out"
             )
         return _open_plain(path, hub_name, dtype, trust_remote_code, progress, on_cpu)
-    from vectors.model.sources.adapters import merge, read_adapter, without_adapter  # peft is slow to import
+    from vectors.model.sources.adapters import (
+        check_base,
+        merge,
+        read_adapter,
+        without_adapter,
+    )  # peft is slow to import
 
     if hub_name is not None:
         download(hub_name, *_ADAPTER_FILES)
     adapter = read_adapter(path)
-    beside = base is None and _has_model(path)
-    name = hub_name or path.resolve().name
+    beside = base is None and (path / "config.json").is_file() and holds_weights(path)
+    name = hub_name or model_name(path)
     if beside:
         with without_adapter(path) as plain:
             opened = _open_plain(plain, None, dtype, trust_remote_code, progress, on_cpu, shown=path)
     else:
         found, base_from_hub = _find_base(path, adapter, base)
         base_name = str(base) if base_from_hub else None
+        check_base(path, found, base_name or model_name(found))
         opened = _open_plain(found, base_name, dtype, trust_remote_code, progress, on_cpu)
     progress("merging the adapter", 0, 0)
     hf = merge(opened.hf.eval(), path, path.name if beside else opened.name)
@@ -87,12 +94,12 @@ def _open_plain(
     shown: Path | None = None,
 ) -> Opened:  # fmt: skip
     """Load a model without an adapter: a GGUF file, or a folder in Hugging Face format."""
-    gguf = path if path.is_file() else None if (path / "config.json").is_file() else _only_gguf(path)
+    gguf = path if path.is_file() else _gguf_in(path, shown or path, hub_name)
     if gguf is None:
         if hub_name is None:
             check_files(path, shown or path)
         hf, tokenizer, noted = load_checkpoint(path, dtype, trust_remote_code=trust, hub_name=hub_name, shown=shown)
-        return Opened(hf, tokenizer, hub_name or (shown or path).resolve().name, noted)
+        return Opened(hf, tokenizer, hub_name or model_name(shown or path), noted)
     from vectors.model.sources.gguf.convert import converted  # only such a file needs it
 
     kept = converted(gguf, progress)
@@ -101,7 +108,35 @@ def _open_plain(
     if dtype is None and kept.dtype != "bfloat16":  # float16 is where it is kept, not how it is computed
         dtype = torch.float32 if on_cpu else torch.bfloat16
     hf, tokenizer, noted = load_checkpoint(kept.folder, dtype, trust_remote_code=False, hub_name=None)
-    return Opened(hf, tokenizer, gguf.resolve().stem, noted, kept.precision)
+    return Opened(hf, tokenizer, model_name(gguf), noted, kept.precision)
+
+
+def _gguf_in(folder: Path, shown: Path, hub_name: str | None) -> Path | None:
+    """Return the GGUF file that is the model of a folder; None if that has weights in Hugging Face format.
+
+    Raises:
+        ModelError: a hub model without either, or a folder with several GGUF files.
+    """
+    has_config, beside = (folder / "config.json").is_file(), sorted(path.name for path in folder.glob("*.gguf"))
+    if not beside:
+        if hub_name is not None and not has_config:
+            raise ModelError(
+                f"{hub_name} has no config.json: if it is a repository of GGUF files, download one of them "
+                f"(hf download {hub_name} FILE.gguf) and give its path"
+            )
+        return None
+    if has_config and (hub_name is not None or holds_weights(folder)):  # weights of the hub are not here yet
+        if hub_name is None:
+            warnings.warn(
+                f"folder {quote(shown)} holds weights in Hugging Face format, which are used, and "
+                f"{list_names(beside)}: give the path of such a file to use that instead",
+                SteerWarning,
+                stacklevel=5,
+            )
+        return None
+    from vectors.model.sources.gguf.choose import choose_file  # only such a folder needs it
+
+    return choose_file(folder)
 
 
 def _find_base(folder: Path, adapter: dict[str, Any], base: str | Path | None) -> tuple[Path, bool]:
@@ -130,25 +165,6 @@ def _cached(name: str) -> Path | None:
         return Path(snapshot_download(name, local_files_only=True))
     except Exception:  # no name of a hub model, or not downloaded
         return None
-
-
-def _only_gguf(folder: Path) -> Path | None:
-    """Return the one GGUF file of a folder without a model in Hugging Face format, or None if it holds none.
-
-    Raises:
-        ModelError: it holds several.
-    """
-    files = sorted(path for path in folder.glob("*.gguf") if path.is_file())
-    if len(files) > 1:
-        names = ", ".join(quote(path.name) for path in files[:5]) + (f", and {len(files) - 5} more" * (len(files) > 5))
-        raise ModelError(f"folder {quote(folder)} holds {len(files)} GGUF files: give one of them, {names}")
-    return files[0] if files else None
-
-
-def _has_model(folder: Path) -> bool:
-    """Return whether a folder with an adapter also holds a whole model."""
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    return (folder / "config.json").is_file() and any(not path.name.startswith("adapter_") for path in weights)
 
 
 def _tokenizer_of(folder: Path, trust_remote_code: bool) -> Any:

@@ -43,7 +43,7 @@ def test_labels_match_by_name_and_by_number(data: datasets.Dataset, tmp_path: Pa
         assert read_labels(path, "label") == (TEXTS, [["sea"], ["land"], ["sea"]])
         assert read_labels(path, "tags")[1] == [["wet"], ["dry"], ["dry", "wet"]]
         assert read_rows(path)[0][0]["label"] == "sea"
-        with pytest.raises(InputError, match=r"no row .*: its values are 'land, sea'"):
+        with pytest.raises(InputError, match=r"no row .*: its values are 'land', 'sea'"):
             read_contrast(path, "label=seas")
 
 
@@ -53,7 +53,7 @@ def test_a_split_is_chosen_or_train_is_read(data: datasets.Dataset, tmp_path: Pa
     with pytest.warns(SteerWarning, match="'train' is read; --split"):
         assert read_texts(tmp_path / "parts") == tuple(TEXTS)
     assert read_texts(tmp_path / "parts", how=Reading(split="test")) == ("dunes",)
-    with pytest.raises(InputError, match="no split 'dev': choose from 'train, test'"):
+    with pytest.raises(InputError, match="no split 'dev': choose from 'train', 'test'"):
         read_texts(tmp_path / "parts", how=Reading(split="dev"))
 
 

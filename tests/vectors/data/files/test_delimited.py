@@ -1,5 +1,6 @@
 """Delimiters, headers and quotes of csv and tsv files."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_a_comma_is_a_comma_and_one_column_is_one_column(tmp_path: Path) -> None
     assert read_texts(write(tmp_path, "text\na;b\nc\n")) == ("a;b", "c")
     with pytest.raises(InputError, match=r"line 2 does not have as many cells .*quote texts that hold commas"):
         read_texts(write(tmp_path, "text\nhello, world\n"))
+
+
+@pytest.mark.parametrize(("delimiter", "said"), [("\t", "tab"), (";", "';'"), ("|", "'|'")])
+def test_uneven_rows_of_another_delimiter_are_no_column_of_texts(tmp_path: Path, delimiter: str, said: str) -> None:
+    rows = (
+        ("kind", "first", "second"),
+        ("a", "It rains.", "It pours."),
+        ("a", "It rains.", "It pours.", "a dictionary"),
+    )
+    path = write(tmp_path, "".join(delimiter.join(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=rf"unequal numbers of .*--delimiter {re.escape(said)} \(delimiter=\)"):
+        read_texts(path)
+    with pytest.raises(InputError, match="line 3 does not have as many cells"):
+        read_texts(path, field="first", how=Reading(delimiter=said.strip("'")))
 
 
 def test_the_line_of_excel_states_the_delimiter(tmp_path: Path) -> None:

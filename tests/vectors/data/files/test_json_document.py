@@ -101,13 +101,13 @@ def test_questions_go_before_their_answers(tmp_path: Path) -> None:
 def test_a_part_is_chosen_by_name_or_train_is_read_and_said(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(LISTS["parts of objects with a column a class"][0]))
-    with pytest.warns(SteerWarning, match="has the parts train, test: 'train' is read; --split"):
+    with pytest.warns(SteerWarning, match="has the parts 'train', 'test': 'train' is read; --split"):
         assert read_texts(path, field="base") == LAND
     assert read_texts(path, field="base", how=Reading(split="test")) == ("x",)
-    with pytest.raises(InputError, match="no split 'dev': choose from 'train, test'"):
+    with pytest.raises(InputError, match="no split 'dev': choose from 'train', 'test'"):
         read_texts(path, how=Reading(split="dev"))
     path.write_text(json.dumps({"dev": [{"text": "x"}], "test": [{"text": "y"}]}))
-    with pytest.raises(InputError, match=r"several parts .'dev, test'.: name one by --split"):
+    with pytest.raises(InputError, match=r"several parts .'dev', 'test'.: name one by --split"):
         read_texts(path)
 
 
@@ -130,3 +130,13 @@ def test_conditions_work_on_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"text": ["waves", "dunes", "foam"], "label": [1, 0, 1]}))
     assert read_contrast(path, "label=1").positive == ("waves", "foam")
+
+
+def test_what_is_no_json_is_told_by_one_line_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x"}\n' * 700 + '{"text": "y",}\n')
+    with pytest.raises(InputError, match=r"line 701 is not JSON \(.[A-Z][^:]*, character \d+\): give an object"):
+        read_texts(path)
+    path.write_text("\n".join(json.dumps({"text": text}, indent=2) for text in "xyz"))  # as jq writes by default
+    with pytest.raises(InputError, match=r"line 4 is not JSON .*jq -c \. FILE writes that"):
+        read_texts(path)

@@ -126,11 +126,11 @@ def test_the_shards_of_a_dataset_are_read_in_order(tmp_path: Path) -> None:
         (tmp_path / "data" / f"{split}-0000{shard}-of-00002.jsonl").write_text(json.dumps({"text": f"{split} {shard}"}))
     with pytest.warns(SteerWarning) as said:
         assert read_texts(tmp_path) == ("train 0", "train 1")
-    assert "has the parts test, train: 'train' is read" in str(said[0].message)
+    assert "has the parts 'test', 'train': 'train' is read" in str(said[0].message)
     assert "its 2 files 'train-00000-of-00002.jsonl' to" in str(said[1].message)
     assert read_texts(tmp_path, how=Reading(split="test")) == ("test 0",)
     for language in ("en", "fr"):
         (tmp_path / language).mkdir()
         (tmp_path / language / "validation.jsonl").write_text(json.dumps({"text": language}))
-    with pytest.raises(InputError, match=r"holds several datasets .'en, fr'.: give the path of one"):
+    with pytest.raises(InputError, match=r"holds several datasets .'en', 'fr'.: give the path of one"):
         read_texts(tmp_path, how=Reading(split="validation"))

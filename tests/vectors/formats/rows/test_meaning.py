@@ -31,6 +31,7 @@ def test_what_is_added_passes(entries: dict[str, Any]) -> None:
         {"target": "mlp_out"}, {"layer_type": "self_attn"}, {"component": "attention_output"}, {"hook": "attn.hook_z"},
         {"target_submodule": "mlp.down_proj"}, {"site": "embed_tokens"}, {"condition": {"layer": 3}},
         {"threshold": 0.3}, {"num_heads": 32}, {"probe_accuracies": {"1:2": 0.9}}, {"METHOD": "ABLATE"},
+        {"controlvector.apply": "ablate"}, {"glp.operation": "project"}, {"vector.apply_op": "project_out"},
     ],
 )  # fmt: skip
 def test_what_is_not_added_is_refused_by_name(entries: dict[str, Any]) -> None:

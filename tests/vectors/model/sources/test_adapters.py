@@ -120,6 +120,41 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, model_folder: Callable, ma
     assert "'NEWEST'" in refused(folder, base=model_folder("llama"))
 
 
+def test_adapters_that_peft_cannot_read_say_what_they_are(
+    tmp_path: Path, model_folder: Callable, make_hf: Callable
+) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    mlx = {"fine_tune_type": "lora", "num_layers": 3, "lora_parameters": {"rank": 2, "scale": 20.0}}
+    (folder / "adapter_config.json").write_text(json.dumps(mlx))
+    assert "format of mlx-lm" in refused(folder) and "mlx_lm.fuse" in refused(folder)
+    tuned(make_hf("llama"), KINDS["lora"]).save_pretrained(folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    empty = {name: torch.zeros(0) if "lora_B" in name else weight for name, weight in weights.items()}
+    save_file(empty, folder / "adapter_model.safetensors")
+    message = refused(folder, base=model_folder("llama"))
+    assert "6 of its weights are empty" in message and "--base" not in message
+    save_file(weights, folder / "adapter_model.safetensors")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"enable_lora": None, "of_the_future": True}))
+    with pytest.warns(SteerWarning, match="is applied to"):
+        load_model(folder, "cpu", base=model_folder("llama"))  # settings that peft does not know
+
+
+def test_a_quantised_base_is_refused_before_it_is_loaded(
+    tmp_path: Path, model_folder: Callable, make_hf: Callable
+) -> None:
+    folder = tmp_path / "adapter"
+    tuned(make_hf("llama"), KINDS["lora"]).save_pretrained(folder)
+    base = tmp_path / "base-bnb-4bit"
+    base.mkdir()
+    config = json.loads((model_folder("llama") / "config.json").read_text())
+    kind = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (base / "config.json").write_text(json.dumps(config | {"quantization_config": kind}))
+    message = refused(folder, base=base)  # it has no weights
+    assert "quantised: name its unquantised version with --base" in message and "'base-bnb-4bit'" in message
+
+
 def test_learned_positions_are_refused(
     tmp_path: Path, model_folder: Callable, make_hf: Callable, make_tokenizer: Callable
 ) -> None:

@@ -22,8 +22,11 @@ _LFS: Final = b"version https://git-lfs"
 _STRING, _ARRAY = 8, 9
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _MAX_DIMENSIONS: Final = 4
+_MAX_FIRST: Final = 64  # entries that describe a file in general
 _MEND: Final = "download it again"
-_SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}$")
+SPLIT: Final = re.compile(r"-\d{5}-of-\d{5}$")
+"""How the name of a part ends, before `.gguf`."""
+
 _NO_MODEL: Final = {
     "controlvector": "a control vector: read it with `steer import`",
     "imatrix": "an importance matrix, which only quantising needs: give the model's own file",
@@ -106,6 +109,23 @@ def read_gguf_model(path: Path) -> GgufFile:
                     raise ModelError(f"{quote(path)} {error}") from error
     except OSError as error:
         raise ModelError(f"{quote(path)} cannot be read ({error.strerror}): make it readable") from error
+
+
+def what_instead_of_a_model(path: Path) -> str | None:
+    """Return what a file holds instead of a model, as its first entries say; None for a model, or a damaged file."""
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            cursor = _Cursor(data, len(data))
+            cursor.take(4)  # the version
+            for _ in range(min(cursor.numbers("Q", 2)[1], _MAX_FIRST)):
+                key, value = cursor.text(), cursor.value()
+                if key in ("general.architecture", "general.type") and value in _NO_MODEL:
+                    return _NO_MODEL[value]
+                if not key.startswith("general."):  # which come first
+                    return None
+    except (OSError, ValueError, ModelError):  # what is wrong with it is said when it is read
+        return None
+    return None
 
 
 def _wrong_start(start: bytes, size: int) -> str | None:
@@ -204,7 +224,7 @@ def _check_is_model(path: Path, metadata: dict[str, Any], n_tensors: int) -> Non
     for name in (architecture, kind):
         if isinstance(name, str) and name in _NO_MODEL:
             raise ModelError(f"is {_NO_MODEL[name]}")
-    if (parts := metadata.get("split.count", 1)) != 1 or _SPLIT.search(path.stem):
+    if (parts := metadata.get("split.count", 1)) != 1 or SPLIT.search(path.stem):
         raise ModelError(f"is one of {quote(parts)} parts: join them with llama.cpp's llama-gguf-split --merge")
     if not n_tensors:
         raise ModelError(f"is {_NO_MODEL['vocab']}")
