@@ -5,16 +5,8 @@ has three constants, measured in the same run: the rate of matrix products with 
 that a block takes apart from its products, and the time of one pass over the logits.
 """
 
-import argparse
-import resource
-import time
 from dataclasses import dataclass
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
-
-import torch
-from report import table, write
 
 ROWS, TOKENS = 64, 96  # the texts that are sampled
 STEPS, BATCH, LENGTH = 150, 16, 28  # of learning: optimiser steps, texts a step, tokens a text

@@ -87,7 +87,7 @@ def command(
             raise _refuse_several(concept) or error from None
         if not vector.calibrated:
             progress.clear()
-            note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the natural gap")
+            note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the {vector.gap_name}")
         evaluation_set = evaluation_set_of((vector,), judge_texts(positive, background, reading, loaded), seed)
         for text in evaluation_set.notes if evaluation_set else ():
             progress.clear()

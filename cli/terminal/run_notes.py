@@ -32,7 +32,7 @@ def note_plan(plan: "RunPlan", model: "ResidualModel") -> None:
         return
     for vector in point.vectors:
         if not vector.calibrated:
-            note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the natural gap")
+            note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the {vector.gap_name}")
         if vector.positions != plan.settings.positions:
             note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses were measured there")
     from steer.composition.forecast import forecast

@@ -131,12 +131,20 @@ class ConceptVector:
 
         return vector_html(self.name, self.summary(), self.evidence)
 
+    @property
+    def gap_name(self) -> str:
+        """What the gap is: a natural gap between texts, or the length of a shift that was learned or imported."""
+        from vectors.common.option_names import ranks_by_gain  # sampling needs it for a note only
+
+        return "length found" if ranks_by_gain(self.method) else "natural gap" if self._has_texts else "length"
+
+    @property
+    def _has_texts(self) -> bool:
+        return bool(self.contrast_hash or self.n_positive)  # files of other libraries record no texts
+
     def summary(self) -> dict[str, str]:
         """Return the most important fields as text, by label."""
-        from vectors.common.option_names import ranks_by_gain  # sampling needs no summary
-
-        has_texts = bool(self.contrast_hash or self.n_positive)  # files of other libraries record no texts
-        gap = "length found" if ranks_by_gain(self.method) else "natural gap" if has_texts else "length"
+        gap = self.gap_name
         unit = f"{self.unit:.3g} (dose 1)" if self.unit is not None else f"not measured: dose 1 is the {gap}"
         return {
             "model": self.model + (f" ({self.passport['precision']})" if self.passport else ""),
@@ -146,7 +154,7 @@ class ConceptVector:
             "unit": unit,
             "method": self.method,
             "added at": f"{self.positions} positions",
-            "texts": f"{self.n_positive} positive, {self.n_background} background" if has_texts else "none known",
+            "texts": f"{self.n_positive} positive, {self.n_background} background" if self._has_texts else "none known",
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from vectors.model.positions import POSITIONS
 
 MAX_TEXTS = 999_999_999
 MAX_LAYER = 99_999
+MAX_TEXT = 5_000  # a model may be named by its path
 NORM_TOLERANCE = 1e-3
 
 
 def check_text(value: object, what: str, *, empty: bool) -> str:
-    """Return text that can be written as UTF-8."""
+    """Return text that can be written as UTF-8 and is short enough to be shown."""
     if not isinstance(value, str) or not (value or empty):
         raise VectorError(f"{what} is {quote(value)}: expected text")
+    if len(value) > MAX_TEXT:
+        raise VectorError(f"{what} is {quote(value)}: expected at most {MAX_TEXT} characters, it has {len(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:

@@ -76,7 +76,9 @@ class Column:
             return cell
         if cell is MISSING:
             raise InputError(f"{where} has no {quote(part)}: {_advice(list(cells), self.option)}")
-        raise InputError(f"{where} has {quote(cell)} as {quote(part)}: expected text")
+        raise InputError(
+            f"{where} has {quote(cell)} as {quote(part)}: expected text, so name a column of texts by {self.option}"
+        )
 
 
 def cell_at(row: Mapping[str, Any], path: str) -> Any:
@@ -127,6 +129,8 @@ def choose_column(
     """
     columns = list(dict.fromkeys(column for _, row in head for column in row))
     if table.plain or not head:
+        if asked not in (None, "text") and head:
+            note(f"{table.name} has one text a row and no columns: {option} has no effect on it")
         return Column(("text",), option, reading)
     if asked is not None:
         return Column(_parts(table, head, asked, columns, option), option, reading)

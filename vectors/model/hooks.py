@@ -151,6 +151,11 @@ def _checked_shift(model: ResidualModel, layer: int, shift: Tensor) -> Tensor:
         raise InputError(f"shift at layer {layer} is {tuple(shift.shape)}: expected ([batch, [pos,]] {model.d_model})")
     if not bool(shift.isfinite().all()):
         raise InputError(f"shift at layer {layer} holds NaN or infinity: give finite numbers")
+    if not bool(shift.detach().float().square().sum(-1).isfinite().all()):  # a norm would turn it into zeros
+        raise InputError(
+            f"shift at layer {layer} has values of up to {float(shift.detach().abs().max()):.3g}, whose squares exceed "
+            "float32: make it smaller"
+        )
     device = block_device(model, layer)
     return shift.to(device) if shift.requires_grad else shift.detach().clone().to(device)
 

@@ -34,6 +34,8 @@ def test_an_exported_vector_is_imported_unchanged(
     wanted = torch.zeros(32)
     wanted[:2] = torch.tensor([2.0, 3.0])  # doses times units
     assert torch.allclose(vector.direction * vector.gap, wanted, atol=1e-6)
+    sampled = steer("compose", "mood", "-n", 1, "--max-tokens", 2, "--model", tiny)
+    assert sampled.code == 0 and "'mood' has no measured unit, so its dose 1 is the length" in sampled.err
     again = steer("export", "mood", "-o", tmp_path / f"again-{name}", "--model", tiny)
     assert again.code == 0 and "mood" in again.out
 

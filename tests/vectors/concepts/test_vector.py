@@ -100,6 +100,7 @@ def test_fields_are_frozen() -> None:
         ({"n_positive": -1}, "n_positive"),
         ({"model": ""}, "model of vector"),
         ({"method": "\ud800"}, "UTF-8"),
+        ({"model": "x" * 100_000}, "expected at most 5000 characters, it has 100000"),
         ({"created": "yesterday"}, "ISO 8601"),
         ({"unit_curve": ({"kl": float("nan")},)}, "finite"),
         ({"unit_judge": ((1, 0), (0, 1))}, "unit_judge of vector"),

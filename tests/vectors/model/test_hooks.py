@@ -251,6 +251,7 @@ def test_tuple_outputs_keep_their_other_items(make_hf: Callable, make_tokenizer:
         (torch.zeros(1, 1, 1, 32), r"\(1, 1, 1, 32\)"),
         (torch.full((32,), float("nan")), "NaN"),
         (torch.full((32,), float("inf")), "NaN or infinity"),
+        (torch.full((32,), 1e38), "whose squares exceed float32"),
     ],
 )
 def test_unusable_shifts_are_refused(llama_model: ResidualModel, delta: Tensor, message: str) -> None:

@@ -102,7 +102,7 @@ class _BatchRow(Mapping[str, Any]):
         if column not in self._values:
             if column not in self._batch.schema.names:
                 raise KeyError(column)
-            self._values[column] = self._batch.column(column).to_pylist()
+            self._values[column] = _decoded(self._batch.column(column)).to_pylist()
         return self._values[column][self._index]
 
     def __iter__(self) -> Iterator[str]:
@@ -110,6 +110,19 @@ class _BatchRow(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._batch.schema.names)
+
+
+def _decoded(column: Any) -> Any:
+    """Return a column of bytes as text if all of it is UTF-8: Spark and others leave out that it is text."""
+    import pyarrow
+
+    kind = column.type
+    if not (pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)):
+        return column
+    try:
+        return column.cast(pyarrow.large_string())
+    except pyarrow.ArrowInvalid:
+        return column
 
 
 def _rows(name: str, batches: Iterable[Any], what: str, size: int) -> Iterator[Row]:

@@ -5,6 +5,7 @@ import io
 import itertools
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,7 +56,7 @@ def _rows(name: str, lines: Iterator[Line], delimiter: str, quoting: Any, header
     for number, cells in _records(name, lines, delimiter, quoting):
         if columns is None:
             columns = [cell.strip() for cell in cells] if header else [str(at) for at in range(1, len(cells) + 1)]
-            if twice := {column for column in columns if columns.count(column) > 1}:
+            if twice := {column for column, times in Counter(columns).items() if times > 1}:
                 raise InputError(
                     f"{name} has two columns called {quote(min(twice))}: rename one, or pass --no-header "
                     "(header=False) if the first row is no header"

@@ -21,7 +21,7 @@ def document_table(name: str, document: Any, split: str | None) -> Table:
 
     Known are a list of texts, of objects, of pairs and of conversations; an object of lists (columns, which may be of
     unequal length); an object that holds one of these, such as `{"train": ...}` or `{"data": ...}`; one object, which
-    is one row; and what pandas writes.
+    is one row; and what pandas writes, also of a single column.
 
     Args:
         name: The quoted path.
@@ -32,6 +32,8 @@ def document_table(name: str, document: Any, split: str | None) -> Table:
         InputError: Another shape, or several parts, none of which is `train`.
     """
     if isinstance(document, list):
+        if split is not None:
+            note(f"{name} is one list, which has no parts: --split (split=) has no effect on it")
         return _list_table(name, document)
     if not isinstance(document, dict):
         raise InputError(f"{name} holds {quote(document)}, which is neither a list nor an object: {_SHAPES}")
@@ -56,6 +58,8 @@ def document_table(name: str, document: Any, split: str | None) -> Table:
     objects = {key: value for key, value in document.items() if isinstance(value, dict)}
     if objects:
         return _objects_table(name, document, objects)
+    if len(document) > 1 and all(key.isdigit() and isinstance(text, str) for key, text in document.items()):
+        return _list_table(name, list(document.values()))
     return Table(name, iter([(name, document)]))
 
 

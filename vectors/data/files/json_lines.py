@@ -8,7 +8,7 @@ from typing import Any
 from vectors.common.errors import InputError
 from vectors.common.validation import quote
 from vectors.data.files.json_document import document_table, row_of
-from vectors.data.files.table import Row, Table
+from vectors.data.files.table import Row, Table, note
 
 Line = tuple[int, str]
 
@@ -41,6 +41,8 @@ def json_table(name: str, lines: Iterator[Line], *, split: str | None, by_line: 
         return document_table(name, _document(name, text, first), split)
     if alone and (isinstance(value, list) or not by_line):
         return document_table(name, value, split)
+    if split is not None:
+        note(f"{name} has one value a line and no parts: --split (split=) has no effect on it")
     plain = isinstance(value, str)
     return Table(name, _rows(name, itertools.chain(head, full), plain), plain=plain)
 

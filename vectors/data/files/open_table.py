@@ -21,7 +21,7 @@ from vectors.data.files.folder import shards, text_files
 from vectors.data.files.json_lines import holds_json, json_table
 from vectors.data.files.lines import text_lines
 from vectors.data.files.source import HEAD, STDIN, Source, open_source
-from vectors.data.files.table import Row, Table
+from vectors.data.files.table import Row, Table, note
 from vectors.data.reading import Reading, check_format
 
 _BINARY = {PARQUET_MAGIC: "parquet", ARROW_MAGIC: "arrow", STREAM_MAGIC: "arrow"}
@@ -52,12 +52,14 @@ def open_table(path: str | Path, format: str | None, reading: Reading) -> Table:
         return _chain(files, kind, whole)
     if kind not in (None, "txt"):
         raise InputError(f"{quote(folder)} is a folder without {kind} files: give the path of a file")
+    _note_unused(quote(folder), "txt", reading)
     return Table(quote(folder), _whole_files(text_files(folder)), plain=True)
 
 
 def _open_file(path: str | Path, kind: str | None, reading: Reading) -> Table:
     source = open_source(path)
     kind = kind or _kind_of(source)
+    _note_unused(source.name, kind, reading)
     if kind == "parquet":
         return parquet_table(source)
     if kind == "arrow":
@@ -70,6 +72,14 @@ def _open_file(path: str | Path, kind: str | None, reading: Reading) -> Table:
     if kind in ("json", "jsonl"):
         return json_table(source.name, lines, split=reading.split, by_line=kind == "jsonl")
     return Table(source.name, _plain_rows(source.name, lines), plain=True)
+
+
+def _note_unused(name: str, kind: str, reading: Reading) -> None:
+    """Say which options have no effect on a file: of two files, they may be meant for the other one."""
+    if reading.split is not None and kind not in ("json", "jsonl"):  # of which only the document shows its parts
+        note(f"{name} is a {kind} file, which has no parts: --split (split=) has no effect on it")
+    if not reading.header and kind not in ("csv", "tsv"):
+        note(f"{name} is a {kind} file, which has no header row: --no-header (header=False) has no effect on it")
 
 
 def _kind_of(source: Source) -> str:

@@ -92,3 +92,14 @@ def test_more_rows_than_a_file_can_hold_are_refused(tmp_path: Path, monkeypatch:
     pyarrow.parquet.write_table(pyarrow.table({"text": constant}), tmp_path / "a.parquet", compression="zstd")
     with pytest.raises(InputError, match=r"declares 3000000 rows in .* bytes: it is damaged"):
         read_texts(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary()])
+def test_texts_that_are_declared_as_bytes_are_read(tmp_path: Path, kind: pyarrow.DataType) -> None:
+    cells = pyarrow.array([text.encode() for text in ("wäves", "dunes")], kind)
+    pyarrow.parquet.write_table(pyarrow.table({"text": cells, "label": [1, 0]}), tmp_path / "a.parquet")
+    assert read_contrast(tmp_path / "a.parquet", "label=1").positive == ("wäves",)
+    picture = pyarrow.array([b"\x89PNG\xff", b"\xff"], kind)
+    pyarrow.parquet.write_table(pyarrow.table({"text": picture}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="expected text, so name a column of texts by --text-column"):
+        read_texts(tmp_path / "b.parquet")

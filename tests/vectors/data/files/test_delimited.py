@@ -1,6 +1,7 @@
 """Delimiters, headers and quotes of csv and tsv files."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,11 @@ def test_long_cells_are_read(tmp_path: Path) -> None:
 def test_a_value_of_many_lines_is_counted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 4 does not have as many cells"):
         read_texts(write(tmp_path, 'text,label\n"one\ntwo",1\nthree\n'))
+
+
+def test_a_header_of_many_columns_takes_a_moment(tmp_path: Path) -> None:
+    columns = ["text", *(f"c{number}" for number in range(100_000))]
+    (tmp_path / "a.csv").write_text(f"{','.join(columns)}\nwaves{',' * 100_000}\n")
+    start = time.process_time()
+    assert read_texts(tmp_path / "a.csv") == ("waves",)
+    assert time.process_time() - start < 10  # pairwise comparison takes minutes

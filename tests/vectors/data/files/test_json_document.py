@@ -30,6 +30,8 @@ LISTS: dict[str, tuple[Any, str | None]] = {
     "columns": ({"text": list(SEA), "label": [1, 0]}, None),
     "a part with columns": ({"train": {"text": list(SEA), "label": [1, 0]}, "test": {"text": ["x"]}}, None),
     "rows by their ids": ({"a": {"text": SEA[0]}, "b": {"text": SEA[1]}}, None),
+    # pandas: Series.to_json
+    "texts by their numbers": ({"0": SEA[0], "1": SEA[1]}, None),
     "data beside a version": ({"version": "1.0", "data": [{"text": text} for text in SEA]}, None),
     "texts beside a description": ({"description": "storms", "prompts": list(SEA)}, "prompts"),
     "lists of objects, one a class": (

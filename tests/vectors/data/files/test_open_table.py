@@ -134,3 +134,25 @@ def test_the_shards_of_a_dataset_are_read_in_order(tmp_path: Path) -> None:
         (tmp_path / language / "validation.jsonl").write_text(json.dumps({"text": language}))
     with pytest.raises(InputError, match=r"holds several datasets .'en', 'fr'.: give the path of one"):
         read_texts(tmp_path, how=Reading(split="validation"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "field"),
+    [
+        ("a.txt", "waves\ndunes\n", {"split": "test"}, None),
+        ("a.csv", "text,label\nwaves,1\ndunes,0\n", {"split": "test"}, None),
+        ("a.json", json.dumps(ROWS), {"split": "test"}, None),
+        ("a.jsonl", LINES, {"split": "test"}, None),
+        ("a.txt", "waves\ndunes\n", {"header": False}, None),
+        ("a.jsonl", LINES, {"header": False}, None),
+        ("a.txt", "waves\ndunes\n", {}, "body"),
+        ("a.json", '["waves", "dunes"]', {}, ""),
+    ],
+)
+def test_options_without_effect_are_said(
+    tmp_path: Path, name: str, content: str, options: dict[str, object], field: str | None
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.warns(SteerWarning, match="has no effect on it"):
+        texts = read_texts(tmp_path / name, field=field, how=Reading(**options))  # type: ignore[arg-type]
+    assert texts == ("waves", "dunes")

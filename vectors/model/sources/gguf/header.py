@@ -182,6 +182,8 @@ class _Cursor:
                 return list(self.numbers(_SCALARS[item], count))
             if item == _STRING and count <= self.size - self.offset:
                 return [self.text() for _ in range(count)]
+            if item == _ARRAY:
+                raise ModelError(f"has an array of arrays in its header, which no model has: {_MEND}")
             kind = item
         raise ModelError(f"has a value of type {kind} in its header, which GGUF does not have: {_MEND}")
 

@@ -259,6 +259,15 @@ def test_damaged_headers_raise_one_line_and_nothing_else(tmp_path: Path) -> None
             assert "\n" not in str(error)
 
 
+def test_an_array_of_arrays_is_called_one(tmp_path: Path) -> None:
+    from vectors.model.sources.gguf.header import read_gguf_model
+
+    nested = struct.pack("<Q1sIIQ", 1, b"a", 9, 9, 2**50)
+    (tmp_path / "nested.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + nested + bytes(64))
+    with pytest.raises(ModelError, match="array of arrays"):
+        read_gguf_model(tmp_path / "nested.gguf")
+
+
 def test_nan_in_the_file_is_refused(tmp_path: Path) -> None:
     hf = llama()
     with torch.no_grad():
