@@ -20,6 +20,8 @@ BLOCKS_NOTE: Final = "residual.json"
 """A file beside the weights with `{"blocks": "model.layers"}`; with it, TransformerLens need not be imported."""
 
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_MOST_BLOCKS = 10_000
 _HINT: Final = "give a folder in Hugging Face format, a GGUF file, a hub name, or nothing for the embedded model"
 _LFS: Final = b"version https://git-lfs"
 _INDEX: Final = "*.index.json"
@@ -288,6 +290,7 @@ def load_checkpoint(
         with silence_transformers():
             from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+            _check_depth(folder, what)
             config = AutoConfig.from_pretrained(folder, **options)
         noted = read_blocks_note(folder)
         if noted is None:
@@ -324,6 +327,22 @@ def load_checkpoint(
     if shown is not None:
         hf.config.name_or_path = str(shown)
     return hf, tokenizer, noted
+
+
+def _check_depth(folder: Path, what: str) -> None:
+    """Refuse more blocks than a model has, which transformers would make before it looks at the weights."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return  # transformers says what is wrong
+    for part in parts:
+        for depth in (part.get(key) for key in _DEPTHS):
+            if isinstance(depth, int) and depth > _MOST_BLOCKS:
+                raise ModelError(
+                    f"{what} says in config.json that it has {quote(depth)} blocks, which no model has: download that "
+                    "file again"
+                )
 
 
 def _check_nothing_is_left(what: str, hf: Any, noted: str | None, left: list[str]) -> None:
