@@ -13,7 +13,7 @@ from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
 from vectors.model.loading import is_out_of_memory, short_message
 from vectors.model.output_head import final_states, logits_from
-from vectors.model.residual_model import ResidualModel
+from vectors.model.residual_model import ResidualModel, check_finite
 
 _SHARED = 2  # ids that both rows of the check start with
 _ROWS = ((0, 1, 0, 1, 1), (0, 0, 1, 1, 0))  # ids after the start token
@@ -68,7 +68,7 @@ def check_cache(model: ResidualModel) -> None:
         try:
             _PROBLEMS[model] = _problem(model)
         except Exception as error:  # a model that knows no such cache may raise anything
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or isinstance(error, ModelError):
                 raise
             _PROBLEMS[model] = f"it takes no key-value cache of transformers' ({short_message(error)})"
     if (problem := _PROBLEMS[model]) is not None:
@@ -82,6 +82,7 @@ def _problem(model: ResidualModel) -> str | None:
     ids = torch.tensor([[model.bos_id or 0, *row] for row in _ROWS], device=model.device)
     with torch.inference_mode():
         full = model.hf(input_ids=ids, use_cache=False).logits[:, _SHARED:].float()
+        check_finite(model, full, "logits")
         cached, repeated, swapped = (_cached_logits(model, ids, swap=swap) for swap in (False, False, True))
     std = float(full.std())
     # the tolerance is for half precision and 8-bit weights, which round differently, and for mixtures of experts,

@@ -19,6 +19,8 @@ from vectors.model.local_path import HINT, POINTER, find_local, is_pointer
 BLOCKS_NOTE: Final = "residual.json"
 """A file beside the weights with `{"blocks": "model.layers"}`; with it, TransformerLens need not be imported."""
 
+_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_MOST_BLOCKS = 10_000
 _INDEX: Final = "*.index.json"
 
 
@@ -238,6 +240,7 @@ def load_checkpoint(
         with silence_transformers():
             from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+            _check_depth(folder, what)
             config = AutoConfig.from_pretrained(folder, **options)
         if isinstance(getattr(config, "quantization", None), dict) and "group_size" in config.quantization:
             raise ModelError(
@@ -329,6 +332,22 @@ def empty_weights(folder: Path) -> str | None:
                 "(DeepSpeed ZeRO-3, FSDP) without being gathered; save it again with all weights"
             )
     return None
+
+
+def _check_depth(folder: Path, what: str) -> None:
+    """Refuse more blocks than a model has, which transformers would make before it looks at the weights."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return  # transformers says what is wrong
+    for part in parts:
+        for depth in (part.get(key) for key in _DEPTHS):
+            if isinstance(depth, int) and depth > _MOST_BLOCKS:
+                raise ModelError(
+                    f"{what} says in config.json that it has {quote(depth)} blocks, which no model has: download that "
+                    "file again"
+                )
 
 
 def _check_nothing_is_left(what: str, hf: Any, noted: str | None, left: list[str]) -> None:

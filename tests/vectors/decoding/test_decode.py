@@ -301,3 +301,11 @@ def test_the_batch_size_fits_the_free_memory(tiny_model, tmp_path, monkeypatch):
     few = rows_that_fit(tiny_model, 64, doubled=True)
     assert 1 <= few < 64 and rows_that_fit(tiny_model, 64, doubled=False) in (2 * few, 2 * few + 1)
     assert rows_that_fit(tiny_model, 10**9, doubled=True) == 1
+
+
+def test_weights_that_are_not_finite_are_called_that(llama_model):
+    model = ResidualModel(copy.deepcopy(llama_model.hf), llama_model.tokenizer, name="broken")
+    with torch.no_grad():
+        model.blocks[1].input_layernorm.weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="its weights hold NaN"):
+        rows(model, {}, range(2))

@@ -87,6 +87,18 @@ def test_a_folder_without_a_head_is_refused(tmp_path: Path, make_hf: Callable, m
     assert "lacks 1 weights of a language model (lm_head.weight" in refused(tmp_path)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])
+def test_a_config_with_blocks_beyond_memory_is_refused(
+    tmp_path: Path, model_folder: Callable[[str], Path], family: str
+) -> None:
+    shutil.copytree(model_folder(family), tmp_path / "deep")
+    config = json.loads((tmp_path / "deep" / "config.json").read_text())
+    key = "n_layer" if family == "gpt2" else "num_hidden_layers"
+    assert config[key] < 10
+    (tmp_path / "deep" / "config.json").write_text(json.dumps(config | {key: 10**9}))
+    assert "1000000000 blocks, which no model has" in refused(tmp_path / "deep")
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere-at-all", "a/b/c", "no such", "", "a\0b"])
 def test_folders_that_do_not_exist_are_never_looked_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors.model.loading, "download", lambda *_: pytest.fail("the hub was asked"))

@@ -62,6 +62,11 @@ def config_of(file: GgufFile) -> Any:
     if missing or "token_embd.weight" not in file.tensors:
         lacking = f"{file.architecture}.{missing[0]}" if missing else "the tensor token_embd.weight"
         raise ModelError(f"{quote(file.path)} lacks {lacking}: convert the model again, or {_MEND}")
+    depth = file.own["block_count"]
+    if not isinstance(depth, int) or not 0 < depth <= len(file.tensors):
+        raise ModelError(
+            f"{quote(file.path)} says that it has {quote(depth)} blocks, and holds {len(file.tensors)} tensors: {_MEND}"
+        )
     try:
         with silence_transformers():
             from transformers import AutoConfig

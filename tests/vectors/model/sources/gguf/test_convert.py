@@ -190,6 +190,8 @@ def test_llama3_positions_are_stretched(tmp_path: Path) -> None:
         ({"more": {"attention.clamp_kqv": 8.0}}, "clamp_kqv"),
         ({"more": {"made_up": 3}}, "llama.made_up = 3"),
         ({"more": {"block_count": 3}}, "lacks the weight model.layers.2"),
+        ({"more": {"block_count": 2**31 - 1}}, "2147483647 blocks, and holds"),
+        ({"more": {"block_count": "many"}}, "'many' blocks, and holds"),
         ({"more": {"block_count": 1}}, "tensors that transformers"),
         ({"more": {"embedding_length": 32}}, "in shape"),
         ({"without": ("blk.1.ffn_up.weight",)}, "lacks the weight model.layers.1.mlp.up_proj.weight"),
