@@ -55,7 +55,7 @@ def note_natural_gap(vector: "ConceptVector", model: "ResidualModel") -> None:
     if ratio < _LITTLE:
         guess = "likely does little; doses of 2 to 5 may show the concept"
     elif ratio <= _MUCH:
-        guess = "likely shows the concept and keeps texts readable"
+        guess = "usually keeps texts readable; try doses of 0.5 to 3 to see the concept"
     else:
         guess = f"likely breaks the texts; try doses around {figure(_MUCH / 2 / ratio)}"
     note(
