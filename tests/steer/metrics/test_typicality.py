@@ -15,7 +15,7 @@ from vectors.model.residual_model import ResidualModel
 @pytest.mark.slow
 def test_samples_are_typical_among_samples_of_the_same_model(llama_model: ResidualModel) -> None:
     """Percentiles among texts of one and the same sampler: 90 % lie within the central 90 %."""
-    run = steer.sample(llama_model, None, n=800, seed=1, max_tokens=16)
+    run = steer.sample(llama_model, None, n=800, seed=4, max_tokens=16)
     real = RealCosts(tuple(-cost.logprob_base for cost in replayed(llama_model, SampleSet(run[:600]))))
     estimates = {estimate.name: estimate for estimate in typicality(SampleSet(run[600:]), real)}
     assert estimates["typical"].low <= CENTRAL <= estimates["typical"].high
