@@ -78,7 +78,7 @@ BatchSize = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Texts sampled together; on a CPU, it changes the speed only.  [default: what suits the device]",
+        help="Texts sampled together; changes the speed, and seldom a text.  [default: what suits the device]",
     ),
 ]
 Output = Annotated[

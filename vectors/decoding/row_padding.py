@@ -1,7 +1,7 @@
 """How many rows to compute at once, so that a text does not depend on the batch that it is written in.
 
 Matrix kernels sum in an order that depends on the number of rows. In half precision the difference grows over the
-blocks to other tokens: of 96-token texts in bfloat16, written one at a time and 64 at a time, almost none is the same.
+blocks until it changes tokens.
 """
 
 from typing import Final
@@ -13,13 +13,14 @@ from torch import Tensor
 from vectors.model.residual_model import ResidualModel
 
 _MULTIPLE: Final = 16
-_LEAST: Final = 48  # from this number of rows on, bfloat16 kernels for CPUs with matrix units sum in one order
+_LEAST: Final = 48  # bfloat16 kernels of CPUs with matrix units sum in another order below this
 
 
 def padded_rows(model: ResidualModel, rows: int) -> int:
-    """Return the number of rows, at least `rows`, for which kernels sum as they do for any other that this returns.
+    """Return a number of rows, at least `rows`, chosen so that kernels sum in the same order for all that it returns.
 
-    It is measured for CPUs (`benchmarks/RESULTS.md`). On a GPU it is `rows`: kernels there differ with every size.
+    It holds for small models on one thread of a CPU. With more threads, or wide blocks in bfloat16, some products still
+    round differently from one number to another. On a GPU it is `rows`: kernels there differ with every size.
     """
     if model.device.type != "cpu":
         return rows
