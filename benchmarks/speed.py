@@ -41,9 +41,11 @@ Run = Callable[[], int]
 
 
 def shaped(kind: str, device: str) -> ResidualModel:
-    """The embedded model, or one of a known shape with random weights."""
+    """The embedded model, that of a folder, or one of a known shape with random weights."""
     if kind == "embedded":
         model = vectors.load_model(device=device, dtype="float32")
+    elif Path(kind).exists():
+        model = vectors.load_model(kind, device)
     else:
         tokenizer = vectors.load_model(device="cpu").tokenizer
         dtype = torch.bfloat16 if kind == "1 B Llama" else torch.float32
@@ -63,7 +65,7 @@ def ours(model: ResidualModel, batch: int, tokens: int, *, steered: str | None, 
     rows = torch.randn(batch, model.d_model, generator=torch.Generator().manual_seed(1))
 
     def shifts(some: Any) -> dict[int, torch.Tensor]:
-        return {1: rows[list(some)] if steered == "rows" else one.expand(len(some), -1)}
+        return {model.n_layers // 2: rows[list(some)] if steered == "rows" else one.expand(len(some), -1)}
 
     def run() -> int:
         done = decode(

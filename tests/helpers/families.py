@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from vectors.common.errors import SteerError
-from vectors.decoding.choose_kv_cache import make_kv_cache
+from vectors.decoding.kv_cache.choose_kv_cache import make_kv_cache
 from vectors.model.loading import silence_transformers
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering

@@ -1,6 +1,8 @@
 """A decoding batch: which sample is in which row, its tokens, log-probabilities and KL, one token a step."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vectors.decoding.choose_kv_cache import has_slots, make_kv_cache, supports_fork
-from vectors.decoding.fork import Fork
-from vectors.decoding.kv_cache import KVCache, SlotKVCache
+from vectors.decoding.kv_cache.choose_kv_cache import has_slots, make_kv_cache, supports_fork
+from vectors.decoding.kv_cache.fork import Fork
+from vectors.decoding.kv_cache.slot_kv_cache import KVCache, SlotKVCache
 from vectors.decoding.row_padding import padded_rows, prefill_groups
 from vectors.decoding.token_costs import Cost, token_logprobs_and_kl
 from vectors.decoding.token_sampling import Settings, sample_tokens, token_noise
@@ -19,6 +21,9 @@ from vectors.model.interventions import Intervention
 from vectors.model.output_head import logits_from
 from vectors.model.positions import position_weights
 from vectors.model.residual_model import ResidualModel
+
+if TYPE_CHECKING:
+    from vectors.decoding.packed_weights import PackedWeights
 
 NOT_FINITE = -1  # returned instead of a token when the logits are not finite
 _FREE = -1  # instead of a sample index: the row holds no sample
@@ -40,6 +45,7 @@ class Batch:
         seed: seed of the tokens.
         interventions: for each layer a function that replaces the addition of the shift.
         costs: whether to run the base rows. Without them, a shifted sample's base log-probabilities and KL are NaN.
+        packed: where the steps keep packed weights, or None to multiply by the weights as they are.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Batch:
         seed: int,
         interventions: Mapping[int, Intervention] | None = None,
         costs: bool = True,
+        packed: "PackedWeights | None" = None,
     ) -> None:
         self._model, self._shifts_of, self._settings, self._seed = model, shifts, settings, seed
         self._prefix, self.rows = list(prefix), rows
@@ -61,6 +68,7 @@ class Batch:
         self._copies = 2 if shifts is not None and costs else 1
         self._base_known = costs or shifts is None
         self._interventions, self._capacity = interventions, length + 1
+        self._packed = packed or nullcontext()
         self._cache: KVCache | None = None
         self._fork: Fork | None = None
         self._idle = length  # free rows write to this position, which no sample reads
@@ -210,7 +218,7 @@ class Batch:
 
     def _step(self, live: Int[Tensor, " live"], width: int, *, shifted: bool) -> Int[Tensor, " live"]:
         """Read the last tokens of all rows and sample the next ones of the live rows; positions are below `width`."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self._packed:
             assert self._cache is not None
             tokens, positions = self._tokens, self._positions
             if not self._fork:
@@ -223,7 +231,7 @@ class Batch:
             # a CUDA graph reads free rows as well, whose position lies beyond the last token
             count = (self._positions[live] - self._first).clamp(0, self._settings.max_tokens - 1)
             rows = torch.cat([live + copy * self.rows for copy in range(self._copies)]).to(states.device)
-            steered, *base = logits_from(self._model, states[rows]).chunk(self._copies)
+            steered, *base = self._logits(states[rows]).chunk(self._copies)
             tokens = sample_tokens(steered, self._noise[live, count].to(steered.device), self._settings)
             costs = token_logprobs_and_kl(steered, base[0] if base else None, tokens).to(self._costs.device)
             tokens = tokens.to(self._tokens.device)
@@ -234,6 +242,11 @@ class Batch:
             self._tokens[live] = tokens
             self._positions.add_(1).clamp_(max=self._idle)
             return torch.where(finite, tokens, NOT_FINITE)
+
+    def _logits(self, states: Float[Tensor, "rows width"]) -> Float[Tensor, "rows vocab"]:
+        """Return the logits of final states, computed for a padded number of rows like all other products."""
+        padding = padded_rows(self._model, len(states)) - len(states)
+        return logits_from(self._model, pad(states, (0, 0, 0, padding)))[: len(states)]
 
     def _collect(self, finished: Sequence[tuple[int, str]]) -> list[tuple[int, list[int], str, Cost]]:
         """Return the finished samples and free their rows."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -18,11 +18,17 @@ from vectors.decoding.token_sampling import Settings
 from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, is_out_of_memory, short_message
 from vectors.model.residual_model import ResidualModel
+from vectors.model.weights import memory_of
+
+if TYPE_CHECKING:
+    from vectors.decoding.packed_weights import PackedWeights
 
 _CPU_ROWS = 64
 _GPU_ROWS = 1024
 _MEMORY_SHARE = 0.6  # share of the free memory to use
 _MEMINFO = Path("/proc/meminfo")
+_PACKED_WEIGHTS = 50_000_000  # with fewer, calls cost more than products
+_PACKED_SHARE = 0.25  # share of the free memory that packed weights may take
 _DROP_SHARE = 8  # free rows are dropped once they are 1 in 8: copying the cache has a cost too
 
 Shifts = Callable[[Sequence[int]], Mapping[int, Float[Tensor, "some d_model"]]]
@@ -109,6 +115,18 @@ def _free_memory(device: torch.device) -> int | None:
         return None
 
 
+def _packed_weights(model: ResidualModel) -> "PackedWeights | None":
+    """Return a place for packed weights, if the model is large, on a CPU, and there is memory for a copy of it."""
+    if model.device.type != "cpu" or (free := _free_memory(model.device)) is None:
+        return None
+    count, size = memory_of(model.hf)
+    if count < _PACKED_WEIGHTS or size > _PACKED_SHARE * free:
+        return None
+    from vectors.decoding.packed_weights import PackedWeights  # only a large model needs it
+
+    return PackedWeights(model.hf)
+
+
 def decode(
     model: ResidualModel,
     shifts: Shifts | None,
@@ -123,9 +141,9 @@ def decode(
 ) -> Iterator[Finished]:
     """Decode samples and yield each as soon as it is finished.
 
-    Each sample has its own stream of uniform numbers, one a token, so that its text does not depend on its neighbours
-    in the batch (matrix kernels may still round differently at another batch size). A row whose sample is finished
-    starts the next one.
+    Each sample has noise of its own for each token, so that its text does not depend on its neighbours in the batch
+    (matrix kernels may still round differently at another batch size). A row whose sample is finished starts the next
+    one.
 
     Args:
         model: the model; it is unchanged between two yields.
@@ -144,10 +162,11 @@ def decode(
     """
     waiting = iter(indices)
     rows = batch_size or rows_that_fit(model, len(prefix) + settings.max_tokens, doubled=shifts is not None and costs)
+    packed = _packed_weights(model)
     while samples := list(islice(waiting, rows)):
         batch = Batch(
             model, len(samples), shifts, prefix=prefix, settings=settings, seed=seed, interventions=interventions,
-            costs=costs,
+            costs=costs, packed=packed,
         )  # fmt: skip
         try:
             batch.start(samples)

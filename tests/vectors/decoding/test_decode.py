@@ -15,8 +15,8 @@ from vectors.decoding import batch, choose_kv_cache, kv_cache
 from vectors.decoding import decode as decoding
 from vectors.decoding.batch import Batch
 from vectors.decoding.decode import Finished, decode, prefix_ids, rows_that_fit
-from vectors.decoding.fork import Fork
-from vectors.decoding.growing_kv_cache import GrowingKVCache
+from vectors.decoding.kv_cache.fork import Fork
+from vectors.decoding.kv_cache.growing_kv_cache import GrowingKVCache
 from vectors.decoding.token_costs import compute_costs
 from vectors.decoding.token_sampling import Settings, token_noise
 from vectors.model.hooks import shift_layers

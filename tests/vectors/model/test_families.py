@@ -12,9 +12,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import steer
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding.choose_kv_cache import make_kv_cache
-from vectors.decoding.growing_kv_cache import GrowingKVCache
-from vectors.decoding.kv_cache import SlotKVCache
+from vectors.decoding.kv_cache.choose_kv_cache import make_kv_cache
+from vectors.decoding.kv_cache.growing_kv_cache import GrowingKVCache
+from vectors.decoding.kv_cache.slot_kv_cache import SlotKVCache
 from vectors.decoding.token_sampling import Settings, sample_tokens, token_noise
 from vectors.model.hooks import capture, shift_layers
 from vectors.model.residual_model import ResidualModel

@@ -33,18 +33,18 @@ class GrowingKVCache:
         self._cache = DynamicCache(config=model.hf.config)
 
     def prefill(self, rows: Int[Tensor, " some"] | None, ids: Sequence[int], shifts: Mapping[int, Tensor]) -> None:
-        """Read the same first ids in all rows; see `vectors.decoding.kv_cache.KVCache`."""
+        """Read the same first ids in all rows; see `vectors.decoding.kv_cache.slot_kv_cache.KVCache`."""
         count = self._rows if rows is None else len(rows)
         self._forward(torch.tensor([list(ids)] * count, device=self._model.device), shifts)
 
     def step(
         self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], shifts: Mapping[int, Tensor], width: int
     ) -> Float[Tensor, "rows width"]:
-        """Read one token a row; see `vectors.decoding.kv_cache.KVCache`."""
+        """Read one token a row; see `vectors.decoding.kv_cache.slot_kv_cache.KVCache`."""
         return self._forward(tokens[:, None], shifts)
 
     def select_rows(self, rows: Int[Tensor, " some"]) -> None:
-        """Continue with some rows only; see `vectors.decoding.kv_cache.KVCache`."""
+        """Continue with some rows only; see `vectors.decoding.kv_cache.slot_kv_cache.KVCache`."""
         self._cache.reorder_cache(torch.LongTensor(rows.tolist()))  # on each layer's own device
         self._rows = len(rows)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from vectors.decoding.fork import Fork, fork_rows
+from vectors.decoding.kv_cache.fork import Fork, fork_rows
 from vectors.model.hooks import shift_layers_unchecked
 from vectors.model.interventions import Intervention
 from vectors.model.output_head import final_states

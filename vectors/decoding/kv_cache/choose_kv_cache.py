@@ -6,8 +6,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from vectors.decoding.fork import Fork
-from vectors.decoding.kv_cache import KVCache, SlotKVCache
+from vectors.decoding.kv_cache.fork import Fork
+from vectors.decoding.kv_cache.slot_kv_cache import KVCache, SlotKVCache
 from vectors.model.hooks import block_device
 from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, is_out_of_memory
@@ -33,7 +33,10 @@ def make_kv_cache(
     """
     if has_slots(model, capacity):
         return SlotKVCache(model, rows, capacity, interventions, fork)
-    from vectors.decoding.growing_kv_cache import GrowingKVCache, check_cache  # only a model without slots needs it
+    from vectors.decoding.kv_cache.growing_kv_cache import (  # only a model without slots needs it
+        GrowingKVCache,
+        check_cache,
+    )
 
     check_cache(model)
     return GrowingKVCache(model, rows, interventions)
