@@ -14,6 +14,7 @@ from vectors.concepts.vector_fields import MAX_LAYER, check_row
 from vectors.model.residual_model import ResidualModel
 
 MAX_ROWS = 1024  # more than the layers of any model
+_SHORTEST, _LONGEST = 1e-12, 1e12  # a shift that is shorter changes no stream; streams have lengths up to 1e5
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def check_shifts(
     """Return shifts in the order of their layers, as float32 on the CPU, without rows of zeros.
 
     Raises:
-        error: only rows of zeros, rows of another width than the model's or of layers that it does not have, or values
-            that are not finite.
+        error: only rows of zeros, rows of another width than the model's or of layers that it does not have, values
+            that are not finite, or lengths that no residual stream has.
     """
     shifts = {}
     for layer, row in sorted(rows.items()):
@@ -89,7 +90,13 @@ def check_shifts(
                 f"its shift at layer {layer} has width {len(shift)}, but model {quote(model.name)} is {model.d_model} "
                 "wide: it was made for another model"
             )
-        if bool(shift.any()):
+        length = float(shift.double().norm())
+        if length and not _SHORTEST <= length <= _LONGEST:
+            raise error(
+                f"its shift at layer {layer} has length {length:.3g}, expected between {_SHORTEST:.0e} and "
+                f"{_LONGEST:.0e}: the file is damaged, or of another dtype than it says"
+            )
+        if length:
             shifts[layer] = shift
     if not shifts:
         raise error("it shifts nothing: all its values are zero")

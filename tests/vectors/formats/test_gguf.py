@@ -114,6 +114,8 @@ def test_a_hint_of_another_family_warns(llama_model: ResidualModel, tmp_path: Pa
         ({"direction.1": np.ones(31, dtype=np.float32)}, "width 31.* is 32 wide"),
         ({"direction.3": np.ones(32, dtype=np.float32)}, "layer 3, but model .* layers 0 to 2"),
         ({"direction.1": np.zeros(32, dtype=np.float32)}, "shifts nothing"),
+        ({"direction.1": np.full(32, 1e-42, dtype=np.float32)}, "has length 5.66e-42, expected between"),
+        ({"direction.1": np.full(32, 1e38, dtype=np.float32)}, r"has length 5.66e\+38, expected between"),
         ({"direction.1": np.full(32, np.nan, dtype=np.float32)}, "NaN"),
         ({"direction.1": np.full(32, 1e300)}, "infinity"),
         ({"direction.1": np.ones((2, 16), dtype=np.float32)}, "2 dimensions"),
