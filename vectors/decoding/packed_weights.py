@@ -37,6 +37,12 @@ class PackedWeights:
 
     def __init__(self, hf: nn.Module) -> None:
         self._hf = hf
+        # accelerate and quantisation put a forward of their own into a layer, or derive from it
+        self._layers = [
+            layer
+            for layer in hf.modules()
+            if type(layer) is nn.Linear and isinstance(layer.__dict__.get("forward"), _Forward | None)
+        ]
         self._outer: list[PackedWeights | None] = []  # what the ``with`` blocks around this one use
         self._packed: dict[nn.Module, tuple[tuple[int, ...] | None, Tensor | None]] = {}
 
@@ -45,10 +51,8 @@ class PackedWeights:
         with _LOCK:
             _USERS[self._hf] = _USERS.get(self._hf, 0) + 1
             if _USERS[self._hf] == 1:
-                for layer in self._hf.modules():
-                    # accelerate and quantisation put a forward of their own into the layer, or derive from it
-                    if type(layer) is nn.Linear and "forward" not in layer.__dict__:
-                        layer.__dict__["forward"] = _Forward(layer)
+                for layer in self._layers:
+                    layer.__dict__.setdefault("forward", _Forward(layer))
         self._outer.append(getattr(_THREAD, "weights", None))
         _THREAD.weights = self
 
@@ -58,7 +62,7 @@ class PackedWeights:
         with _LOCK:
             _USERS[self._hf] -= 1
             if not _USERS[self._hf]:
-                for layer in self._hf.modules():
+                for layer in self._layers:
                     if isinstance(layer.__dict__.get("forward"), _Forward):
                         del layer.__dict__["forward"]
 
