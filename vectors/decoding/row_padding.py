@@ -19,8 +19,9 @@ _LEAST: Final = 48  # bfloat16 kernels of CPUs with matrix units sum in another 
 def padded_rows(model: ResidualModel, rows: int) -> int:
     """Return a number of rows, at least `rows`, chosen so that kernels sum in the same order for all that it returns.
 
-    In float32 it holds for products with packed weights (`PackedWeights`) and, on one thread, for others; in bfloat16 for
-    blocks up to about 2,000 numbers wide, on one thread. On a GPU it is `rows`: kernels there differ with every size.
+    In float32 it holds for products with packed weights (`PackedWeights`) and, on one thread, for others; in bfloat16
+    for blocks up to about 2,000 numbers wide, on one thread. On a GPU it is `rows`: kernels there differ with every
+    size.
     """
     if model.device.type != "cpu":
         return rows
