@@ -11,12 +11,14 @@ from transformers import MistralConfig
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from vectors.common.errors import InputError, ModelError
-from vectors.decoding import batch, choose_kv_cache, kv_cache
+from vectors.decoding import batch
 from vectors.decoding import decode as decoding
 from vectors.decoding.batch import Batch
 from vectors.decoding.decode import Finished, decode, prefix_ids, rows_that_fit
+from vectors.decoding.kv_cache import choose_kv_cache
 from vectors.decoding.kv_cache.fork import Fork
 from vectors.decoding.kv_cache.growing_kv_cache import GrowingKVCache
+from vectors.decoding.kv_cache.slot_kv_cache import SlotKVCache
 from vectors.decoding.token_costs import compute_costs
 from vectors.decoding.token_sampling import Settings, token_noise
 from vectors.model.hooks import shift_layers
@@ -197,7 +199,7 @@ def test_costs_equal_those_of_teacher_forcing(tiny_model, positions):
 def test_slots_and_a_growing_cache_write_the_same(tiny_model, monkeypatch):
     deltas = {0: torch.randn(12, tiny_model.d_model, generator=torch.Generator().manual_seed(6))}
     prefix = tiny_model.encode(["the sea was old"])[0]
-    assert isinstance(choose_kv_cache.make_kv_cache(tiny_model, 2, 20), kv_cache.SlotKVCache)
+    assert isinstance(choose_kv_cache.make_kv_cache(tiny_model, 2, 20), SlotKVCache)
     expected = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
     monkeypatch.setattr(choose_kv_cache, "supports_slots", lambda _: False)
     samples = rows(tiny_model, deltas, range(12), prefix=prefix, size=5)
@@ -222,7 +224,7 @@ def test_rotary_scaling_by_the_longest_text_rules_out_slots(make_tokenizer):
     own = {"original_max_position_embeddings": 8, "rope_parameters": rope, "sliding_window": None}
     model = ResidualModel(replace(FAMILIES["Phi-3"], own=own).build(), make_tokenizer())
     model.eos_ids = frozenset(range(1, 9))  # so that rows are at different positions
-    assert isinstance(choose_kv_cache.make_kv_cache(model, 2, 8), kv_cache.SlotKVCache) and isinstance(
+    assert isinstance(choose_kv_cache.make_kv_cache(model, 2, 8), SlotKVCache) and isinstance(
         choose_kv_cache.make_kv_cache(model, 2, 9), GrowingKVCache
     )
     together = rows(model, {}, range(8), max_tokens=20, size=3)
