@@ -24,8 +24,8 @@ import vectors
 from vectors.decoding.decode import decode
 from vectors.decoding.packed_weights import PackedWeights
 from vectors.decoding.token_sampling import Settings
-from vectors.extraction.learned_shift import ROWS as LEARNED_ROWS
-from vectors.extraction.learned_shift import STEPS
+from vectors.extraction.shifts.learned_shift import ROWS as LEARNED_ROWS
+from vectors.extraction.shifts.learned_shift import STEPS
 from vectors.model.residual_model import ResidualModel
 
 TEXTS, TOKENS = 64, 96  # that are sampled, with costs
@@ -221,7 +221,7 @@ def measure(name: str, work: str) -> tuple[dict[str, Any], float, float]:
         rows = [ids[:LENGTH] for ids in model.encode(texts)]
         spent = seconds(lambda: list(text_means(model, rows, [model.n_layers // 2])))
     else:
-        from vectors.extraction.learned_shift import learn
+        from vectors.extraction.shifts.learned_shift import learn
 
         labels = torch.tensor([[index % 2 == 0] for index in range(READ)]).numpy()
         spent = seconds(lambda: learn(model, texts, labels, model.n_layers // 2, steps=LEARNED_STEPS))

@@ -24,7 +24,7 @@ from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shif
 from vectors.decoding.token_sampling import Settings
 from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.layer_selection import find_directions
-from vectors.extraction.learned_shift import Learning
+from vectors.extraction.shifts.learned_shift import Learning
 
 DOZEN = (
     "quantum", "cat", "gloomy", "sonnet", "midnight", "waterfall", "ghost", "letter", "tender", "sailor", "recipe",

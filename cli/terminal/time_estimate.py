@@ -68,7 +68,7 @@ def learning_seconds(
     import numpy as np
 
     from vectors.activations.text_likelihood import BATCH
-    from vectors.extraction.learned_shift import learn
+    from vectors.extraction.shifts.learned_shift import learn
 
     length = max((len(row) for row in model.encode(list(texts[:BATCH]), max_tokens=64)), default=1)
     if _surely_short(model, 3 * BATCH * length * steps * len(layers)):
@@ -89,8 +89,8 @@ def extraction_seconds(
 ) -> tuple[float, str]:
     """Return the most seconds that the extraction of one concept takes, and the options that shorten it."""
     from vectors.extraction.extract import layers_for
-    from vectors.extraction.learned_shift import STEPS
     from vectors.extraction.methods import METHODS
+    from vectors.extraction.shifts.learned_shift import STEPS
     from vectors.model.positions import check_positions
 
     has_start, seconds, hints = model.bos_id is not None, 0.0, []

@@ -19,7 +19,7 @@ from vectors.decoding.token_sampling import Settings, sample_tokens, token_noise
 from vectors.model.hooks import block_device
 from vectors.model.interventions import Intervention
 from vectors.model.output_head import logits_from
-from vectors.model.positions import position_weights
+from vectors.model.positions import Shifts, Site, by_site, position_weights, shifts_by_position
 from vectors.model.residual_model import ResidualModel
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Batch:
     Args:
         model: the model.
         rows: number of samples side by side.
-        shifts: maps sample indices to their shifts by layer; `None` decodes the plain model.
+        shifts: maps sample indices to their shifts by layer or site; `None` decodes the plain model.
         prefix: token ids that every sample starts from.
         settings: how tokens are sampled, and at which positions the shift is added.
         seed: seed of the tokens.
@@ -52,7 +52,7 @@ class Batch:
         self,
         model: ResidualModel,
         rows: int,
-        shifts: Callable[[Sequence[int]], Mapping[int, Tensor]] | None,
+        shifts: Callable[[Sequence[int]], Shifts] | None,
         *,
         prefix: Sequence[int],
         settings: Settings,
@@ -72,8 +72,7 @@ class Batch:
         self._cache: KVCache | None = None
         self._fork: Fork | None = None
         self._idle = length  # free rows write to this position, which no sample reads
-        self._weights = position_weights(settings.positions, length + 1, len(prefix)).to(model.device)
-        self._host_weights = self._weights.tolist()
+        self._weights: dict[str, Tensor] = {}  # by positions: the weight of a shift at each position of a text
         device = model.device
         self._vocabulary = int(model.hf.config.get_text_config(decoder=True).vocab_size)
         self._tokens = torch.full((rows,), self._prefix[-1], device=device)
@@ -82,7 +81,7 @@ class Batch:
         self._noise = torch.ones(rows, settings.max_tokens, width, device=device)
         self._history = torch.zeros(rows, settings.max_tokens, dtype=torch.long, device=device)
         self._costs = torch.zeros(rows, settings.max_tokens, 3, device=device)
-        self._shifts: dict[int, Tensor] = {}
+        self._shifts: dict[Site, Tensor] = {}
         self._samples = [_FREE] * rows  # the index of the sample in each row
         self._counts = [0] * rows  # tokens generated in each row
         self._started = False
@@ -118,16 +117,20 @@ class Batch:
             self._samples[row], self._counts[row] = sample, 0
         noise = [token_noise(self._seed, sample, self._settings.max_tokens, self._vocabulary) for sample in samples]
         self._noise[rows] = torch.from_numpy(np.stack(noise)).to(self._noise)
-        shifts = self._shifts_of(samples) if self._shifts_of else {}
+        shifts = by_site(self._shifts_of(samples), self._settings.positions) if self._shifts_of else {}
         if self._cache is None:
-            self._fork = self._make_fork(shifts)
+            self._fork = self._make_fork({layer for layer, _ in shifts})
             n_rows = self._n_rows if self._fork else self._n_final
             self._cache = make_kv_cache(self._model, n_rows, self._capacity, self._interventions, self._fork)
-        for layer, shift in shifts.items():
-            if layer not in self._shifts:
+        for site, shift in shifts.items():
+            layer, where = site
+            if site not in self._shifts:
                 device = block_device(self._model, layer)
-                self._shifts[layer] = torch.zeros(self._n_final, self._model.d_model, device=device)
-            self._shifts[layer][rows.to(self._shifts[layer].device)] = shift.to(self._shifts[layer])
+                self._shifts[site] = torch.zeros(self._n_final, self._model.d_model, device=device)
+            if where not in self._weights:
+                weights = position_weights(where, self._capacity, len(self._prefix))
+                self._weights[where] = weights.to(self._model.device)
+            self._shifts[site][rows.to(self._shifts[site].device)] = shift.to(self._shifts[site])
         self._tokens[rows], self._positions[rows] = self._prefix[-1], self._first
         if self._first:
             self._prefill(rows)
@@ -160,23 +163,21 @@ class Batch:
         """Read the prefix, except its last token, into the cache of some rows."""
         assert self._cache is not None
         ids = self._prefix[:-1]
-        weights = self._weights[: self._first]
-        shifted = bool(weights.any())
+        shifts = {site: shift for site, shift in self._shifts.items() if self._weights[site[1]][: self._first].any()}
         with torch.inference_mode():
             if not self.refillable:  # all rows start together: one forward for shifted, base and padding rows
-                self._cache.prefill(None, ids, self._shifts_by_position(self._shifts, weights) if shifted else {})
+                self._cache.prefill(None, ids, self._by_position(shifts))
                 return
             if not self._started:  # the unshifted prefix is the same for every sample that a row will hold
                 self._cache.prefill(None, ids, {})
-            if shifted and self._shifts:
+            if shifts:
                 for group in prefill_groups(self._model, rows, len(ids)):
-                    shifts = {layer: shift[group.to(shift.device)] for layer, shift in self._shifts.items()}
-                    self._cache.prefill(group, ids, self._shifts_by_position(shifts, weights))
+                    some = {site: shift[group.to(shift.device)] for site, shift in shifts.items()}
+                    self._cache.prefill(group, ids, self._by_position(some))
 
-    def _shifts_by_position(
-        self, shifts: Mapping[int, Tensor], weights: Tensor
-    ) -> dict[int, Float[Tensor, "some pos d_model"]]:
-        return {layer: shift[:, None] * weights.to(shift)[None, :, None] for layer, shift in shifts.items()}
+    def _by_position(self, shifts: Mapping[Site, Tensor]) -> dict[int, Float[Tensor, "some pos d_model"]]:
+        """Return the shifts at the positions of the prefix, except its last token."""
+        return shifts_by_position(shifts, self._first, len(self._prefix), self._settings.positions)
 
     def advance(self) -> list[tuple[int, list[int], str, Cost]]:
         """Generate one token in every row; return sample index, tokens, finish reason and cost of finished samples."""
@@ -207,17 +208,22 @@ class Batch:
                     self._positions.copy_(positions_before)
 
                 width, every = self._idle + 1, torch.arange(self.rows, device=self._model.device)
-                self._graph = capture_step(self._model, lambda: self._step(every, width, shifted=True), restore=restore)
+                self._graph = capture_step(
+                    self._model, lambda: self._step(every, width, list(self._weights)), restore=restore
+                )
             tokens = self._graph().tolist()
             return [tokens[row] for row in live]
         positions = [self._first + self._counts[row] for row in live]
         width = max(positions) + 1 if self.refillable else int(self._positions.max()) + 1
-        shifted = any(self._host_weights[position] for position in positions)
         rows = torch.tensor(live, device=self._model.device)
-        return self._step(rows, width, shifted=shifted).tolist()
+        active = [where for where, weights in self._weights.items() if bool(weights[positions].any())]
+        return self._step(rows, width, active).tolist()
 
-    def _step(self, live: Int[Tensor, " live"], width: int, *, shifted: bool) -> Int[Tensor, " live"]:
-        """Read the last tokens of all rows and sample the next ones of the live rows; positions are below `width`."""
+    def _step(self, live: Int[Tensor, " live"], width: int, active: Collection[str]) -> Int[Tensor, " live"]:
+        """Read the last tokens of all rows and sample the next ones of the live rows.
+
+        All positions in texts are below `width`; of the shifts, those at the `active` positions are added.
+        """
         with torch.inference_mode(), self._packed:
             assert self._cache is not None
             tokens, positions = self._tokens, self._positions
@@ -225,8 +231,12 @@ class Batch:
                 tokens, positions = tokens.repeat(self._copies), positions.repeat(self._copies)
             padding = (self._n_rows if self._fork else self._n_final) - len(tokens)
             positions = pad(positions, (0, padding), value=self._idle)
-            weights = self._weights[positions[self._fork.rows] if self._fork else positions][:, None]
-            shifts = {layer: shift * weights.to(shift) for layer, shift in self._shifts.items()} if shifted else {}
+            upper = positions[self._fork.rows] if self._fork else positions
+            shifts: dict[int, Tensor] = {}
+            for (layer, where), shift in self._shifts.items():
+                if where in active:
+                    placed = shift * self._weights[where][upper][:, None].to(shift)
+                    shifts[layer] = shifts[layer] + placed if layer in shifts else placed
             states = self._cache.step(pad(tokens, (0, padding)), positions, shifts, width)
             # a CUDA graph reads free rows as well, whose position lies beyond the last token
             count = (self._positions[live] - self._first).clamp(0, self._settings.max_tokens - 1)
@@ -283,7 +293,7 @@ class Batch:
             self._cache.select_rows(final_rows)
         for name in ("_tokens", "_positions", "_noise", "_history", "_costs"):
             setattr(self, name, getattr(self, name)[rows])
-        self._shifts = {layer: shift[final_rows.to(shift.device)] for layer, shift in self._shifts.items()}
+        self._shifts = {site: shift[final_rows.to(shift.device)] for site, shift in self._shifts.items()}
 
     def close(self) -> None:
         """Free the memory at once: reference cycles would hold it until garbage collection."""

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from vectors.common.errors import InputError, ModelError
 from vectors.common.validation import check_utf8, quote
@@ -17,6 +15,7 @@ from vectors.decoding.token_costs import Cost
 from vectors.decoding.token_sampling import Settings
 from vectors.model.interventions import Intervention
 from vectors.model.loading import block_configs, is_out_of_memory, short_message
+from vectors.model.positions import Shifts
 from vectors.model.residual_model import ResidualModel
 from vectors.model.weights import memory_of
 
@@ -31,8 +30,8 @@ _PACKED_WEIGHTS = 50_000_000  # with fewer, calls cost more than products
 _PACKED_SHARE = 0.25  # share of the free memory that packed weights may take
 _DROP_SHARE = 8  # free rows are dropped once they are 1 in 8: copying the cache has a cost too
 
-Shifts = Callable[[Sequence[int]], Mapping[int, Float[Tensor, "some d_model"]]]
-"""Maps the indices of some samples to their shifts, by layer."""
+ShiftsOf = Callable[[Sequence[int]], Shifts]
+"""Maps the indices of some samples to their shifts, one row a sample."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _packed_weights(model: ResidualModel) -> "PackedWeights | None":
 
 def decode(
     model: ResidualModel,
-    shifts: Shifts | None,
+    shifts: ShiftsOf | None,
     *,
     prefix: Sequence[int],
     settings: Settings,
@@ -147,7 +146,8 @@ def decode(
 
     Args:
         model: the model; it is unchanged between two yields.
-        shifts: maps sample indices to their shifts, the same layers for all; `None` decodes the plain model.
+        shifts: maps sample indices to their shifts, by the same layers or sites for all; `None` decodes the plain
+            model.
         prefix: token ids that every sample starts from.
         settings: how tokens are sampled, and at which positions the shift is added.
         seed: seed of the tokens.

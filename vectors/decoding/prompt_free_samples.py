@@ -1,15 +1,15 @@
 """Sample texts without a prompt, from the start token alone: the plain model, or one shift for each sample."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 
 from vectors.common.progress import Advance
-from vectors.decoding.decode import Finished, Shifts, decode, prefix_ids
+from vectors.decoding.decode import Finished, ShiftsOf, decode, prefix_ids
 from vectors.decoding.token_sampling import Settings
+from vectors.model.positions import Shifts, Site, by_site
 from vectors.model.residual_model import ResidualModel
 
 MAX_TOKENS = 64
@@ -56,7 +56,7 @@ def sample_prompt_free(
 
 def sample_shifted(
     model: ResidualModel,
-    shifts: Mapping[int, Float[Tensor, " d_model"] | Float[Tensor, "n d_model"]],
+    shifts: Shifts,
     *,
     n: int,
     settings: Settings,
@@ -67,7 +67,8 @@ def sample_shifted(
 
     Args:
         model: the model.
-        shifts: for each layer one shift for all samples, or one for each; empty for the plain model.
+        shifts: for each layer or site one shift for all samples, " d_model", or one for each, "n d_model"; empty for
+            the plain model.
         n: number of samples.
         settings: how tokens are sampled, and at which positions the shift is added.
         seed: seed of the tokens.
@@ -76,10 +77,13 @@ def sample_shifted(
     Raises:
         ModelError: the model has no start token.
     """
-    rows = {layer: shift.expand(n, -1) if shift.ndim == 1 else shift for layer, shift in shifts.items()}
+    rows = {
+        site: shift.expand(n, -1) if shift.ndim == 1 else shift
+        for site, shift in by_site(shifts, settings.positions).items()
+    }
 
-    def shifts_of(indices: Sequence[int]) -> dict[int, Tensor]:
-        return {layer: row[list(indices)] for layer, row in rows.items()}
+    def shifts_of(indices: Sequence[int]) -> dict[Site, Tensor]:
+        return {site: row[list(indices)] for site, row in rows.items()}
 
     samples = _sample(model, shifts_of if rows else None, n, settings=settings, seed=seed, progress=progress)
     texts = [model.decode(sample.tokens) for sample in samples]
@@ -96,7 +100,7 @@ def fitting_length(model: ResidualModel, max_tokens: int) -> int:
 
 
 def _sample(
-    model: ResidualModel, shifts: Shifts | None, n: int, *, settings: Settings, seed: int, progress: Advance | None
+    model: ResidualModel, shifts: ShiftsOf | None, n: int, *, settings: Settings, seed: int, progress: Advance | None
 ) -> list[Finished]:
     """Sample without a prompt; return the samples in the order of their indices."""
     prefix = prefix_ids(model, None, settings.max_tokens)

@@ -13,7 +13,7 @@ from vectors.decoding.token_sampling import Settings, probabilities
 from vectors.model.hooks import shift_layers
 from vectors.model.interventions import Intervention
 from vectors.model.output_head import final_states, map_logits
-from vectors.model.positions import shift_by_position
+from vectors.model.positions import Shifts, Site, by_site, shifts_by_position
 from vectors.model.residual_model import ResidualModel
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _exp_and_logsumexp(
 
 def compute_costs(
     model: ResidualModel,
-    shifts: Mapping[int, Float[Tensor, "rows d_model"]],
+    shifts: Shifts,
     *,
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
@@ -99,17 +99,17 @@ def compute_costs(
 
     Args:
         model: the model.
-        shifts: for each layer the shift of each text, one row a text; empty for the plain model.
+        shifts: for each layer or site the shift of each text, one row a text; empty for the plain model.
         prefix: token ids before each text.
         generated: generated token ids of each text.
-        positions: positions at which the shift is added.
+        positions: positions at which shifts by layer are added.
         settings: how the tokens were sampled; if given, the costs have the entropy of that distribution too.
         interventions: for each layer a function that replaces the addition of the shift.
         progress: called with the number of further texts after every few.
     """
     costs: dict[int, Cost] = {}
     for rows in _batches(model, prefix, generated):
-        batch_shifts = {layer: shift[rows] for layer, shift in shifts.items()}
+        batch_shifts = {site: shift[rows] for site, shift in by_site(shifts, positions).items()}
         texts = [generated[row] for row in rows]
         batch_costs = _batch_costs(model, batch_shifts, prefix, texts, positions, settings, interventions)
         costs.update(zip(rows, batch_costs, strict=True))
@@ -120,7 +120,7 @@ def compute_costs(
 
 def token_logprobs(
     model: ResidualModel,
-    shifts: Mapping[int, Float[Tensor, "rows d_model"]],
+    shifts: Shifts,
     *,
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
@@ -135,10 +135,8 @@ def token_logprobs(
     logprobs: dict[int, np.ndarray] = {}
     for rows in _batches(model, prefix, generated):
         batch = model.batch([[*prefix, *generated[row]] for row in rows])
-        by_position = {
-            layer: shift_by_position(shift[rows], batch["input_ids"].shape[1], len(prefix), positions)
-            for layer, shift in shifts.items()
-        }
+        some = {site: shift[rows] for site, shift in by_site(shifts, positions).items()}
+        by_position = shifts_by_position(some, batch["input_ids"].shape[1], len(prefix), positions)
         with torch.inference_mode(), shift_layers(model, by_position):
             states, targets = _generated_states(model, batch, len(prefix))
             values = map_logits(model, _target_logprobs, states, beside=targets).cpu().double().numpy()
@@ -174,7 +172,7 @@ def _target_logprobs(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"
 
 def _batch_costs(
     model: ResidualModel,
-    shifts: Mapping[int, Tensor],
+    shifts: Mapping[Site, Tensor],
     prefix: Sequence[int],
     generated: Sequence[Sequence[int]],
     positions: str,
@@ -183,7 +181,7 @@ def _batch_costs(
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
-    by_position = {layer: shift_by_position(shift, length, len(prefix), positions) for layer, shift in shifts.items()}
+    by_position = shifts_by_position(shifts, length, len(prefix), positions)
 
     def columns(*arguments: Tensor) -> Tensor:
         *logits, targets = arguments

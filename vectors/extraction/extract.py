@@ -14,8 +14,8 @@ from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import sample_prompt_free
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput, check_options
 from vectors.extraction.layer_selection import find_directions, select_layer
-from vectors.extraction.learned_shift import Learning
 from vectors.extraction.methods import METHODS
+from vectors.extraction.shifts.learned_shift import Learning
 from vectors.model.residual_model import ResidualModel
 
 OWN_TEXTS = (64, 512)

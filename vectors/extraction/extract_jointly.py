@@ -14,9 +14,9 @@ from vectors.concepts.vector import ConceptVector, passport_of
 from vectors.data.contrast import ContrastSet, pick_texts
 from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc
 from vectors.extraction.extraction_input import ContrastSplit, LabelledTexts, check_options, split_labelled_texts
-from vectors.extraction.learned_shift import learn, steps_for
 from vectors.extraction.linear import normalise
 from vectors.extraction.methods import LEARNED_DEPTH, METHODS
+from vectors.extraction.shifts.learned_shift import learn, steps_for
 from vectors.model.residual_model import ResidualModel
 
 RANKED = 96

@@ -17,7 +17,7 @@ from vectors.common.progress import Progress, count_progress
 from vectors.common.validation import check_integer
 from vectors.data.contrast import ContrastSet, check_share, pick_texts
 from vectors.data.labels import contrast_of_label, held_out_mask, label_matrix
-from vectors.extraction.learned_shift import Learning
+from vectors.extraction.shifts.learned_shift import Learning
 from vectors.model.positions import check_positions
 from vectors.model.residual_model import ResidualModel
 

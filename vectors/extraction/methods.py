@@ -13,10 +13,11 @@ from vectors.activations.text_likelihood import BATCH, likelihood_gains
 from vectors.common.errors import VectorError
 from vectors.data.contrast import pick_texts, shuffle_key
 from vectors.decoding.prompt_free_samples import sample_prompt_free
-from vectors.extraction import gradient, linear, token_direction
+from vectors.extraction import linear
 from vectors.extraction.extraction_input import ExtractionInput
-from vectors.extraction.learned_shift import STEPS, learn, typical_activation
 from vectors.extraction.linear import logistic
+from vectors.extraction.shifts import gradient, token_direction
+from vectors.extraction.shifts.learned_shift import STEPS, learn, typical_activation
 from vectors.model.residual_model import check_finite
 
 SAMPLED_TEXTS = 32

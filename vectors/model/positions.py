@@ -1,6 +1,7 @@
 """At which positions of a text a shift is added, and with what weight."""
 
 import re
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,12 @@ POSITIONS = ("bos", "all", "generated", "not-bos")
 
 SCOPES = ("first:N", "decay:H")
 """All positions until N tokens are sampled; all positions, with a weight that halves every H sampled tokens."""
+
+Site = tuple[int, str]
+"""A layer, and the positions of a text at which a shift is added there."""
+
+Shifts = Mapping[int, Tensor] | Mapping[Site, Tensor]
+"""Shifts by layer, all at the same positions, or by site."""
 
 _SCOPE = re.compile(r"(first):([1-9][0-9]{0,8})|(decay):([0-9]{1,9}(?:\.[0-9]{1,9})?)", re.ASCII)
 
@@ -71,3 +78,28 @@ def shift_by_position(
     [0.0, 0.0, 1.0, 1.0]
     """
     return shift[:, None, :] * position_weights(positions, length, n_prefix).to(shift)[None, :, None]
+
+
+def by_site(shifts: Shifts, positions: str) -> dict[Site, Tensor]:
+    """Return shifts by site; those by layer are added at `positions`.
+
+    >>> by_site({3: torch.ones(2)}, "all")
+    {(3, 'all'): tensor([1., 1.])}
+    """
+    return {key if isinstance(key, tuple) else (key, positions): shift for key, shift in shifts.items()}
+
+
+def shifts_by_position(
+    shifts: Shifts, length: int, n_prefix: int, positions: str
+) -> dict[int, Float[Tensor, "rows pos d_model"]]:
+    """Return by layer the sum of its shifts at each of `length` positions; see `shift_by_position`.
+
+    >>> shifts = {(3, "all"): torch.ones(1, 1), (3, "bos"): torch.ones(1, 1)}
+    >>> shifts_by_position(shifts, 3, 1, "all")[3][0, :, 0].tolist()
+    [2.0, 1.0, 1.0]
+    """
+    total: dict[int, Tensor] = {}
+    for (layer, where), shift in by_site(shifts, positions).items():
+        placed = shift_by_position(shift, length, n_prefix, where)
+        total[layer] = total[layer] + placed if layer in total else placed
+    return total

@@ -99,6 +99,30 @@ def test_a_text_is_shifted_at_its_positions_and_nowhere_else(tiny_model, positio
     assert samples == ids[len(prefix) :]
 
 
+@pytest.mark.parametrize("prompt", ["the cat", None])
+def test_shifts_at_several_sites_are_each_added_at_their_positions(tiny_model, prompt):
+    prefix = tiny_model.encode([prompt])[0] if prompt else tiny_model.start_ids()
+    sites = [(1, "bos"), (1, "all"), (0, "generated"), (1, "decay:2")]
+    noise = torch.Generator().manual_seed(0)
+    deltas = {site: 2 * torch.randn(6, tiny_model.d_model, generator=noise) for site in sites}
+    samples = rows(tiny_model, deltas, range(6), prefix=prefix, size=4)
+    for index in range(6):
+        ids = list(prefix)
+        for numbers in token_noise(3, index, len(samples[index].tokens), tiny_model.hf.config.vocab_size):
+            added = {}
+            for (layer, where), delta in deltas.items():
+                spread = shift_by_position(delta[index : index + 1], len(ids), len(prefix), where)
+                added[layer] = added.get(layer, 0) + spread
+            with torch.no_grad(), shift_layers(tiny_model, added):
+                logits = tiny_model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
+            ids.append(race_of_groups(torch.softmax(logits, dim=-1).numpy(), numbers.astype(np.float64)))
+        assert samples[index].tokens == ids[len(prefix) :]
+    costs = compute_costs(tiny_model, deltas, prefix=prefix, generated=[samples[index].tokens for index in range(6)])
+    for index, cost in enumerate(costs):
+        np.testing.assert_allclose(samples[index].cost.kl, cost.kl, atol=1e-4)
+        np.testing.assert_allclose(samples[index].cost.logprob_steered, cost.logprob_steered, atol=1e-4)
+
+
 def test_a_row_does_not_depend_on_its_neighbours(llama_model):
     generator = torch.Generator().manual_seed(1)
     delta = torch.randn(16, llama_model.d_model, generator=generator)

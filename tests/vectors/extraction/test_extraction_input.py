@@ -31,7 +31,7 @@ def encoded(llama_model, monkeypatch) -> Counter[str]:
 
     monkeypatch.setattr(llama_model, "encode", counting)
     monkeypatch.setattr("vectors.extraction.methods.STEPS", 2)
-    monkeypatch.setattr("vectors.extraction.learned_shift.STEPS", 2)
+    monkeypatch.setattr("vectors.extraction.shifts.learned_shift.STEPS", 2)
     monkeypatch.setattr("vectors.calibration.calibrate._STEPS", 2)
     monkeypatch.setattr("vectors.calibration.calibrate._BISECTIONS", 0)
     return counts

@@ -70,7 +70,7 @@ def fits(monkeypatch) -> list[tuple[list[str], list[str]]]:
 
 @pytest.mark.parametrize("method", ["mean-difference", "learned"])
 def test_without_a_pilot_no_word_judge_is_fit(llama_model, monkeypatch, fits, method):
-    monkeypatch.setattr("vectors.extraction.learned_shift.STEPS", 2)
+    monkeypatch.setattr("vectors.extraction.shifts.learned_shift.STEPS", 2)
 
     def refuse(text: str) -> set[str]:
         raise AssertionError(f"the words of {text!r} were read")

@@ -7,8 +7,8 @@ import torch
 from vectors.activations import text_likelihood
 from vectors.activations.text_likelihood import likelihood_gains, mean_loss
 from vectors.common.errors import InputError
-from vectors.extraction import learned_shift
-from vectors.extraction.learned_shift import Learning, learn, training_loss
+from vectors.extraction.shifts import learned_shift
+from vectors.extraction.shifts.learned_shift import Learning, learn, training_loss
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel

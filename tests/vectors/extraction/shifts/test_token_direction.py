@@ -6,7 +6,13 @@ import torch
 
 from vectors.activations import text_likelihood
 from vectors.common.errors import InputError
-from vectors.extraction.token_direction import TARGET_SHARE, token_ids, token_logprob, token_share, towards_tokens
+from vectors.extraction.shifts.token_direction import (
+    TARGET_SHARE,
+    token_ids,
+    token_logprob,
+    token_share,
+    towards_tokens,
+)
 from vectors.model.hooks import shift_layers
 from vectors.model.residual_model import ResidualModel
 

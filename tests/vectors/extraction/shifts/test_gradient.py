@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vectors.activations import text_likelihood
-from vectors.extraction.gradient import mean_gradient, text_gradients, weighted_means
+from vectors.extraction.shifts.gradient import mean_gradient, text_gradients, weighted_means
 from vectors.model.hooks import shift_layers
 from vectors.model.positions import shift_by_position
 from vectors.model.residual_model import ResidualModel

@@ -1,0 +1,54 @@
+"""Shifts distilled from a prompt bring the steered model near to the prompted one."""
+
+import pytest
+import torch
+
+from vectors.common.errors import InputError
+from vectors.extraction.shifts.distilled_shift import distance_to_prompted, distil, few_shot_pairs
+from vectors.model.residual_model import ResidualModel
+
+TEXTS = (
+    "the cat sat in the sea",
+    "a storm fell on the old man",
+    "the sea was calm",
+    "a cat and a storm",
+    "the man fell",
+)
+
+
+def test_the_distance_is_the_divergence_of_plain_forwards(llama_model: ResidualModel) -> None:
+    prompt, text = llama_model.encode(["the old sea"])[0], llama_model.encode(["a cat fell"])[0][1:]
+    start = llama_model.start_ids()
+    with torch.no_grad():
+        behind, alone = (
+            llama_model.hf(torch.tensor([[*prefix, *text]])).logits[0, len(prefix) - 1 : -1].log_softmax(-1)
+            for prefix in (prompt, start)
+        )
+        expected = (behind.exp() * (behind - alone)).sum(-1).mean()
+        found = distance_to_prompted(llama_model, [(prompt, text), (prompt, text)], {})
+        none = distance_to_prompted(llama_model, [(start, text)], {})
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert abs(float(none)) < 1e-5
+
+
+def test_learning_brings_the_steered_model_near_to_the_prompted_one(llama_model: ResidualModel) -> None:
+    rows = [ids[1:] for ids in llama_model.encode(list(TEXTS))]
+    pairs = few_shot_pairs(llama_model, rows, shots=2, between=[], seed=0)
+    zero = torch.zeros(llama_model.d_model)
+    losses: list[float] = []
+    shifts = distil(llama_model, pairs, {(1, "all"): zero, (0, "bos"): zero}, steps=40, progress=losses.append)
+    assert set(shifts) == {(1, "all"), (0, "bos")} and all(bool(shift.any()) for shift in shifts.values())
+    fresh = pairs(1000)
+    with torch.no_grad():
+        before = distance_to_prompted(llama_model, fresh, {})
+        after = distance_to_prompted(llama_model, fresh, {site: shift.float() for site, shift in shifts.items()})
+    assert after < 0.9 * before and len(losses) == 40
+    assert all(parameter.grad is None for parameter in llama_model.hf.parameters())
+
+
+def test_what_does_not_fit_is_refused(llama_model: ResidualModel) -> None:
+    rows = [ids[1:] for ids in llama_model.encode(list(TEXTS))]
+    with pytest.raises(InputError, match="give 6 or more"):
+        few_shot_pairs(llama_model, rows, shots=5, between=[], seed=0)
+    with pytest.raises(InputError, match="more than the context"):
+        distance_to_prompted(llama_model, [([1] * llama_model.max_context, rows[0])], {})
