@@ -19,7 +19,7 @@ from vectors.decoding.token_sampling import Settings, sample_tokens, token_noise
 from vectors.model.hooks import block_device
 from vectors.model.interventions import Intervention
 from vectors.model.output_head import logits_from
-from vectors.model.positions import Shifts, Site, by_site, position_weights, shifts_by_position
+from vectors.model.positions import Shifts, Site, by_site, position_weights, sum_by_layer
 from vectors.model.residual_model import ResidualModel
 
 if TYPE_CHECKING:
@@ -166,18 +166,18 @@ class Batch:
         shifts = {site: shift for site, shift in self._shifts.items() if self._weights[site[1]][: self._first].any()}
         with torch.inference_mode():
             if not self.refillable:  # all rows start together: one forward for shifted, base and padding rows
-                self._cache.prefill(None, ids, self._by_position(shifts))
+                self._cache.prefill(None, ids, self._at_prefix(shifts))
                 return
             if not self._started:  # the unshifted prefix is the same for every sample that a row will hold
                 self._cache.prefill(None, ids, {})
             if shifts:
                 for group in prefill_groups(self._model, rows, len(ids)):
                     some = {site: shift[group.to(shift.device)] for site, shift in shifts.items()}
-                    self._cache.prefill(group, ids, self._by_position(some))
+                    self._cache.prefill(group, ids, self._at_prefix(some))
 
-    def _by_position(self, shifts: Mapping[Site, Tensor]) -> dict[int, Float[Tensor, "some pos d_model"]]:
+    def _at_prefix(self, shifts: Mapping[Site, Tensor]) -> dict[int, Float[Tensor, "some pos d_model"]]:
         """Return the shifts at the positions of the prefix, except its last token."""
-        return shifts_by_position(shifts, self._first, len(self._prefix), self._settings.positions)
+        return sum_by_layer(shifts, self._first, len(self._prefix), self._settings.positions)
 
     def advance(self) -> list[tuple[int, list[int], str, Cost]]:
         """Generate one token in every row; return sample index, tokens, finish reason and cost of finished samples."""

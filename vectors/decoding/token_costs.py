@@ -13,7 +13,7 @@ from vectors.decoding.token_sampling import Settings, probabilities
 from vectors.model.hooks import shift_layers
 from vectors.model.interventions import Intervention
 from vectors.model.output_head import final_states, map_logits
-from vectors.model.positions import Shifts, Site, by_site, shifts_by_position
+from vectors.model.positions import Shifts, Site, by_site, sum_by_layer
 from vectors.model.residual_model import ResidualModel
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def token_logprobs(
     for rows in _batches(model, prefix, generated):
         batch = model.batch([[*prefix, *generated[row]] for row in rows])
         some = {site: shift[rows] for site, shift in by_site(shifts, positions).items()}
-        by_position = shifts_by_position(some, batch["input_ids"].shape[1], len(prefix), positions)
+        by_position = sum_by_layer(some, batch["input_ids"].shape[1], len(prefix), positions)
         with torch.inference_mode(), shift_layers(model, by_position):
             states, targets = _generated_states(model, batch, len(prefix))
             values = map_logits(model, _target_logprobs, states, beside=targets).cpu().double().numpy()
@@ -181,7 +181,7 @@ def _batch_costs(
 ) -> list[Cost]:
     batch = model.batch([[*prefix, *tokens] for tokens in generated])
     length = batch["input_ids"].shape[1]
-    by_position = shifts_by_position(shifts, length, len(prefix), positions)
+    by_position = sum_by_layer(shifts, length, len(prefix), positions)
 
     def columns(*arguments: Tensor) -> Tensor:
         *logits, targets = arguments

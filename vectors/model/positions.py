@@ -89,13 +89,13 @@ def by_site(shifts: Shifts, positions: str) -> dict[Site, Tensor]:
     return {key if isinstance(key, tuple) else (key, positions): shift for key, shift in shifts.items()}
 
 
-def shifts_by_position(
+def sum_by_layer(
     shifts: Shifts, length: int, n_prefix: int, positions: str
 ) -> dict[int, Float[Tensor, "rows pos d_model"]]:
     """Return by layer the sum of its shifts at each of `length` positions; see `shift_by_position`.
 
     >>> shifts = {(3, "all"): torch.ones(1, 1), (3, "bos"): torch.ones(1, 1)}
-    >>> shifts_by_position(shifts, 3, 1, "all")[3][0, :, 0].tolist()
+    >>> sum_by_layer(shifts, 3, 1, "all")[3][0, :, 0].tolist()
     [2.0, 1.0, 1.0]
     """
     total: dict[int, Tensor] = {}

@@ -13,7 +13,7 @@ from vectors.common.rng import Stream, rng
 from vectors.extraction.shifts.learned_shift import RATE, typical_activation
 from vectors.model.hooks import shift_layers
 from vectors.model.output_head import final_states, map_logits
-from vectors.model.positions import Site, shifts_by_position
+from vectors.model.positions import Site, sum_by_layer
 from vectors.model.residual_model import ResidualModel
 
 STEPS = 80
@@ -102,10 +102,10 @@ def distance_to_prompted(
         )
     start = model.start_ids()
     with torch.no_grad():
-        prompted = _text_states(model, [([*prompt], text) for prompt, text in pairs])
-    rows = [([*start], text) for _, text in pairs]
+        prompted = _text_states(model, pairs)
+    rows = [(start, text) for _, text in pairs]
     length = max(len(start) + len(text) for _, text in pairs)
-    by_position = shifts_by_position(
+    by_position = sum_by_layer(
         {site: shift.expand(len(rows), -1) for site, shift in shifts.items()}, length, len(start), "all"
     )
     with shift_layers(model, by_position):
@@ -120,7 +120,7 @@ def _kl_from_second(logits: Float[Tensor, "n vocab"], target: Float[Tensor, "n v
     return kl
 
 
-def _text_states(model: ResidualModel, rows: Sequence[tuple[list[int], TokenIds]]) -> Float[Tensor, "n width"]:
+def _text_states(model: ResidualModel, rows: Sequence[tuple[TokenIds, TokenIds]]) -> Float[Tensor, "n width"]:
     """Return the final states that predict the tokens of each text behind its prefix, row after row."""
     batch = model.batch([[*prefix, *text] for prefix, text in rows])
     states = final_states(model, batch)

@@ -170,14 +170,14 @@ def _run(
             batch = model.batch(ids[first : first + 16])
             for recorder in inputs.values():
                 recorder.mask = batch["attention_mask"].bool().cpu()
-            with torch.no_grad(), shift_layers(model, shifts_by_position(deltas, batch["input_ids"], positions)):
+            with torch.no_grad(), shift_layers(model, sum_by_layer(deltas, batch["input_ids"], positions)):
                 model.hf(**batch, use_cache=False, **model.last_only)
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def shifts_by_position(
+def sum_by_layer(
     deltas: Mapping[int, Tensor], ids: Tensor, positions: str
 ) -> dict[int, Float[Tensor, "rows pos d_model"]]:
     """Return the shift at each position of complete texts, by layer."""

@@ -18,7 +18,7 @@ from vectors.decoding.prompt_free_samples import sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.formats.checkpoint.biases import add_biases, copy_sharing_weights, with_biases
 from vectors.formats.checkpoint.model_card import is_checkpoint, write_metadata
-from vectors.formats.checkpoint.neurons import add_neurons, shifts_by_position, write_at_start
+from vectors.formats.checkpoint.neurons import add_neurons, sum_by_layer, write_at_start
 from vectors.formats.layer_shifts import check_shifts
 from vectors.model.hooks import shift_layers
 from vectors.model.loading import BLOCKS_NOTE, short_message, silence_transformers
@@ -185,7 +185,7 @@ def _logit_difference(
     for ids in texts:
         batch = model.batch([ids])
         with torch.no_grad():
-            with shift_layers(model, shifts_by_position(rows, batch["input_ids"], positions)):
+            with shift_layers(model, sum_by_layer(rows, batch["input_ids"], positions)):
                 live = model.hf(**batch, use_cache=False).logits
             written = loaded.to(model.device).eval()(**batch, use_cache=False).logits
         difference, scale = max(difference, float((written - live).abs().max())), max(scale, float(live.std()))
