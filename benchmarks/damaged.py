@@ -74,7 +74,7 @@ def vector_file(place: Path) -> Path:
     length = float(own[1].norm())
     vector = ConceptVector(
         name="x", model=model.name, model_hash=model.hash, layer=1, direction=own[1] / length, mean=own[2], gap=length,
-        method="mean", positions="all", other_layers={2: own[2]}, evidence={"a": [1, 2]},
+        method="mean", positions="all", other_shifts={2: own[2]}, evidence={"a": [1, 2]},
     )  # fmt: skip
     return save(vector, place / "own.safetensors")
 

@@ -22,10 +22,9 @@ Triple = tuple[str, str, str]
 
 def sampled(point: steer.SteeringPoint, radius: float, options: Options) -> ShiftedSamples:
     """Samples of `steer.sample` with the pressure of every token."""
-    (layer,) = point.layers
-    rows = steer.perturb(point, options.n, radius, seed=options.seed)[layer]
-    settings = Settings(max_tokens=MAX_TOKENS, positions=point.positions)
-    return sample_shifted(embedded(), {layer: rows}, n=options.n, settings=settings, seed=options.seed)
+    rows = steer.perturb(point, options.n, radius, seed=options.seed)
+    settings = Settings(max_tokens=MAX_TOKENS)
+    return sample_shifted(embedded(), rows, n=options.n, settings=settings, seed=options.seed)
 
 
 def concept_of(concept: str, options: Options) -> tuple[list[object], float]:

@@ -102,6 +102,7 @@ def main() -> None:
     random = torch.Generator().manual_seed(0)
     drawn = {layer: torch.randn(model.d_model, generator=random) for layer in range(1, model.n_layers)}
     point = steer.compose(EXPRESSION, model)
+    rows = {layer: point.main_shift(layer) for layer in point.layers}
     none = live(model, texts, {}, "all")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -135,7 +136,7 @@ def main() -> None:
             ("the one for layer 3, beside ours at 2", lambda: controlled(one), {2: drawn[3]}, "all"),
             ("the one for layer 3, beside ours at 4", lambda: controlled(one), {4: drawn[3]}, "all"),
             ("checkpoint, layer 3, every position", lambda: carried(one, "all"), one, "all"),
-            (f"checkpoint, {EXPRESSION}, start token", lambda: carried(point.deltas, "bos"), point.deltas, "bos"),
+            (f"checkpoint, {EXPRESSION}, start token", lambda: carried(rows, "bos"), rows, "bos"),
             ("checkpoint, layer 3, every position but the start token's", lambda: carried(one, "not-bos"), one,
              "not-bos"),
         ]  # fmt: skip

@@ -67,7 +67,7 @@ def noise(point: SteeringPoint, seed: int) -> ConceptVector:
     first = point.vectors[0]
     drawn = torch.from_numpy(rng(seed, 0, Stream.DIRECTION).standard_normal(first.d_model))
     return replace(
-        first, name="random", direction=(drawn / drawn.norm()).float(), unit=point.norms[first.layer], unit_curve=()
+        first, name="random", direction=(drawn / drawn.norm()).float(), unit=max(point.norms.values()), unit_curve=()
     )
 
 

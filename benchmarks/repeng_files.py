@@ -66,7 +66,10 @@ def main() -> None:
         np.save(place / "ids.npy", ids.numpy())
         repeng("steer", ours, place / "logits.npy", EMBEDDED_MODEL, place / "ids.npy")
         vector = read(ours, model)
-        with torch.no_grad(), shift_layers(model, {at: vector.shift_at(at) * vector.scale for at in vector.layers}):
+        with (
+            torch.no_grad(),
+            shift_layers(model, {at: vector.shifts[at, "all"] * vector.scale for at in vector.layers}),
+        ):
             logits = model.hf(ids, use_cache=False).logits
         off = float((logits - torch.from_numpy(np.load(place / "logits.npy"))).abs().max())
         rows.append(["we write, repeng steers, beside dose 1 here", "logits", f"{off:.1e}"])

@@ -18,11 +18,12 @@ from vectors.activations.covariance import LowRankCovariance, estimate_covarianc
 from vectors.almanac.concepts import CONCEPTS
 from vectors.common.rng import Stream, rng
 from vectors.decoding.token_sampling import Settings
+from vectors.model.positions import Site
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 OWN = 512  # sampled texts whose activations give the natural covariance
 
-Shifts = Callable[[Sequence[int]], Mapping[int, Tensor]]
+Shifts = Callable[[Sequence[int]], Mapping[Site, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ SEARCHES = (
 
 
 def _perturbed(point: SteeringPoint, value: float, seed: int, **how: object) -> Shifts:
-    def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
+    def shifts(indices: Sequence[int]) -> Mapping[Site, Tensor]:
         rows = [steer.perturb(point, 1, value, seed=seed, start=index, **how) for index in indices]  # type: ignore[arg-type]
-        return {layer: torch.cat([row[layer] for row in rows]) for layer in point.layers}
+        return {site: torch.cat([row[site] for row in rows]) for site in point.deltas}
 
     return shifts
 
@@ -72,16 +73,17 @@ def _coordinated(
 ) -> Shifts:
     """Directions in orthogonal blocks of d_model, before the concepts are projected out."""
 
-    def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
+    def shifts(indices: Sequence[int]) -> Mapping[Site, Tensor]:
         found = {}
-        for layer, delta in point.deltas.items():
+        for site, delta in point.deltas.items():
+            layer = site[0]
             basis, width = concept_basis(point, layer), len(delta)
             rows = [_block(seed, index // width, layer, width)[index % width] for index in indices]
             if spread is not None:
                 rows = list(spread[layer].colour(torch.from_numpy(np.stack(rows))).numpy())
             rows = [project_out(basis, row) for row in rows]
-            steps = np.stack([row / np.linalg.norm(row) for row in rows]) * value * point.norms[layer]
-            found[layer] = delta + torch.from_numpy(steps).float()
+            steps = np.stack([row / np.linalg.norm(row) for row in rows]) * value * point.norms[site]
+            found[site] = delta + torch.from_numpy(steps).float()
         return found
 
     return shifts
@@ -96,30 +98,33 @@ def _block(seed: int, block: int, layer: int, width: int) -> np.ndarray:
 
 
 def _resampled(point: SteeringPoint, value: float, seed: int) -> Shifts:
-    return lambda indices: {layer: delta.expand(len(indices), -1) for layer, delta in point.deltas.items()}
+    return lambda indices: {site: delta.expand(len(indices), -1) for site, delta in point.deltas.items()}
 
 
 def _of_rank(point: SteeringPoint, value: float, seed: int) -> Shifts:
-    found = {layer: made.rows() for layer, made in low_rank(point, 4096, value, rank=16, seed=seed).items()}
-    return lambda indices: {layer: rows[list(indices)] for layer, rows in found.items()}
+    found = {site: made.rows() for site, made in low_rank(point, 4096, value, rank=16, seed=seed).items()}
+    return lambda indices: {site: rows[list(indices)] for site, rows in found.items()}
 
 
 def _noisy(point: SteeringPoint, seed: int, length: float, widths: Mapping[int, np.ndarray], *, around: bool) -> Shifts:
     """Gaussian noise of a given expected length and widths, around the point or around zero."""
 
-    def shifts(indices: Sequence[int]) -> Mapping[int, Tensor]:
+    def shifts(indices: Sequence[int]) -> Mapping[Site, Tensor]:
         found = {}
-        for layer, delta in point.deltas.items():
+        for site, delta in point.deltas.items():
+            layer = site[0]
             drawn = [rng(seed, i, Stream.DIRECTION, part=layer).standard_normal(len(delta)) for i in indices]
             noise = np.stack(drawn) * widths[layer] / np.sqrt((widths[layer] ** 2).sum())
-            found[layer] = delta * around + torch.from_numpy(noise * length * point.norms[layer]).float()
+            found[site] = delta * around + torch.from_numpy(noise * length * point.norms[site]).float()
         return found
 
     return shifts
 
 
 def _isotropic(point: SteeringPoint, value: float, seed: int) -> Shifts:
-    return _noisy(point, seed, value, {layer: np.ones(len(point.deltas[layer])) for layer in point.layers}, around=True)
+    return _noisy(
+        point, seed, value, {layer: np.ones(len(point.main_shift(layer))) for layer in point.layers}, around=True
+    )
 
 
 def _gaussian(point: SteeringPoint, value: float, seed: int) -> Shifts:
@@ -129,7 +134,7 @@ def _gaussian(point: SteeringPoint, value: float, seed: int) -> Shifts:
 
 
 def _random(point: SteeringPoint, value: float, seed: int) -> Shifts:
-    widths = {layer: np.ones(len(point.deltas[layer])) for layer in point.layers}
+    widths = {layer: np.ones(len(point.main_shift(layer))) for layer in point.layers}
     return _noisy(point, seed, 1.0, widths, around=False)
 
 

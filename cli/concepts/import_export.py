@@ -14,6 +14,7 @@ from cli.options.sampling_options import Layers, Method, check_point_options, co
 from cli.options.text_options import TextOptions, both_sides, with_text_options
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
+from cli.terminal.run_notes import moved_note
 from cli.terminal.time_estimate import announce, pilot_seconds
 from vectors.common.errors import InputError, OutputError
 from vectors.common.layer_ranges import format_layers
@@ -127,7 +128,7 @@ def import_command(
             note(f"seed {seed}")
             vector = _calibrate(loaded, vector, contrast, seed, progress)
         kept = library.keep(vector, force=force)
-    if vector.other_layers and layers is None:
+    if len(vector.layers) > 1 and layers is None:
         note(
             f"note: {quote(vector.name)} is added at each of the layers {format_layers(vector.layers)}; other tools "
             f"add such files at some of them: --layers {_middle(vector.layers)} imports or steers fewer"
@@ -218,7 +219,7 @@ def export_command(
         dtype = "float32" if kind == "checkpoint" else None
         loaded = open_model(model, device, dtype, trust_remote_code, progress, base)
         point = compose_point(expression, loaded, method, layers)
-        steered_positions = positions or point.positions
+        steered_positions = positions or point.positions or "all"
         progress("writing and comparing" if kind == "checkpoint" else "writing")
         path = export(point, loaded, output, format=kind, positions=positions, force=force)
     if kind == "npz" and steered_positions != "all":
@@ -226,11 +227,11 @@ def export_command(
             f"note: add the rows at positions {steered_positions}: the file records this, but other libraries ignore it"
         )
     for vector in point.vectors:
-        if vector.positions != steered_positions:
-            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses were measured there")
+        if note_of := moved_note(vector, steered_positions):
+            note(note_of)
     fields = {"path": str(path), "format": kind, "expression": point.expression, "positions": steered_positions}
     if as_json:
-        emit_json(json.dumps(fields | {"layers": {str(layer): norm for layer, norm in point.norms.items()}}))
+        emit_json(json.dumps(fields | {"layers": {str(layer): norm for (layer, _), norm in point.norms.items()}}))
     else:
-        shifts = ", ".join(f"{norm:.4g} at layer {layer}" for layer, norm in point.norms.items())
+        shifts = ", ".join(f"{norm:.4g} at layer {layer}" for (layer, _), norm in point.norms.items())
         emit(record(fields | {"shift": shifts}))

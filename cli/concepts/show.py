@@ -60,14 +60,14 @@ def show_command(
 
 
 def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
-    """Return the library's concepts with the largest absolute cosine at a common layer."""
+    """Return the library's concepts with the largest absolute cosine at a common layer and positions."""
     cosines: dict[str, float] = {}
     for entry in read_library():
         other = entry.vector
         if entry.shadowed or other.model_hash != vector.model_hash or other == vector or entry.name == vector.name:
             continue
-        for layer in {*vector.layers} & {*other.layers}:
-            one, two = vector.shift_at(layer).double(), other.shift_at(layer).double()
+        for site in {*vector.shifts} & {*other.shifts}:
+            one, two = vector.shifts[site].double(), other.shifts[site].double()
             cosine = float(one @ two / one.norm() / two.norm())
             cosines[entry.name] = max(cosines.get(entry.name, 0.0), cosine, key=abs)
     return sorted(cosines.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]

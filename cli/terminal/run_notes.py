@@ -33,8 +33,8 @@ def note_plan(plan: "RunPlan", model: "ResidualModel") -> None:
     for vector in point.vectors:
         if not vector.calibrated:
             note(f"note: {quote(vector.name)} has no measured unit, so its dose 1 is the {vector.gap_name}")
-        if vector.positions != plan.settings.positions:
-            note(f"note: {quote(vector.name)} was made for positions {vector.positions}: its doses were measured there")
+        if plan.positions is not None and (moved := moved_note(vector, plan.positions)):
+            note(moved)
     from steer.composition.forecast import forecast
 
     covariances = None
@@ -45,6 +45,14 @@ def note_plan(plan: "RunPlan", model: "ResidualModel") -> None:
     steered = [name for name, dose in point.doses.items() if dose > 0]
     for line in forecast_lines(forecast(point, covariances), steered, like_pilot=_samples_like_pilot(plan)):
         note(line)
+
+
+def moved_note(vector: "ConceptVector", positions: str) -> str | None:
+    """Return a note that a concept is added elsewhere than where its doses were measured; None if it is not."""
+    made = vector.all_positions
+    if made == (positions,):
+        return None
+    return f"note: {quote(vector.name)} was made for positions {' and '.join(made)}: its doses were measured there"
 
 
 def note_natural_gap(vector: "ConceptVector", model: "ResidualModel") -> None:
@@ -81,7 +89,8 @@ def _samples_like_pilot(plan: "RunPlan") -> bool:
     from vectors.decoding.token_sampling import Settings
 
     plain = Settings(max_tokens=plan.settings.max_tokens, positions=plan.settings.positions)
-    same_positions = all(vector.positions == plan.settings.positions for vector in plan.point.vectors)
+    where = plan.positions
+    same_positions = where is None or all(moved_note(vector, where) is None for vector in plan.point.vectors)
     added = plan.point.method != "rotate" and not plan.gate
     return plan.settings == plain and plan.prompt is None and same_positions and added
 

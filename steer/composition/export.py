@@ -32,7 +32,8 @@ def export(
         path: a new file or, for a checkpoint, a new folder.
         format: `gguf`, `npz`, `safetensors` or `checkpoint`; by default the one of the path's suffix, and a checkpoint
             if there is none.
-        positions: positions at which the point is added; by default those that its concepts were made for.
+        positions: positions at which the point is added; by default those that its concepts were made for. A file has
+            one set of positions: of concepts with several, the shift at the start token is left out.
         force: replace an existing file, or a checkpoint that was exported before.
 
     Raises:
@@ -50,10 +51,17 @@ def export(
     kind = check_target(path, format, force=force)
     if point.method == "rotate":
         raise OutputError("method 'rotate' turns the stream and adds nothing: compose with 'exact' or 'sum' to export")
-    where = check_positions(positions or point.positions, bos=model.bos_id is not None, scopes=True)
+    if positions is None and point.positions is None:
+        names = ", ".join(dict.fromkeys(where for _, where in point.deltas))
+        raise OutputError(
+            f"the point has different shifts at positions {names}, and a file has one for all: choose positions with "
+            "--positions (positions=...), such as all"
+        )
+    where = check_positions(positions or str(point.positions), bos=model.bos_id is not None, scopes=True)
     if where not in POSITIONS:
         raise OutputError(f"positions {where} change as a text is written, and a file does not: choose {POSITIONS[1]}")
-    rows = check_shifts(point.deltas, model, error=OutputError)
+    moved = point.at_positions(where)
+    rows = check_shifts({layer: moved.main_shift(layer) for layer in moved.layers}, model, error=OutputError)
     if kind == "checkpoint":
         from vectors.formats.checkpoint.write import write_checkpoint
 

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steer.composition.by_position import part_shift
 from steer.composition.steering_point import SteeringPoint
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import SteerError
 from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import check_integer, check_number
-from vectors.concepts.composition import unit_rows
 from vectors.concepts.vector import ConceptVector
 from vectors.concepts.vector_fields import MAX_TEXTS
+from vectors.model.positions import PARTS, parts_of
 
 if TYPE_CHECKING:
     from vectors.activations.covariance import LowRankCovariance
@@ -70,27 +71,27 @@ def forecast(point: SteeringPoint, covariances: "Mapping[int, LowRankCovariance]
             share.
     """
     cosines, projections = dict[tuple[str, str], float](), dict[ConceptVector, float]()
-    for layer, delta in point.deltas.items():
-        here = [vector for vector in point.vectors if layer in vector.layers]
-        if not here:
-            continue
-        rows = unit_rows(here, layer)
-        gram = rows @ rows.T
-        for (i, one), (j, other) in combinations(enumerate(here), 2):
-            pair = one.name, other.name  # at the layer with the largest absolute cosine
-            cosines[pair] = max(cosines.get(pair, 0.0), float(gram[i, j]), key=abs)
-        for vector, shift in zip(here, (rows @ delta.double().numpy()).tolist(), strict=True):
-            if vector.layer == layer:
-                projections[vector] = shift
+    for layer, part in product(point.layers, PARTS):
+        shifts = {vector: part_shift(vector, layer, part) for vector in point.vectors}
+        units = {vector: row / np.sqrt((row * row).sum()) for vector, row in shifts.items() if row is not None}
+        for one, other in combinations(units, 2):
+            pair = one.name, other.name  # where the absolute cosine is largest
+            cosines[pair] = max(cosines.get(pair, 0.0), float(units[one] @ units[other]), key=abs)
+    for vector in point.vectors:
+        part = max(parts_of(vector.positions), key=PARTS.index)
+        row, delta = part_shift(vector, vector.layer, part), point.part_shift(vector.layer, part)
+        shift = point.main_shift(vector.layer) if delta is None else delta  # the concept may have been moved
+        if row is not None:
+            projections[vector] = vector.scale * float(row @ shift.double().numpy()) / float(row @ row)
     wanted = [vector for vector in point.vectors if point.doses[vector.name] > 0]
-    curves = {vector.name: _curve(vector, projections[vector]) for vector in wanted}
+    curves = {vector.name: _curve(vector, projections.get(vector, 0.0)) for vector in wanted}
     known = {name: curve for name, curve in curves.items() if curve is not None}
     rivals = _rivals(wanted)
     has_joint = wanted and len(known) == len(wanted) and not rivals
     outlying = {}
     for layer, covariance in (covariances or {}).items():
-        if layer in point.deltas:
-            outlying[layer] = covariance.percentile(point.deltas[layer])
+        if layer in point.layers:
+            outlying[layer] = covariance.percentile(point.main_shift(layer))
     return Forecast(
         cosines=cosines,
         success={name: _product("success", [curve]) for name, curve in known.items()},
@@ -117,7 +118,7 @@ def _beyond(wanted: Sequence[ConceptVector], projections: Mapping[ConceptVector,
     largest_doses = {}
     for vector in wanted:
         shifts = [row[0] for row in map(_row, vector.unit_curve) if row is not None]
-        if shifts and projections[vector] > max(shifts) * (1 + 1e-4):
+        if shifts and projections.get(vector, 0.0) > max(shifts) * (1 + 1e-4):
             largest_doses[vector.name] = max(shifts) / vector.scale
     return largest_doses
 

@@ -1,29 +1,23 @@
-"""Compose doses to a steering point: the shift at each layer with the requested projection on every concept."""
+"""Compose doses to a steering point: the shift at each site with the requested projection on every concept."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from steer.composition.by_position import compose_by_position
 from steer.composition.expression import METHODS, Doses, check_dose, format_doses, parse
 from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import list_names, quote
 from vectors.concepts import library
-from vectors.concepts.composition import (
-    as_shift,
-    check_independent,
-    orthonormal,
-    smallest_shift,
-    unit_length,
-    unit_rows,
-)
+from vectors.concepts.composition import as_shift, orthonormal, unit_rows
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits, same_model
 from vectors.model.interventions import Gate, Intervention, rotate
+from vectors.model.positions import PARTS, Site, by_site, parts_of
 
 if TYPE_CHECKING:
     from vectors.activations.covariance import LowRankCovariance
@@ -35,7 +29,8 @@ class SteeringPoint:
     """A composed shift of the residual stream.
 
     Attributes:
-        deltas: shift after each steered block, float32 on the CPU, "d_model" each.
+        deltas: shift by site (layer and positions), float32 on the CPU, "d_model" each; a layer alone, as a key, stands
+            for all positions. Of the sites of a layer at most one acts on a position, beside those whose weight fades.
         doses: dose of every concept by name, before scaling.
         vectors: the concepts, in the order of `doses`.
         method: how they were composed.
@@ -45,7 +40,7 @@ class SteeringPoint:
         chosen_layers: the layers to which vectors of several layers were restricted, as text; None without a choice.
     """
 
-    deltas: dict[int, Float32[Tensor, " d_model"]] = field(repr=False)
+    deltas: dict[Site, Float32[Tensor, " d_model"]] = field(repr=False)
     doses: dict[str, float]
     vectors: tuple[ConceptVector, ...] = field(repr=False)
     method: str = "exact"
@@ -54,31 +49,55 @@ class SteeringPoint:
     shapes: "Mapping[int, LowRankCovariance]" = field(default_factory=dict, repr=False)
     chosen_layers: str | None = None
 
+    def __post_init__(self) -> None:
+        """Turn layers into sites at all positions."""
+        object.__setattr__(self, "deltas", by_site(self.deltas, "all"))
+
     @property
     def layers(self) -> tuple[int, ...]:
         """Steered layers in order."""
-        return tuple(sorted(self.deltas))
+        return tuple(sorted({layer for layer, _ in self.deltas}))
 
     @property
-    def norms(self) -> dict[int, float]:
-        """Length of the shift by layer."""
-        return {layer: float(delta.double().norm()) for layer, delta in self.deltas.items()}
+    def norms(self) -> dict[Site, float]:
+        """Length of the shift by site."""
+        return {site: float(delta.double().norm()) for site, delta in self.deltas.items()}
 
     @property
-    def positions(self) -> str:
-        """The positions that all its concepts were made for.
+    def positions(self) -> str | None:
+        """The positions of all its shifts, or None if they differ; `all` for a point without shifts."""
+        names = {where for _, where in self.deltas} or {"all"}
+        return names.pop() if len(names) == 1 else None
+
+    def at_positions(self, positions: str) -> "SteeringPoint":
+        """Return the point with its concepts added at these positions instead of where they were made for.
+
+        Of a concept with several sets of positions at a layer, the shift at the start token stays there, or is left out
+        if `positions` do not include the start token.
 
         Raises:
-            InputError: concepts made for different positions.
+            InputError: positions that leave no shift, or a point around picked samples whose sites differ.
         """
-        first = self.vectors[0] if self.vectors else None
-        for other in self.vectors[1:]:
-            if first and other.positions != first.positions:
-                raise InputError(
-                    f"{quote(first.name)} is made for positions {first.positions} and {quote(other.name)} for "
-                    f"{other.positions}: extract one of them anew, or choose positions for all"
-                )
-        return first.positions if first else "all"
+        if self.positions is not None:
+            return replace(self, deltas={(layer, positions): delta for (layer, _), delta in self.deltas.items()})
+        if self.around is not None or not self.vectors:
+            raise InputError("this point has shifts at several positions and no concepts to move: leave positions out")
+        moved = _compose(self.vectors, self.doses, method=self.method, positions=positions)
+        return replace(self, deltas={site: delta * self.scale for site, delta in moved.items()})
+
+    def part_shift(self, layer: int, part: str) -> Float32[Tensor, " d_model"] | None:
+        """Return the shift in a part of a text (`vectors.model.positions.PARTS`), before it fades; None without one."""
+        here = [
+            delta
+            for (at, where), delta in self.deltas.items()
+            if at == layer and part in (parts_of(where) if "*" not in where else (where.split("*")[0],))
+        ]
+        return torch.stack(here).sum(dim=0) if here else None
+
+    def main_shift(self, layer: int) -> Float32[Tensor, " d_model"]:
+        """Return the shift of generated tokens at a layer, or the one of the start token if those have none."""
+        parts = (self.part_shift(layer, part) for part in reversed(PARTS))
+        return next(shift for shift in parts if shift is not None)
 
     @property
     def expression(self) -> str:
@@ -87,7 +106,7 @@ class SteeringPoint:
 
     def scaled(self, factor: float) -> "SteeringPoint":
         """Return the point with every shift multiplied by a factor, which `scale` records."""
-        deltas = {layer: delta * factor for layer, delta in self.deltas.items()}
+        deltas = {site: delta * factor for site, delta in self.deltas.items()}
         return replace(self, deltas=deltas, scale=self.scale * factor)
 
     def moves(self, *, gate: bool = False) -> dict[int, Intervention]:
@@ -100,7 +119,7 @@ class SteeringPoint:
             return dict.fromkeys(self.layers, rotate) if self.method == "rotate" else {}
         if self.method == "rotate":
             raise InputError("a gate adds what is missing, method 'rotate' adds nothing: choose one of them")
-        blind = [vector.name for vector in self.vectors if vector.positions == "bos"]
+        blind = [vector.name for vector in self.vectors if any(where == "bos" for _, where in vector.shifts)]
         if blind or not self.vectors:
             raise InputError(
                 f"a gate reads each position, and {quote(blind[0]) if blind else 'this point'} is added at the start "
@@ -111,7 +130,7 @@ class SteeringPoint:
                 f"a gate needs the layers that its concepts were made for: leave the choice of layers "
                 f"({self.chosen_layers}) or the gate out"
             )
-        if several := [vector.name for vector in self.vectors if vector.other_layers]:
+        if several := [vector.name for vector in self.vectors if vector.other_shifts]:
             raise InputError(
                 f"a gate needs to know what is natural, and of {quote(several[0])} that is known at one of its layers "
                 "only: leave the gate out"
@@ -119,7 +138,7 @@ class SteeringPoint:
         gates: dict[int, Intervention] = {}
         for layer in self.layers:
             here = [vector for vector in self.vectors if vector.layer == layer]
-            directions = torch.from_numpy(unit_rows(here, layer)).float()
+            directions = torch.from_numpy(unit_rows(vector.direction for vector in here)).float()
             levels = torch.stack([(vector.mean * row).sum() for vector, row in zip(here, directions, strict=True)])
             gates[layer] = Gate(directions, levels)
         return gates
@@ -130,14 +149,15 @@ class SteeringPoint:
         Raises:
             InputError: a layer that the point does not steer.
         """
-        if layer not in self.deltas:
+        if layer not in self.layers:
             raise InputError(
                 f"layer {layer} is not steered by this point: choose from {', '.join(map(str, self.layers))}"
             )
-        here = [vector for vector in self.vectors if layer in vector.layers]
+        here = [row for vector in self.vectors for (at, _), row in vector.shifts.items() if at == layer]
         if not here:  # a point that the caller made without vectors
-            return torch.zeros(0, len(self.deltas[layer]), dtype=torch.float64)
-        return torch.from_numpy(orthonormal(unit_rows(here, layer)))
+            width = next(len(delta) for (at, _), delta in self.deltas.items() if at == layer)
+            return torch.zeros(0, width, dtype=torch.float64)
+        return torch.from_numpy(orthonormal(unit_rows(here)))
 
 
 def compose(
@@ -153,8 +173,8 @@ def compose(
     `layers` keeps some: numbers, or a text such as `8-20` (both ends included). The methods are:
 
     - `exact`: the smallest shift whose projection on every concept is its dose times its unit,
-      `V (V^T V)^-1 (a * u)` with the concepts as columns of V, solved in float64 for each layer. A concept of dose 0
-      keeps projection 0.
+      `V (V^T V)^-1 (a * u)` with the concepts as columns of V, solved in float64 for each layer and each part of a
+      text, so that concepts may differ in their layers and positions. A concept of dose 0 keeps projection 0.
     - `sum`: the sum of the scaled directions.
     - `rotate`: composes as `exact`; the residual stream is rotated towards its sum with the shift and keeps its length.
 
@@ -176,25 +196,21 @@ def compose(
     vectors = tuple(vector for vector, _ in vectors_and_doses.values())
     for other in vectors[1:]:
         _check_same_model(vectors[0], other)
-    deltas = {}
-    for layer in sorted({layer for vector in vectors for layer in vector.layers}):
-        here = [(vector, dose) for vector, dose in vectors_and_doses.values() if layer in vector.layers]
-        directions = unit_rows([vector for vector, _ in here], layer)
-        lengths = np.array([dose * unit_length(vector, layer) for vector, dose in here])
-        if method == "sum":
-            shift = lengths @ directions
-        else:
-            check_independent(directions, [vector.name for vector, _ in here])
-            shift = smallest_shift(torch.from_numpy(directions), torch.from_numpy(lengths)[None])[0].numpy()
-        deltas[layer] = as_shift(shift, layer)
     doses = {name: dose for name, (_, dose) in vectors_and_doses.items()}
     return SteeringPoint(
-        deltas=deltas,
+        deltas=_compose(vectors, doses, method=method),
         doses=doses,
         vectors=vectors,
         method=method,
         chosen_layers=None if chosen is None else str(chosen),
     )
+
+
+def _compose(
+    vectors: Sequence[ConceptVector], doses: Mapping[str, float], *, method: str, positions: str | None = None
+) -> dict[Site, Tensor]:
+    composed = compose_by_position(vectors, doses, method=method, positions=positions)
+    return {site: as_shift(row, site[0]) for site, row in composed.items()}
 
 
 def _restrict(
@@ -204,14 +220,14 @@ def _restrict(
     from vectors.concepts.vector_layers import at_layers
 
     vectors = [vector for vector, _ in vectors_and_doses.values()]
-    others = [vector for vector in vectors if not vector.other_layers and vector.layer not in chosen]
+    others = [vector for vector in vectors if len(vector.layers) == 1 and vector.layer not in chosen]
     if len(others) == len(vectors):
         raise InputError(
             f"layers {chosen} choose among the layers of a concept that steers at several, and "
             f"{list_names(vector.name for vector in vectors)} each steer at one: leave --layers (layers=) out"
         )
     return {
-        name: (at_layers(vector, chosen.choose(vector.layers, quote(name))) if vector.other_layers else vector, dose)
+        name: (at_layers(vector, chosen.choose(vector.layers, quote(name))) if vector.layers[1:] else vector, dose)
         for name, (vector, dose) in vectors_and_doses.items()
     }
 

@@ -72,15 +72,15 @@ class Probe:
         if any(ranks_by_gain(vector.method) for vector in self.point.vectors):
             prefix, rows = token_rows(self.model, texts)
             shifts = {
-                layer: delta.expand(len(rows), -1).to(self.model.device) for layer, delta in self.point.deltas.items()
+                site: delta.expand(len(rows), -1).to(self.model.device) for site, delta in self.point.deltas.items()
             }
-            steered = token_logprobs(self.model, shifts, prefix=prefix, generated=rows, positions=self.point.positions)
+            steered = token_logprobs(self.model, shifts, prefix=prefix, generated=rows)
             base = self._base_logprobs(texts, prefix, rows)
             return np.array([float((steered[index] - base[index]).sum()) for index in range(len(rows))])
         scores = np.zeros(len(texts))
         for indices, means in text_means(self.model, encode_texts(self.model, texts), self.point.layers):
-            for layer, delta in self.point.deltas.items():
-                scores[indices] += (means[layer].cpu().double() @ delta.double()).numpy()
+            for layer in self.point.layers:
+                scores[indices] += (means[layer].cpu().double() @ self.point.main_shift(layer).double()).numpy()
         return scores
 
     def _base_logprobs(

@@ -20,7 +20,7 @@ from vectors.decoding.decode import prefix_ids
 from vectors.decoding.token_costs import Cost, compute_costs
 from vectors.decoding.token_sampling import Settings
 from vectors.model.interventions import Intervention
-from vectors.model.positions import check_positions
+from vectors.model.positions import Site, check_positions
 from vectors.model.residual_model import ResidualModel
 
 # of a text's log-probability, relative and in nats: kernels round differently in another batch
@@ -61,17 +61,16 @@ def replayed(
                 f"the text of sample {sample.index} is not what its tokens decode to: the file was edited, or written "
                 "with another tokenizer; sample it again"
             )
-    deltas, moves = dict[int, Tensor](), dict[int, Intervention]()
+    deltas, moves = dict[Site, Tensor](), dict[int, Intervention]()
     if plan.point.deltas:
         moves = plan.point.moves(gate=plan.gate)
         shifts = plan.shifts([sample.index for sample in samples])
-        deltas = {layer: rows.to(model.device) for layer, rows in shifts.items()}
+        deltas = {site: rows.to(model.device) for site, rows in shifts.items()}
     costs_by_text = compute_costs(
         model,
         deltas,
         prefix=prefix,
         generated=[sample.tokens for sample in samples],
-        positions=plan.settings.positions,
         settings=plan.settings,
         interventions=moves,
         progress=progress,
@@ -126,7 +125,8 @@ def plan_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint | 
         max_pressure=settings.get("max_pressure"),
         **{field.name: settings[field.name] for field in fields(Settings) if field.name in settings},
     )
-    check_positions(plan.positions, bos=model.bos_id is not None, scopes=True)
+    if plan.positions is not None:
+        check_positions(plan.positions, bos=model.bos_id is not None, scopes=True)
     return plan
 
 
@@ -146,7 +146,9 @@ def point_of(model: ResidualModel, samples: SampleSet, *, point: SteeringPoint |
     run.check_model(model)
     if point is not None:
         run.check_vectors(point.vectors)
-        return point
+        if run.positions is None or (point.positions is None and point.around is not None):
+            return point
+        return point.at_positions(run.positions)
     if not run.doses:
         return None
     return run.point(model) if picks is None else Centre(picks, run).point(model)

@@ -16,7 +16,7 @@ from vectors.common.validation import MAX_SEED, check_integer, quote
 from vectors.concepts.vector import check_fits
 from vectors.decoding.decode import Finished, decode, prefix_ids
 from vectors.decoding.token_sampling import METHOD, Settings
-from vectors.model.positions import check_positions
+from vectors.model.positions import Site, check_positions, check_site_positions
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
 
@@ -59,10 +59,9 @@ class SamplingOptions:
     @cached_property
     def settings(self) -> Settings:
         """How tokens are drawn, and at which positions the point is added."""
-        chosen = {} if self.positions is None else {"positions": self.positions}
         return Settings(
             max_tokens=self.max_tokens, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k,
-            min_p=self.min_p, **chosen,
+            min_p=self.min_p, positions=self.positions,
         )  # fmt: skip
 
 
@@ -71,7 +70,8 @@ class RunPlan(SamplingOptions):
     """Everything that decides what the samples of a run are: a point, and options without a None to fill in.
 
     Attributes:
-        point: the steering point.
+        point: the steering point, its concepts added where they are to be.
+        positions: the positions that were asked for or that all shifts of the point have; None if these differ.
         covariances: of natural activations by layer, for the geometry `natural`.
 
     Raises:
@@ -81,7 +81,7 @@ class RunPlan(SamplingOptions):
     point: SteeringPoint
     radius: float = 0.0
     geometry: str = "shell"
-    positions: str = "all"
+    positions: str | None = None
     covariances: "Mapping[int, LowRankCovariance] | None" = None
 
     def __post_init__(self) -> None:
@@ -105,7 +105,8 @@ class RunPlan(SamplingOptions):
             VectorError: a vector of another model.
             UnsteeredError: a shift that does not reach the logits.
         """
-        check_positions(self.positions, bos=model.bos_id is not None, scopes=True)
+        for where in {self.positions or "all", *(where for _, where in self.point.deltas)}:
+            check_site_positions(where, bos=model.bos_id is not None)
         if self.gate and self.positions == "bos":
             raise InputError("a gate reads each position, and the start token has nothing to read: leave the gate out")
         prefix = prefix_ids(model, self.prompt, self.settings.max_tokens)
@@ -113,12 +114,13 @@ class RunPlan(SamplingOptions):
             check_fits(vector, model)
         self.point.moves(gate=self.gate)
         self.shifts([0])  # refuses a radius that overflows, and concepts that leave no other direction
-        for layer, delta in self.point.deltas.items():
-            check_steering(model, layer, delta, positions=self.positions, prefix=prefix, new=self.settings.max_tokens)
+        for layer in self.point.layers:
+            here = {where: delta for (at, where), delta in self.point.deltas.items() if at == layer}
+            check_steering(model, layer, here, prefix=prefix, new=self.settings.max_tokens)
         return prefix
 
-    def shifts(self, indices: Sequence[int]) -> dict[int, Tensor]:
-        """Return the shifts of some samples by layer, one row per index."""
+    def shifts(self, indices: Sequence[int]) -> dict[Site, Tensor]:
+        """Return the shifts of some samples by site, one row per index."""
         return self.perturbation.shifts(indices)
 
     def decoded(
@@ -127,7 +129,7 @@ class RunPlan(SamplingOptions):
         """Yield the decoded texts of some samples as they finish."""
         return decode(
             model,
-            self.shifts if self.point.layers else None,
+            self.shifts if self.point.deltas else None,
             prefix=prefix,
             settings=self.settings,
             seed=self.seed,
@@ -203,9 +205,10 @@ def make_plan(model: ResidualModel, point: Point, options: SamplingOptions | Non
         if centre and not radius:
             raise InputError("these samples have radius 0, and so one direction: give a radius above 0, such as 0.5")
     geometry = options.geometry or (centre.geometry if centre else "shell")
-    positions = options.positions
-    if positions is None:
-        positions = centre.run.positions if centre else composed.positions
+    if options.positions is not None:
+        check_positions(options.positions, bos=model.bos_id is not None, scopes=True)
+        composed = composed.at_positions(options.positions)
+    positions = options.positions or (centre.run.positions if centre else composed.positions)
     covariances = None
     if geometry == "natural" or (centre is not None and centre.picks.natural):
         from vectors.activations.natural_covariance import natural_covariance  # no other geometry needs it

@@ -21,6 +21,7 @@ from steer.search.perturbation import (
 from vectors.activations.covariance import LowRankCovariance
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import MAX_SEED, check_integer
+from vectors.model.positions import Site
 
 _PART = 1 << 32  # added to the layer, so that the basis has a random stream of its own
 _Rows = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -28,7 +29,7 @@ _Rows = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """The shifts of many samples at one layer: `centre + coefficients @ basis`.
+    """The shifts of many samples at one site: `centre + coefficients @ basis`.
 
     Attributes:
         centre: the shift that all samples share, "d_model".
@@ -58,10 +59,10 @@ def low_rank(
     seed: int,
     geometry: str = "shell",
     covariances: Mapping[int, LowRankCovariance] | None = None,
-) -> dict[int, LowRank]:
-    """Return shifts as `perturb` does, but all of them within `rank` directions.
+) -> dict[Site, LowRank]:
+    """Return shifts by site as `perturb` does, but all of them within `rank` directions.
 
-    A layer needs `rank + 1` vectors, however many samples there are. The seed chooses the directions; for the geometry
+    A site needs `rank + 1` vectors, however many samples there are. The seed chooses the directions; for the geometry
     `natural` they are those of the largest variance.
 
     Raises:
@@ -71,7 +72,7 @@ def low_rank(
     check_covariances(point, check_geometry(geometry), covariances)
     shrink = cap_scale(radius, geometry)
     result = {}
-    for layer, delta in point.deltas.items():
+    for (layer, where), delta in point.deltas.items():
         centre = delta.double().numpy()
         concepts = concept_basis(point, layer)
         covariance = covariances[layer] if covariances is not None and geometry == "natural" else None
@@ -87,7 +88,7 @@ def low_rank(
         coefficients = white * deviations
         lengths = np.sqrt(((coefficients @ rows) ** 2).sum(axis=1, keepdims=True))
         coefficients *= radius * norm(centre) * shrink / lengths
-        result[layer] = LowRank(*(torch.from_numpy(part) for part in (centre * shrink, rows, coefficients)))
+        result[layer, where] = LowRank(*(torch.from_numpy(part) for part in (centre * shrink, rows, coefficients)))
     return result
 
 

@@ -14,6 +14,7 @@ from steer.composition.steering_point import SteeringPoint
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
 from vectors.common.validation import MAX_SEED, check_integer, check_number, quote
+from vectors.model.positions import Site
 
 if TYPE_CHECKING:
     from vectors.activations.covariance import LowRankCovariance
@@ -33,11 +34,12 @@ def perturb(
     start: int = 0,
     geometry: str = "shell",
     covariances: "Mapping[int, LowRankCovariance] | None" = None,
-) -> dict[int, Float32[Tensor, "n d_model"]]:
-    """Return, for each steered layer, the shifts of samples `start` to `start + n - 1`.
+) -> dict[Site, Float32[Tensor, "n d_model"]]:
+    """Return, for each steered site, the shifts of samples `start` to `start + n - 1`.
 
     Row `i` is a pure function of the point, the radius, the geometry, the seed and the sample's index; it does not
-    depend on `n`. With `w` of length one and orthogonal to every concept at the layer, independent between layers:
+    depend on `n`. With `w` of length one and orthogonal to every concept at the layer, the same for all positions at a
+    layer and independent between layers:
 
     - `shell` gives `delta + r |delta| w`: every dose stays exactly as asked, the length grows to
       `sqrt(1 + r^2) |delta|`; `w` is uniform on its sphere;
@@ -89,41 +91,44 @@ class Perturbation:
     ) -> None:
         check_covariances(point, geometry, covariances)
         self._point, self._radius = point, radius
-        self._layers = {
-            layer: _layer_perturbation(point, layer, radius, seed, geometry, covariances)
-            for layer in (point.deltas if radius else ())
+        self._directions = {
+            layer: _directions(point, layer, seed, geometry, covariances) for layer in (point.layers if radius else ())
         }
+        self._shrink = cap_scale(radius, geometry)
 
-    def shifts(self, indices: Sequence[int]) -> dict[int, Float32[Tensor, "n d_model"]]:
-        """Return the shifts of some samples by layer, one row per index.
+    def shifts(self, indices: Sequence[int]) -> dict[Site, Float32[Tensor, "n d_model"]]:
+        """Return the shifts of some samples by site, one row per index.
 
         Raises:
             InputError: a radius that overflows float32.
         """
         if not self._radius:
-            return {layer: delta.expand(len(indices), -1).clone() for layer, delta in self._point.deltas.items()}
-        return {
-            layer: _float32(np.stack([perturbed.row(index) for index in indices]), self._radius, layer)
-            for layer, perturbed in self._layers.items()
+            return {site: delta.expand(len(indices), -1).clone() for site, delta in self._point.deltas.items()}
+        directions = {
+            layer: np.stack([drawn.direction(index) for index in indices]) for layer, drawn in self._directions.items()
         }
+        shifts = {}
+        for site, delta in self._point.deltas.items():
+            centre = delta.double().numpy()
+            length = self._radius * self._length(centre, site[0])
+            shifts[site] = _float32((centre + length * directions[site[0]]) * self._shrink, self._radius, site[0])
+        return shifts
+
+    def _length(self, centre: _Rows, layer: int) -> float:
+        """Return the length that the radius multiplies: of the composed point, not of a centre that has drifted."""
+        if self._point.around is None:
+            return norm(centre)
+        return math.sqrt(float((((self._directions[layer].basis * centre).sum(axis=1)) ** 2).sum()))
 
 
 @dataclass(frozen=True)
-class _LayerPerturbation:
-    """The perturbed shifts at one layer: `(centre + length * w) * shrink`, `w` orthogonal to the rows of `basis`."""
+class _Directions:
+    """The directions of perturbations at one layer, orthogonal to the rows of `basis`."""
 
-    centre: _Rows
-    length: float
-    shrink: float
     basis: _Rows
     covariances: tuple["LowRankCovariance", ...]
     seed: int
     layer: int
-
-    def row(self, index: int) -> _Rows:
-        """Return the shift of one sample, in float64."""
-        shift: _Rows = (self.centre + self.length * self.direction(index)) * self.shrink
-        return shift
 
     def direction(self, index: int) -> _Rows:
         """Draw the unit direction of one sample, orthogonal to the concepts."""
@@ -145,24 +150,12 @@ class _LayerPerturbation:
         )
 
 
-def _layer_perturbation(
-    point: SteeringPoint,
-    layer: int,
-    radius: float,
-    seed: int,
-    geometry: str,
-    covariances: "Mapping[int, LowRankCovariance] | None",
-) -> _LayerPerturbation:
-    centre = point.deltas[layer].double().numpy()
-    basis = concept_basis(point, layer)
-    length = norm(centre)
-    if point.around is not None:  # radii are relative to the composed point, not to a centre that has drifted from it
-        length = math.sqrt(float((((basis * centre).sum(axis=1)) ** 2).sum()))
+def _directions(
+    point: SteeringPoint, layer: int, seed: int, geometry: str, covariances: "Mapping[int, LowRankCovariance] | None"
+) -> _Directions:
     natural = [covariances[layer]] if covariances is not None and geometry == "natural" else []
     picked = [point.shapes[layer]] if layer in point.shapes else []
-    return _LayerPerturbation(
-        centre, radius * length, cap_scale(radius, geometry), basis, (*natural, *picked), seed, layer
-    )
+    return _Directions(concept_basis(point, layer), (*natural, *picked), seed, layer)
 
 
 def check_radius(radius: float) -> float:
@@ -198,7 +191,7 @@ def check_covariances(
     Raises:
         InputError: naming the layer.
     """
-    for layer in point.deltas if geometry == "natural" else ():
+    for layer in point.layers if geometry == "natural" else ():
         if covariances is None or layer not in covariances:
             raise InputError(
                 f"geometry 'natural' needs the covariance of activations at layer {layer}: give covariances="

@@ -197,15 +197,18 @@ def centre_point(
     ]
     cap = any(pick.geometry == "cap" for pick in picks.picks)
     deltas, shapes = {}, {}
-    for layer in base.layers:
-        rows = torch.cat([shift[layer] for shift in shifts]).double()
+    for site, delta in sorted(base.deltas.items(), key=lambda pair: float(pair[1].norm())):
+        layer = site[0]
+        rows = torch.cat([shift[site] for shift in shifts]).double()
         mean = rows.mean(dim=0)
         if cap:  # otherwise each cap around a cap would lower the doses further
             span = base.span(layer)
-            mean = mean + span.T @ (span @ (base.deltas[layer].double() - mean))
-        deltas[layer] = mean.float()
+            mean = mean + span.T @ (span @ (delta.double() - mean))
+        deltas[site] = mean.float()
+        # the longest shift of a layer comes last: perturbations of the others are parallel to its own
         if (shape := _covariance_of_picks(rows.numpy(), layer)) is not None:
             shapes[layer] = shape
+    deltas = {site: deltas[site] for site in base.deltas}
     return replace(base, deltas=deltas, around=picks.to_dict(), shapes=shapes)
 
 

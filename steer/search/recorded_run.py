@@ -29,7 +29,7 @@ class RecordedRun:
         composition: the method that composed them.
         layers: the layers to which vectors of several layers were restricted, or None.
         scale: the factor that kept the point within its pressure budget.
-        positions: where the point was added.
+        positions: where the point was added; None if each concept was added where it was made for.
         gate: whether a gate was used.
         prompt: the text that was continued, if any.
         vectors: digest of every concept's vector by name.
@@ -42,7 +42,7 @@ class RecordedRun:
     composition: str
     layers: str | None
     scale: float
-    positions: str
+    positions: str | None
     gate: bool
     prompt: str | None
     vectors: dict[str, str]
@@ -63,7 +63,7 @@ class RecordedRun:
             composition=str(settings.get("composition", "exact")),
             layers=None if settings.get("layers") is None else str(settings["layers"]),
             scale=check_number(settings.get("scale", 1.0), "scale"),
-            positions=check_positions(settings.get("positions", "all"), scopes=True),
+            positions=_positions(settings.get("positions", "all")),
             gate=bool(settings.get("gate", False)),
             prompt=sample.prompt or None,
             vectors=_digests(settings.get("vectors")),
@@ -94,6 +94,8 @@ class RecordedRun:
             layers=None if restricted else self.layers,
         )
         self.check_vectors(point.vectors)
+        if self.positions is not None:
+            point = point.at_positions(self.positions)
         return replace(point.scaled(self.scale), chosen_layers=self.layers)
 
     def _is_recorded(self, vector: ConceptVector) -> bool:
@@ -135,6 +137,10 @@ class RecordedRun:
                 "the covariance of natural activations was measured again after this run, whose directions were drawn "
                 f"from the earlier one: put back {str(model_folder(model.name, model.hash) / 'natural_covariance')!r}"
             )
+
+
+def _positions(recorded: Any) -> str | None:
+    return None if recorded is None else check_positions(recorded, scopes=True)
 
 
 def _digests(recorded: Any) -> dict[str, str]:

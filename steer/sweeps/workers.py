@@ -77,11 +77,14 @@ class Job:
         """Return the steering point of a cell: doses multiplied by its dose, concepts added at its layer."""
         doses = {}
         for vector in self.point.vectors:
-            if cell.layer is not None and vector.other_layers:
+            if cell.layer is not None and len(vector.layers) > 1:
                 raise InputError(
                     f"{quote(vector.name)} steers several layers at once: leave the layers of the sweep out"
                 )
-            at_layer = vector if cell.layer is None else replace(vector, layer=cell.layer)
+            at_layer = vector
+            if cell.layer is not None:
+                others = {(cell.layer, where): row for (_, where), row in vector.other_shifts.items()}
+                at_layer = replace(vector, layer=cell.layer, other_shifts=others)
             doses[at_layer] = self.point.doses[vector.name] * cell.dose
         if not doses:
             return None

@@ -11,19 +11,27 @@ from vectors.activations.covariance import LowRankCovariance
 from vectors.concepts.vector import ConceptVector
 
 
-def concept(name: str, direction: Any, layer: int = 1) -> ConceptVector:
+def concept(name: str, direction: Any, **changes: Any) -> ConceptVector:
+    """A vector of a model that does not exist, along a direction."""
     row = torch.as_tensor(np.asarray(direction, dtype=np.float64))
-    return ConceptVector(
-        name=name,
-        model="tiny",
-        model_hash="0123456789abcdef",
-        layer=layer,
-        direction=row / row.norm(),
-        mean=torch.zeros(len(row)),
-        gap=2.0,
-        method="mean",
-        positions="all",
-    )
+    fields: dict[str, Any] = {
+        "name": name,
+        "model": "tiny",
+        "model_hash": "0123456789abcdef",
+        "layer": 1,
+        "direction": row / row.norm(),
+        "mean": torch.zeros(len(row)),
+        "gap": 2.0,
+        "method": "mean",
+        "positions": "all",
+        "created": "2024-01-02T03:04:05+00:00",
+    }
+    return ConceptVector(**(fields | changes))
+
+
+def axis(name: str, *weights: float, **changes: Any) -> ConceptVector:
+    """A vector in 16 dimensions with these first coordinates."""
+    return concept(name, np.pad(np.array(weights), (0, 16 - len(weights))), **changes)
 
 
 DOSES = st.just(0.0) | st.floats(1e-6, 3) | st.floats(-3, -1e-6)  # a shift too small for float32 is refused

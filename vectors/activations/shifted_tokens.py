@@ -10,7 +10,7 @@ from vectors.activations.text_likelihood import MAX_TOKENS
 from vectors.concepts.vector import ConceptVector
 from vectors.model.hooks import shift_layers
 from vectors.model.output_head import final_states, logit_chunks
-from vectors.model.positions import shift_by_position
+from vectors.model.positions import sum_by_layer
 from vectors.model.residual_model import ResidualModel, check_finite
 
 _BATCH = 16  # texts a forward
@@ -49,10 +49,8 @@ def most_shifted_tokens(
         cut = [ids[:longest] for ids in rows[first : first + _BATCH]]
         batch = model.batch(cut)
         mask, width = batch["attention_mask"].bool(), max(map(len, cut))
-        shifts = {
-            layer: shift_by_position((vector.shift_at(layer) * length).expand(len(cut), -1), width, 1, vector.positions)
-            for layer in vector.layers
-        }
+        rows_by_site = {site: (row * length).expand(len(cut), -1) for site, row in vector.shifts.items()}
+        shifts = sum_by_layer(rows_by_site, width, 1, vector.positions)
         with torch.inference_mode():
             base_states = final_states(model, batch)[mask]
             with shift_layers(model, shifts):

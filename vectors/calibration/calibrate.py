@@ -17,6 +17,7 @@ from vectors.concepts.vector import ConceptVector, check_fits
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import ShiftedSamples, fitting_length, sample_shifted
 from vectors.decoding.token_sampling import Settings
+from vectors.model.positions import Shifts
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
 
@@ -96,10 +97,8 @@ def calibrate(
     settings = Settings(max_tokens=fitting_length(model, max_tokens), positions=vector.positions)
 
     def sample(shift: float, count: int) -> ShiftedSamples:
-        if company:
-            shifts = company(shift, count)
-        else:
-            shifts = {layer: vector.shift_at(layer) * shift for layer in vector.layers}
+        alone = {site: row * shift for site, row in vector.shifts.items()}
+        shifts: Shifts = company(shift, count) if company else alone
         return sample_shifted(model, shifts, n=count, settings=settings, seed=seed)
 
     report = progress_callback(progress)

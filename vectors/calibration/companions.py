@@ -70,7 +70,7 @@ def find_companions(model: ResidualModel, vector: ConceptVector, *, seed: int) -
     the concept or to the opposite.
     """
     others = [other for name in names(model) if (other := _usable(model, vector, name)) is not None]
-    if vector.other_layers or len(others) < MIN_COMPANIONS:
+    if vector.other_shifts or len(others) < MIN_COMPANIONS:
         return None
     return library_companions(vector, others, seed=seed)
 
@@ -135,7 +135,7 @@ def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVe
         other = load(name, model)
     except SteerError:  # a damaged file is no companion
         return None
-    if name == vector.name or other.unit is None or other.other_layers:
+    if name == vector.name or other.unit is None or other.other_shifts:
         return None
     cosine = float(other.direction.double() @ vector.direction.double()) if other.layer == vector.layer else 0.0
     return other if other.positions == vector.positions and abs(cosine) < _MAX_COSINE else None

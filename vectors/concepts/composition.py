@@ -1,6 +1,6 @@
 """The algebra of several concepts: the smallest shift with given projections, independence, a basis of their span."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from vectors.common.errors import VectorError
 from vectors.common.validation import quote
-from vectors.concepts.vector import ConceptVector
 
 MAX_COSINE = 0.95
 MAX_CONDITION = 1e3
@@ -64,21 +63,20 @@ def compose_shifts(
     return smallest_shift(shifts / lengths[:, None], signs * lengths, (signs != 0).to(shifts), ridge=_RIDGE)
 
 
-def unit_rows(vectors: Sequence[ConceptVector], layer: int) -> Matrix:
-    """Return the directions of vectors at one layer as rows of length one, in float64."""
-    rows = np.stack([vector.shift_at(layer).double().numpy() for vector in vectors])
+def unit_rows(shifts: Iterable[Float[Tensor, " d_model"]]) -> Matrix:
+    """Return shifts as rows of length one, in float64."""
+    rows = np.stack([shift.double().numpy() for shift in shifts])
     # float32 directions have length one only up to rounding
     unit: Matrix = rows / np.sqrt((rows * rows).sum(axis=1, keepdims=True))
     return unit
 
 
-def unit_length(vector: ConceptVector, layer: int) -> float:
-    """Return the length of the shift of dose 1 at one layer."""
-    return vector.scale * (1.0 if layer == vector.layer else float(vector.shift_at(layer).double().norm()))
-
-
 def check_independent(directions: Matrix, names: Sequence[str]) -> None:
     """Refuse unit rows that are too nearly parallel or linearly dependent to be dosed separately.
+
+    Args:
+        directions: unit rows; those of one concept are orthogonal.
+        names: the concept of each row.
 
     Raises:
         VectorError: naming the concepts.
@@ -95,7 +93,8 @@ def check_independent(directions: Matrix, names: Sequence[str]) -> None:
     condition = values[-1] / values[0] if values[0] > 0 else np.inf
     if condition > MAX_CONDITION:
         weights = np.abs(modes[:, 0])
-        involved = [quote(name) for name, weight in zip(names, weights, strict=True) if weight > 0.1 * weights.max()]
+        heavy = [name for name, weight in zip(names, weights, strict=True) if weight > 0.1 * weights.max()]
+        involved = [quote(name) for name in dict.fromkeys(heavy)]
         raise VectorError(
             f"concepts {', '.join(involved)} are nearly dependent (condition number {condition:.2g}, "
             f"at most {MAX_CONDITION:g}): drop one of them, or add them up with --method sum (method='sum')"

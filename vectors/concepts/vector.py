@@ -17,6 +17,7 @@ from vectors.common.errors import SteerWarning, VectorError
 from vectors.common.validation import quote
 from vectors.concepts.vector_fields import check_fields
 from vectors.model.passport import Passport, Relation
+from vectors.model.positions import Site
 
 
 def _now() -> str:
@@ -69,14 +70,14 @@ class ConceptVector:
         unit_judge: how many positive texts the pilot's judge accepted and of how many, and the same for background
             texts, all held out from the judge; or None.
         method: extraction method.
-        positions: positions at which the shift is added, one of `vectors.model.positions.POSITIONS`; the unit is
-            measured with them.
+        positions: positions at which the shift is added, one of `vectors.model.positions.POSITIONS` or `SCOPES`; the
+            unit is measured with them.
         contrast_hash, n_positive, n_background: digest and sizes of the contrast set.
         held_out, split_seed: share of the contrast set that was held out, and the seed of that split; or None.
         auc: AUC on held-out texts, 0 to 1, or None.
         created: ISO 8601 time.
-        other_layers: shifts at other layers that go with a shift of length one along the direction, "d_model" each, by
-            layer; files of other libraries may steer several layers.
+        other_shifts: shifts at other layers, or at other positions, that go with a shift of length one along the
+            direction, "d_model" each, by site (layer and positions); a layer alone stands for `positions`.
         evidence: diagnostics of `vectors.extraction.diagnostics`, a plain JSON object.
         passport: what the model is (`vectors.model.passport`), a plain JSON object; empty in older vectors.
 
@@ -115,7 +116,7 @@ class ConceptVector:
     split_seed: int | None = None
     auc: float | None = None
     created: str = field(default_factory=_now)
-    other_layers: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    other_shifts: Mapping[Site, Tensor] = field(default_factory=dict, repr=False)
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
     passport: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -148,12 +149,12 @@ class ConceptVector:
         unit = f"{self.unit:.3g} (dose 1)" if self.unit is not None else f"not measured: dose 1 is the {gap}"
         return {
             "model": self.model + (f" ({self.passport['precision']})" if self.passport else ""),
-            "layer": ", ".join(map(str, self.layers)) + (f" (calibrated at {self.layer})" if self.other_layers else ""),
+            "layer": ", ".join(map(str, self.layers)) + (f" (gap at {self.layer})" if len(self.layers) > 1 else ""),
             "AUC": "not measured" if self.auc is None else f"{self.auc:.3f} on held-out texts",
             gap: f"{self.gap:.3g}",
             "unit": unit,
             "method": self.method,
-            "added at": f"{self.positions} positions",
+            "added at": f"{' and '.join(self.all_positions)} positions",
             "texts": f"{self.n_positive} positive, {self.n_background} background" if self._has_texts else "none known",
         }
 
@@ -168,13 +169,19 @@ class ConceptVector:
         return {key: getattr(self, key) for key in keys} | {"passport": known}
 
     @property
+    def all_positions(self) -> tuple[str, ...]:
+        """The positions of its shifts, those of the direction first."""
+        return tuple(dict.fromkeys([self.positions, *(where for _, where in self.shifts)]))
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """All layers that the vector shifts, in order."""
-        return tuple(sorted((self.layer, *self.other_layers)))
+        return tuple(sorted({layer for layer, _ in self.shifts}))
 
-    def shift_at(self, layer: int) -> Float[Tensor, " d_model"]:
-        """Return the shift at a layer that goes with a shift of length one along the direction."""
-        return self.direction if layer == self.layer else self.other_layers[layer]
+    @cached_property
+    def shifts(self) -> dict[Site, Float[Tensor, " d_model"]]:
+        """The shifts that go with a shift of length one along the direction, by site, in order."""
+        return dict(sorted({(self.layer, self.positions): self.direction, **self.other_shifts}.items()))
 
     @property
     def d_model(self) -> int:
@@ -207,17 +214,17 @@ class ConceptVector:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all fields except the evidence, which may grow without changing the vector."""
-        separate = {"direction", "mean", "other_layers", "evidence", "passport"}
+        separate = {"direction", "mean", "other_shifts", "evidence", "passport"}
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in separate}
         # fields that older vectors lack count only if they are set, so that digests of older vectors stay the same
         if self.held_out is None:
             del fields["held_out"], fields["split_seed"]
         if self.unit_judge is None:
             del fields["unit_judge"]
-        if self.other_layers:
-            fields["further"] = list(self.other_layers)
+        if self.other_shifts:
+            fields["further"] = [at if where == self.positions else [at, where] for at, where in self.other_shifts]
         content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-        for row in (self.direction, self.mean, *self.other_layers.values()):
+        for row in (self.direction, self.mean, *self.other_shifts.values()):
             content.update(row.numpy().tobytes())
         return content.hexdigest()
 

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vectors.common.errors import VectorError
+from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import check_integer, check_name, check_number, quote
 from vectors.model.passport import Passport
-from vectors.model.positions import POSITIONS
+from vectors.model.positions import Site, check_positions, describe_site
 
 MAX_TEXTS = 999_999_999
 MAX_LAYER = 99_999
@@ -111,18 +111,35 @@ def check_split(held_out: object, split_seed: object, what: str) -> tuple[float 
     return share, check_integer(split_seed, f"split_seed of {what}", error=VectorError)
 
 
-def check_other_layers(value: object, layer: int, what: str) -> dict[int, Tensor]:
-    """Return the shifts at other layers than `layer`, in order of their layers."""
+def check_other_shifts(value: object, own: Site, what: str) -> dict[Site, Tensor]:
+    """Return the shifts at other sites than the vector's own, in order."""
     if not isinstance(value, Mapping):
-        raise VectorError(f"other_layers of {what} is {quote(value)}: expected a mapping from layers to shifts")
-    shifts = {}
-    for key, row in sorted(value.items(), key=lambda pair: str(pair[0])):
-        other = check_integer(key, f"a layer of {what}", high=MAX_LAYER, error=VectorError)
-        shifts[other] = check_row(row, f"shift at layer {other} of {what}")
-        if other == layer or not bool(shifts[other].any()):
-            problem = "its own layer" if other == layer else "a shift of zero"
-            raise VectorError(f"other_layers of {what} holds {problem} ({other}): leave it out")
+        raise VectorError(
+            f"other_shifts of {what} is {quote(value)}: expected a mapping from layers, or from layers and positions, "
+            "to shifts"
+        )
+    shifts: dict[Site, Tensor] = {}
+    for key, row in value.items():
+        at, where = key if isinstance(key, tuple) and len(key) == 2 else (key, own[1])
+        site = (
+            check_integer(at, f"a layer of {what}", high=MAX_LAYER, error=VectorError),
+            check_vector_positions(where, what),
+        )
+        twice = site in shifts
+        shifts[site] = check_row(row, f"shift at {describe_site(site)} of {what}")
+        if site == own or twice or not bool(shifts[site].any()):
+            problem = "its own site" if site == own else "a site twice" if twice else "a shift of zero"
+            raise VectorError(f"other_shifts of {what} holds {problem} ({describe_site(site)}): leave it out")
     return dict(sorted(shifts.items()))
+
+
+def check_vector_positions(value: object, what: str) -> str:
+    """Return the name of a set of positions or of a scope."""
+    text = check_text(value, f"positions of {what}", empty=False)
+    try:
+        return check_positions(text, scopes=True)
+    except InputError as error:
+        raise VectorError(f"positions of {what}: {error}") from error
 
 
 def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,10 +151,9 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     checked: dict[str, Any] = {"name": check_name(fields["name"])}
     what = f"vector {quote(fields['name'])}"
-    for key in ("model", "model_hash", "method", "positions", "contrast_hash", "created"):
+    for key in ("model", "model_hash", "method", "contrast_hash", "created"):
         checked[key] = check_text(fields[key], f"{key} of {what}", empty=key == "contrast_hash")
-    if checked["positions"] not in POSITIONS:
-        raise VectorError(f"positions of {what} is {quote(fields['positions'])}: expected {', '.join(POSITIONS)}")
+    checked["positions"] = check_vector_positions(fields["positions"], what)
     for key, high in (("layer", MAX_LAYER), ("n_positive", MAX_TEXTS), ("n_background", MAX_TEXTS)):
         checked[key] = check_integer(fields[key], f"{key} of {what}", high=high, error=VectorError)
     checked["gap"] = check_positive(fields["gap"], f"gap of {what}")
@@ -151,8 +167,10 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     checked["unit_judge"] = None if judge is None else check_judge(judge, what)
     checked["direction"] = direction = check_row(fields["direction"], f"direction of {what}")
     checked["mean"] = check_row(fields["mean"], f"mean of {what}")
-    checked["other_layers"] = shifts = check_other_layers(fields["other_layers"], checked["layer"], what)
-    for label, row in {"mean": checked["mean"], **{f"shift at layer {at}": row for at, row in shifts.items()}}.items():
+    own = checked["layer"], checked["positions"]
+    checked["other_shifts"] = shifts = check_other_shifts(fields["other_shifts"], own, what)
+    rows = {"mean": checked["mean"]} | {f"shift at {describe_site(site)}": row for site, row in shifts.items()}
+    for label, row in rows.items():
         if len(direction) != len(row):
             raise VectorError(
                 f"{what} has a direction of width {len(direction)} and a {label} of width {len(row)}: make them equal"

@@ -14,6 +14,7 @@ from vectors.common.paths import VECTOR_SUFFIX
 from vectors.common.tensor_file import MAX_HEADER, read_header, read_tensors
 from vectors.common.validation import check_number, list_names, quote
 from vectors.concepts.vector import ConceptVector
+from vectors.model.positions import Site
 
 FORMAT = "steer-vector/1"
 MAX_BYTES = 64 * 2**20  # enough for a row at each of a hundred layers of any real width
@@ -42,7 +43,8 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
     metadata["evidence"] = json.dumps(dict(vector.evidence), allow_nan=False)
     metadata["passport"] = json.dumps(dict(vector.passport), allow_nan=False)
     rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
-    rows |= {f"further.{layer}": row for layer, row in vector.other_layers.items()}
+    for (layer, positions), row in vector.other_shifts.items():
+        rows[f"further.{layer}" + (f".{positions}" if positions != vector.positions else "")] = row
     data = safetensors.torch.save(rows, metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise OutputError(
@@ -86,10 +88,8 @@ def _parse(data: bytes) -> ConceptVector:
         raise VectorError(f"its format is {quote(metadata['format'])}, expected {FORMAT}: {_FIX}")
     counts = {key: _count(metadata[key], key) for key in _COUNTS}
     expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
-    other_layers = {
-        name: _count(name.removeprefix("further."), "layer") for name in tensors if name.startswith("further.")
-    }
-    if sorted({*tensors} - {*other_layers}) != expected:
+    further = {name: _site(name, metadata["positions"]) for name in tensors if name.startswith("further.")}
+    if sorted({*tensors} - {*further}) != expected:
         names = list_names(sorted(tensors))
         raise VectorError(f"it holds the tensors {names}, expected {' and '.join(expected)}; save or export it again")
     dtypes = {str(row.dtype) for row in tensors.values()}
@@ -109,7 +109,7 @@ def _parse(data: bytes) -> ConceptVector:
         unit_judge=_json(metadata.get("unit_judge", ""), "unit_judge", empty=None),
         evidence=_json(metadata.get("evidence", ""), "evidence", empty={}),
         passport=_json(metadata.get("passport", ""), "passport", empty={}),
-        other_layers={layer: tensors[name] for name, layer in other_layers.items()},
+        other_shifts={site: tensors[name] for name, site in further.items()},
         auc=_number(metadata["auc"], "auc"),
         held_out=_number(metadata.get("held_out", ""), "held_out"),
         split_seed=_seed(metadata.get("split_seed", "")),
@@ -120,6 +120,12 @@ def _count(text: str, what: str) -> int:
     if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
         raise VectorError(f"its {what} is {quote(text)}, expected a whole number; extract it again")
     return int(text)
+
+
+def _site(name: str, positions: str) -> Site:
+    """Return the site of a tensor `further.LAYER` or `further.LAYER.POSITIONS`."""
+    layer, _, other = name.removeprefix("further.").partition(".")
+    return _count(layer, "layer"), other or positions
 
 
 def _seed(text: str) -> int | None:

@@ -11,7 +11,7 @@ from vectors.concepts.vector import ConceptVector
 def at_layers(vector: ConceptVector, layers: Collection[int]) -> ConceptVector:
     """Return a vector with its shifts at some of its layers; each has the length that it had at every dose.
 
-    If the vector's own layer is left out, the layer of its longest shift takes its place. The pilot, which added all
+    If the vector's own layer is left out, the site of its longest shift takes its place. The pilot, which added all
     shifts, says nothing about fewer: its curve is dropped.
 
     Args:
@@ -21,24 +21,26 @@ def at_layers(vector: ConceptVector, layers: Collection[int]) -> ConceptVector:
     >>> east, north = torch.eye(2)
     >>> both = ConceptVector(
     ...     name="cat", model="tiny", model_hash="ab12", layer=0, direction=east, mean=0 * east, gap=2.0, method="mean",
-    ...     positions="all", other_layers={1: 3 * north, 2: north},
+    ...     positions="all", other_shifts={1: 3 * north, 2: north},
     ... )
     >>> some = at_layers(both, [1, 2])
-    >>> some.layers, some.layer, some.scale, (some.scale * some.shift_at(2)).tolist()
+    >>> some.layers, some.layer, some.scale, (some.scale * some.shifts[2, "all"]).tolist()
     ((1, 2), 1, 6.0, [0.0, 2.0])
     """
     if set(layers) >= set(vector.layers):
         return vector
-    kept = {layer: vector.shift_at(layer).double() for layer in vector.layers if layer in layers}
-    own = vector.layer if vector.layer in kept else max(kept, key=lambda layer: float(kept[layer].norm()))
-    factor = 1.0 if own == vector.layer else float(kept[own].norm())
-    rows = {layer: (row / factor).float() for layer, row in kept.items()}
+    kept = {site: shift.double() for site, shift in vector.shifts.items() if site[0] in layers}
+    before = (vector.layer, vector.positions)
+    own = before if before in kept else max(kept, key=lambda site: float(kept[site].norm()))
+    factor = 1.0 if own == before else float(kept[own].norm())
+    rows = {site: (row / factor).float() for site, row in kept.items()}
     return replace(
         vector,
-        layer=own,
+        layer=own[0],
+        positions=own[1],
         direction=rows.pop(own),
-        other_layers=rows,
-        mean=vector.mean if own == vector.layer else torch.zeros_like(vector.mean),
+        other_shifts=rows,
+        mean=vector.mean if own[0] == vector.layer else torch.zeros_like(vector.mean),
         gap=vector.gap * factor,
         unit=None if vector.unit is None else vector.unit * factor,
         unit_curve=(),

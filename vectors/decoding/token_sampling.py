@@ -32,7 +32,8 @@ class Settings:
         top_p: keep the smallest set of most likely tokens whose probability reaches this; 1 keeps all.
         top_k: keep this many of the most likely tokens; 0 keeps all.
         min_p: keep tokens whose probability is at least this fraction of the highest; 0 keeps all.
-        positions: positions at which the shift is added, one of `vectors.model.positions.POSITIONS` or `SCOPES`.
+        positions: positions at which shifts by layer are added, one of `vectors.model.positions.POSITIONS` or `SCOPES`;
+            None if all shifts are by site.
 
     Raises:
         InputError: a value is outside its range.
@@ -43,7 +44,7 @@ class Settings:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
-    positions: str = "all"
+    positions: str | None = "all"
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -57,7 +58,8 @@ class Settings:
             raise InputError(f"top_p is {self.top_p:g}: give a number above 0, up to 1 (1 keeps every token)")
         if not 0 <= self.min_p < 1:
             raise InputError(f"min_p is {self.min_p:g}: give a number from 0 (keeps every token) to below 1")
-        check_positions(self.positions, scopes=True)
+        if self.positions is not None:
+            check_positions(self.positions, scopes=True)
 
 
 def token_noise(seed: int, index: int, n: int, vocabulary: int) -> Float32[np.ndarray, "n noise"]:

@@ -13,6 +13,7 @@ from vectors.concepts.vector import ConceptVector
 from vectors.decoding.prompt_free_samples import fitting_length, sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.discovery.candidates import Candidate, Discovery, Likeness
+from vectors.model.positions import Site
 from vectors.model.residual_model import ResidualModel
 
 MIN_AUC = 0.85
@@ -87,22 +88,22 @@ def _sample_texts(
     model: ResidualModel, concepts: Sequence[ConceptVector], progress: Callable[[int, int], None] | None
 ) -> tuple[list[str], list[int]]:
     """Return sampled texts, and for each the index of the concept it was sampled with, or -1 for none."""
-    groups: dict[tuple[tuple[int, ...], str], list[int]] = {}  # concepts that one batch can shift
+    groups: dict[tuple[Site, ...], list[int]] = {}  # concepts that one batch can shift
     for index, vector in enumerate(concepts):
-        groups.setdefault((vector.layers, vector.positions), []).append(index)
-    batches: list[tuple[tuple[int, ...], str, list[int], int]] = [((), "all", [-1], UNSTEERED_TEXTS)]
-    batches += [(layers, positions, indices, TEXTS_PER_CONCEPT) for (layers, positions), indices in groups.items()]
+        groups.setdefault(tuple(vector.shifts), []).append(index)
+    batches: list[tuple[tuple[Site, ...], list[int], int]] = [((), [-1], UNSTEERED_TEXTS)]
+    batches += [(sites, indices, TEXTS_PER_CONCEPT) for sites, indices in groups.items()]
     total = UNSTEERED_TEXTS + TEXTS_PER_CONCEPT * len(concepts)
     advance = None if progress is None else count_progress(lambda _what, done, total: progress(done, total), "", total)
     texts, owners = list[str](), list[int]()
-    for layers, positions, indices, n in batches:
+    settings = Settings(max_tokens=fitting_length(model, MAX_TOKENS))
+    for sites, indices, n in batches:
         shifts = {
-            layer: torch.stack([concepts[index].shift_at(layer) * concepts[index].scale for index in indices])
-            for layer in layers
+            site: torch.stack([concepts[index].shifts[site] * concepts[index].scale for index in indices])
+            for site in sites
         }
-        settings = Settings(max_tokens=fitting_length(model, MAX_TOKENS), positions=positions)
         samples = sample_shifted(
-            model, {layer: rows.repeat_interleave(n, dim=0) for layer, rows in shifts.items()},
+            model, {site: rows.repeat_interleave(n, dim=0) for site, rows in shifts.items()},
             n=n * len(indices), settings=settings, seed=_SEED, progress=advance,
         )  # fmt: skip
         for text, owner in zip(samples.texts, np.repeat(indices, n).tolist(), strict=True):

@@ -18,6 +18,7 @@ from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc, s
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
 from vectors.extraction.linear import normalise
 from vectors.extraction.methods import METHODS
+from vectors.model.positions import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ def select_layer(
         n_positive=len(split.whole.positive) if split else 0,
         n_background=len(split.whole.background) if split else 0,
         auc=scores[best].auc if scores else None,
-        other_layers=_other_layers(candidates, best) if several else {},
+        other_shifts=_other_layers(candidates, best, data.positions) if several else {},
     )
     cosine = stability_of(data, method, best) if stability and split else None
     auc_rows: Sequence[Mapping[str, Any]] = ()
@@ -166,13 +167,13 @@ def _best_auc(scores: Mapping[int, LayerScore], layers: Sequence[int]) -> int:
     return max(layers, key=lambda layer: (scores[layer].auc, scores[layer].standardised_difference))
 
 
-def _other_layers(candidates: Directions, best: int) -> dict[int, Tensor]:
+def _other_layers(candidates: Directions, best: int, positions: str) -> dict[Site, Tensor]:
     """The shift at each other layer: its natural gap, for each unit of length at the best layer."""
     away = [layer for layer, gap in candidates.gaps.items() if gap <= 0]
     if away:
         raise VectorError(f"the direction found at layer {away[0]} points away from its texts: leave that layer out")
     return {
-        layer: (direction * (candidates.gaps[layer] / candidates.gaps[best])).float()
+        (layer, positions): (direction * (candidates.gaps[layer] / candidates.gaps[best])).float()
         for layer, direction in candidates.directions.items()
         if layer != best
     }

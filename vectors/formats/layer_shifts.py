@@ -57,7 +57,9 @@ def to_concept(shifts: LayerShifts, model: ResidualModel, name: str) -> ConceptV
         passport=passport_of(model),
         layer=longest,
         direction=relative[longest],
-        other_layers={layer: row for layer, row in relative.items() if layer != longest and bool(row.any())},
+        other_shifts={
+            (layer, shifts.positions): row for layer, row in relative.items() if layer != longest and bool(row.any())
+        },
         mean=torch.zeros(model.d_model),
         gap=norms[longest],
         method=shifts.method,

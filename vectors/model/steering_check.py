@@ -10,7 +10,7 @@ from torch import Tensor
 from vectors.common.errors import ModelError, SteerError, UnsteeredError
 from vectors.model.hooks import capture, only_this_thread, shift_layers
 from vectors.model.loading import is_out_of_memory, short_message
-from vectors.model.positions import shift_by_position
+from vectors.model.positions import Site, sum_by_layer
 from vectors.model.residual_model import ResidualModel, check_finite
 
 _CHECKED: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
@@ -20,19 +20,17 @@ _CHECKED: WeakKeyDictionary[ResidualModel, set[int]] = WeakKeyDictionary()
 def check_steering(
     model: ResidualModel,
     layer: int,
-    shift: Float[Tensor, " d_model"] | None = None,
+    shifts: Mapping[str, Float[Tensor, " d_model"]] | None = None,
     *,
-    positions: str = "all",
     prefix: Sequence[int] | None = None,
     new: int = 2,
 ) -> None:
-    """Check that shifts at ``layer`` reach the logits (once per model and layer), and that ``shift`` itself does.
+    """Check that shifts at ``layer`` reach the logits (once per model and layer), and that ``shifts`` themselves do.
 
     Args:
         model: The model.
         layer: The layer.
-        shift: A shift to try, if any.
-        positions: Where the shift is added, as in `position_weights`.
+        shifts: Shifts to try together, by the positions where they are added, as in `position_weights`.
         prefix: Token ids of the prompt, by default the start token. Only logits after it, from which tokens are
             sampled, need to change.
         new: How many tokens will be sampled at least.
@@ -49,25 +47,27 @@ def check_steering(
     if layer not in checked:
         _check_layer(model, layer)
         checked.add(layer)
-    if shift is not None and bool(shift.any()):
+    if shifts and any(bool(shift.any()) for shift in shifts.values()):
         prompt = list(prefix) if prefix is not None else [model.bos_id or 0]
         ids = prompt + [0, 1][: max(0, new - 1)]  # no token is sampled after the last one
         base = _probe(model, {}, ids, len(prompt) - 1)
 
-        def changes_logits(positions: str) -> bool:
-            spread = shift_by_position(shift[None], len(ids), len(prompt), positions)
-            return not torch.equal(_probe(model, {layer: spread}, ids, len(prompt) - 1), base)
+        def changes_logits(by_positions: Mapping[Site, Tensor]) -> bool:
+            rows = {site: shift[None] for site, shift in by_positions.items()}
+            spread = sum_by_layer(rows, len(ids), len(prompt), "all")
+            return not torch.equal(_probe(model, spread, ids, len(prompt) - 1), base)
 
-        if changes_logits(positions):
+        if changes_logits({(layer, positions): shift for positions, shift in shifts.items()}):
             return
         where = f"model {model.name!r}, layer {layer}"
-        if changes_logits("all"):
+        longest = max(shifts.values(), key=lambda shift: float(shift.norm()))
+        if changes_logits({(layer, "all"): longest}):
             raise UnsteeredError(
-                f"{where}: no sampled token reads a shift at positions {positions}: choose positions all, "
+                f"{where}: no sampled token reads a shift at positions {', '.join(shifts)}: choose positions all, "
                 "or a concept of an earlier layer"
             )
         raise UnsteeredError(
-            f"{where}: this shift of length {float(shift.norm()):.3g} is too small to change anything in "
+            f"{where}: this shift of length {float(longest.norm()):.3g} is too small to change anything in "
             f"{str(base.dtype).removeprefix('torch.')}: raise the doses or load it in float32"
         )
 

@@ -370,7 +370,7 @@ def wide(tiny: Path) -> Path:
     keep(
         ConceptVector(
             name="wide", model=model.name, model_hash=model.hash, layer=0, direction=rows[0], mean=torch.zeros(32),
-            gap=2.0, method="gguf", positions="all", other_layers={1: rows[1], 2: rows[2]},
+            gap=2.0, method="gguf", positions="all", other_shifts={1: rows[1], 2: rows[2]},
         )
     )  # fmt: skip
     return tiny

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.points import axis, concept
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,27 +28,6 @@ class Stand:
     n_layers: int = 4
     d_model: int = 16
     library: Path | None = None
-
-
-def concept(name: str, direction: Any, **changes: Any) -> ConceptVector:
-    row = torch.as_tensor(np.asarray(direction, dtype=np.float64))
-    fields: dict[str, Any] = {
-        "name": name,
-        "model": "tiny",
-        "model_hash": "0123456789abcdef",
-        "layer": 1,
-        "direction": row / row.norm(),
-        "mean": torch.zeros(len(row)),
-        "gap": 2.0,
-        "method": "mean",
-        "positions": "all",
-        "created": "2024-01-02T03:04:05+00:00",
-    }
-    return ConceptVector(**(fields | changes))
-
-
-def axis(name: str, *weights: float, **changes: Any) -> ConceptVector:
-    return concept(name, np.pad(np.array(weights), (0, 16 - len(weights))), **changes)
 
 
 # a shift too small for float32 is refused
@@ -73,7 +53,7 @@ def built(raw: list[tuple[Any, float, float]]) -> dict[ConceptVector, float]:
 @given(casts())
 def test_the_point_is_the_smallest_with_the_requested_projections(raw: list[tuple[Any, float, float]]) -> None:
     cast = built(raw)
-    delta = compose(cast).deltas[1].double().numpy()
+    delta = compose(cast).deltas[1, "all"].double().numpy()
     directions = np.stack([vector.direction.double().numpy() for vector in cast])
     asked = np.array([dose * vector.scale for vector, dose in cast.items()])
     size = max(1.0, float(np.abs(asked).max()))
@@ -87,14 +67,14 @@ def test_composition_is_linear_in_the_doses(raw: list[tuple[Any, float, float]],
     cast = built(raw)
     point = compose(cast)
     again = compose({vector: factor * dose for vector, dose in cast.items()})
-    assert torch.allclose(again.deltas[1], factor * point.deltas[1], atol=1e-4)
+    assert torch.allclose(again.deltas[1, "all"], factor * point.deltas[1, "all"], atol=1e-4)
 
 
 @given(casts())
 def test_the_order_of_concepts_does_not_matter(raw: list[tuple[Any, float, float]]) -> None:
     cast = built(raw)
     other = compose(dict(reversed(cast.items())))
-    assert torch.allclose(other.deltas[1], compose(cast).deltas[1], atol=1e-4)
+    assert torch.allclose(other.deltas[1, "all"], compose(cast).deltas[1, "all"], atol=1e-4)
 
 
 @given(casts())
@@ -102,7 +82,7 @@ def test_plain_summation_adds_the_scaled_directions(raw: list[tuple[Any, float, 
     cast = built(raw)
     expected = sum(dose * vector.scale * vector.direction.double() for vector, dose in cast.items())
     assert isinstance(expected, torch.Tensor)
-    assert torch.allclose(compose(cast, method="sum").deltas[1].double(), expected, atol=1e-4)
+    assert torch.allclose(compose(cast, method="sum").deltas[1, "all"].double(), expected, atol=1e-4)
 
 
 @given(casts())
@@ -117,45 +97,45 @@ def test_the_span_is_an_orthonormal_basis_of_the_concepts(raw: list[tuple[Any, f
 
 def test_orthogonal_concepts_keep_their_own_shifts() -> None:
     point = compose({axis("cat", 1.0): 1.0, axis("sea", 0.0, 1.0, unit=5.0): -0.5})
-    assert point.deltas[1].tolist() == [2.0, -2.5] + [0.0] * 14
-    assert point.deltas[1].dtype == torch.float32
+    assert point.deltas[1, "all"].tolist() == [2.0, -2.5] + [0.0] * 14
+    assert point.deltas[1, "all"].dtype == torch.float32
     assert point.doses == {"cat": 1.0, "sea": -0.5}
     assert point.expression == "cat - 0.5 sea"
-    assert point.norms[1] == pytest.approx(np.hypot(2.0, 2.5))
+    assert point.norms[1, "all"] == pytest.approx(np.hypot(2.0, 2.5))
 
 
 def test_a_dose_of_zero_holds_its_concept_at_zero() -> None:
     cat, pet = axis("cat", 1.0), axis("pet", 1.0, 1.0)
-    held = compose({cat: 1.0, pet: 0.0}).deltas[1]
+    held = compose({cat: 1.0, pet: 0.0}).deltas[1, "all"]
     assert float(held @ pet.direction) == pytest.approx(0.0, abs=1e-6)
     assert float(held @ cat.direction) == pytest.approx(2.0)
-    assert float(compose({cat: 1.0}).deltas[1] @ pet.direction) > 1.0
+    assert float(compose({cat: 1.0}).deltas[1, "all"] @ pet.direction) > 1.0
 
 
 def test_all_doses_zero_compose_to_the_base_model() -> None:
     point = compose({axis("cat", 1.0): 0.0, axis("pet", 1.0, 1.0): -0.0})
-    assert not point.deltas[1].any()
-    assert not torch.signbit(point.deltas[1]).any()
+    assert not point.deltas[1, "all"].any()
+    assert not torch.signbit(point.deltas[1, "all"]).any()
 
 
 def test_layers_are_composed_separately() -> None:
     low, high = axis("low", 1.0, layer=0), axis("high", 1.0, layer=3)
     point = compose({high: 1.0, low: 1.0})  # parallel, but they never meet
     assert point.layers == (0, 3)
-    assert point.deltas[0].tolist() == compose({low: 1.0}).deltas[0].tolist()
+    assert point.deltas[0, "all"].tolist() == compose({low: 1.0}).deltas[0, "all"].tolist()
     assert point.span(3).shape == (1, 16)
     with pytest.raises(InputError, match="layer 2 is not steered by this point: choose from 0, 3"):
         point.span(2)
 
 
 def test_a_vector_of_several_layers_is_dosed_at_each_of_them() -> None:
-    wide = axis("wide", 1.0, unit=3.0, layer=0, other_layers={2: torch.tensor([0.0, 0.5] + [0.0] * 14)})
+    wide = axis("wide", 1.0, unit=3.0, layer=0, other_shifts={2: torch.tensor([0.0, 0.5] + [0.0] * 14)})
     other = axis("other", 1.0, 1.0, unit=1.0, layer=2)
     point = compose({wide: 2.0, other: 1.0})
     assert point.layers == (0, 2)
-    assert point.deltas[0].tolist() == pytest.approx([6.0] + [0.0] * 15)
+    assert point.deltas[0, "all"].tolist() == pytest.approx([6.0] + [0.0] * 15)
     # at layer 2: dose 2 x unit 3 x length 0.5 along the second axis, and 1 along the diagonal
-    assert point.deltas[2][:2].tolist() == pytest.approx([2**0.5 - 3.0, 3.0], abs=1e-6)
+    assert point.deltas[2, "all"][:2].tolist() == pytest.approx([2**0.5 - 3.0, 3.0], abs=1e-6)
     assert point.span(2).shape == (2, 16) and point.span(0).shape == (1, 16)
     assert forecast(point).cosines == {("wide", "other"): pytest.approx(0.5**0.5)}
     with pytest.raises(InputError, match="a gate needs to know what is natural"):
@@ -199,7 +179,7 @@ def test_two_vectors_of_one_name_are_refused_but_one_twice_adds(tmp_path: Path) 
     doses: dict[ConceptVector | str, float] = {cat: 1.0, str(path): 0.5}
     point = compose(doses, Stand())
     assert point.doses == {"cat": 1.5}
-    assert point.deltas[1][0] == pytest.approx(3.0)
+    assert point.deltas[1, "all"][0] == pytest.approx(3.0)
 
 
 def test_names_paths_and_vectors_give_the_same_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +194,7 @@ def test_names_paths_and_vectors_give_the_same_point(tmp_path: Path, monkeypatch
         compose(mixed, Stand()),
     ]
     for point in points:
-        assert torch.equal(point.deltas[1], points[0].deltas[1])
+        assert torch.equal(point.deltas[1, "all"], points[0].deltas[1, "all"])
         assert point.expression == "cat - 0.5 sea"
     with pytest.raises(InputError, match=r"'cta'.*nearest are cat; `steer ls`"):
         compose("cta", Stand())
@@ -275,12 +255,12 @@ def test_an_expression_is_parsed_once_and_each_dose_checked_once(monkeypatch: py
 
 def test_some_layers_of_vectors_of_several() -> None:
     rows = {layer: axis("v", *np.eye(4)[layer]).direction for layer in (0, 2, 3)}
-    wide, cat = axis("v", 0.0, 1.0, other_layers=rows), axis("cat", 0, 0, 0, 0, 1.0)
+    wide, cat = axis("v", 0.0, 1.0, other_shifts=rows), axis("cat", 0, 0, 0, 0, 1.0)
     assert compose({wide: 1.0}, layers="2-").layers == (2, 3)
     point = compose({wide: 1.0, cat: 2.0}, layers=[np.int64(0), 3])
     assert point.layers == (0, 1, 3) and point.chosen_layers == "0,3"  # that of one layer stays
     whole = compose({wide: 1.0})
-    assert all(torch.equal(point.deltas[layer], whole.deltas[layer]) for layer in (0, 3))
+    assert all(torch.equal(point.deltas[layer, "all"], whole.deltas[layer, "all"]) for layer in (0, 3))
     with pytest.raises(InputError, match=r"'v' has no layer 9: choose from 0-3"):
         compose({wide: 1.0}, layers=9)
     with pytest.raises(InputError, match=r"'cat' each steer at one: leave --layers"):
@@ -294,4 +274,4 @@ def test_parallel_vectors_can_be_summed_as_the_message_says() -> None:
     with pytest.raises(VectorError, match=r"nearly parallel.*--method sum \(method='sum'\)"):
         compose({one: 1.0, other: -1.0})
     point = compose({one: 1.0, other: -1.0}, method="sum")
-    assert torch.allclose(point.deltas[1], 2.0 * (one.direction - other.direction), atol=1e-6)
+    assert torch.allclose(point.deltas[1, "all"], 2.0 * (one.direction - other.direction), atol=1e-6)

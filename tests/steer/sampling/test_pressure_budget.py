@@ -32,7 +32,7 @@ def test_the_scale_is_the_largest_within_the_budget(full: float, power: float) -
     found = scale_to_pressure(plain(), 0.3, lambda point: np.full(9, full * point.scale**power))
     exact = min(1.0, (0.3 / full) ** (1 / power))
     assert found.point.scale <= exact + 1e-9 and found.point.scale >= exact - 0.01
-    assert torch.allclose(found.point.deltas[1], torch.full((4,), found.point.scale))
+    assert torch.allclose(found.point.deltas[1, "all"], torch.full((4,), found.point.scale))
     assert all((scale, pressure) == (scale, pytest.approx(full * scale**power)) for scale, pressure in found.trace)
     assert (len(found.trace) == 1) == (full <= 0.3)
 

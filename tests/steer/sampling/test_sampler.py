@@ -116,11 +116,39 @@ def test_concepts_are_added_at_their_own_positions_by_default(tiny_model):
     assert runs(tiny_model, at_bos, positions="all").texts == runs(tiny_model, everywhere).texts
 
 
-def test_concepts_made_for_different_positions_are_not_mixed_silently(tiny_model):
-    mixed = steer.compose({concept(tiny_model, positions="bos"): 1.0, concept(tiny_model, "sea", seed=1): 1.0})
-    with pytest.raises(InputError, match=r"'cat' is made for positions bos and 'sea' for all"):
-        runs(tiny_model, mixed)
-    assert len(runs(tiny_model, mixed, positions="bos")) == 8
+def test_concepts_made_for_different_positions_are_each_added_at_their_own(tiny_model, tmp_path):
+    cat = concept(tiny_model, positions="bos", other_shifts={2: 0.2 * torch.ones(tiny_model.d_model)})
+    sea = concept(tiny_model, "sea", seed=1, other_shifts={(1, "bos"): -0.1 * torch.ones(tiny_model.d_model)})
+    mixed = steer.compose({cat: 1.0, sea: 1.0})
+    assert set(mixed.deltas) == {(1, "bos"), (1, "not-bos"), (2, "bos")}
+    samples = runs(tiny_model, mixed, radius=0.3, output=tmp_path / "run.jsonl")
+    plan = run_plan.make_plan(tiny_model, mixed, run_plan.SamplingOptions(radius=0.3, seed=5))
+    by_hand = decode(
+        tiny_model, plan.shifts, prefix=tiny_model.start_ids(), settings=Settings(max_tokens=16), seed=5,
+        indices=range(8), batch_size=3,
+    )  # fmt: skip
+    assert {each.index: each.tokens for each in by_hand} == {sample.index: sample.tokens for sample in samples}
+    assert samples[0].settings["positions"] is None and samples[0].layer == [1, 2]
+    for layer in mixed.layers:  # the doses are kept at every position
+        basis = torch.from_numpy(concept_basis(mixed, layer))
+        for site, rows in plan.shifts(range(3)).items():
+            if site[0] == layer:
+                assert torch.allclose(rows.double() @ basis.T, mixed.deltas[site].double() @ basis.T, atol=1e-5)
+    assert len(replayed(tiny_model, samples, point=mixed)) == 8
+    resumed = runs(tiny_model, mixed, n=10, radius=0.3, output=tmp_path / "run.jsonl", resume=True)
+    assert resumed.texts[:8] == samples.texts
+    start = runs(tiny_model, mixed, positions="bos")
+    assert start[0].settings["positions"] == "bos" and start.texts != samples.texts
+    assert len(replayed(tiny_model, start, point=mixed)) == 8
+
+
+def test_a_scope_fades_shifts_at_several_positions(tiny_model):
+    both = concept(tiny_model, other_shifts={(1, "bos"): torch.ones(tiny_model.d_model)})
+    point = steer.compose({both: 1.0})
+    samples = runs(tiny_model, point, positions="first:2")
+    assert samples[0].settings["positions"] == "first:2"
+    assert [sample.tokens[:2] for sample in samples] == [sample.tokens[:2] for sample in runs(tiny_model, point)]
+    assert len(replayed(tiny_model, samples, point=point)) == 8
 
 
 def test_the_model_is_unchanged_even_after_an_exception(make_hf, make_tokenizer, monkeypatch):
@@ -305,7 +333,7 @@ def test_a_continued_prompt_keeps_the_space_before_the_next_word(make_hf):
 
 def test_radius_gives_each_sample_its_own_direction_and_keeps_the_doses(llama_model):
     at = steer.compose({concept(llama_model): 1.0})
-    rows = steer.perturb(at, 16, 0.5, seed=5)[1]
+    rows = steer.perturb(at, 16, 0.5, seed=5)[1, "all"]
     vector = at.vectors[0]
     assert torch.allclose(rows @ vector.direction, torch.full((16,), vector.scale), atol=1e-4)
     assert len({tuple(row.tolist()) for row in rows}) == 16

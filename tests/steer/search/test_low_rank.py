@@ -22,10 +22,10 @@ def test_low_rank_keeps_doses_and_lengths(
     raw: list[tuple[Any, float]], radius: float, seed: int, geometry: str
 ) -> None:
     point = built(raw)
-    delta = point.deltas[1].double()
+    delta = point.deltas[1, "all"].double()
     covariances = {1: shape_of(len(delta))} if geometry == "natural" else None
     rank = min(3, len(delta) - len(point.vectors))
-    found = low_rank(point, 40, radius, rank=rank, seed=seed, geometry=geometry, covariances=covariances)[1]
+    found = low_rank(point, 40, radius, rank=rank, seed=seed, geometry=geometry, covariances=covariances)[1, "all"]
     assert found.basis.shape == (rank, len(delta)) and found.coefficients.shape == (40, rank)
     rows, size = found.rows().double(), float(delta.norm())
     assert torch.equal(found.row(7), found.rows()[7]) or torch.allclose(found.row(7), found.rows()[7], rtol=1e-5)
@@ -35,7 +35,7 @@ def test_low_rank_keeps_doses_and_lengths(
     assert torch.allclose(rows @ directions.T, (directions @ delta * shrink).expand(40, -1), atol=4 * tolerance)
     away = (rows - delta * shrink).norm(dim=1)
     assert torch.allclose(away, torch.full((40,), radius * size * shrink).double(), atol=tolerance)
-    more = low_rank(point, 50, radius, rank=rank, seed=seed, geometry=geometry, covariances=covariances)[1]
+    more = low_rank(point, 50, radius, rank=rank, seed=seed, geometry=geometry, covariances=covariances)[1, "all"]
     assert torch.equal(more.coefficients[:40], found.coefficients)
 
 

@@ -23,8 +23,8 @@ def test_a_shell_keeps_every_dose_and_moves_by_the_radius(
     raw: list[tuple[Any, float]], radius: float, seed: int
 ) -> None:
     point = built(raw)
-    rows = perturb(point, 5, radius, seed=seed)[1].double()
-    delta = point.deltas[1].double()
+    rows = perturb(point, 5, radius, seed=seed)[1, "all"].double()
+    delta = point.deltas[1, "all"].double()
     size = float(delta.norm())
     directions = torch.stack([vector.direction.double() for vector in point.vectors])
     tolerance = 1e-6 * (1 + radius) * size + 1e-12
@@ -37,8 +37,8 @@ def test_a_shell_keeps_every_dose_and_moves_by_the_radius(
 @given(points(), radii, seeds)
 def test_a_cap_is_a_rotation_of_the_point(raw: list[tuple[Any, float]], radius: float, seed: int) -> None:
     point = built(raw)
-    rows = perturb(point, 5, radius, seed=seed, geometry="cap")[1].double()
-    delta = point.deltas[1].double()
+    rows = perturb(point, 5, radius, seed=seed, geometry="cap")[1, "all"].double()
+    delta = point.deltas[1, "all"].double()
     size = float(delta.norm())
     assert torch.allclose(rows.norm(dim=1), torch.full((5,), size, dtype=torch.float64), rtol=1e-6)
     if size > 1e-6:
@@ -53,8 +53,8 @@ def test_a_row_depends_only_on_seed_and_index(
     raw: list[tuple[Any, float]], radius: float, seed: int, start: int, n: int, geometry: str
 ) -> None:
     point = built(raw)
-    whole = perturb(point, start + n, radius, seed=seed, geometry=geometry)[1]
-    part = perturb(point, n, radius, seed=seed, start=start, geometry=geometry)[1]
+    whole = perturb(point, start + n, radius, seed=seed, geometry=geometry)[1, "all"]
+    part = perturb(point, n, radius, seed=seed, start=start, geometry=geometry)[1, "all"]
     assert torch.equal(part, whole[start:])
 
 
@@ -62,49 +62,49 @@ def test_a_row_depends_only_on_seed_and_index(
 def test_radius_zero_is_the_point_bit_for_bit(raw: list[tuple[Any, float]], seed: int) -> None:
     point = built(raw)
     for geometry in ("shell", "cap"):
-        rows = perturb(point, 3, 0.0, seed=seed, geometry=geometry)[1]
+        rows = perturb(point, 3, 0.0, seed=seed, geometry=geometry)[1, "all"]
         assert rows.dtype == torch.float32
-        assert torch.equal(rows.view(torch.int32), point.deltas[1].expand(3, -1).contiguous().view(torch.int32))
+        assert torch.equal(rows.view(torch.int32), point.deltas[1, "all"].expand(3, -1).contiguous().view(torch.int32))
     rows.zero_()  # rows are the caller's own
-    assert torch.equal(perturb(point, 1, 0.0, seed=seed)[1][0], point.deltas[1])
+    assert torch.equal(perturb(point, 1, 0.0, seed=seed)[1, "all"][0], point.deltas[1, "all"])
 
 
 def test_seeds_and_samples_differ() -> None:
     point = compose({concept("cat", np.eye(16)[0]): 1.0})
-    rows = torch.cat([perturb(point, 20, 1.0, seed=seed)[1] for seed in (0, 1)])
+    rows = torch.cat([perturb(point, 20, 1.0, seed=seed)[1, "all"] for seed in (0, 1)])
     assert len(torch.unique(rows, dim=0)) == 40
 
 
 def test_directions_fill_the_sphere_evenly() -> None:
     point = compose({concept("cat", np.eye(6)[0]): 1.0})
-    rows = perturb(point, 4000, 1.0, seed=3)[1].double()[:, 1:] / 2.0
+    rows = perturb(point, 4000, 1.0, seed=3)[1, "all"].double()[:, 1:] / 2.0
     # uniform on the unit sphere of 5 dimensions: mean 0, covariance 1/5; four standard errors
     assert rows.mean(dim=0).abs().max() < 4 * np.sqrt(0.2 / 4000)
     assert (rows.T @ rows / 4000 - torch.eye(5) / 5).abs().max() < 4 * 0.19 / np.sqrt(4000)
 
 
-def test_a_layers_directions_do_not_depend_on_the_other_layers() -> None:
+def test_a_layers_directions_do_not_depend_on_the_other_shifts() -> None:
     low, high = concept("low", np.eye(16)[0], layer=0), concept("high", np.eye(16)[0], layer=3)
     both = perturb(compose({low: 1.0, high: 1.0}), 4, 0.5, seed=1)
-    assert torch.equal(both[0], perturb(compose({low: 1.0}), 4, 0.5, seed=1)[0])
-    assert not torch.equal(both[0], both[3])
+    assert torch.equal(both[0, "all"], perturb(compose({low: 1.0}), 4, 0.5, seed=1)[0, "all"])
+    assert not torch.equal(both[0, "all"], both[3, "all"])
 
 
 def test_a_zero_point_stays_zero() -> None:
-    rows = perturb(compose({concept("cat", np.eye(16)[0]): 0.0}), 4, 2.0, seed=1)[1]
+    rows = perturb(compose({concept("cat", np.eye(16)[0]): 0.0}), 4, 2.0, seed=1)[1, "all"]
     assert rows.shape == (4, 16)
     assert not rows.any()
 
 
 def test_one_free_dimension_is_enough_and_none_is_not() -> None:
     cast = {concept(f"c{i}", np.eye(3)[i]): 1.0 for i in range(2)}
-    rows = perturb(compose(cast), 20, 1.0, seed=0)[1]
+    rows = perturb(compose(cast), 20, 1.0, seed=0)[1, "all"]
     assert torch.allclose(rows[:, 2].abs(), torch.full((20,), float(np.sqrt(8.0))))
     assert len(torch.unique(rows[:, 2].sign())) == 2
     full = compose(cast | {concept("c2", np.eye(3)[2]): 1.0})
     with pytest.raises(InputError, match="3 concepts at layer 1 span all its 3 dimensions: use radius 0"):
         perturb(full, 1, 0.1, seed=0)
-    assert perturb(full, 2, 0.0, seed=0)[1].shape == (2, 3)
+    assert perturb(full, 2, 0.0, seed=0)[1, "all"].shape == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -135,21 +135,21 @@ def test_the_natural_geometry_keeps_every_dose_and_moves_by_the_radius(
     raw: list[tuple[Any, float]], radius: float, seed: int
 ) -> None:
     point = built(raw)
-    covariances = {1: shape_of(len(point.deltas[1]))}
+    covariances = {1: shape_of(len(point.deltas[1, "all"]))}
     how = {"seed": seed, "geometry": "natural", "covariances": covariances}
-    rows = perturb(point, 5, radius, **how)[1].double()
-    delta = point.deltas[1].double()
+    rows = perturb(point, 5, radius, **how)[1, "all"].double()
+    delta = point.deltas[1, "all"].double()
     size = float(delta.norm())
     directions = torch.stack([vector.direction.double() for vector in point.vectors])
     tolerance = 1e-6 * (1 + radius) * size + 1e-12
     assert torch.allclose(rows @ directions.T, (directions @ delta).expand(5, -1), atol=4 * tolerance)
     assert torch.allclose((rows - delta).norm(dim=1), torch.full((5,), radius * size).double(), atol=tolerance)
-    assert torch.equal(perturb(point, 2, radius, start=3, **how)[1].double(), rows[3:])
+    assert torch.equal(perturb(point, 2, radius, start=3, **how)[1, "all"].double(), rows[3:])
 
 
 def test_natural_directions_follow_the_covariance() -> None:
     point, covariances = compose({concept("cat", np.eye(16)[0]): 1.0}), {1: shape_of(16)}
-    rows = perturb(point, 2000, 1.0, seed=3, geometry="natural", covariances=covariances)[1].double() / 2.0
+    rows = perturb(point, 2000, 1.0, seed=3, geometry="natural", covariances=covariances)[1, "all"].double() / 2.0
     rows[:, 0] = 0.0  # the point's own
     along = (rows @ covariances[1].basis.T).square().mean(dim=0)
     # of Gaussian directions before they are made one long; the concept takes a little from each
@@ -169,6 +169,6 @@ def test_a_batch_takes_any_indices_and_one_gram_schmidt_a_layer(monkeypatch: pyt
     ball = Perturbation(point, 0.5, 7, "shell")
     first, second = ball.shifts([9, 2, 2]), ball.shifts(range(10))
     assert calls == [1, 1]
-    for layer in point.layers:
-        assert torch.equal(first[layer], second[layer][[9, 2, 2]])
-        assert torch.equal(second[layer], perturb(point, 10, 0.5, seed=7)[layer])
+    for site in point.deltas:
+        assert torch.equal(first[site], second[site][[9, 2, 2]])
+        assert torch.equal(second[site], perturb(point, 10, 0.5, seed=7)[site])

@@ -44,7 +44,7 @@ def runs(model: ResidualModel, point: object, **options: object) -> SampleSet:
 def shift(model: ResidualModel, point: object, index: int, **options: object) -> torch.Tensor:
     return (
         make_plan(model, point, SamplingOptions(**({"seed": 4, "radius": 0.8} | options)))
-        .shifts([index])[1][0]
+        .shifts([index])[1, "all"][0]
         .double()
     )  # type: ignore[arg-type]
 
@@ -53,7 +53,7 @@ def test_radius_zero_around_one_pick_repeats_it(llama_model: ResidualModel, two:
     first = runs(llama_model, "cat + 0.5 sea")
     again = runs(llama_model, recentre(first, [5]), radius=0.0)
     at = make_plan(llama_model, recentre(first, [5])).point
-    assert torch.allclose(at.deltas[1].double(), shift(llama_model, "cat + 0.5 sea", 5), atol=1e-6)
+    assert torch.allclose(at.deltas[1, "all"].double(), shift(llama_model, "cat + 0.5 sea", 5), atol=1e-6)
     assert again[5].tokens == first[5].tokens and again[0].doses == first[0].doses
     assert again[0].settings["around"] == {
         "picks": [{"seed": 4, "index": 5, "radius": 0.8, "geometry": "shell"}], "shrink": 0.7, "before": None,
@@ -69,13 +69,13 @@ def test_a_centre_keeps_doses_and_the_radius_of_the_composed_point(
     plan = make_plan(llama_model, around, SamplingOptions(seed=9))
     plain = steer.compose("cat + 0.5 sea", llama_model)
     assert plan.radius == 0.4
-    rows = plan.shifts(range(50))[1].double()
+    rows = plan.shifts(range(50))[1, "all"].double()
     mean = torch.stack([shift(llama_model, "cat + 0.5 sea", i) for i in (1, 2, 6)]).mean(dim=0)
     for vector in plain.vectors:
-        asked = float(vector.direction.double() @ plain.deltas[1].double())
+        asked = float(vector.direction.double() @ plain.deltas[1, "all"].double())
         assert torch.allclose(rows @ vector.direction.double(), torch.full((50,), asked).double(), atol=1e-5)
     away = (rows - mean).norm(dim=1)
-    assert torch.allclose(away, torch.full((50,), 0.4 * plain.norms[1]).double(), rtol=1e-4)
+    assert torch.allclose(away, torch.full((50,), 0.4 * plain.norms[1, "all"]).double(), rtol=1e-4)
     # half of the variance between the picks, which are few of many dimensions
     apart = torch.stack([shift(llama_model, "cat + 0.5 sea", i) for i in (1, 2, 6)]) - mean
     span = torch.linalg.svd(apart)[2][:2]
@@ -130,9 +130,9 @@ def test_caps_around_caps_keep_their_doses(llama_model: ResidualModel, two: list
     plain = steer.compose("cat + 0.5 sea", llama_model)
     for depth in range(3):
         around = recentre(sampled, [depth])
-        at = make_plan(llama_model, around).point.deltas[1].double()
+        at = make_plan(llama_model, around).point.deltas[1, "all"].double()
         for vector in plain.vectors:
-            asked = float(vector.direction.double() @ plain.deltas[1].double())
+            asked = float(vector.direction.double() @ plain.deltas[1, "all"].double())
             assert float(vector.direction.double() @ at) == pytest.approx(asked, rel=1e-5)
         sampled = runs(llama_model, around, geometry=None, radius=None)
         assert sampled[0].geometry == "cap"

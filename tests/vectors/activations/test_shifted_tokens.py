@@ -60,8 +60,8 @@ def test_the_default_length_is_the_vectors_scale(llama_model):
 
 
 def test_several_layers_are_shifted_at_once(llama_model):
-    other_layers = {2: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(5))}
-    wide = vector_of(llama_model, other_layers=other_layers)
+    other_shifts = {2: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(5))}
+    wide = vector_of(llama_model, other_shifts=other_shifts)
     assert most_shifted_tokens(llama_model, wide, llama_model.encode(TEXTS), 9) != most_shifted_tokens(
         llama_model, vector_of(llama_model), llama_model.encode(TEXTS), 9
     )

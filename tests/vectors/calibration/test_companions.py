@@ -53,7 +53,7 @@ def test_companions_can_be_composed_with_the_concept(llama_model: ResidualModel,
     companions = find_companions(llama_model, own, seed=0)
     assert companions is not None and companions.names[0] == "own"
     assert sorted(companions.names[1:]) == ["one more", "other 1", "other 2"]
-    assert find_companions(llama_model, replace(own, other_layers={0: own.direction}), seed=0) is None
+    assert find_companions(llama_model, replace(own, other_shifts={0: own.direction}), seed=0) is None
 
 
 def test_every_sample_has_the_shift_that_is_tried_and_at_most_one_companion(llama_model: ResidualModel):

@@ -51,7 +51,7 @@ def test_equal_contents_make_equal_keys() -> None:
         {"auc": 0.5},
         {"direction": torch.tensor([0.8, 0.6, 0.0])},
         {"mean": torch.zeros(3)},
-        {"other_layers": {2: torch.ones(3)}},
+        {"other_shifts": {2: torch.ones(3)}},
     ],
 )
 def test_any_other_content_makes_another_key(change: dict[str, Any]) -> None:
@@ -108,13 +108,19 @@ def test_fields_are_frozen() -> None:
         ({"unit_judge": "ab"}, "expected two pairs"),
         ({"unit_curve": ({"kl": {1, 2}},)}, "JSON"),
         ({"unit_curve": ({"kl": (1, 2)},)}, "JSON"),
-        ({"other_layers": {1: torch.ones(3)}}, "its own layer"),
-        ({"other_layers": {2: torch.zeros(3)}}, "a shift of zero"),
-        ({"other_layers": {2: torch.ones(4)}}, "a shift at layer 2 of width 4"),
-        ({"other_layers": {2: torch.full((3,), float("nan"))}}, "shift at layer 2 of vector 'cat' holds NaN"),
-        ({"other_layers": {-1: torch.ones(3)}}, "a layer of vector"),
-        ({"other_layers": {"2": torch.ones(3)}}, "a layer of vector"),
-        ({"other_layers": [torch.ones(3)]}, "a mapping from layers"),
+        ({"other_shifts": {1: torch.ones(3)}}, "its own site"),
+        ({"other_shifts": {2: torch.zeros(3)}}, "a shift of zero"),
+        ({"other_shifts": {2: torch.ones(3), (2, "all"): torch.ones(3)}}, "a site twice"),
+        ({"other_shifts": {(2, "some"): torch.ones(3)}}, "choose from bos, all"),
+        ({"other_shifts": {(2, "bos", 1): torch.ones(3)}}, "a layer of vector"),
+        ({"other_shifts": {2: torch.ones(4)}}, "a shift at layer 2, positions all of width 4"),
+        (
+            {"other_shifts": {2: torch.full((3,), float("nan"))}},
+            "shift at layer 2, positions all of vector 'cat' holds NaN",
+        ),
+        ({"other_shifts": {-1: torch.ones(3)}}, "a layer of vector"),
+        ({"other_shifts": {"2": torch.ones(3)}}, "a layer of vector"),
+        ({"other_shifts": [torch.ones(3)]}, "a mapping from layers"),
         ({"evidence": {"stability": float("nan")}}, "finite"),
         ({"evidence": [1]}, "evidence of vector"),
         ({"name": "../x"}, "cannot name a concept"),
@@ -128,10 +134,10 @@ def test_unusable_fields_are_refused_in_one_line(change: dict[str, Any], problem
 
 def test_a_vector_may_steer_several_layers() -> None:
     east = torch.tensor([3.0, 0.0, 0.0])
-    several = concept(other_layers={4: -east, 0: east})
+    several = concept(other_shifts={4: -east, 0: east})
     assert several.layers == (0, 1, 4) and concept().layers == (1,)
-    assert torch.equal(several.shift_at(1), several.direction) and torch.equal(several.shift_at(4), -east)
-    assert several == concept(other_layers={0: east, 4: -east}) != concept(other_layers={0: -east, 4: east})
+    assert torch.equal(several.shifts[1, "all"], several.direction) and torch.equal(several.shifts[4, "all"], -east)
+    assert several == concept(other_shifts={0: east, 4: -east}) != concept(other_shifts={0: -east, 4: east})
 
 
 @given(st.floats(0.9, 1.1))
@@ -146,5 +152,5 @@ def test_only_unit_directions_are_accepted(length: float) -> None:
 
 def test_unknown_positions_are_refused() -> None:
     assert concept(positions="bos").positions == "bos"
-    with pytest.raises(VectorError, match="expected bos, all, generated, not-bos"):
+    with pytest.raises(VectorError, match="choose from bos, all, generated, not-bos, first:N, decay:H"):
         concept(positions="text")

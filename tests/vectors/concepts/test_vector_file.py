@@ -57,11 +57,13 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         plain, st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), plain, st.none())
     )
     layer = draw(st.integers(0, 200))
-    other_layers = {
-        other: draw(st.floats(0.5, 2)) * raw for other in draw(st.sets(st.integers(0, 200), max_size=3)) - {layer}
-    }
+    positions = draw(st.sampled_from([*POSITIONS, "first:12", "decay:2.5"]))
+    places = st.tuples(st.integers(0, 200), st.sampled_from([*POSITIONS, "first:3", "decay:8"]))
+    drawn = draw(st.sets(st.one_of(places, st.integers(0, 200)), max_size=3)) - {layer, (layer, positions)}
+    others = {other for other in drawn if not isinstance(other, tuple) or other != (other[0], positions)}
+    other_shifts = {other: draw(st.floats(0.5, 2)) * raw for other in others}
     return dict(
-        other_layers=other_layers,
+        other_shifts=other_shifts,
         evidence=draw(curve),
         name=draw(st.sampled_from(["cat", "slow burn", "猫", "it's"])),
         model=draw(plain),
@@ -73,7 +75,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         unit=draw(st.none() | positive),
         unit_curve=tuple(draw(st.lists(curve, max_size=3))),
         method=draw(plain),
-        positions=draw(st.sampled_from(POSITIONS)),
+        positions=positions,
         contrast_hash=draw(st.just("") | plain),
         n_positive=draw(st.integers(0, 10**6)),
         n_background=draw(st.integers(0, 10**6)),
@@ -92,9 +94,8 @@ def test_every_vector_survives_saving_and_loading(
     assert back == vector
     assert torch.equal(back.direction, vector.direction)
     assert back.unit_curve == vector.unit_curve and back.evidence == vector.evidence
-    assert back.layers == vector.layers and all(
-        torch.equal(back.shift_at(layer), vector.shift_at(layer)) for layer in back.layers
-    )
+    assert list(back.shifts) == list(vector.shifts)
+    assert all(torch.equal(back.shifts[site], shift) for site, shift in vector.shifts.items())
 
 
 def test_the_file_has_the_documented_tensors_and_metadata(file: Path) -> None:
@@ -190,9 +191,9 @@ def test_bad_metadata_are_refused_naming_the_file(file: Path, metadata: dict[str
         ({"direction_2": torch.ones(4)}, "expected direction.1 and mean.1"),
         ({"mean_1": torch.zeros(3)}, "width 4 and a mean of width 3"),
         ({"further_2": torch.zeros(4)}, "a shift of zero"),
-        ({"further_1": torch.ones(4)}, "its own layer"),
+        ({"further_1": torch.ones(4)}, "its own site"),
         ({"further_x": torch.ones(4)}, "its layer is 'x'"),
-        ({"further_2": torch.ones(5)}, "a shift at layer 2 of width 5"),
+        ({"further_2": torch.ones(5)}, "a shift at layer 2, positions all of width 5"),
     ],
 )
 def test_bad_tensors_are_refused(file: Path, rows: dict[str, torch.Tensor | None], problem: str) -> None:

@@ -13,7 +13,7 @@ def whole(unit: float | None = None) -> ConceptVector:
     length = float(ROWS[1].norm())
     return ConceptVector(
         name="v", model="m", model_hash="ab", layer=1, direction=ROWS[1] / length, mean=torch.ones(8), gap=length,
-        other_layers={layer: ROWS[layer] / length for layer in (0, 2, 3)}, method="gguf", positions="all", unit=unit,
+        other_shifts={layer: ROWS[layer] / length for layer in (0, 2, 3)}, method="gguf", positions="all", unit=unit,
         unit_curve=({"shift": 1.0},),
     )  # fmt: skip
 
@@ -25,7 +25,9 @@ def test_each_row_is_what_it_was(layers: tuple[int, ...], unit: float | None) ->
     some = at_layers(vector, layers)
     assert some.layers == layers
     for layer in layers:
-        assert torch.allclose(some.scale * some.shift_at(layer), vector.scale * vector.shift_at(layer), rtol=1e-6)
+        assert torch.allclose(
+            some.scale * some.shifts[layer, "all"], vector.scale * vector.shifts[layer, "all"], rtol=1e-6
+        )
     assert (some.layer == 1) == bool(some.mean.any())  # the mean is known at the vector's own layer only
     assert not some.unit_curve and at_layers(some, layers) is some
 

@@ -32,7 +32,7 @@ def test_each_of_several_layers_is_shifted_by_its_own_gap(llama_model):
     assert vector.layers == (0, 2)
     for layer in vector.layers:
         single = extract_cat(llama_model, method="mean-difference", layer=layer)
-        assert torch.allclose(vector.shift_at(layer) * vector.gap, single.direction * single.gap, atol=1e-4)
+        assert torch.allclose(vector.shifts[layer, "all"] * vector.gap, single.direction * single.gap, atol=1e-4)
 
 
 def test_with_a_pilot_auto_is_the_layer_with_the_most_success(llama_model, monkeypatch):

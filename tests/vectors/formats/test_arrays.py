@@ -64,7 +64,7 @@ def test_a_vector_of_steering_lite_is_scaled_by_its_coefficient(llama_model: Res
     vector = read(steering_lite(tmp_path / "honesty.safetensors", cfg, rows), llama_model)
     assert vector.name == "honesty" and vector.method == "mean_diff" and vector.layers == (1, 2)
     for layer in (1, 2):
-        assert torch.allclose(vector.shift_at(layer) * vector.scale, 4.5 * rows[f"layer{layer}.v"], atol=1e-5)
+        assert torch.allclose(vector.shifts[layer, "all"] * vector.scale, 4.5 * rows[f"layer{layer}.v"], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_one_array_with_a_row_for_each_layer(llama_model: ResidualModel, tmp_pat
     np.savez(tmp_path / "a.npz", np.asfortranarray(drawn))
     vector = read(tmp_path / "a.npz", llama_model, name="cat")
     assert vector.layers == (0, 2)
-    assert torch.allclose(vector.shift_at(2) * vector.scale, torch.tensor(drawn[2]).float(), rtol=1e-5)
+    assert torch.allclose(vector.shifts[2, "all"] * vector.scale, torch.tensor(drawn[2]).float(), rtol=1e-5)
     np.save(tmp_path / "a.npy", drawn[:, :31])
     with pytest.raises(VectorError, match="width 31"):
         read(tmp_path / "a.npy", llama_model)

@@ -88,7 +88,7 @@ def test_every_layer_is_loaded_as_it_is(llama_model: ResidualModel, tmp_path: Pa
     assert vector.layer == 1 and vector.layers == (0, 1, 2) and not bool(vector.mean.any())
     assert vector.gap == pytest.approx(float(drawn[1].norm()))
     for at in range(3):
-        assert torch.allclose(vector.shift_at(at) * vector.scale, drawn[at], rtol=1e-6)
+        assert torch.allclose(vector.shifts[at, "all"] * vector.scale, drawn[at], rtol=1e-6)
     place = vectors.keep(vector)
     assert vectors.load(place, llama_model) == vector == vectors.load("gay", llama_model)
 
@@ -143,7 +143,7 @@ def test_chosen_layers_are_read_alone(llama_model: ResidualModel, tmp_path: Path
         vector = read(place, llama_model, **choice)
         assert vector.layers == layers
         for layer in layers:
-            assert torch.allclose(vector.shift_at(layer) * vector.scale, drawn[layer], rtol=1e-5)
+            assert torch.allclose(vector.shifts[layer, "all"] * vector.scale, drawn[layer], rtol=1e-5)
     with pytest.raises(InputError, match="layers 0 to 2"):
         read(place, llama_model, layer=5)
     with pytest.raises(VectorError, match="it has no layers 3-9: choose from 0-2"):

@@ -130,7 +130,7 @@ def check_shift(subject: Subject) -> None:
             assert not torch.allclose(read[upper], subject.read[upper])
             assert not torch.allclose(read[upper], subject.read[upper] + delta(layer))  # later blocks react to it
         assert not torch.allclose(logits, subject.logits)
-        check_steering(subject.model, layer, delta(layer))
+        check_steering(subject.model, layer, {"all": delta(layer)})
     after, read = subject.again()
     assert torch.equal(after, subject.logits)
 

@@ -66,7 +66,7 @@ def test_a_shift_must_reach_the_logits_that_tokens_are_sampled_from(
     expected = nullcontext() if reaches else pytest.raises(UnsteeredError, match=f"positions {positions}: choose")
     with expected:
         # not constant, because a LayerNorm removes a constant
-        check_steering(tiny_model, layer, torch.linspace(-1, 2, 32), positions=positions, prefix=prefix, new=new)
+        check_steering(tiny_model, layer, {positions: torch.linspace(-1, 2, 32)}, prefix=prefix, new=new)
 
 
 @pytest.mark.parametrize("layer", [-1, 3, True, 1.0])

@@ -91,7 +91,7 @@ LAYOUTS: dict[str, Callable[..., Path]] = {
 def test_a_feature_is_its_vector_in_the_decoder(llama_model: ResidualModel, tmp_path: Path, kind: str) -> None:
     place = LAYOUTS[kind](tmp_path)
     vector = read(place, llama_model, row=7)
-    assert vector.layer == 1 and vector.method == "sae" and not vector.other_layers
+    assert vector.layer == 1 and vector.method == "sae" and not vector.other_shifts
     assert torch.allclose(vector.direction * vector.gap, ROWS[7], rtol=1e-5)
     for weights in (each for each in place.rglob("*") if each.suffix in (".npz", ".safetensors", ".pt")):
         assert torch.equal(read(weights, llama_model, row=7).direction, vector.direction)  # the file alone will do

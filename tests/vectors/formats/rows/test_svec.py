@@ -27,7 +27,7 @@ def test_each_row_is_after_its_block(llama_model: ResidualModel, tmp_path: Path,
         vector = read(place, llama_model, layers="1-2")
     assert vector.layers == (1, 2)
     for layer in (1, 2):
-        assert torch.allclose(vector.shift_at(layer) * vector.scale, ROWS[layer], rtol=1e-5)
+        assert torch.allclose(vector.shifts[layer, "all"] * vector.scale, ROWS[layer], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_every_shape_is_read(
     vector = read(tmp_path / "v.pt", llama_model, **options)
     assert vector.name == "v" and vector.layers == tuple(sorted(rows))
     for layer, row in rows.items():
-        assert torch.allclose(vector.shift_at(layer) * vector.scale, row, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(vector.shifts[layer, "all"] * vector.scale, row, rtol=1e-4, atol=1e-6)
 
 
 def test_a_tensor_of_an_absent_device_is_read_on_the_cpu(llama_model: ResidualModel, tmp_path: Path) -> None:
