@@ -6,7 +6,9 @@ ended.
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,13 @@ from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.decode import decode
 from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
 from vectors.decoding.token_sampling import Settings
-from vectors.extraction.shifts.distilled_shift import distance_to_prompted, distil, few_shot_pairs
+from vectors.extraction.shifts.distilled_shift import (
+    Lessons,
+    distance_to_prompted,
+    distil,
+    few_shot_pairs,
+    read_lessons,
+)
 from vectors.model.positions import Site
 from vectors.model.residual_model import ResidualModel
 
@@ -60,7 +68,7 @@ def shifted(model: ResidualModel, judge: WordJudge, shifts: Mapping[Site, torch.
         model, {site: shift.float() for site, shift in shifts.items()}, n=n, settings=settings, seed=1
     )
     hits = np.mean([judge.accepts(text) for text in done.texts])
-    return {"success": float(hits), "pressure": float(done.kl.mean()), "p95": done.p95, "texts": done.texts[:8]}
+    return {"success": float(hits), "pressure": float(done.kl.mean()), "p95": done.p95, "texts": done.texts[:12]}
 
 
 def prompted(model: ResidualModel, judge: WordJudge, examples: Sequence[str], n: int, shots: int) -> Cell:
@@ -83,18 +91,49 @@ def prompted(model: ResidualModel, judge: WordJudge, examples: Sequence[str], n:
     return {"success": float(hits), "pressure": sum(distances) / sum(counts), "texts": texts[:8]}
 
 
-def learned(
-    model: ResidualModel, rows: Sequence[Sequence[int]], start: Mapping[Site, torch.Tensor], steps: int
-) -> dict[Site, torch.Tensor]:
-    """Shifts distilled from prompts of a few texts; prints the loss as it falls."""
-    skip = len(model.start_ids())
-    between = model.encode([BETWEEN])[0][skip:]
-    pairs = few_shot_pairs(model, [ids[skip:] for ids in rows], shots=SHOTS, between=between, seed=SEED)
-    losses: list[float] = []
-    found = distil(model, pairs, start, steps=steps, progress=losses.append)
-    part = max(1, steps // 8)
-    print("loss", [round(float(np.mean(losses[first : first + part])), 3) for first in range(0, steps, part)])
-    return found
+@dataclass(frozen=True)
+class Variant:
+    """What is learned, and how; `start` is the share of the mean difference that shifts everywhere begin with."""
+
+    sites: tuple[Site, ...]
+    start: float = 0.5
+    options: dict[str, float] = field(default_factory=dict)
+
+
+def _at(layer: int, *positions: str) -> tuple[Site, ...]:
+    return tuple((layer, where) for where in positions)
+
+
+VARIANTS = {
+    "all + bos": Variant(_at(6, "all", "bos")),
+    "all + bos, all tokens alike": Variant(_at(6, "all", "bos"), options={"early": 0.0}),
+    "all + bos, rate 0.1": Variant(_at(6, "all", "bos"), options={"rate": 0.1}),
+    "bos": Variant(_at(6, "bos")),
+    "all": Variant(_at(6, "all")),
+    "decay:4 + bos": Variant(_at(6, "decay:4", "bos")),
+    "all + decay:4 + bos": Variant(_at(6, "all", "decay:4", "bos")),
+    "all + decay:4 + bos, layer 3": Variant(_at(3, "all", "decay:4", "bos")),
+    "all + decay:4 + bos, layer 10": Variant(_at(10, "all", "decay:4", "bos")),
+    "all + decay:4 + bos, from zero": Variant(_at(6, "all", "decay:4", "bos"), start=0.0),
+    "all + decay:4 + bos, kl 0.3": Variant(_at(6, "all", "decay:4", "bos"), options={"kl": 0.3}),
+    "all + decay:4 + bos, kl 1": Variant(_at(6, "all", "decay:4", "bos"), options={"kl": 1.0}),
+    "all + decay:4 + bos, 160 steps": Variant(_at(6, "all", "decay:4", "bos"), options={"steps": 160}),
+    "all + bos, layers 3, 7, 11": Variant(
+        (*_at(3, "all", "bos"), *_at(7, "all", "bos"), *_at(11, "all", "bos")), options={"rate": 0.007}
+    ),
+    "all + decay:4 + bos, layers 4, 8": Variant(
+        (*_at(4, "all", "decay:4", "bos"), *_at(8, "all", "decay:4", "bos")), options={"rate": 0.01}
+    ),
+}
+"""By name; the layers are those of Gemma 3 270M, which has 18."""
+
+SCALES = ((0.7, 1.0), (1.0, 1.0), (0.7, 1.4), (1.0, 1.4))
+"""Factors of the shifts after the start token, and of those at the start token."""
+
+
+def scaled(shifts: Mapping[Site, torch.Tensor], scale: tuple[float, float]) -> dict[Site, torch.Tensor]:
+    """Shifts times their factors."""
+    return {site: shift * scale[site[1] == "bos"] for site, shift in shifts.items()}
 
 
 def run_kind(kind: str, model: ResidualModel, cells: Cells, options: argparse.Namespace) -> None:
@@ -112,22 +151,43 @@ def run_kind(kind: str, model: ResidualModel, cells: Cells, options: argparse.Na
     rows = encode_texts(model, train)
     every = [*rows, *encode_texts(model, background["texts"][::2])]
     has = np.array([[index < len(rows)] for index in range(len(every))])
-    moments = contrast_moments(model, every, has, options.layers)[0]
-    for layer in options.layers:
-        difference = mean_difference(moments[layer]).float()
-        for size in (0.5, 1.0, 1.5, 2.0):
-            name = f"mean difference, layer {layer}, {size}"
-            cells.get(kind, name, partial(steered, {(layer, "all"): size * difference}))
-        start = {(layer, "all"): 0.5 * difference, (layer, "bos"): 0 * difference}
-        distilled = cache(partial(learned, model, rows, start, options.steps))
-        for size in (0.7, 1.0, 1.4):
-            name = f"distilled, layer {layer}, {options.steps} steps, {size}"
-            cells.get(kind, name, partial(scaled, steered, distilled, size))
 
+    @cache
+    def differences() -> dict[int, torch.Tensor]:
+        layers = sorted({layer for variant in VARIANTS.values() for layer, _ in variant.sites})
+        moments = contrast_moments(model, every, has, layers)[0]
+        return {layer: mean_difference(moments[layer]).float() for layer in layers}
 
-def scaled(steered: Callable[..., Cell], distilled: Callable[[], dict[Site, torch.Tensor]], size: float) -> Cell:
-    """The cell of shifts at some multiple of their length."""
-    return steered({site: size * shift for site, shift in distilled().items()})
+    @cache
+    def lessons() -> Lessons:
+        skip = len(model.start_ids())
+        between = model.encode([BETWEEN])[0][skip:]
+        pairs = few_shot_pairs(model, [ids[skip:] for ids in rows], shots=SHOTS, between=between, seed=SEED)
+        return read_lessons(model, pairs)
+
+    @cache
+    def learned(name: str) -> dict[Site, torch.Tensor]:
+        variant = VARIANTS[name]
+        n_layers = len({layer for layer, _ in variant.sites})
+        start = {
+            (layer, where): differences()[layer] * (variant.start / n_layers if where == "all" else 0.0)
+            for layer, where in variant.sites
+        }
+        losses: list[float] = []
+        began = time.process_time()
+        found = distil(model, lessons(), start, progress=losses.append, **variant.options)  # type: ignore[arg-type]
+        part = max(1, len(losses) // 6)
+        means = [round(float(np.mean(losses[first : first + part])), 3) for first in range(0, len(losses), part)]
+        print(kind, name, f"{time.process_time() - began:.0f} s, loss", means, flush=True)
+        return found
+
+    for size in (0.5, 1.0, 1.5, 2.0) if options.means else ():
+        name = f"mean difference, layer 6, {size}"
+        cells.get(kind, name, lambda size=size: steered({(6, "all"): size * differences()[6]}))  # type: ignore[misc]
+    for name in options.variants:
+        for scale in SCALES:
+            what = f"{name}, x{scale[0]:g} and x{scale[1]:g}"
+            cells.get(kind, what, lambda name=name, scale=scale: steered(scaled(learned(name), scale)))  # type: ignore[misc]
 
 
 def main() -> None:
@@ -135,9 +195,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
-    parser.add_argument("--layers", type=int, nargs="+", default=[6])
-    parser.add_argument("-n", type=int, default=48)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--means", action="store_true", help="mean differences too")
+    parser.add_argument("-n", type=int, default=64)
     parser.add_argument("--cells", type=Path, default=Path("distilling.jsonl"))
     options = parser.parse_args()
     cells, model = Cells(options.cells), vectors.load_model(options.model)

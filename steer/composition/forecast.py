@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steer.composition.by_position import part_shift
 from steer.composition.steering_point import SteeringPoint
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import SteerError
 from vectors.common.paths import EMBEDDED_NAME
 from vectors.common.validation import check_integer, check_number
+from vectors.concepts.by_position import part_shift
 from vectors.concepts.vector import ConceptVector
 from vectors.concepts.vector_fields import MAX_TEXTS
 from vectors.model.positions import PARTS, parts_of

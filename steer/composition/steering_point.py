@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from steer.composition.by_position import compose_by_position
 from steer.composition.expression import METHODS, Doses, check_dose, format_doses, parse
 from vectors.common.errors import InputError, VectorError
 from vectors.common.validation import list_names, quote
 from vectors.concepts import library
+from vectors.concepts.by_position import compose_by_position
 from vectors.concepts.composition import as_shift, orthonormal, unit_rows
 from vectors.concepts.vector import ConceptVector, ModelLike, check_fits, same_model
 from vectors.model.interventions import Gate, Intervention, rotate

@@ -9,7 +9,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vectors.model.loading import is_out_of_memory
@@ -19,6 +19,8 @@ MAX_ENTRIES: Final = 1 << 24
 """Logits that are computed at once; in float32 they take 64 MiB, and a function of them a few times that."""
 
 _LOSS_SCALE: Final = 2.0**10  # keeps half-precision gradients from underflowing
+
+_PRODUCTS: WeakKeyDictionary[ResidualModel, bool] = WeakKeyDictionary()
 
 _HEADS: WeakKeyDictionary[ResidualModel, "Callable[[Tensor], Tensor] | None"] = WeakKeyDictionary()
 
@@ -47,6 +49,15 @@ def logits_from(model: ResidualModel, states: Float[Tensor, "... width"]) -> Flo
     """Return the logits of final states, with everything that the model does to them, such as a soft cap."""
     head = _head(model)
     return states if head is None else head(states.reshape(-1, states.shape[-1])).view(*states.shape[:-1], -1)
+
+
+def logits_of(
+    model: ResidualModel, states: Float[Tensor, "n width"], tokens: Int[Tensor, " tokens"]
+) -> Float[Tensor, "n tokens"]:
+    """Return the float32 logits of some tokens, without running the whole head where the head is a matrix product."""
+    if not _is_product(model):
+        return logits_from(model, states).float()[:, tokens.to(states.device)]
+    return _product(model, states, tokens)
 
 
 def logit_chunks(
@@ -153,6 +164,32 @@ def _checked_head(model: ResidualModel) -> Callable[[Tensor], Tensor] | None:
     tolerance = (0.001 if model.precise else 0.05) * float(logits.float().std())
     same = alone.shape == logits.shape and bool(((alone - logits).abs() <= tolerance).all())
     return head if same else None
+
+
+def _product(model: ResidualModel, states: Tensor, tokens: Tensor) -> Tensor:
+    head = model.hf.get_output_embeddings()
+    rows = tokens.to(head.weight.device)
+    bias = None if getattr(head, "bias", None) is None else head.bias[rows].float()
+    logits = torch.nn.functional.linear(states.to(head.weight.device).float(), head.weight[rows].float(), bias)
+    cap = getattr(model.hf.config.get_text_config(decoder=True), "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _is_product(model: ResidualModel) -> bool:
+    """Return whether the head is a matrix product with its weights, and a soft cap: whether it gives those logits."""
+    if model not in _PRODUCTS:
+        head = _head(model) and model.hf.get_output_embeddings()
+        weight = getattr(head, "weight", None)
+        _PRODUCTS[model] = False
+        if weight is not None and weight.ndim == 2 and weight.is_floating_point() and not weight.is_meta:
+            with torch.inference_mode():
+                states = _states(model, {**model.batch([[model.bos_id or 0, 0, 1]]), "use_cache": False})[0]
+                logits = logits_from(model, states).float()
+                if len(weight) >= logits.shape[1]:
+                    alone = _product(model, states, torch.arange(logits.shape[1])).to(logits.device)
+                    tolerance = (0.001 if model.precise else 0.05) * float(logits.std())
+                    _PRODUCTS[model] = bool(((alone - logits).abs() <= tolerance).all())
+    return _PRODUCTS[model]
 
 
 def _make_head(hf: Any) -> Callable[[Tensor], Tensor]:

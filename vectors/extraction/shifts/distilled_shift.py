@@ -1,16 +1,17 @@
-"""Shifts distilled from a prompt: without it, the steered model predicts what the plain model predicts behind it."""
+"""Shifts distilled from prompts: the steered model predicts without the prompt what the plain one does behind it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
 from vectors.activations.text_likelihood import check_likelihood
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
-from vectors.extraction.shifts.learned_shift import RATE, typical_activation
+from vectors.extraction.shifts.learned_shift import typical_activation
+from vectors.extraction.shifts.likely_tokens import LikelyTokens, likely_tokens
 from vectors.model.hooks import shift_layers
 from vectors.model.output_head import final_states, map_logits
 from vectors.model.positions import Site, sum_by_layer
@@ -19,23 +20,103 @@ from vectors.model.residual_model import ResidualModel
 STEPS = 80
 """Optimiser steps."""
 
+BATCHES = 12
+"""Batches of lessons, which the steps go through again and again."""
+
 ROWS = 8
 """Texts in a batch."""
 
 TOKENS = 28
 """Tokens read of each text."""
 
+EXAMPLE_TOKENS = 64
+"""Tokens read of each example in a prompt."""
+
+RATE = 0.02
+"""Initial learning rate of Adam, relative to the layer's root-mean-square activation."""
+
+EARLY = 8.0
+"""The first token of a text counts as one and this many more: it decides what kind of text follows."""
+
+HALF_LIFE = 2.0
+"""Tokens in which that extra weight halves."""
+
 TokenIds = Sequence[int]
+Pairs = Callable[[int], Sequence[tuple[TokenIds, TokenIds]]]
+"""Maps the number of a batch to the token ids of prompts, the start token included, and of the text behind each."""
+
 _LOSS_SCALE = 2.0**10  # keeps half-precision gradients from underflowing; Adam's steps do not depend on it
+_COUNTED = 4  # batches that the likely tokens are counted in
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A batch of texts, and what the model reads at each of their tokens with and without a prompt.
+
+    Attributes:
+        texts: token ids of each text, without the start token.
+        prompted: final states behind the prompt, which predict the tokens of all texts, one after the other.
+        plain: the same without the prompt.
+    """
+
+    texts: list[list[int]]
+    prompted: Float[Tensor, "n width"]
+    plain: Float[Tensor, "n width"]
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What `distil` learns from; the prompts are read once.
+
+    Attributes:
+        batches: the texts.
+        tokens: the tokens by which predictions are compared.
+    """
+
+    batches: list[Lesson]
+    tokens: LikelyTokens
+
+
+def read_lessons(
+    model: ResidualModel, pairs: Pairs, *, batches: int = BATCHES, progress: Callable[[int], None] | None = None
+) -> Lessons:
+    """Read texts behind their prompts and without them.
+
+    Args:
+        model: the model.
+        pairs: the prompts and texts.
+        batches: number of batches.
+        progress: called with 1 after each batch.
+
+    Raises:
+        InputError: a prompt and its text exceed the context of the model.
+        ModelError: a model without a start token.
+    """
+    start, lessons = model.start_ids(), list[Lesson]()
+    for number in range(batches):
+        batch = pairs(number)
+        check_length(model, batch)
+        with torch.no_grad():
+            prompted = text_states(model, batch)
+            plain = text_states(model, [(start, text) for _, text in batch])
+        lessons.append(Lesson([list(text) for _, text in batch], prompted, plain))
+        if progress:
+            progress(1)
+    counted = [states for lesson in lessons[:_COUNTED] for states in (lesson.prompted, lesson.plain)]
+    vocabulary = int(model.hf.config.get_text_config(decoder=True).vocab_size)
+    return Lessons(lessons, likely_tokens(model, counted, vocabulary))
 
 
 def distil(
     model: ResidualModel,
-    pairs: Callable[[int], Sequence[tuple[TokenIds, TokenIds]]],
+    lessons: Lessons,
     start: Mapping[Site, Float[Tensor, " d_model"]],
     *,
     steps: int = STEPS,
     rate: float = RATE,
+    early: float = EARLY,
+    kl: float = 0.0,
+    seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> dict[Site, Float64[Tensor, " d_model"]]:
     """Return shifts under which the model predicts texts as it does behind a prompt, without the prompt.
@@ -47,19 +128,21 @@ def distil(
 
     Args:
         model: the model that is steered.
-        pairs: maps a step to the token ids of some prompts, the start token included, and of the text behind each.
+        lessons: what it learns from.
         start: shifts to begin with, by layer and positions; all of them are learned together.
         steps: optimiser steps.
         rate: initial learning rate, relative to the root-mean-square activation of each layer.
-        progress: called after each step with its loss in nats per token.
+        early: additional weight of the first token of a text, halved every `HALF_LIFE` tokens.
+        kl: penalty on moving away from the plain model, in nats per nat of KL(steered || plain) per token.
+        seed: of the tokens that are compared.
+        progress: called after each step with KL(prompted || steered) in nats per token.
 
     Raises:
-        InputError: a prompt and its text exceed the context of the model.
-        ModelError: a loss that is not finite, or a model without a start token.
+        ModelError: a loss that is not finite.
     """
-    first = pairs(0)
-    texts = [[*model.start_ids(), *text] for _, text in first]
-    typical = {layer: typical_activation(model, texts, layer) for layer in {layer for layer, _ in start}}
+    prefix = model.start_ids()
+    first = [[*prefix, *text] for text in lessons.batches[0].texts]
+    typical = {layer: typical_activation(model, first, layer) for layer in {layer for layer, _ in start}}
     shifts = {
         site: shift.detach().float().to(model.device).clone().requires_grad_(True) for site, shift in start.items()
     }
@@ -68,15 +151,24 @@ def distil(
     for step in range(steps):
         for group, (layer, _) in zip(adam.param_groups, shifts, strict=True):
             group["lr"] = rate * typical[layer] * (1 - step / steps)
+        lesson = lessons.batches[step % len(lessons.batches)]
+        tokens = lessons.tokens.draw(seed, step)
+        with torch.no_grad():
+            wanted = lessons.tokens.log_probs(model, lesson.prompted, tokens)
+            plain = lessons.tokens.log_probs(model, lesson.plain, tokens) if kl else wanted
         with torch.enable_grad():
-            loss = distance_to_prompted(model, pairs(step) if step else first, shifts)
+            found = lessons.tokens.log_probs(model, steered_states(model, lesson.texts, shifts), tokens)
+            distance = (wanted.exp() * (wanted - found)).sum(dim=-1)
+            loss = (_weights(lesson.texts, early).to(distance) * distance).mean()
+            if kl:
+                loss = loss + kl * (found.exp() * (found - plain)).sum(dim=-1).mean()
             check_likelihood(model, next(iter(shifts))[0], loss.item())
             gradients = torch.autograd.grad(_LOSS_SCALE * loss, list(shifts.values()))
         for shift, gradient in zip(shifts.values(), gradients, strict=True):
             shift.grad = gradient
         adam.step()
         if progress:
-            progress(loss.item())
+            progress(float(distance.detach().mean()))
     return {site: shift.detach().cpu().double() for site, shift in shifts.items()}
 
 
@@ -85,42 +177,35 @@ def distance_to_prompted(
     pairs: Sequence[tuple[TokenIds, TokenIds]],
     shifts: Mapping[Site, Float[Tensor, " d_model"]],
 ) -> Float[Tensor, ""]:
-    """Return the mean KL(prompted || steered) over the tokens of some texts, in nats.
+    """Return the mean KL(prompted || steered) over the tokens of some texts and the whole vocabulary, in nats.
 
     Args:
         model: the model.
         pairs: token ids of each prompt, the start token included, and of the text behind it.
-        shifts: by layer and positions; empty for the plain model.
+        shifts: by layer and positions; empty for the plain model, so that this is the pressure of the prompt.
 
     Raises:
         InputError: a prompt and its text exceed the context of the model.
     """
-    longest = max(len(prompt) + len(text) for prompt, text in pairs)
-    if longest > model.max_context:
-        raise InputError(
-            f"a prompt and its text have {longest} tokens, more than the context of {model.max_context}: shorten one"
-        )
-    start = model.start_ids()
+    check_length(model, pairs)
     with torch.no_grad():
-        prompted = _text_states(model, pairs)
-    rows = [(start, text) for _, text in pairs]
-    length = max(len(start) + len(text) for _, text in pairs)
-    by_position = sum_by_layer(
-        {site: shift.expand(len(rows), -1) for site, shift in shifts.items()}, length, len(start), "all"
-    )
-    with shift_layers(model, by_position):
-        steered = _text_states(model, rows)
-    return map_logits(model, _kl_from_second, steered, prompted).mean()
+        prompted = text_states(model, pairs)
+        steered = steered_states(model, [text for _, text in pairs], shifts)
+        return map_logits(model, _kl_from_second, steered, prompted).mean()
 
 
-def _kl_from_second(logits: Float[Tensor, "n vocab"], target: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
-    """Return KL(target || logits) of each row."""
-    wanted = log_softmax(target, dim=-1)
-    kl: Tensor = (wanted.exp() * (wanted - log_softmax(logits, dim=-1))).sum(dim=-1)
-    return kl
+def steered_states(
+    model: ResidualModel, texts: Sequence[TokenIds], shifts: Mapping[Site, Float[Tensor, " d_model"]]
+) -> Float[Tensor, "n width"]:
+    """Return the final states that predict the tokens of texts behind the start token alone, under shifts."""
+    start = model.start_ids()
+    length = len(start) + max(map(len, texts))
+    rows = {site: shift.expand(len(texts), -1) for site, shift in shifts.items()}
+    with shift_layers(model, sum_by_layer(rows, length, len(start), "all")):
+        return text_states(model, [(start, text) for text in texts])
 
 
-def _text_states(model: ResidualModel, rows: Sequence[tuple[TokenIds, TokenIds]]) -> Float[Tensor, "n width"]:
+def text_states(model: ResidualModel, rows: Sequence[tuple[TokenIds, TokenIds]]) -> Float[Tensor, "n width"]:
     """Return the final states that predict the tokens of each text behind its prefix, row after row."""
     batch = model.batch([[*prefix, *text] for prefix, text in rows])
     states = final_states(model, batch)
@@ -129,10 +214,25 @@ def _text_states(model: ResidualModel, rows: Sequence[tuple[TokenIds, TokenIds]]
     )
 
 
+def check_length(model: ResidualModel, pairs: Sequence[tuple[TokenIds, TokenIds]]) -> None:
+    """Refuse a prompt that leaves no room for the text behind it.
+
+    Raises:
+        InputError: both together exceed the context of the model.
+    """
+    longest = max(len(prompt) + len(text) for prompt, text in pairs)
+    if longest > model.max_context:
+        raise InputError(
+            f"a prompt and its text have {longest} tokens, more than the context of {model.max_context}: shorten one"
+        )
+
+
 def few_shot_pairs(
     model: ResidualModel, texts: Sequence[TokenIds], *, shots: int, between: TokenIds, seed: int
-) -> Callable[[int], list[tuple[TokenIds, TokenIds]]]:
+) -> Pairs:
     """Return batches of texts, each behind a prompt of a few other texts.
+
+    Examples are cut where three of them would not fit into the context of the model.
 
     Args:
         model: the model.
@@ -147,14 +247,29 @@ def few_shot_pairs(
     if len(texts) <= shots:
         raise InputError(f"there are {len(texts)} texts for prompts of {shots}: give {shots + 1} or more")
     start = model.start_ids()
+    room = (model.max_context - len(start) - TOKENS) // shots - len(between)
+    longest = max(1, min(EXAMPLE_TOKENS, room))
 
-    def pairs(step: int) -> list[tuple[TokenIds, TokenIds]]:
-        random = rng(seed, step, Stream.FIT)
+    def pairs(number: int) -> list[tuple[TokenIds, TokenIds]]:
+        random = rng(seed, number, Stream.FIT)
         drawn: list[tuple[TokenIds, TokenIds]] = []
         for _ in range(ROWS):
             *examples, target = random.choice(len(texts), size=shots + 1, replace=False)
-            prompt = [*start, *(token for index in examples for token in (*texts[index], *between))]
+            prompt = [*start, *(token for index in examples for token in (*texts[index][:longest], *between))]
             drawn.append((prompt, texts[target][:TOKENS]))
         return drawn
 
     return pairs
+
+
+def _weights(texts: Sequence[TokenIds], early: float) -> Float[Tensor, " n"]:
+    """Return the weight of each token, with a mean of one."""
+    weights = torch.cat([1 + early * 0.5 ** (torch.arange(len(text)) / HALF_LIFE) for text in texts])
+    return weights / weights.mean()
+
+
+def _kl_from_second(logits: Float[Tensor, "n vocab"], target: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
+    """Return KL(target || logits) of each row."""
+    wanted = target.log_softmax(dim=-1)
+    kl: Tensor = (wanted.exp() * (wanted - logits.log_softmax(dim=-1))).sum(dim=-1)
+    return kl

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vectors.common.errors import InputError
-from vectors.extraction.shifts.distilled_shift import distance_to_prompted, distil, few_shot_pairs
+from vectors.extraction.shifts.distilled_shift import distance_to_prompted, distil, few_shot_pairs, read_lessons
 from vectors.model.residual_model import ResidualModel
 
 TEXTS = (
@@ -36,7 +36,8 @@ def test_learning_brings_the_steered_model_near_to_the_prompted_one(llama_model:
     pairs = few_shot_pairs(llama_model, rows, shots=2, between=[], seed=0)
     zero = torch.zeros(llama_model.d_model)
     losses: list[float] = []
-    shifts = distil(llama_model, pairs, {(1, "all"): zero, (0, "bos"): zero}, steps=40, progress=losses.append)
+    lessons = read_lessons(llama_model, pairs)
+    shifts = distil(llama_model, lessons, {(1, "all"): zero, (0, "bos"): zero}, steps=40, progress=losses.append)
     assert set(shifts) == {(1, "all"), (0, "bos")} and all(bool(shift.any()) for shift in shifts.values())
     fresh = pairs(1000)
     with torch.no_grad():
@@ -44,6 +45,27 @@ def test_learning_brings_the_steered_model_near_to_the_prompted_one(llama_model:
         after = distance_to_prompted(llama_model, fresh, {site: shift.float() for site, shift in shifts.items()})
     assert after < 0.9 * before and len(losses) == 40
     assert all(parameter.grad is None for parameter in llama_model.hf.parameters())
+
+
+def test_early_tokens_and_the_plain_model_have_their_weights(llama_model: ResidualModel) -> None:
+    rows = [ids[1:] for ids in llama_model.encode(list(TEXTS))]
+    lessons = read_lessons(llama_model, few_shot_pairs(llama_model, rows, shots=2, between=[], seed=0), batches=4)
+    zero = {(1, "all"): torch.zeros(llama_model.d_model)}
+
+    def lengths(**terms: float) -> float:
+        return float(distil(llama_model, lessons, zero, steps=30, **terms)[1, "all"].norm())
+
+    assert lengths(kl=5.0) < 0.7 * lengths()
+    firsts = [
+        (prompt, text[:1])
+        for number in range(4)
+        for prompt, text in few_shot_pairs(llama_model, rows, shots=2, between=[], seed=0)(number)
+    ]
+    late, early = (
+        float(distance_to_prompted(llama_model, firsts, {site: shift.float() for site, shift in found.items()}))
+        for found in (distil(llama_model, lessons, zero, steps=30, early=weight) for weight in (0.0, 50.0))
+    )
+    assert early < late
 
 
 def test_what_does_not_fit_is_refused(llama_model: ResidualModel) -> None:

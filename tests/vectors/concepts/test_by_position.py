@@ -9,9 +9,9 @@ from helpers.points import axis, concept
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.composition.by_position import moved
 from steer.composition.steering_point import SteeringPoint, compose
 from vectors.common.errors import InputError, VectorError
+from vectors.concepts.by_position import moved
 from vectors.concepts.vector import ConceptVector
 from vectors.model.positions import POSITIONS, position_weights
 
