@@ -80,7 +80,7 @@ def _layers(vector: "ConceptVector") -> str:
     if tried:
         text = f"* its layer; bars go from {_LOWEST:g} to 1"
         if any(_number(row.get("success")) for row in tried):
-            text += "; success and p95 pressure are of samples"
+            text += f"; success and {_pressure_key(tried)} pressure are of samples"
         blocks.append(f"by layer\n{_bars(vector, tried)}\n{wrap(text, width() - 2)}")
     if read:
         blocks.append(f"AUC of a difference of means\n{_bars(vector, read)}")
@@ -94,17 +94,22 @@ def _rows(vector: "ConceptVector", key: str) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict) and _number(row.get("auc"))]
 
 
+def _pressure_key(rows: list[dict[str, Any]]) -> str:
+    """Return which pressure the samples of the layers have: older vectors record the 95th percentile."""
+    return "mean" if any("pressure" in row for row in rows) else "p95"
+
+
 def _bars(vector: "ConceptVector", rows: list[dict[str, Any]]) -> str:
     full, empty = ("█", "·") if can_encode("█·") else ("#", ".")
     sampled = any(_number(row.get("success")) for row in rows)
-    cells = [["layer", "AUC on held-out texts", "", *(["success", "p95"] if sampled else [])]]
+    cells = [["layer", "AUC on held-out texts", "", *(["success", _pressure_key(rows)] if sampled else [])]]
     for row in rows:
         filled = round(_BAR * min(max((row["auc"] - _LOWEST) / (1 - _LOWEST), 0.0), 1.0))
         bounds = f"{row['auc']:.3f}"
         if _number(row.get("low")) and _number(row.get("high")):
             bounds += f" ({row['low']:.3f} to {row['high']:.3f})"
         mark = "*" if row.get("layer") == vector.layer else " "
-        more = [figure(row.get("success")), figure(row.get("p95"))] if sampled else []
+        more = [figure(row.get("success")), figure(row.get("pressure", row.get("p95")))] if sampled else []
         cells.append([f"{row.get('layer')}{mark}", bounds, full * filled + empty * (_BAR - filled), *more])
     return table(cells, right=(0, 3, 4), whole=True)
 

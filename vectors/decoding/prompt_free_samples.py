@@ -22,11 +22,16 @@ class ShiftedSamples:
 
     Attributes:
         texts: one text a sample; some may be blank.
-        kl: KL(shifted || base) of every generated token of all samples, nats.
+        costs: KL(shifted || base) of every generated token of each sample, nats.
     """
 
     texts: list[str]
-    kl: np.ndarray
+    costs: list[np.ndarray]
+
+    @property
+    def kl(self) -> np.ndarray:
+        """KL(shifted || base) of every generated token of all samples, nats."""
+        return np.concatenate(self.costs)
 
     @property
     def p95(self) -> float:
@@ -61,6 +66,7 @@ def sample_shifted(
     n: int,
     settings: Settings,
     seed: int,
+    first: int = 0,
     progress: Advance | None = None,
 ) -> ShiftedSamples:
     """Sample `n` texts from the start token under a shift.
@@ -72,6 +78,7 @@ def sample_shifted(
         n: number of samples.
         settings: how tokens are sampled, and at which positions the shift is added.
         seed: seed of the tokens.
+        first: index of the first sample.
         progress: called with 1 after each sample.
 
     Raises:
@@ -83,11 +90,12 @@ def sample_shifted(
     }
 
     def shifts_of(indices: Sequence[int]) -> dict[Site, Tensor]:
-        return {site: row[list(indices)] for site, row in rows.items()}
+        return {site: row[[index - first for index in indices]] for site, row in rows.items()}
 
-    samples = _sample(model, shifts_of if rows else None, n, settings=settings, seed=seed, progress=progress)
-    texts = [model.decode(sample.tokens) for sample in samples]
-    return ShiftedSamples(texts, np.concatenate([sample.cost.kl for sample in samples]))
+    samples = _sample(
+        model, shifts_of if rows else None, n, settings=settings, seed=seed, first=first, progress=progress
+    )
+    return ShiftedSamples([model.decode(sample.tokens) for sample in samples], [sample.cost.kl for sample in samples])
 
 
 def fitting_length(model: ResidualModel, max_tokens: int) -> int:
@@ -100,12 +108,13 @@ def fitting_length(model: ResidualModel, max_tokens: int) -> int:
 
 
 def _sample(
-    model: ResidualModel, shifts: ShiftsOf | None, n: int, *, settings: Settings, seed: int, progress: Advance | None
-) -> list[Finished]:
+    model: ResidualModel, shifts: ShiftsOf | None, n: int, *, settings: Settings, seed: int, progress: Advance | None,
+    first: int = 0,
+) -> list[Finished]:  # fmt: skip
     """Sample without a prompt; return the samples in the order of their indices."""
     prefix = prefix_ids(model, None, settings.max_tokens)
     samples = []
-    for sample in decode(model, shifts, prefix=prefix, settings=settings, seed=seed, indices=range(n)):
+    for sample in decode(model, shifts, prefix=prefix, settings=settings, seed=seed, indices=range(first, first + n)):
         samples.append(sample)
         if progress:
             progress(1)

@@ -1,7 +1,7 @@
 """Evidence for a direction: how well it ranks unseen texts, how stable it is, and which tokens and texts it favours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from vectors.activations.pooling import Pool
 from vectors.activations.shifted_tokens import most_shifted_tokens
 from vectors.activations.text_activations import TokenIds, encode_by_text, text_means
 from vectors.activations.text_likelihood import likelihood_gains
-from vectors.calibration.layer_effect import Effect
+from vectors.calibration.equal_pressure import Effect
 from vectors.common.errors import SteerError
 from vectors.common.option_names import ranks_by_gain
 from vectors.common.statistics import auc, auc_interval, standardised_difference
@@ -60,7 +60,9 @@ class LayerScore:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         score = {"layer": self.layer, "gap": self.gap, "auc": self.auc, "low": self.low, "high": self.high}
-        return score if self.effect is None else score | asdict(self.effect)
+        if self.effect is None:
+            return score
+        return score | {"success": self.effect.success, "pressure": self.effect.pressure, "n": self.effect.n}
 
 
 def held_out_auc(

@@ -10,7 +10,8 @@ from vectors.activations.contrast_moments import Direction
 from vectors.activations.layer_auc import auc_by_layer
 from vectors.calibration.calibrate import calibrate
 from vectors.calibration.companions import find_companions
-from vectors.calibration.layer_effect import Effect, best_layer, measure_effects
+from vectors.calibration.equal_pressure import Effect
+from vectors.calibration.layer_effect import best_layer, measure_effects
 from vectors.calibration.word_judge import Judge, MentionJudge, WordJudge, accuracy
 from vectors.common.errors import VectorError
 from vectors.concepts.vector import ConceptVector, passport_of

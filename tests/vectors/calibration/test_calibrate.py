@@ -64,7 +64,7 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
         def fake_samples(_model, deltas, *, n, **_):
             (delta,) = deltas.values()
             shift = float(delta.norm()) / (n**0.5 if delta.ndim == 2 else 1)
-            kl = np.full(4 * n, 0.1 if shift < limit else 2.0)
+            kl = [np.full(4, 0.1 if shift < limit else 2.0)] * n
             return ShiftedSamples(["cat" if shift >= threshold else "dog"] * n, kl)
 
         monkeypatch.setattr(module, "sample_shifted", fake_samples)

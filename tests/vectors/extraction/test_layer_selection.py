@@ -5,7 +5,7 @@ import torch
 from helpers.contrast_texts import CATS, SHIPS, extract_cat
 
 from vectors.calibration import word_judge
-from vectors.calibration.layer_effect import Effect
+from vectors.calibration.equal_pressure import Effect
 from vectors.calibration.word_judge import WordJudge
 from vectors.data.contrast import ContrastSet
 
@@ -41,7 +41,7 @@ def test_with_a_pilot_auto_is_the_layer_with_the_most_success(llama_model, monke
     def fake_effects(_model, directions, judge, *, starts, positions, seed, progress):
         measured.extend(directions)
         assert judge.accepts(CATS[0]) and positions == "all" and set(starts) == set(directions)
-        return {layer: Effect(shift=1.0, success=0.1 * (layer == 1), p95=0.5, n=48) for layer in directions}
+        return {layer: Effect(scale=1.0, success=0.1 * (layer == 1), pressure=0.5, n=48) for layer in directions}
 
     monkeypatch.setattr("vectors.extraction.layer_selection.measure_effects", fake_effects)
     monkeypatch.setattr("vectors.extraction.layer_selection.calibrate", lambda _model, vector, *_, **__: vector)

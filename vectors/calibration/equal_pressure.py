@@ -1,0 +1,149 @@
+"""Judge shifts by samples at equal mean pressure, the only fair comparison between them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vectors.calibration.word_judge import Judge
+from vectors.decoding.prompt_free_samples import ShiftedSamples, fitting_length, sample_shifted
+from vectors.decoding.token_sampling import Settings
+from vectors.model.positions import Site
+from vectors.model.residual_model import ResidualModel
+
+PRESSURE = 0.5
+"""Mean pressure at which shifts are compared, in nats per token."""
+
+SAMPLES = 24
+"""Texts that are judged."""
+
+MAX_TOKENS = 40
+"""Length limit of a text."""
+
+_PROBES = 8  # texts with a scale of their own each, to see how pressure grows
+_OCTAVES = 2.0  # the probes' scales lie within this many factors of two
+_TOLERANCE = 1.2  # of the pressure, as a factor
+_CORRECTIONS = 2
+_GROWTH = 1.5  # of the log-pressure with the log-scale, as it is for most shifts
+
+Shifts = Mapping[Site, Float[Tensor, " d_model"]]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What samples show at one scale of some shifts.
+
+    Attributes:
+        scale: factor of all shifts.
+        success: share of samples with the concept.
+        pressure: mean pressure, in nats per token.
+        n: number of samples.
+    """
+
+    scale: float
+    success: float
+    pressure: float
+    n: int
+
+    @property
+    def hits(self) -> int:
+        """Number of samples with the concept."""
+        return round(self.success * self.n)
+
+
+def measure_effect(
+    model: ResidualModel,
+    shifts: Shifts,
+    judge: Judge,
+    *,
+    pressure: float = PRESSURE,
+    most: float = 16.0,
+    n: int = SAMPLES,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Effect:
+    """Return the effect of shifts at the scale where their samples have a given mean pressure.
+
+    A few texts, each at a scale of its own, show how pressure grows; then texts at the scale that follows are judged,
+    and judged again at another scale if their pressure is off.
+
+    Args:
+        model: the model.
+        shifts: by site; a scale of 1 is about their natural length.
+        judge: decides which samples have the concept; fit it on texts that the shifts were not found in.
+        pressure: the mean pressure.
+        most: the largest scale. Shifts that stay below the pressure there are judged there.
+        n: number of samples that are judged.
+        seed: of the samples.
+        progress: called with the number of samples after each batch.
+    """
+    settings = Settings(max_tokens=fitting_length(model, MAX_TOKENS))
+
+    def sample(scales: Sequence[float]) -> ShiftedSamples:
+        factors = torch.tensor(scales)[:, None]
+        rows = {site: factors * shift.float()[None] for site, shift in shifts.items()}
+        found = sample_shifted(model, rows, n=len(scales), settings=settings, seed=seed)
+        if progress:
+            progress(len(scales))
+        return found
+
+    top = min(_OCTAVES, float(np.log2(most)))
+    scales = (2.0 ** np.linspace(top - 2 * _OCTAVES, top, _PROBES)).tolist()
+    scale = scale_at(scales, [float(cost.mean()) for cost in sample(scales).costs], pressure, most=most)
+    growth, before = _GROWTH, None
+    for attempt in range(1 + _CORRECTIONS):
+        samples = sample([scale] * n)
+        found = float(samples.kl.mean())
+        off = pressure / max(found, 1e-9)
+        if 1 / _TOLERANCE <= off <= _TOLERANCE or (scale >= most and off > 1) or attempt == _CORRECTIONS:
+            break
+        if before is not None and scale != before[0]:
+            growth = float(np.clip(np.log(found / before[1]) / np.log(scale / before[0]), 0.4, 3.0))
+        before = (scale, max(found, 1e-9))
+        scale = float(min(most, scale * np.clip(off, 0.1, 10) ** (1 / growth)))
+    hits = sum(judge.accepts(text) for text in samples.texts)
+    return Effect(scale=scale, success=hits / n, pressure=found, n=n)
+
+
+def more_samples(
+    model: ResidualModel, shifts: Shifts, judge: Judge, effect: Effect, *, n: int, seed: int = 0
+) -> Effect:
+    """Return the effect at the same scale with `n` further samples."""
+    settings = Settings(max_tokens=fitting_length(model, MAX_TOKENS))
+    scaled = {site: effect.scale * shift.float() for site, shift in shifts.items()}
+    samples = sample_shifted(model, scaled, n=n, settings=settings, seed=seed, first=effect.n)
+    hits, total = effect.hits + sum(judge.accepts(text) for text in samples.texts), effect.n + n
+    mean = (effect.n * effect.pressure + n * float(samples.kl.mean())) / total
+    return Effect(scale=effect.scale, success=hits / total, pressure=mean, n=total)
+
+
+def scale_at(scales: Sequence[float], pressures: Sequence[float], pressure: float, *, most: float) -> float:
+    """Return the scale at which a rising curve through single texts reaches a pressure.
+
+    Args:
+        scales: of the texts, rising.
+        pressures: of the texts, which scatter.
+        pressure: the one to reach.
+        most: largest result, also where the curve ends below the pressure.
+
+    >>> round(scale_at([0.5, 1.0, 2.0, 4.0], [0.1, 0.2, 0.4, 0.8], 0.3, most=16.0), 3)
+    1.5
+    >>> scale_at([0.5, 1.0], [0.1, 0.1], 0.5, most=2.0)
+    2.0
+    """
+    from scipy.optimize import isotonic_regression  # slow to import
+
+    x, y = np.log(np.asarray(scales)), np.log(np.maximum(pressures, 1e-6))
+    rising = isotonic_regression(y).x
+    wanted = float(np.log(pressure))
+    if rising[-1] < wanted:
+        beyond = x[-1] + (wanted - rising[-1]) / _GROWTH
+        return float(min(most, np.exp(min(beyond, x[-1] + _OCTAVES * np.log(2)))))
+    if rising[0] >= wanted:
+        return float(np.exp(x[0] - (rising[0] - wanted) / _GROWTH))
+    after = int(np.argmax(rising >= wanted))
+    share = (wanted - rising[after - 1]) / (rising[after] - rising[after - 1])
+    return float(np.exp(x[after - 1] + share * (x[after] - x[after - 1])))
