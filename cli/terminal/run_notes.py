@@ -117,8 +117,12 @@ def forecast_lines(forecast: "Forecast", names: list[str], *, like_pilot: bool =
         if abs(cosine) >= ALIKE:
             way = "similar" if cosine > 0 else "opposite"
             lines.append(f"note: {quote(one)} and {quote(other)} have {way} directions (cosine {cosine:.2f})")
+    for name, dose in forecast.falling.items():
+        lines.append(f"note: {quote(name)} shows most at dose {figure(dose)}; at this dose it shows clearly less")
+    # the pilot of a single concept has sampled its shift, however far that reaches
+    known = len(names) == 1 and names[0] in forecast.success
     for layer, share in forecast.outlying.items():
-        if share >= FAR:
+        if share >= FAR and not known:
             lines.append(
                 f"note: at layer {layer} this shift reaches farther from the mean than {share:.0%} of the model's own "
                 "texts: texts may break down, lower the doses"

@@ -11,6 +11,7 @@ from steer.composition.steering_point import SteeringPoint
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import SteerError
 from vectors.common.paths import EMBEDDED_NAME
+from vectors.common.statistics import wilson
 from vectors.common.validation import check_integer, check_number
 from vectors.concepts.by_position import part_shift
 from vectors.concepts.vector import ConceptVector
@@ -35,6 +36,7 @@ class Forecast:
         joint: expected share of texts with all of them at radius 0, if they are independent; `None` if a concept has no
             curve, has a dose beyond its curve, or excludes another.
         beyond: largest dose of the pilot, of each concept whose dose is larger.
+        falling: dose at which the pilot showed most of a concept, of each whose larger dose shows clearly less of it.
         alone: concepts whose pilot had no other concepts active, if several are combined; `joint` is then too high.
         rivals: concepts of the embedded model that exclude each other, by their attribute.
         outlying: by layer, the share of natural texts that lie no farther from their mean than the shift reaches; empty
@@ -45,6 +47,7 @@ class Forecast:
     success: dict[str, Estimate]
     joint: Estimate | None
     beyond: dict[str, float]
+    falling: dict[str, float]
     alone: tuple[str, ...]
     rivals: dict[str, tuple[str, ...]]
     outlying: dict[int, float]
@@ -56,6 +59,7 @@ class Forecast:
             "success": {name: figure.to_dict() for name, figure in self.success.items()},
             "joint": None if self.joint is None else self.joint.to_dict(),
             "beyond": self.beyond,
+            "falling": self.falling,
             "alone": list(self.alone),
             "rivals": {attribute: list(names) for attribute, names in self.rivals.items()},
             "outlying": {str(layer): share for layer, share in self.outlying.items()},
@@ -97,6 +101,7 @@ def forecast(point: SteeringPoint, covariances: "Mapping[int, LowRankCovariance]
         success={name: _product("success", [curve]) for name, curve in known.items()},
         joint=_product("joint success", list(known.values())) if has_joint else None,
         beyond=_beyond(wanted, projections),
+        falling=_falling(wanted, projections),
         alone=tuple(vector.name for vector in wanted if vector.tried_alone) if len(wanted) > 1 else (),
         rivals=rivals,
         outlying=outlying,
@@ -121,6 +126,23 @@ def _beyond(wanted: Sequence[ConceptVector], projections: Mapping[ConceptVector,
         if shifts and projections.get(vector, 0.0) > max(shifts) * (1 + 1e-4):
             largest_doses[vector.name] = max(shifts) / vector.scale
     return largest_doses
+
+
+def _falling(wanted: Sequence[ConceptVector], projections: Mapping[ConceptVector, float]) -> dict[str, float]:
+    """Return the best dose of each concept whose success at its dose is significantly below that of a smaller one."""
+    best_doses = {}
+    for vector in wanted:
+        rows = [row for row in map(_row, vector.unit_curve) if row is not None]
+        shift = projections.get(vector, 0.0)
+        if not vector.calibrated or not rows:
+            continue
+        best = max(rows, key=lambda row: row[1][0] / row[1][1])
+        after = [row for row in rows if row[0] > best[0]]
+        # the row at or before the shift: success between two rows is at least that of the worse one
+        here = max((row for row in after if row[0] <= shift * (1 + 1e-4)), default=None)
+        if here is not None and wilson(*here[1])[1] < wilson(*best[1])[0]:
+            best_doses[vector.name] = best[0] / vector.scale
+    return best_doses
 
 
 @dataclass(frozen=True)

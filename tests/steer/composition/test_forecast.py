@@ -53,6 +53,15 @@ def test_success_is_corrected_for_the_judges_errors():
         assert forecast(steer.compose({replace(CAT, unit_judge=none): 1.0})).joint is None
 
 
+def test_a_dose_that_shows_less_than_a_smaller_one_is_named():
+    turning = concept("cat", [1.0, 0.0, 0.0], rates=(0.0, 0.6, 0.9, 0.88, 0.2))
+    assert forecast(steer.compose({turning: 1.0})).falling == {}
+    assert forecast(steer.compose({turning: 1.5})).falling == {}  # 0.88 is not clearly less
+    found = forecast(steer.compose({turning: 2.0}))
+    assert found.falling == {"cat": pytest.approx(1.0)} and found.to_dict()["falling"] == found.falling
+    assert any("'cat' shows most at dose 1; at this dose" in line for line in forecast_lines(found, ["cat"]))
+
+
 @pytest.mark.slow
 def test_the_interval_covers_the_truth_nine_times_in_ten():
     random, hits = np.random.default_rng(0), 0
