@@ -14,7 +14,7 @@ from vectors.common.errors import SteerError
 from vectors.common.files import read_bytes, write_atomically
 from vectors.common.paths import model_folder, writable_model_folder
 from vectors.common.tensor_file import read_tensors
-from vectors.decoding.prompt_free_samples import sample_prompt_free
+from vectors.decoding.own_texts import own_texts
 from vectors.model.residual_model import ResidualModel
 
 TEXTS = 128
@@ -45,7 +45,7 @@ def natural_covariance(model: ResidualModel, layers: Sequence[int]) -> dict[int,
     """
     covariances = cached_covariance(model, layers)
     missing = [layer for layer in layers if layer not in covariances]
-    texts = sample_prompt_free(model, TEXTS, seed=_SEED, max_tokens=MAX_TOKENS) if missing else []
+    texts = own_texts(model, TEXTS, seed=_SEED, max_tokens=MAX_TOKENS) if missing else []
     for layer in missing:
         covariances[layer] = estimate_covariance(model, texts, layer)
         with contextlib.suppress(SteerError, OSError):

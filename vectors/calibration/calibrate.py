@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+import numpy as np
+import torch
 from torch import Tensor
 
+from vectors.calibration.checkpoint import Checkpoint
+from vectors.calibration.equal_pressure import scale_at
 from vectors.calibration.word_judge import Judge, WordJudge, accuracy
 from vectors.common.errors import InputError
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
@@ -17,12 +20,15 @@ from vectors.concepts.vector import ConceptVector, check_fits
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import ShiftedSamples, fitting_length, sample_shifted
 from vectors.decoding.token_sampling import Settings
-from vectors.model.positions import Shifts
+from vectors.model.positions import Shifts, Site
 from vectors.model.residual_model import ResidualModel
 from vectors.model.steering_check import check_steering
 
-BUDGET = 1.0
-"""Highest p95 pressure of a pilot, in nats per token."""
+BUDGET = 0.5
+"""Highest mean pressure at dose 1, in nats per token."""
+
+P95_BUDGET = 1.0
+"""The same for the 95th percentile, for concepts that were learned together and keep the balance of their lengths."""
 
 TARGET = 0.9
 """Success at dose 1, as a share of the best success within the budget."""
@@ -33,13 +39,24 @@ MAX_GAPS_AT_START = 2.0
 MIN_GAPS = 2.0**-24
 """Shortest shift that the search for the budget tries, in natural gaps; the longest is the inverse."""
 
-_STEPS = 6  # evenly spaced shifts between zero and the largest within the budget
-_BISECTIONS = 3  # of the interval of the curve that contains the unit
-_BUDGET_SAMPLES = 16  # samples at each shift while searching for the largest within the budget
+_STEPS = 5  # evenly spaced shifts between zero and the largest within the budget
+_BISECTIONS = 2  # of the interval of the curve that contains the unit
+_BEYOND = (1.5, 2.0)  # doses at which the curve goes on, so that it shows where success falls again
+_PROBES = 12  # texts with a shift of their own each, to find the largest within the budget
+_TOLERANCE = 1.15  # of the budget: the pressure of some dozen texts scatters
+_BUDGET_SAMPLES = 16  # samples at each shift while searching for the largest within the p95 budget
 _BUDGET_BISECTIONS = 3  # of the interval between a shift within the budget and its double
 
-CompanionShifts = Callable[[float, int], Mapping[int, Float[Tensor, "n d_model"]]]
-"""Returns by layer the total shift of each of `n` samples, for the length of the vector's own shift and `n`."""
+CompanionShifts = Callable[[float, int], Mapping[int, Tensor] | Mapping[Site, Tensor]]
+"""Returns by layer or site the total shift of each of `n` samples, for the length of the vector's own shift and `n`."""
+
+
+@runtime_checkable
+class HasAlone(Protocol):
+    """Companions that say which samples have none."""
+
+    def alone(self, n: int) -> Sequence[bool]:
+        """Return for each of `n` samples whether no other concept is active."""
 
 
 @with_progress_bars
@@ -55,14 +72,16 @@ def calibrate(
     progress: ProgressOption = None,
     company: CompanionShifts | None = None,
     balanced: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> ConceptVector:
     """Return the vector with its unit and the curve of success by shift that it was read from.
 
-    A pilot samples without a prompt at shifts from zero to the largest one whose p95 pressure is at most 1 nat (at the
-    start token, where pressure saturates, to at most twice the natural gap). A word judge fit on `contrast` decides
-    which samples have the concept. The unit is the smallest shift that reaches 90 % of the best success; the curve is
-    sampled more densely around it. If no success rate is significantly above the rate at shift zero, the vector gets
-    the curve but no unit: dose 1 is then the natural gap, and `calibrated` is false.
+    A pilot samples without a prompt at shifts from zero to the largest one whose mean pressure is at most half a nat
+    (at the start token, where pressure saturates, to at most twice the natural gap). A word judge fit on `contrast`
+    decides which samples have the concept. The unit is the smallest shift that reaches 90 % of the best success; the
+    curve is sampled more densely around it, and goes on to twice the unit. If no success rate is significantly above
+    the rate at shift zero, the vector gets the curve but no unit: dose 1 is then the natural gap, and `calibrated` is
+    false.
 
     Args:
         model: the model that the vector belongs to.
@@ -78,8 +97,9 @@ def calibrate(
             is too small in combination. If the other concepts use up the budget, or no unit is found with them, the
             pilot is repeated without them.
         balanced: whether the concepts were learned together and their natural gaps are balanced. The unit is then the
-            gap, or the largest shift within the budget if that is shorter. Separate units, each with its own error,
-            yield fewer texts with all concepts.
+            gap, or the largest shift whose p95 pressure is at most 1 nat if that is shorter. Separate units, each with
+            its own error, yield fewer texts with all concepts.
+        checkpoint: finished parts of an interrupted pilot.
 
     Raises:
         InputError: neither texts nor a judge.
@@ -101,21 +121,33 @@ def calibrate(
         shifts: Shifts = company(shift, count) if company else alone
         return sample_shifted(model, shifts, n=count, settings=settings, seed=seed)
 
-    report = progress_callback(progress)
+    report, parts = progress_callback(progress), checkpoint or Checkpoint(None, {})
 
-    def pressure(shift: float) -> float:
+    def p95(shift: float) -> float:
         report(f"pilot of {vector.name!r}: pressure at a shift of {shift:.3g}", 0, 0)
         return sample(shift, min(_BUDGET_SAMPLES, n)).p95
 
-    max_gaps = MAX_GAPS_AT_START if vector.positions == "bos" else 1 / MIN_GAPS
-    largest = largest_shift(pressure, vector.gap, max_gaps)
-    advance = count_progress(report, f"pilot of {vector.name!r}: success by shift", _STEPS + 1 + _BISECTIONS)
+    def longest() -> float:
+        if balanced:
+            return largest_shift(p95, vector.gap, max_gaps)
+        report(f"pilot of {vector.name!r}: pressure by shift", 0, 0)
+        return _longest_within(model, vector, settings, most=max_gaps, seed=seed)
+
+    at_start = vector.all_positions == ("bos",)
+    max_gaps = MAX_GAPS_AT_START if at_start else 1 / MIN_GAPS
+    largest = parts.value("largest", longest)
+    total = _STEPS + 1 + _BISECTIONS + len(_BEYOND)
+    advance = count_progress(report, f"pilot of {vector.name!r}: success by shift", total)
     advance(0)
 
     def row(shift: float) -> dict[str, Any]:
-        samples = sample(shift, n)
+        found = parts.value(f"shift {shift:.6g}", lambda: _row(sample(shift, n), judge, shift, alone(n)))
         advance(1)
-        return _row(samples, judge, shift)
+        return found
+
+    def alone(count: int) -> Sequence[bool]:
+        """Which samples have no other concept, whose pressure would count too."""
+        return company.alone(count) if isinstance(company, HasAlone) else [True] * count
 
     curve = [row(largest * step / _STEPS) for step in range(_STEPS + 1)]
     for _ in range(_BISECTIONS):
@@ -125,6 +157,8 @@ def calibrate(
         middle = (before["shift"] + after["shift"]) / 2
         curve.insert(curve.index(after), row(middle))
     unit = _unit(curve)
+    if unit is not None and not balanced:
+        curve += [row(dose * unit) for dose in _BEYOND if dose * unit > curve[-1]["shift"] * 1.05]
     unit_judge = None if contrast is None else accuracy(contrast.positive, contrast.background)
     if company and unit is None and not balanced:
         vector = calibrate(model, vector, judge=judge, n=n, max_tokens=max_tokens, seed=seed, progress=progress)
@@ -135,7 +169,7 @@ def calibrate(
 
 
 def largest_shift(
-    pressure: Callable[[float], float], start: float, max_gaps: float, *, budget: float = BUDGET
+    pressure: Callable[[float], float], start: float, max_gaps: float, *, budget: float = P95_BUDGET
 ) -> float:
     """Return the largest shift whose p95 pressure is within a budget, to within an eighth.
 
@@ -167,17 +201,31 @@ def largest_shift(
     return low
 
 
-def _row(samples: ShiftedSamples, judge: Judge, shift: float) -> dict[str, Any]:
-    """A row of the curve: success with its 95 % interval, and pressure."""
+def _longest_within(
+    model: ResidualModel, vector: ConceptVector, settings: Settings, *, most: float, seed: int
+) -> float:
+    """Return the shift at which the concept alone has the mean pressure of the budget, at most so many gaps long."""
+    top = min(2.0, float(np.log2(most)))
+    gaps = (2.0 ** np.linspace(top - 4.0, top, _PROBES)).tolist()
+    factors = torch.tensor(gaps)[:, None] * vector.gap
+    rows = {site: factors * row[None] for site, row in vector.shifts.items()}
+    samples = sample_shifted(model, rows, n=_PROBES, settings=settings, seed=seed)
+    found = scale_at(gaps, [float(cost.mean()) for cost in samples.costs], BUDGET, most=most)
+    return found * vector.gap
+
+
+def _row(samples: ShiftedSamples, judge: Judge, shift: float, alone: Sequence[bool]) -> dict[str, Any]:
+    """A row of the curve: success with its 95 % interval, and the pressure of the concept alone."""
     hits, n = sum(judge.accepts(text) for text in samples.texts), len(samples.texts)
     low, high = wilson(hits, n)
+    kl = np.concatenate([cost for cost, own in zip(samples.costs, alone, strict=True) if own or not any(alone)])
     return {
         "shift": float(f"{shift:.6g}"),
         "success": round(hits / n, 4),
         "low": round(low, 4),
         "high": round(high, 4),
-        "mean": round(float(samples.kl.mean()), 5),
-        "p95": round(samples.p95, 5),
+        "mean": round(float(kl.mean()), 5),
+        "p95": round(float(np.percentile(kl, 95)), 5),
         "n": n,
     }
 
@@ -207,4 +255,5 @@ def _target_success(curve: Sequence[dict[str, Any]]) -> float:
 
 
 def _within_budget(curve: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [curve[0], *(row for row in curve[1:] if row["p95"] <= BUDGET)]
+    within = [row for row in curve[1:] if row["mean"] <= BUDGET * _TOLERANCE or row["p95"] <= P95_BUDGET]
+    return [curve[0], *within]

@@ -1,7 +1,8 @@
 """Calibrate a concept while other concepts are active: a dose that is enough alone is too small in combination."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from vectors.common.errors import SteerError
 from vectors.common.rng import Stream, rng
+from vectors.concepts.by_position import compose_by_position, part_shift
 from vectors.concepts.composition import compose_shifts
 from vectors.concepts.library import load, names
 from vectors.concepts.vector import ConceptVector
+from vectors.model.positions import PARTS, Site
 from vectors.model.residual_model import ResidualModel
 
 MIN_COMPANIONS = 3
@@ -25,24 +28,81 @@ _MAX_COSINE = 0.5  # a concept whose direction is nearer than this, or nearer to
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Companions:
+class LibraryCompanions:
     """The shifts of a pilot's samples: one concept at the length that is tried, with other concepts at dose 1.
 
     Attributes:
-        names: of all concepts; empty if they have none.
-        shifts: of all concepts at dose 1.
-        layers: 0-based block of each concept.
-        column: index of the concept that is calibrated.
-        direction: of that concept, a unit vector.
-        draw: draws the companions of one sample.
+        vector: the concept that is calibrated.
+        others: its companions.
         seed: of the draws.
     """
 
-    names: tuple[str, ...] = ()
+    vector: ConceptVector
+    others: Sequence[ConceptVector]
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all concepts, that of the calibrated one first."""
+        return (self.vector.name, *(other.name for other in self.others))
+
+    def drawn(self, n: int) -> list[ConceptVector | None]:
+        """Return the companion of each of `n` samples: none for a third of them, otherwise one."""
+        random = rng(self.seed, 0, Stream.COMPANIONS)
+        drawn: list[ConceptVector | None] = []
+        for _ in range(n):
+            alone, index = random.random() < ALONE, int(random.integers(len(self.others)))
+            drawn.append(None if alone else self.others[index])
+        return drawn
+
+    def alone(self, n: int) -> list[bool]:
+        """Return for each of `n` samples whether it has no companion."""
+        return [companion is None for companion in self.drawn(n)]
+
+    def __call__(self, shift: float, n: int) -> dict[Site, Float[Tensor, "n d_model"]]:
+        """Return the shifts of `n` samples by site; sample `i` has the same companion for any `shift` and `n`."""
+        drawn = self.drawn(n)
+        own = replace(self.vector, unit=1.0)
+        composed = {}
+        for companion in dict.fromkeys(drawn):
+            doses = {} if companion is None else {companion.name: 1.0}
+            if shift > 0:  # at zero the concept is not held at zero: the companion is alone
+                doses[own.name] = shift
+            active = [vector for vector in (own, companion) if vector is not None and vector.name in doses]
+            composed[companion] = compose_by_position(active, doses, method="exact") if active else {}
+        sites = dict.fromkeys(site for shifts in composed.values() for site in shifts)
+        rows = {site: torch.zeros(n, self.vector.d_model) for site in sites}
+        for index, companion in enumerate(drawn):
+            for site, row in composed[companion].items():
+                rows[site][index] = torch.from_numpy(row).float()
+        return rows
+
+
+def find_companions(model: ResidualModel, vector: ConceptVector, *, seed: int) -> LibraryCompanions | None:
+    """Return companions of a concept from the model's library, or `None` if there are too few.
+
+    A companion has a unit, and where it acts beside the concept its direction is not close to that of the concept or to
+    the opposite.
+    """
+    others = [other for name in names(model) if (other := _usable(model, vector, name)) is not None]
+    return LibraryCompanions(vector=vector, others=others, seed=seed) if len(others) >= MIN_COMPANIONS else None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LearnedCompanions:
+    """As `LibraryCompanions`, for concepts that were learned together and are composed as in learning.
+
+    Attributes:
+        shifts: of all concepts, at the lengths that were learned.
+        layer: 0-based block of all shifts.
+        column: index of the concept that is calibrated.
+        draw: draws the concepts of one sample.
+        seed: of the draws.
+    """
+
     shifts: Float[Tensor, "concepts d_model"]
-    layers: Sequence[int]
+    layer: int
     column: int
-    direction: Float[Tensor, " d_model"]
     draw: Callable[[np.random.Generator], Bool[np.ndarray, " concepts"]]
     seed: int
 
@@ -51,49 +111,9 @@ class Companions:
         random = rng(self.seed, self.column, Stream.COMPANIONS)
         active = torch.from_numpy(np.stack([self.draw(random) for _ in range(n)])).long()
         active[:, self.column] = int(shift > 0)
-        deltas = {}
-        for layer in sorted(set(self.layers)):
-            here = [index for index, block in enumerate(self.layers) if block == layer]
-            if layer == self.layers[self.column]:
-                shifts = self.shifts.double().clone()
-                shifts[self.column] = (self.direction * shift).double()
-                deltas[layer] = compose_shifts(shifts[here], active[:, here]).float()
-            elif active[:, here].any():  # at most one companion, so there is nothing to compose
-                deltas[layer] = active[:, here].float() @ self.shifts[here].float()
-        return deltas
-
-
-def find_companions(model: ResidualModel, vector: ConceptVector, *, seed: int) -> Companions | None:
-    """Return companions of a concept from the model's library, or `None` if there are too few.
-
-    A companion is added at the same positions, has a unit, and at the same layer its direction is not close to that of
-    the concept or to the opposite.
-    """
-    others = [other for name in names(model) if (other := _usable(model, vector, name)) is not None]
-    if vector.other_shifts or len(others) < MIN_COMPANIONS:
-        return None
-    return library_companions(vector, others, seed=seed)
-
-
-def library_companions(vector: ConceptVector, others: Sequence[ConceptVector], *, seed: int) -> Companions:
-    """Return companions that are drawn from other vectors: none in a third of the samples, otherwise one."""
-
-    def draw(random: np.random.Generator) -> Bool[np.ndarray, " concepts"]:
-        active = np.zeros(1 + len(others), dtype=bool)
-        alone, index = random.random() < ALONE, int(random.integers(len(others)))
-        active[1 + index] = not alone
-        return active
-
-    concepts = [vector, *others]
-    return Companions(
-        names=tuple(concept.name for concept in concepts),
-        shifts=torch.stack([concept.direction * concept.scale for concept in concepts]),
-        layers=[concept.layer for concept in concepts],
-        column=0,
-        direction=vector.direction,
-        draw=draw,
-        seed=seed,
-    )
+        shifts = self.shifts.double().clone()
+        shifts[self.column] *= shift / shifts[self.column].norm()
+        return {self.layer: compose_shifts(shifts, active).float()}
 
 
 def learned_companions(
@@ -103,7 +123,7 @@ def learned_companions(
     *,
     layer: int,
     seed: int,
-) -> Companions:
+) -> LearnedCompanions:
     """Return companions as in learning: the concepts of a random text with the concept, each with probability 1/2.
 
     Args:
@@ -120,14 +140,7 @@ def learned_companions(
         active: np.ndarray = has[text] & (random.random(has.shape[1]) < 0.5)
         return active
 
-    return Companions(
-        shifts=shifts,
-        layers=[layer] * len(shifts),
-        column=column,
-        direction=shifts[column] / shifts[column].norm(),
-        draw=draw,
-        seed=seed,
-    )
+    return LearnedCompanions(shifts=shifts, layer=layer, column=column, draw=draw, seed=seed)
 
 
 def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVector | None:
@@ -135,7 +148,12 @@ def _usable(model: ResidualModel, vector: ConceptVector, name: str) -> ConceptVe
         other = load(name, model)
     except SteerError:  # a damaged file is no companion
         return None
-    if name == vector.name or other.unit is None or other.other_shifts:
+    if name == vector.name or other.unit is None:
         return None
-    cosine = float(other.direction.double() @ vector.direction.double()) if other.layer == vector.layer else 0.0
-    return other if other.positions == vector.positions and abs(cosine) < _MAX_COSINE else None
+    for layer, part in product(vector.layers, PARTS):
+        one, two = part_shift(vector, layer, part), part_shift(other, layer, part)
+        if one is not None and two is not None:
+            cosine = float(one @ two / np.sqrt((one @ one) * (two @ two)))
+            if abs(cosine) >= _MAX_COSINE:
+                return None
+    return other

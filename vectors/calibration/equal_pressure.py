@@ -26,7 +26,8 @@ MAX_TOKENS = 40
 _PROBES = 8  # texts with a scale of their own each, to see how pressure grows
 _OCTAVES = 2.0  # the probes' scales lie within this many factors of two
 _TOLERANCE = 1.2  # of the pressure, as a factor
-_CORRECTIONS = 2
+_CORRECTIONS = 3
+_FAR = 1.25  # scale from which the natural length is judged too
 _GROWTH = 1.5  # of the log-pressure with the log-scale, as it is for most shifts
 
 Shifts = Mapping[Site, Float[Tensor, " d_model"]]
@@ -41,12 +42,14 @@ class Effect:
         success: share of samples with the concept.
         pressure: mean pressure, in nats per token.
         n: number of samples.
+        texts: the first two of them.
     """
 
     scale: float
     success: float
     pressure: float
     n: int
+    texts: tuple[str, ...] = ()
 
     @property
     def hits(self) -> int:
@@ -68,7 +71,9 @@ def measure_effect(
     """Return the effect of shifts at the scale where their samples have a given mean pressure.
 
     A few texts, each at a scale of its own, show how pressure grows; then texts at the scale that follows are judged,
-    and judged again at another scale if their pressure is off.
+    and judged again at another scale if their pressure is off. If the natural length has far less pressure, it is
+    judged as well, and the better of the two counts: a shift that was learned, or one at the start token, may show the
+    concept at little pressure and overshoot at more.
 
     Args:
         model: the model.
@@ -93,19 +98,41 @@ def measure_effect(
     top = min(_OCTAVES, float(np.log2(most)))
     scales = (2.0 ** np.linspace(top - 2 * _OCTAVES, top, _PROBES)).tolist()
     scale = scale_at(scales, [float(cost.mean()) for cost in sample(scales).costs], pressure, most=most)
-    growth, before = _GROWTH, None
+    known = list[tuple[float, float]]()
     for attempt in range(1 + _CORRECTIONS):
         samples = sample([scale] * n)
-        found = float(samples.kl.mean())
-        off = pressure / max(found, 1e-9)
+        found = max(float(samples.kl.mean()), 1e-9)
+        known.append((scale, found))
+        off = pressure / found
         if 1 / _TOLERANCE <= off <= _TOLERANCE or (scale >= most and off > 1) or attempt == _CORRECTIONS:
             break
-        if before is not None and scale != before[0]:
-            growth = float(np.clip(np.log(found / before[1]) / np.log(scale / before[0]), 0.4, 3.0))
-        before = (scale, max(found, 1e-9))
-        scale = float(min(most, scale * np.clip(off, 0.1, 10) ** (1 / growth)))
-    hits = sum(judge.accepts(text) for text in samples.texts)
-    return Effect(scale=scale, success=hits / n, pressure=found, n=n)
+        scale = min(most, _corrected(known, pressure))
+    effect = _effect(scale, samples, judge)
+    if scale < _FAR:
+        return effect
+    natural = _effect(1.0, sample([1.0] * n), judge)
+    return max(natural, effect, key=rank)
+
+
+def rank(effect: Effect) -> tuple[float, float]:
+    """Return a key that is larger for a better effect: more success, then less pressure."""
+    return effect.success, -effect.pressure
+
+
+def _effect(scale: float, samples: ShiftedSamples, judge: Judge) -> Effect:
+    hits, n = sum(judge.accepts(text) for text in samples.texts), len(samples.texts)
+    return Effect(scale=scale, success=hits / n, pressure=float(samples.kl.mean()), n=n, texts=tuple(samples.texts[:2]))
+
+
+def _corrected(known: Sequence[tuple[float, float]], pressure: float) -> float:
+    """Return the scale at which the pressure is expected, from the scales and pressures so far."""
+    low = max((pair for pair in known if pair[1] <= pressure), default=None)
+    high = min((pair for pair in known if pair[1] > pressure), default=None)
+    if low is not None and high is not None and low[0] < high[0]:
+        share = np.log(pressure / low[1]) / np.log(high[1] / low[1])
+        return float(low[0] * (high[0] / low[0]) ** share)
+    scale, found = known[-1]
+    return float(scale * np.clip(pressure / found, 0.02, 50) ** (1 / _GROWTH))
 
 
 def more_samples(
@@ -117,7 +144,7 @@ def more_samples(
     samples = sample_shifted(model, scaled, n=n, settings=settings, seed=seed, first=effect.n)
     hits, total = effect.hits + sum(judge.accepts(text) for text in samples.texts), effect.n + n
     mean = (effect.n * effect.pressure + n * float(samples.kl.mean())) / total
-    return Effect(scale=effect.scale, success=hits / total, pressure=mean, n=total)
+    return Effect(scale=effect.scale, success=hits / total, pressure=mean, n=total, texts=effect.texts)
 
 
 def scale_at(scales: Sequence[float], pressures: Sequence[float], pressure: float, *, most: float) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from vectors.activations.contrast_moments import Direction
 from vectors.calibration.calibrate import MAX_GAPS_AT_START
-from vectors.calibration.equal_pressure import Effect, measure_effect
+from vectors.calibration.equal_pressure import Effect, measure_effect, rank
 from vectors.calibration.word_judge import Judge
 from vectors.model.residual_model import ResidualModel
 
@@ -51,4 +51,4 @@ def best_layer(effects: Mapping[int, Effect]) -> int:
     >>> best_layer({2: Effect(1.0, 0.5, 0.4, 48), 5: Effect(1.0, 0.7, 0.5, 48), 7: Effect(1.0, 0.7, 0.3, 48)})
     7
     """
-    return max(effects, key=lambda layer: (effects[layer].success, -effects[layer].pressure))
+    return max(effects, key=lambda layer: rank(effects[layer]))

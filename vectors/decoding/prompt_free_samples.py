@@ -54,9 +54,21 @@ def sample_prompt_free(
     Raises:
         ModelError: the model has no start token.
     """
+    texts = sample_texts(model, n, seed=seed, max_tokens=max_tokens, progress=progress)
+    return [text for text in texts if text.strip()]
+
+
+def sample_texts(
+    model: ResidualModel, n: int, *, seed: int, max_tokens: int, first: int = 0, progress: Advance | None = None
+) -> list[str]:
+    """Do the same, and return blank texts too, those of the samples `first` to `first + n - 1`.
+
+    Raises:
+        ModelError: the model has no start token.
+    """
     settings = Settings(max_tokens=fitting_length(model, max_tokens))
-    samples = _sample(model, None, n, settings=settings, seed=seed, progress=progress)
-    return [text for sample in samples if (text := model.decode(sample.tokens)).strip()]
+    samples = _sample(model, None, n, settings=settings, seed=seed, first=first, progress=progress)
+    return [model.decode(sample.tokens) for sample in samples]
 
 
 def sample_shifted(

@@ -25,9 +25,9 @@ def test_the_search_for_the_largest_shift_ends_if_no_shift_has_pressure():
     assert module.largest_shift(lambda shift: 0.0, 1.5, 4.0) == 6.0
 
 
-def row(shift: float, success: float, n: int = 64, p95: float = 0.5) -> dict:
+def row(shift: float, success: float, n: int = 64, mean: float = 0.3) -> dict:
     low, high = wilson(round(success * n), n)
-    return {"shift": shift, "success": success, "low": low, "high": high, "p95": p95}
+    return {"shift": shift, "success": success, "low": low, "high": high, "mean": mean, "p95": 5 * mean}
 
 
 def test_the_unit_is_the_smallest_shift_with_nine_tenths_of_the_best_success():
@@ -40,13 +40,13 @@ def test_a_curve_that_never_rises_has_no_unit():
 
 
 def test_rows_above_the_budget_do_not_count():
-    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.6), row(3, 1.0, p95=1.2)]
+    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.6), row(3, 1.0, mean=0.7)]
     assert module._unit(curve) == pytest.approx(1 + (0.9 * 0.6 - 0.5) / 0.1)
 
 
 def test_a_row_a_little_over_the_budget_still_bounds_the_unit():
     """Pressure need not grow with the shift: it may exceed the budget at a shift that is shorter than one within it."""
-    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.9, p95=1.04), row(3, 1.0, p95=1.1), row(4, 1.0, p95=0.98)]
+    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.9, mean=0.62), row(3, 1.0, mean=0.66), row(4, 1.0, mean=0.49)]
     assert module._unit(curve) == pytest.approx(2)
 
 
@@ -63,9 +63,9 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
     ) -> ConceptVector:
         def fake_samples(_model, deltas, *, n, **_):
             (delta,) = deltas.values()
-            shift = float(delta.norm()) / (n**0.5 if delta.ndim == 2 else 1)
-            kl = [np.full(4, 0.1 if shift < limit else 2.0)] * n
-            return ShiftedSamples(["cat" if shift >= threshold else "dog"] * n, kl)
+            shifts = (delta if delta.ndim == 2 else delta.expand(n, -1)).norm(dim=1).tolist()
+            kl = [np.full(4, 0.1 if shift < limit else 2.0) for shift in shifts]
+            return ShiftedSamples(["cat" if shift >= threshold else "dog" for shift in shifts], kl)
 
         monkeypatch.setattr(module, "sample_shifted", fake_samples)
         monkeypatch.setattr(module, "check_steering", lambda *_: None)
@@ -88,8 +88,8 @@ def cat(llama_model, monkeypatch) -> Callable[..., ConceptVector]:
 def test_the_curve_is_finest_around_the_unit(cat, threshold):
     vector = cat(threshold)
     shifts = [row["shift"] for row in vector.unit_curve]
-    assert shifts == sorted(shifts) and len(shifts) == 1 + module._STEPS + module._BISECTIONS
-    assert shifts[-1] == module.MAX_GAPS_AT_START
+    assert shifts == sorted(shifts) and len(shifts) >= 1 + module._STEPS + module._BISECTIONS
+    assert shifts[module._STEPS + module._BISECTIONS] == module.MAX_GAPS_AT_START
     finest = module.MAX_GAPS_AT_START / module._STEPS / 2**module._BISECTIONS
     assert vector.unit_judge is not None and vector.unit_judge[0][0] <= vector.unit_judge[0][1]
     assert vector.unit is not None and threshold - finest <= vector.unit <= threshold + finest
@@ -113,5 +113,17 @@ def test_if_companions_use_up_the_budget_the_unit_is_found_without_them(cat):
     assert vector.unit == pytest.approx(cat(0.4, 3.0, balanced=False).unit) and vector.unit > 0.3
 
 
-def test_the_budget_is_one_nat():
-    assert BUDGET == 1.0 and module.TARGET == 0.9
+def test_the_budget_is_half_a_nat_a_token():
+    assert BUDGET == 0.5 and module.TARGET == 0.9
+
+
+def test_the_curve_goes_on_to_twice_the_unit(cat):
+    vector = cat(0.3)
+    assert vector.unit is not None and vector.unit_curve[-1]["shift"] >= 1.9 * vector.unit
+
+
+def test_the_curve_ends_where_the_budget_does_and_beyond_it_at_twice_the_unit(cat):
+    vector = cat(0.6, 1.0)
+    assert vector.unit is not None and 0.5 < vector.unit <= 0.8
+    last = vector.unit_curve[-1]
+    assert last["mean"] > BUDGET and last["shift"] == pytest.approx(2 * vector.unit, rel=1e-4)

@@ -10,9 +10,9 @@ import torch
 from vectors.calibration.companions import (
     ALONE,
     MIN_COMPANIONS,
+    LibraryCompanions,
     find_companions,
     learned_companions,
-    library_companions,
 )
 from vectors.concepts.library import keep
 from vectors.concepts.vector import ConceptVector
@@ -42,7 +42,6 @@ def test_companions_can_be_composed_with_the_concept(llama_model: ResidualModel,
     for unusable in (
         concept(llama_model, "own", 10),
         concept(llama_model, "no unit", 11, unit=None),
-        concept(llama_model, "everywhere", 13, positions="all"),
         concept(llama_model, "the same", 14, direction=own.direction),
         concept(llama_model, "the opposite", 15, direction=-own.direction),
     ):
@@ -53,12 +52,13 @@ def test_companions_can_be_composed_with_the_concept(llama_model: ResidualModel,
     companions = find_companions(llama_model, own, seed=0)
     assert companions is not None and companions.names[0] == "own"
     assert sorted(companions.names[1:]) == ["one more", "other 1", "other 2"]
-    assert find_companions(llama_model, replace(own, other_shifts={0: own.direction}), seed=0) is None
+    everywhere = replace(own, positions="all", other_shifts={(0, "bos"): own.direction})
+    assert find_companions(llama_model, everywhere, seed=0) is not None
 
 
 def test_every_sample_has_the_shift_that_is_tried_and_at_most_one_companion(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed, unit=1.0 + seed) for seed in range(5))
-    companions = library_companions(own, others, seed=3)
+    companions = LibraryCompanions(vector=own, others=others, seed=3)
     (rows,) = (rows.double() for rows in companions(7.0, 300).values())
     assert torch.allclose(rows @ own.direction.double(), torch.full((300,), 7.0).double(), atol=0.01)
     projections = rows @ torch.stack([other.direction for other in others]).double().T
@@ -72,8 +72,8 @@ def test_every_sample_has_the_shift_that_is_tried_and_at_most_one_companion(llam
 
 def test_the_companions_of_a_sample_depend_on_neither_the_shift_nor_the_number_of_samples(llama_model: ResidualModel):
     own, *others = (concept(llama_model, str(seed), seed) for seed in range(4))
-    companions = library_companions(own, others, seed=1)
-    few, many, longer, none = (companions(shift, n)[1] for shift, n in ((1.0, 5), (1.0, 9), (2.0, 5), (0.0, 5)))
+    companions = LibraryCompanions(vector=own, others=others, seed=1)
+    few, many, longer, none = (companions(shift, n)[1, "bos"] for shift, n in ((1.0, 5), (1.0, 9), (2.0, 5), (0.0, 5)))
     assert torch.equal(few, many[:5])
     basis = torch.stack([own.direction, *(other.direction for other in others)]).double()
     coefficients = [
@@ -87,13 +87,26 @@ def test_the_companions_of_a_sample_depend_on_neither_the_shift_nor_the_number_o
 def test_a_companion_of_another_layer_is_added_at_that_layer(llama_model: ResidualModel):
     own, here = concept(llama_model, "own", 0), concept(llama_model, "here", 1)
     there = concept(llama_model, "there", 2, layer=0, unit=3.0)
-    shifts = library_companions(own, [here, there], seed=2)(4.0, 60)
-    assert set(shifts) == {0, 1}
-    active = shifts[0].norm(dim=1) > 0
+    shifts = LibraryCompanions(vector=own, others=[here, there], seed=2)(4.0, 60)
+    assert set(shifts) == {(0, "bos"), (1, "bos")}
+    active = shifts[0, "bos"].norm(dim=1) > 0
     assert 10 < int(active.sum()) < 30
-    assert torch.allclose(shifts[0][active], (there.direction * 3.0).expand(int(active.sum()), -1), atol=1e-5)
-    assert torch.allclose(shifts[1] @ own.direction, torch.full((60,), 4.0), atol=0.01)
-    assert torch.allclose(shifts[1][active], own.direction * 4.0, atol=0.01)  # one companion at a time
+    assert torch.allclose(shifts[0, "bos"][active], (there.direction * 3.0).expand(int(active.sum()), -1), atol=1e-5)
+    assert torch.allclose(shifts[1, "bos"] @ own.direction, torch.full((60,), 4.0), atol=0.01)
+    assert torch.allclose(shifts[1, "bos"][active], own.direction * 4.0, atol=0.01)  # one companion at a time
+
+
+def test_a_companion_at_other_positions_keeps_its_dose_where_both_act(llama_model: ResidualModel):
+    own = concept(llama_model, "own", 0)
+    others = [concept(llama_model, str(seed), seed, positions="all") for seed in range(1, 4)]
+    companions = LibraryCompanions(vector=own, others=others, seed=2)
+    shifts, alone = companions(4.0, 40), companions.alone(40)
+    assert set(shifts) == {(1, "bos"), (1, "not-bos")}
+    assert torch.allclose(shifts[1, "bos"] @ own.direction, torch.full((40,), 4.0), atol=0.01)
+    for index, companion in enumerate(companions.drawn(40)):
+        assert (companion is None) == alone[index]
+        if companion is not None:
+            assert float(shifts[1, "not-bos"][index] @ companion.direction) == pytest.approx(2.0, abs=0.01)
 
 
 def test_companions_as_in_learning_are_concepts_of_texts_with_the_concept():

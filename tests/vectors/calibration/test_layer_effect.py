@@ -22,8 +22,9 @@ def test_each_layer_is_shifted_until_its_pressure_is_that_of_the_others(llama_mo
     def fake_samples(_model, shifts, *, n, settings, seed):
         (((layer, where), rows),) = shifts.items()
         assert (where, seed) == (positions, 5)
-        texts = ["a cat" if layer == 2 and index % 2 else "a dog" for index in range(n)]
-        return ShiftedSamples(texts, [np.full(4, cost[layer] * float(row.norm())) for row in rows])
+        costs = [cost[layer] * float(row.norm()) for row in rows]
+        texts = ["a cat" if layer == 2 and index % 2 and nats > 0.1 else "a dog" for index, nats in enumerate(costs)]
+        return ShiftedSamples(texts, [np.full(4, nats) for nats in costs])
 
     monkeypatch.setattr(equal_pressure, "sample_shifted", fake_samples)
     effects = measure_effects(
@@ -35,11 +36,9 @@ def test_each_layer_is_shifted_until_its_pressure_is_that_of_the_others(llama_mo
         2: (0.5, SAMPLES),
     }
     assert done == [1, 1]
-    if positions == "bos":  # at the start token the search ends at twice the first shift
-        assert [effect.scale for effect in effects.values()] == [2.0, 2.0]
-    else:
-        for effect in effects.values():
-            assert effect.pressure == pytest.approx(PRESSURE, rel=0.2)
+    # at the start token the search ends at twice the first shift; without any success, the natural length is as good
+    assert effects[0].scale == 1.0
+    assert effects[2].scale == 2.0 if positions == "bos" else effects[2].pressure == pytest.approx(PRESSURE, rel=0.2)
 
 
 def test_the_best_layer_has_the_most_success_and_then_the_least_pressure():
