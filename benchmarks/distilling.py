@@ -117,6 +117,9 @@ VARIANTS = {
     "all + decay:4 + bos, from zero": Variant(_at(6, "all", "decay:4", "bos"), start=0.0),
     "all + decay:4 + bos, kl 0.3": Variant(_at(6, "all", "decay:4", "bos"), options={"kl": 0.3}),
     "all + decay:4 + bos, kl 1": Variant(_at(6, "all", "decay:4", "bos"), options={"kl": 1.0}),
+    "likelihood": Variant(_at(6, "all", "decay:4", "bos"), options={"likelihood": 1.0}),
+    "likelihood, kl 0.3": Variant(_at(6, "all", "decay:4", "bos"), options={"likelihood": 1.0, "kl": 0.3}),
+    "likelihood, kl 1": Variant(_at(6, "all", "decay:4", "bos"), options={"likelihood": 1.0, "kl": 1.0}),
     "all + decay:4 + bos, 160 steps": Variant(_at(6, "all", "decay:4", "bos"), options={"steps": 160}),
     "all + bos, layers 3, 7, 11": Variant(
         (*_at(3, "all", "bos"), *_at(7, "all", "bos"), *_at(11, "all", "bos")), options={"rate": 0.007}

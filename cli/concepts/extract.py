@@ -2,27 +2,36 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options.concept_options import Layer, check_file, check_free, layers_of
 from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, model_flags, open_model
+from cli.options.prompt_options import AsExamples, Describe, Prompt, Prompts, prompts_from
 from cli.options.text_options import TextOptions, with_text_options
 from cli.options.text_sources import contrast_from, labels_from
 from cli.terminal.output import emit, emit_json, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.run_notes import note_natural_gap
 from cli.terminal.time_estimate import announce, extraction_seconds, sampling_seconds
+from cli.terminal.tried_table import tried_table
 from vectors.common.errors import InputError, SteerError
-from vectors.common.option_names import METHODS, POOLS
+from vectors.common.option_names import CONTEST_METHODS, METHODS, POOLS
 from vectors.common.validation import MAX_SEED, check_integer, check_name, quote
 
 if TYPE_CHECKING:
     from vectors.concepts.vector import ConceptVector
     from vectors.model.residual_model import ResidualModel
+
+_SHOWN = 72  # characters of a text that is shown while the work goes on
+
+UNFINISHED = "unfinished"
+"""Folder, in that of the model, of the finished parts of interrupted extractions."""
 
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the concept in expressions.")]
 Positive = Annotated[
@@ -46,7 +55,18 @@ Pairs = Annotated[
     str | None, typer.Option(metavar="FILE", help='Two versions a row: {"positive": "...", "negative": "..."}.')
 ]
 Weight = Annotated[str | None, typer.Option(metavar="KEY", help="Field of --from with the weight of a text.")]
-Method = Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(METHODS)}.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help=f"auto tries several methods, layers and positions; or distilled, {', '.join(METHODS)}."
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME|TOKENS", help="Work of --method auto, such as 90s, 10m or 300k tokens.  [default: fixed]"
+    ),
+]
 Positions = Annotated[
     str | None,
     typer.Option(metavar="WHICH", help="Positions to steer: bos, all, generated, not-bos.  [default: by method]"),
@@ -85,8 +105,13 @@ def command(
     each: Each = None,
     pairs: Pairs = None,
     weight: Weight = None,
+    prompt: Prompt = None,
+    prompts: Prompts = None,
+    describe: Describe = None,
+    as_examples: AsExamples = False,
     reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
-    method: Method = "learned",
+    method: Method = "auto",
+    budget: Budget = None,
     layer: Layer = "auto",
     positions: Positions = None,
     pool: Pooling = "mean",
@@ -110,15 +135,28 @@ def command(
     """
     check_integer(seed, "--seed", high=MAX_SEED)
     layers: int | str | Sequence[int] = layers_of(layer)
-    for option, value, known in (("--method", method, METHODS), ("--pool", pool, POOLS)):
+    for option, value, known in (("--method", method, (*CONTEST_METHODS, *METHODS)), ("--pool", pool, POOLS)):
         if value not in known:
             raise InputError(f"{option} is {quote(value)}: choose from {', '.join(known)}")
     if positions is not None:
         from vectors.model.positions import check_positions
 
         check_positions(positions)
-    options = {"method": method, "positions": positions, "pool": pool, "calibrate": not no_calibrate, "seed": seed}
-    loaded = None
+    if budget is not None:
+        if method not in CONTEST_METHODS:
+            raise InputError(f"--budget is for --method auto or distilled, not {method}: leave one of them out")
+        from vectors.extraction.contest.plan import Budget as Limit
+
+        Limit.parse(budget)
+    options: dict[str, Any] = {
+        "method": method,
+        "budget": budget,
+        "positions": positions,
+        "pool": pool,
+        "calibrate": not no_calibrate,
+        "seed": seed,
+    }
+    loaded, labels = None, None
     if reading.chat:
         with Progress() as progress:
             loaded = open_model(model, device, dtype, trust_remote_code, progress)
@@ -126,21 +164,36 @@ def command(
         if name is not None or output is not None:
             what = "NAME" if name is not None else "--output"
             raise InputError(f"--each makes one concept for each value, named after it: leave {what} out")
-        others = {"--positive": positive, "--background": background, "--where": where, "--pairs": pairs,
-                  "--weight": weight, "--words": words}  # fmt: skip
+        others: dict[str, str | None] = {
+            "--positive": positive, "--background": background, "--where": where, "--pairs": pairs,
+            "--weight": weight, "--words": words, "--prompts": prompts, "--describe": describe,
+            "--prompt": prompt[0] if prompt else None,
+        }  # fmt: skip
         texts, labels = labels_from(source, each, others, reading=reading, model=loaded)
         names = sorted({name for values in labels for name in values})
     else:
         if name is None:
             raise InputError("the concept has no name: give one, such as `steer extract storm --positive storms.txt`")
         names = [check_name(name)]
-        contrast = contrast_from(
-            positive, background, source, where, pairs, weight, reading=reading, model=loaded, needed=method != "token"
-        )
+        given = {"--positive": positive, "--from": source, "--where": where, "--pairs": pairs}
+        used = [option for option, value in given.items() if value is not None]
+        written = prompts_from(prompt, prompts, describe, others=used, reading=reading, model=loaded)
+        if as_examples and (positive is None or written is not None):
+            raise InputError("--as-examples makes prompts of the texts of --positive: give that")
+        needed = method != "token" and written is None
+        if written is not None and background is not None:
+            contrast: dict[str, Any] = {"background": reading.backgrounds(background, loaded)}
+        else:
+            contrast = contrast_from(
+                positive, background, source, where, pairs, weight, reading=reading, model=loaded, needed=needed
+            )
+        if as_examples:
+            contrast |= {"paired": False, "weights": None}
         if words is not None and method != "token":
             raise InputError("--words is for --method token: leave it out")
         word_list = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
-        options |= contrast | {"words": word_list, "stability": stability}
+        more: dict[str, Any] = {"words": word_list, "stability": stability, "prompts": written}
+        options |= contrast | more | {"as_examples": as_examples}
         texts = contrast.get("positive") or []
     if output is not None:
         check_file(output, force)
@@ -154,30 +207,24 @@ def command(
         if not force:
             for one in names:
                 check_free(one, loaded)
-        writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
+        folder = writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
+        unfinished = folder / UNFINISHED
         note(f"seed {seed}")
         progress("estimating the time")
         seconds, shorter = extraction_seconds(
-            loaded, method, layers, texts, positions=positions, calibrate=not no_calibrate
+            loaded, method, layers, texts, positions=positions, calibrate=not no_calibrate, budget=budget
         )
         seconds *= len(names)
-        if each is None and texts and options["background"] is None and loaded.bos_id is not None:
+        if each is None and texts and options.get("background") is None and loaded.bos_id is not None:
             seconds += sampling_seconds(loaded, min(max(len(texts), 64), 512), 64, costs=False)
         progress.clear()
         announce(seconds, shorter=shorter, at_most=method == "learned")
-        if each is not None:
-            from vectors.extraction.extract_labelled import extract_each
-
-            vectors = list(
-                extract_each(loaded, texts, labels, layer=layers, progress=progress, **options).values()  # type: ignore[arg-type]
-            )
-        else:
-            from vectors.extraction.extract import extract
-
-            vectors = [extract(loaded, names[0], layer=layers, progress=progress, **options)]  # type: ignore[arg-type]
-        for vector in vectors:
+        vectors = []
+        for vector in _extracted(loaded, names, texts, labels, layers, unfinished, options, progress):
             progress.clear()
             _store(vector, loaded, output, force, as_json)
+            shutil.rmtree(unfinished / vector.name, ignore_errors=True)
+            vectors.append(vector)
         progress("measuring the covariance of natural activations")
         _cache_covariance(vectors, loaded)
     if not as_json:
@@ -185,6 +232,43 @@ def command(
 
         again = model_flags(model, device, dtype, trust_remote_code, base)
         note(" ".join(["next: steer compose", shlex.quote(format_doses({vectors[0].name: 1.0})), "-n 4", *again]))
+
+
+def _extracted(
+    model: "ResidualModel", names: Sequence[str], texts: Sequence[str], labels: "Sequence[Collection[str]] | None",
+    layers: "int | str | Sequence[int]", unfinished: Path, options: dict[str, Any], progress: Progress,
+) -> Iterator["ConceptVector"]:  # fmt: skip
+    """Yield each vector as soon as it is found; a contest keeps its finished parts in a folder until then."""
+    from vectors.extraction.extract import extract
+
+    def show(heading: str, texts: Sequence[str]) -> None:
+        progress.clear()
+        note(heading)
+        for text in texts:
+            line = " ".join(text.split())
+            note(f"  {line[:_SHOWN]}{'…' * (len(line) > _SHOWN)}")
+
+    if labels is None:
+        yield extract(
+            model, names[0], layer=layers, progress=progress, checkpoint=unfinished / names[0], show=show,  # type: ignore[arg-type]
+            **options,
+        )  # fmt: skip
+        return
+    if options["method"] not in CONTEST_METHODS:
+        from vectors.extraction.extract_labelled import extract_each
+
+        del options["budget"]
+        yield from extract_each(model, texts, labels, layer=layers, progress=progress, **options).values()  # type: ignore[arg-type]
+        return
+    from vectors.data.labels import contrast_of_label, label_matrix
+
+    found, has = label_matrix(texts, labels)
+    for column, name in enumerate(found):  # one after the other, so that an interrupt loses at most one
+        side = contrast_of_label(texts, has[:, column])
+        yield extract(
+            model, name, positive=side.positive, background=side.background, layer=layers, progress=progress,  # type: ignore[arg-type]
+            checkpoint=unfinished / name, show=show, **options,
+        )  # fmt: skip
 
 
 def _store(vector: "ConceptVector", model: "ResidualModel", output: str | None, force: bool, as_json: bool) -> None:
@@ -203,6 +287,8 @@ def _store(vector: "ConceptVector", model: "ResidualModel", output: str | None, 
         extra = {"path": str(path)} | ({} if written is None else {"output": str(written)})
         emit_json(json.dumps(vector.to_dict() | extra))
         return
+    if tried := vector.evidence.get("tried"):
+        emit(f"{tried_table(tried)}\n")
     rows = vector.summary()
     rows |= {"layer": f"{rows['layer']} of 0 to {model.n_layers - 1}", "file": str(path)}
     emit(f"{vector.name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")

@@ -86,8 +86,13 @@ def extraction_seconds(
     *,
     positions: str | None,
     calibrate: bool,
+    budget: str | None = None,
 ) -> tuple[float, str]:
     """Return the most seconds that the extraction of one concept takes, and the options that shorten it."""
+    from vectors.common.option_names import CONTEST_METHODS
+
+    if method in CONTEST_METHODS:
+        return contest_seconds(model, budget) if calibrate else 0.0, "--budget 2m does less"
     from vectors.extraction.extract import layers_for
     from vectors.extraction.methods import METHODS
     from vectors.extraction.shifts.learned_shift import STEPS
@@ -105,6 +110,16 @@ def extraction_seconds(
         seconds += pilot_seconds(model, layers=len(layers) if layer == "auto" else 1)
         hints.append("--no-calibrate skips the pilot")
     return seconds, ", ".join(hints)
+
+
+def contest_seconds(model: "ResidualModel", budget: str | None) -> float:
+    """Return the seconds of a contest and its pilot: those of the budget, or of the default work."""
+    from vectors.extraction.contest.plan import Budget, Plan, measure_speed, plan_for
+
+    if budget is not None and (limit := Budget.parse(budget)).unit == "seconds":
+        return limit.amount
+    plan = Plan() if budget is None else plan_for(Budget.parse(budget), model)
+    return 0.0 if _surely_short(model, plan.tokens) else measure_speed(model).seconds(plan)
 
 
 def pilot_seconds(model: "ResidualModel", *, layers: int = 1) -> float:

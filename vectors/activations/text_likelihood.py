@@ -1,15 +1,15 @@
 """The likelihood of the beginnings of texts under a model, from which shifts are learned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from vectors.model.hooks import shift_layers
 from vectors.model.output_head import final_states, map_logits
-from vectors.model.positions import shift_by_position
+from vectors.model.positions import Site, sum_by_layer
 from vectors.model.residual_model import ResidualModel, check_finite
 
 MAX_TOKENS = 64
@@ -71,12 +71,9 @@ def batches(rows: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
 def likelihood_gains(
     model: ResidualModel,
     rows: Sequence[Sequence[int]],
-    *,
-    layer: int,
-    shift: Float64[Tensor, " d_model"],
-    positions: str,
+    shifts: Mapping[Site, Float[Tensor, " d_model"]],
 ) -> list[float]:
-    """Return by how many nats a shift raises the log-likelihood of each text's beginning.
+    """Return by how many nats shifts raise the log-likelihood of each text's beginning.
 
     Raises:
         InputError: the model has no such layer.
@@ -85,12 +82,12 @@ def likelihood_gains(
     gains = []
     for batch in batches(rows):
         cut = cut_to_beginnings(model, batch)
-        shifts = shift_by_position(shift.float().expand(len(cut), -1), max(map(len, cut)), 1, positions)
+        by_row = {site: shift.float().expand(len(cut), -1) for site, shift in shifts.items()}
         with torch.no_grad():
             base = losses(model, cut)
-            with shift_layers(model, {layer: shifts}):
+            with shift_layers(model, sum_by_layer(by_row, max(map(len, cut)), 1, "all")):
                 batch_gains = (base - losses(model, cut)).sum(dim=1).tolist()
-        check_likelihood(model, layer, sum(batch_gains))
+        check_likelihood(model, next(iter(shifts))[0], sum(batch_gains))
         gains += batch_gains
     return gains
 

@@ -6,7 +6,10 @@ METHODS = (
 )  # fmt: skip
 """Extraction methods: the keys of `vectors.extraction.methods.METHODS`."""
 
-SHIFT_METHODS = ("learned", "gradient", "token")
+CONTEST_METHODS = ("auto", "distilled")
+"""Methods that are chosen, or whose layer and positions are, by a contest of samples."""
+
+SHIFT_METHODS = ("learned", "distilled", "gradient", "token")
 """Methods that find a shift with a length; the others find a direction that separates activations."""
 
 POOLS = ("mean", "last", "no-max-norm")

@@ -181,10 +181,10 @@ def _most_typical(
     else:
         scores = _projections(model, rows, directions, pool)
     best = np.argsort(scores[vector.layer], kind="stable")[::-1][:TYPICAL]
-    return [_beginning(texts[index]) for index in best]
+    return [beginning(texts[index]) for index in best]
 
 
-def _beginning(text: str) -> str:
+def beginning(text: str) -> str:
     """A text on one line; a long text is cut after a word."""
     line = " ".join(text.split())
     return line if len(line) <= _QUOTED_CHARACTERS else f"{line[:_QUOTED_CHARACTERS].rsplit(' ', 1)[0]} …"
@@ -196,7 +196,7 @@ def _gains(
 ) -> dict[int, list[float]]:  # fmt: skip
     """By layer how much more likely the shift makes each text."""
     return {
-        layer: likelihood_gains(model, rows, layer=layer, shift=direction * gaps[layer], positions=positions)
+        layer: likelihood_gains(model, rows, {(layer, positions): direction * gaps[layer]})
         for layer, direction in directions.items()
     }
 

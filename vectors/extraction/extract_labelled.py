@@ -1,16 +1,18 @@
 """Extract a vector for each label of labelled texts, reading the texts once for all of them."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Literal
 
 from vectors.activations.contrast_moments import contrast_moments
 from vectors.activations.pooling import Pool
 from vectors.common.errors import InputError
+from vectors.common.option_names import CONTEST_METHODS
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import quote
 from vectors.concepts.vector import ConceptVector
-from vectors.data.labels import contrast_of_label
-from vectors.extraction.extract import layers_for
+from vectors.data.labels import contrast_of_label, label_matrix
+from vectors.extraction.extract import extract, layers_for
 from vectors.extraction.extract_jointly import extract_together
 from vectors.extraction.extraction_input import ExtractionInput, check_options, split_labelled_texts
 from vectors.extraction.layer_selection import find_directions, select_layer
@@ -32,27 +34,31 @@ def extract_each(
     positions: str | None = None,
     pool: Pool = "mean",
     calibrate: bool = True,
+    budget: str | None = None,
     held_out: float = 0.25,
     seed: int = 0,
+    checkpoint: Path | None = None,
     progress: ProgressOption = None,
 ) -> dict[str, ConceptVector]:
     """Extract the vector of every concept in the labels; the background of a concept are the texts without it.
 
     With `learned`, the shifts of all concepts are learned together, so that they work in combination (see
-    `extract_together`). With the methods in `SECOND`, the texts are read once for all concepts. Everything else is as
-    in `extract`.
+    `extract_together`). With the methods in `SECOND`, the texts are read once for all concepts. With `auto` and
+    `distilled`, each concept has a contest of its own. Everything else is as in `extract`.
 
     Args:
         model: the model to steer.
         texts: texts of the same kind.
         labels: for each text, the concepts it has.
-        method: `learned`, or one of `SECOND`.
+        method: `learned`, `auto`, `distilled`, or one of `SECOND`.
         layer: 0-based block, or `auto`: by effect (see `extract`); a quarter of the depth for `learned`.
         positions: where the directions are added; by default as the method has it.
         pool: how the activations of a text become one row.
         calibrate: find each unit with a pilot of samples.
+        budget: of each contest.
         held_out: share of the texts that is held out.
         seed: of the split, the learning and the pilots.
+        checkpoint: folder of the finished parts of the contests.
         progress: called as the work goes on, or `True` for progress bars.
 
     Returns:
@@ -68,6 +74,16 @@ def extract_each(
             model, texts, labels, layer=None if layer == "auto" else layer, positions=positions, calibrate=calibrate,
             held_out=held_out, seed=seed, progress=progress,
         )  # fmt: skip
+    if method in CONTEST_METHODS:
+        names, has = label_matrix(texts, labels)
+        return {
+            name: extract(
+                model, name, positive=side.positive, background=side.background, method=method, layer=layer,
+                positions=positions, pool=pool, calibrate=calibrate, budget=budget, held_out=held_out, seed=seed,
+                checkpoint=None if checkpoint is None else checkpoint / name, progress=progress,
+            )
+            for name, side in ((name, contrast_of_label(texts, has[:, at])) for at, name in enumerate(names))
+        }  # fmt: skip
     if method not in SECOND:
         raise InputError(
             f"method {quote(method)} reads the texts anew for each concept: choose from learned, {', '.join(SECOND)}, "

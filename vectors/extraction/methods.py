@@ -118,9 +118,7 @@ def _gradient(data: ExtractionInput) -> DirectionByLayer:
     for layer in data.layers:
 
         def mean_gain(shift: Float64[Tensor, " d_model"], layer: int = layer) -> float:
-            return float(
-                np.mean(likelihood_gains(data.model, rows, layer=layer, shift=shift, positions=data.positions))
-            )
+            return float(np.mean(likelihood_gains(data.model, rows, {(layer, data.positions): shift})))
 
         shifts[layer] = _best_length(data, layer, positive[layer] - background[layer], rows, mean_gain)
     return shifts

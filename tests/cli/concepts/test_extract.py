@@ -1,5 +1,6 @@
 """`steer extract`: the concept is saved under its name and replaced only on request."""
 
+import importlib
 import json
 import shlex
 from collections.abc import Callable
@@ -93,10 +94,55 @@ def test_an_interrupted_extraction_leaves_nothing(
     place, before = tmp_path / "storm.safetensors", sorted(home.rglob("*"))
     done = steer(
         "extract", "storm", "--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt",
-        "--layer", 1, "--no-calibrate", "--model", tiny, "--device", "cpu", "-o", place,
+        "--layer", 1, "--method", "learned", "--no-calibrate", "--model", tiny, "--device", "cpu", "-o", place,
     )  # fmt: skip
     assert done.code == 130 and not place.exists()
     assert sorted(home.rglob("*")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "contest.contest.measure_effect", "contest.contest.more_samples", "contest.learned.read_lessons",
+        "contest.learned.distil", "contest.extract_best.to_vector", "contest.extract_best.calibrate",
+    ],
+)  # fmt: skip
+def test_an_interrupted_contest_goes_on_where_it_was(
+    steer: Callable[..., Any], extract: Callable[..., Any], tiny: Path, tmp_path: Path, home: Path,
+    monkeypatch: pytest.MonkeyPatch, stage: str,
+) -> None:  # fmt: skip
+    command = (
+        "extract", "storm", "--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt",
+        "--budget", "60k", "--model", tiny, "--device", "cpu",
+    )  # fmt: skip
+    straight = steer(*command, "--json")
+    assert straight.code == 0 and not list(home.rglob("unfinished/*"))
+    path = next(home.rglob("storm.safetensors"))
+    path.unlink()
+    whole, calls = importlib.import_module(f"vectors.extraction.{stage.rpartition('.')[0]}"), []
+    name = stage.rpartition(".")[2]
+    real = getattr(whole, name)
+
+    def second_fails(*arguments: Any, **options: Any) -> Any:
+        calls.append(name)
+        if len(calls) == (2 if name in ("measure_effect", "more_samples") else 1):
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, name, second_fails)
+        assert steer(*command).code == 130
+    assert not path.exists() and list(home.rglob("unfinished/storm/*"))
+    with monkeypatch.context() as patch:
+        again: list[str] = []
+        patch.setattr(whole, name, lambda *args, **more: (again.append(name), real(*args, **more))[1])
+        resumed = steer(*command, "--json")
+    assert resumed.code == 0 and not list(home.rglob("unfinished/*"))
+    first, second = json.loads(straight.out), json.loads(resumed.out)
+    assert first["evidence"] == second["evidence"] and first["unit_curve"] == second["unit_curve"]
+    if name == "measure_effect":  # the first candidate is not judged again
+        assert len(again) == len(first["evidence"]["tried"]) - 1
 
 
 def test_show_prints_the_evidence_for_a_concept(
@@ -187,7 +233,7 @@ def test_options_that_do_not_go_together_are_refused(
 def test_an_unknown_method_is_refused_with_the_list_of_methods(steer: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\ntwo\n")
     done = steer("extract", "storm", "--positive", tmp_path / "p.txt", "--method", "guess")
-    assert done.code == 2 and "'guess': choose from learned, mean-difference" in done.err
+    assert done.code == 2 and "'guess': choose from auto, distilled, learned" in done.err
 
 
 @pytest.mark.slow

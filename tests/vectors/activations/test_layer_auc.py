@@ -66,7 +66,9 @@ def test_evidence_of_a_learned_shift_has_the_auc_by_layer(llama_model, monkeypat
     monkeypatch.setattr("vectors.extraction.extract_jointly.steps_for", lambda concepts: 2)
     monkeypatch.setattr("vectors.extraction.methods.STEPS", 2)
     monkeypatch.setattr("vectors.extraction.shifts.learned_shift.STEPS", 2)
-    shift = vectors.extract(llama_model, "cat", positive=CATS, background=DOGS, layer=1, calibrate=False)
+    shift = vectors.extract(
+        llama_model, "cat", positive=CATS, background=DOGS, method="learned", layer=1, calibrate=False
+    )
     assert [row["layer"] for row in shift.evidence["layers"]] == [1]
     assert [row["layer"] for row in shift.evidence["read"]] == [0, 1, 2]
     labels = [["cat"]] * len(CATS) + [["dog"]] * len(DOGS)

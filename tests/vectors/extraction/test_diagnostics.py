@@ -23,7 +23,7 @@ def test_random_labels_give_an_auc_near_one_half(llama_model):
 def test_a_shift_ranks_held_out_texts_by_their_gain_in_likelihood(llama_model, monkeypatch):
     monkeypatch.setattr(
         "vectors.extraction.diagnostics.likelihood_gains",
-        lambda model, rows, **_: [float("cat" in model.decode(row)) for row in rows],
+        lambda model, rows, _shifts: [float("cat" in model.decode(row)) for row in rows],
     )
     vector = extract_cat(llama_model, method="learned", layer=1)
     assert vector.auc == 1.0 and vector.gap > 0

@@ -27,6 +27,7 @@ def test_mean_difference_is_that_of_the_texts_not_held_out(tiny_model):
 def test_a_pilot_adds_its_curve_and_reports_progress(llama_model, monkeypatch):
     monkeypatch.setattr("vectors.calibration.calibrate._STEPS", 2)
     monkeypatch.setattr("vectors.calibration.calibrate._BISECTIONS", 0)
+    monkeypatch.setattr("vectors.calibration.calibrate._BEYOND", ())
     calls = []
     vector = extract_cat(
         llama_model, method="mean-difference", layer=1, calibrate=True, progress=lambda *call: calls.append(call)

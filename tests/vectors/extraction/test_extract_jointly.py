@@ -25,7 +25,7 @@ def test_every_label_gets_a_vector_that_ranks_its_held_out_texts(llama_model, tm
     # a score that separates the cats perfectly and does not depend on the sea
     monkeypatch.setattr(
         "vectors.extraction.diagnostics.likelihood_gains",
-        lambda model, rows, **_: [float("cat" in model.decode(row)) for row in rows],
+        lambda model, rows, _shifts: [float("cat" in model.decode(row)) for row in rows],
     )
     concepts = extract(llama_model)
     assert sorted(concepts) == ["cat", "sea"]
@@ -44,8 +44,7 @@ def test_each_shift_raises_the_likelihood_of_its_own_texts_most(llama_model):
             for has_concept in (True, False)
         )
         gain, background_gain = (
-            float(np.mean(likelihood_gains(llama_model, rows, layer=1, shift=shift, positions="bos")))
-            for rows in (positive, background)
+            float(np.mean(likelihood_gains(llama_model, rows, {(1, "bos"): shift}))) for rows in (positive, background)
         )
         # a shift at the start token of a random model has little effect on the last words, where the sea is
         assert gain > 3 and (name == "sea" or gain > background_gain + 3)

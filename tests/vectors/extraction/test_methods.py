@@ -95,4 +95,5 @@ def test_a_huge_weight_makes_the_mean_that_of_the_weighted_texts(llama_model):
 
 def test_the_option_names_are_those_of_the_methods():
     assert tuple(METHODS) == option_names.METHODS
-    assert tuple(name for name, method in METHODS.items() if method.shift) == option_names.SHIFT_METHODS
+    shifts = {name for name, method in METHODS.items() if method.shift}
+    assert {*shifts, "distilled"} == set(option_names.SHIFT_METHODS)

@@ -10,10 +10,11 @@ from torch import Tensor
 from vectors.activations.text_likelihood import check_likelihood
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
+from vectors.decoding.prompted_samples import kl_between, text_states
 from vectors.extraction.shifts.learned_shift import typical_activation
 from vectors.extraction.shifts.likely_tokens import LikelyTokens, likely_tokens
 from vectors.model.hooks import shift_layers
-from vectors.model.output_head import final_states, map_logits
+from vectors.model.output_head import map_logits
 from vectors.model.positions import Site, sum_by_layer
 from vectors.model.residual_model import ResidualModel
 
@@ -96,15 +97,17 @@ def read_lessons(
     for number in range(batches):
         batch = pairs(number)
         check_length(model, batch)
+        alone = [(start, text) for _, text in batch]
         with torch.no_grad():
-            prompted = text_states(model, batch)
-            plain = text_states(model, [(start, text) for _, text in batch])
+            plain = text_states(model, alone)
+            prompted = plain if batch == alone else text_states(model, batch)
         lessons.append(Lesson([list(text) for _, text in batch], prompted, plain))
         if progress:
             progress(1)
     counted = [states for lesson in lessons[:_COUNTED] for states in (lesson.prompted, lesson.plain)]
     vocabulary = int(model.hf.config.get_text_config(decoder=True).vocab_size)
-    return Lessons(lessons, likely_tokens(model, counted, vocabulary))
+    in_texts = {token for lesson in lessons for text in lesson.texts for token in text}
+    return Lessons(lessons, likely_tokens(model, counted, vocabulary, also=in_texts))
 
 
 def distil(
@@ -115,6 +118,7 @@ def distil(
     steps: int = STEPS,
     rate: float = RATE,
     early: float = EARLY,
+    likelihood: float = 0.0,
     kl: float = 0.0,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -123,7 +127,8 @@ def distil(
 
     Adam minimises the mean over tokens of KL(prompted || steered): the prompted model reads the prompt and the text,
     the steered one the start token and the text. Unlike the likelihood of the texts, this says for each token how
-    likely all others are, so that few texts and steps are enough.
+    likely all others are, so that few texts and steps are enough. A model that does not follow examples learns from the
+    likelihood instead.
     Source: Snell, Klein and Zhong, "Learning by distilling context" (2022), with shifts in place of weights.
 
     Args:
@@ -133,9 +138,10 @@ def distil(
         steps: optimiser steps.
         rate: initial learning rate, relative to the root-mean-square activation of each layer.
         early: additional weight of the first token of a text, halved every `HALF_LIFE` tokens.
+        likelihood: share of the loss that is the negative log-likelihood of the texts instead, 0 to 1.
         kl: penalty on moving away from the plain model, in nats per nat of KL(steered || plain) per token.
         seed: of the tokens that are compared.
-        progress: called after each step with KL(prompted || steered) in nats per token.
+        progress: called after each step with the loss in nats per token, all tokens counted alike.
 
     Raises:
         ModelError: a loss that is not finite.
@@ -158,7 +164,11 @@ def distil(
             plain = lessons.tokens.log_probs(model, lesson.plain, tokens) if kl else wanted
         with torch.enable_grad():
             found = lessons.tokens.log_probs(model, steered_states(model, lesson.texts, shifts), tokens)
-            distance = (wanted.exp() * (wanted - found)).sum(dim=-1)
+            distance = (1 - likelihood) * (wanted.exp() * (wanted - found)).sum(dim=-1)
+            if likelihood:
+                own = torch.tensor([token for text in lesson.texts for token in text])
+                column = torch.searchsorted(lessons.tokens.likely, own).to(found.device)
+                distance = distance - likelihood * found.gather(1, column[:, None])[:, 0]
             loss = (_weights(lesson.texts, early).to(distance) * distance).mean()
             if kl:
                 loss = loss + kl * (found.exp() * (found - plain)).sum(dim=-1).mean()
@@ -191,7 +201,7 @@ def distance_to_prompted(
     with torch.no_grad():
         prompted = text_states(model, pairs)
         steered = steered_states(model, [text for _, text in pairs], shifts)
-        return map_logits(model, _kl_from_second, steered, prompted).mean()
+        return map_logits(model, kl_between, prompted, steered).mean()
 
 
 def steered_states(
@@ -203,15 +213,6 @@ def steered_states(
     rows = {site: shift.expand(len(texts), -1) for site, shift in shifts.items()}
     with shift_layers(model, sum_by_layer(rows, length, len(start), "all")):
         return text_states(model, [(start, text) for text in texts])
-
-
-def text_states(model: ResidualModel, rows: Sequence[tuple[TokenIds, TokenIds]]) -> Float[Tensor, "n width"]:
-    """Return the final states that predict the tokens of each text behind its prefix, row after row."""
-    batch = model.batch([[*prefix, *text] for prefix, text in rows])
-    states = final_states(model, batch)
-    return torch.cat(
-        [states[row, len(prefix) - 1 : len(prefix) + len(text) - 1] for row, (prefix, text) in enumerate(rows)]
-    )
 
 
 def check_length(model: ResidualModel, pairs: Sequence[tuple[TokenIds, TokenIds]]) -> None:
@@ -262,14 +263,24 @@ def few_shot_pairs(
     return pairs
 
 
+def text_pairs(model: ResidualModel, texts: Sequence[TokenIds], *, seed: int) -> Pairs:
+    """Return batches of texts without a prompt, to learn from their likelihood; short ones end with the end token.
+
+    Args:
+        model: the model.
+        texts: token ids of texts without the start token.
+        seed: of the draws.
+    """
+    start, end = model.start_ids(), sorted(model.eos_ids)[:1]
+
+    def pairs(number: int) -> list[tuple[TokenIds, TokenIds]]:
+        chosen = rng(seed, number, Stream.FIT).choice(len(texts), size=ROWS, replace=len(texts) < ROWS)
+        return [(start, [*texts[index], *end][:TOKENS]) for index in chosen]
+
+    return pairs
+
+
 def _weights(texts: Sequence[TokenIds], early: float) -> Float[Tensor, " n"]:
     """Return the weight of each token, with a mean of one."""
     weights = torch.cat([1 + early * 0.5 ** (torch.arange(len(text)) / HALF_LIFE) for text in texts])
     return weights / weights.mean()
-
-
-def _kl_from_second(logits: Float[Tensor, "n vocab"], target: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
-    """Return KL(target || logits) of each row."""
-    wanted = target.log_softmax(dim=-1)
-    kl: Tensor = (wanted.exp() * (wanted - logits.log_softmax(dim=-1))).sum(dim=-1)
-    return kl

@@ -30,7 +30,7 @@ class LikelyTokens:
     Source: Jean et al., "On using very large target vocabulary for neural machine translation" (2015).
 
     Attributes:
-        likely: ids of the likely tokens, or of all tokens of a small vocabulary.
+        likely: ids of the likely tokens, or of all tokens of a small vocabulary, in order.
         rest: ids of all others.
         share: share of the probability that the likely tokens have in the texts.
     """
@@ -66,13 +66,16 @@ class LikelyTokens:
         return math.log(len(self.rest) / self._n_others)
 
 
-def likely_tokens(model: ResidualModel, states: Iterable[Float[Tensor, "_ width"]], vocabulary: int) -> LikelyTokens:
-    """Return the tokens with the largest mean probability over some final states.
+def likely_tokens(
+    model: ResidualModel, states: Iterable[Float[Tensor, "_ width"]], vocabulary: int, also: Iterable[int] = ()
+) -> LikelyTokens:
+    """Return the tokens with the largest mean probability over some final states, and some others.
 
     Args:
         model: the model.
         states: what the head reads, a few batches.
         vocabulary: number of logits.
+        also: ids that count as likely in any case.
     """
     if vocabulary <= 2 * LIKELY:
         return LikelyTokens(torch.arange(vocabulary), torch.zeros(0, dtype=torch.long), 1.0)
@@ -81,6 +84,8 @@ def likely_tokens(model: ResidualModel, states: Iterable[Float[Tensor, "_ width"
         for batch in states:
             for _, (logits,) in logit_chunks(model, batch):
                 total += logits.softmax(dim=-1).sum(dim=0).cpu()
-    order = total.argsort(descending=True)
-    share = float(total[order[:LIKELY]].sum() / total.sum())
-    return LikelyTokens(order[:LIKELY].sort().values, order[LIKELY:].sort().values, share)
+    is_likely = torch.zeros(vocabulary, dtype=torch.bool)
+    is_likely[total.argsort(descending=True)[:LIKELY]] = True
+    is_likely[sorted(set(also))] = True
+    share = float(total[is_likely].sum() / total.sum())
+    return LikelyTokens(is_likely.nonzero()[:, 0], (~is_likely).nonzero()[:, 0], share)

@@ -45,7 +45,7 @@ def test_the_seed_determines_the_shift_and_every_step_is_reported(llama_model):
 
 def test_a_shift_at_the_start_token_raises_the_likelihood_by_the_gains(llama_model):
     shift = learn(llama_model, CATS, ALL, 1, positions="bos", steps=60)[0]
-    gains = likelihood_gains(llama_model, llama_model.encode(CATS), layer=1, shift=shift, positions="bos")
+    gains = likelihood_gains(llama_model, llama_model.encode(CATS), {(1, "bos"): shift})
     for text, gain in zip(CATS, gains, strict=True):
         ids = torch.tensor([[*llama_model.encode([text])[0], *sorted(llama_model.eos_ids)[:1]]])
 
@@ -70,9 +70,7 @@ def test_shifts_learned_together_each_raise_their_own_texts_and_work_in_combinat
     def gain(concepts: list[int], words: list[str]) -> float:
         chosen = [text for text in texts if all(word in text for word in words)]
         shift = shifts[concepts].sum(dim=0)
-        return float(
-            np.mean(likelihood_gains(llama_model, llama_model.encode(chosen), layer=1, shift=shift, positions="bos"))
-        )
+        return float(np.mean(likelihood_gains(llama_model, llama_model.encode(chosen), {(1, "bos"): shift})))
 
     for concept, word in enumerate(("cat", "sea", "dog")):
         assert gain([concept], [word]) > 0.3
@@ -88,10 +86,7 @@ def test_negatives_make_the_subtracted_shift_fit_texts_without_the_concept(llama
     def learned_gains() -> list[float]:
         shift = learn(llama_model, [*CATS, *dogs], has, 1, positions="bos", steps=120)[0]
         sides = ((llama_model.encode(CATS), shift), (llama_model.encode(dogs), -shift))
-        return [
-            float(np.mean(likelihood_gains(llama_model, rows, layer=1, shift=signed, positions="bos")))
-            for rows, signed in sides
-        ]
+        return [float(np.mean(likelihood_gains(llama_model, rows, {(1, "bos"): signed}))) for rows, signed in sides]
 
     added, subtracted = learned_gains()
     monkeypatch.setattr(learned_shift, "NEGATIVES", 0.0)
@@ -177,9 +172,7 @@ def test_the_background_penalty_limits_the_gain_of_background_texts(llama_model)
 
     def gain_of_background(weight: float) -> float:
         shift = learn(llama_model, texts, has, 1, steps=60, objective=Learning(background=weight))[0]
-        return float(
-            np.mean(likelihood_gains(llama_model, llama_model.encode(ships), layer=1, shift=shift, positions="all"))
-        )
+        return float(np.mean(likelihood_gains(llama_model, llama_model.encode(ships), {(1, "all"): shift})))
 
     assert gain_of_background(5.0) < gain_of_background(0.0)
 
@@ -219,7 +212,7 @@ def test_validation_texts_are_evaluated_under_the_shifts_of_their_concepts(llama
 def test_weights_are_the_relative_frequencies_of_texts_in_training(llama_model):
     only_first = np.array([1.0] + [0.0] * (len(CATS) - 1))
     gains = [
-        likelihood_gains(llama_model, llama_model.encode(CATS[:1]), layer=1, shift=shift, positions="all")[0]
+        likelihood_gains(llama_model, llama_model.encode(CATS[:1]), {(1, "all"): shift})[0]
         for shift in (learn(llama_model, CATS, ALL, 1, steps=40, weights=weights)[0] for weights in (only_first, None))
     ]
     assert gains[0] > gains[1] + 1

@@ -1,0 +1,114 @@
+"""Candidates that are learned: distilled from prompts of a few examples, or from the likelihood of the texts."""
+
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vectors.extraction.contest.candidate import Candidate
+from vectors.extraction.extraction_input import ExtractionInput
+from vectors.extraction.prompts import BETWEEN, SHOTS, PromptedTexts, prompt_pairs
+from vectors.extraction.shifts.distilled_shift import (
+    BATCHES,
+    RATE,
+    ROWS,
+    TOKENS,
+    Lessons,
+    TokenIds,
+    distil,
+    few_shot_pairs,
+    read_lessons,
+    text_pairs,
+)
+from vectors.model.positions import Site
+
+POSITIONS = ("bos", "decay:4", "all")
+"""Where shifts are learned together: the start token decides what kind of text it is, and the rest keeps it up."""
+
+MOST = 2.0
+"""Largest scale of a learned shift: its length was learned too."""
+
+_START = 0.5  # share of the mean difference that the shift everywhere begins with
+
+
+class Teacher:
+    """Learns candidates from the positive texts; what they have in common is read once.
+
+    Args:
+        data: the texts.
+        steps: optimiser steps.
+        written: the texts, if the model wrote them behind prompts: it learns from these prompts then, and otherwise
+            from prompts of a few of the texts.
+    """
+
+    def __init__(self, data: ExtractionInput, *, steps: int, written: PromptedTexts | None = None) -> None:
+        self._data, self._steps, self._written = data, steps, written
+        self._lessons: dict[str, Lessons] = {}
+        self._texts: list[TokenIds] = [row[len(data.model.start_ids()) :] for row in data.rows(data.fit.positive)]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What can be learned: examples in a prompt need another text to go before."""
+        return ("distilled", "learned") if len(self._texts) > 1 else ("learned",)
+
+    def learn(
+        self, method: str, layers: Sequence[int], positions: Sequence[str], differences: Mapping[int, Tensor]
+    ) -> Candidate:
+        """Return a candidate whose shifts at these layers and positions are learned together.
+
+        Args:
+            method: one of `methods`.
+            layers: 0-based blocks.
+            positions: where each of them is shifted.
+            differences: mean difference by layer, for the shift to begin with.
+        """
+        start: dict[Site, Float[Tensor, " d_model"]] = {}
+        wide = next((where for where in reversed(positions) if where != "bos"), None)
+        for layer in layers:
+            for where in positions:
+                share = _START / len(layers) if where == wide else 0.0
+                start[layer, where] = share * differences[layer].float()
+        what = f"learning at layer {', '.join(map(str, layers))} ({method})"
+        advance = self._data.counter(what, self._steps)
+        shifts = distil(
+            self._data.model,
+            self._lesson(method),
+            start,
+            steps=self._steps,
+            rate=RATE / len(layers),  # shifts of several layers add up
+            likelihood=float(method == "learned"),
+            seed=self._data.seed,
+            progress=lambda _: advance(1),
+        )
+        return Candidate(method, {site: shift.float() for site, shift in shifts.items() if bool(shift.any())}, MOST)
+
+    def _lesson(self, method: str) -> Lessons:
+        if method not in self._lessons:
+            model, seed = self._data.model, self._data.seed
+            if method == "distilled" and self._written is not None:
+                pairs = prompt_pairs(
+                    self._written, self._data.fit.positive, rows=ROWS, tokens=TOKENS, seed=self._data.seed
+                )
+            elif method == "distilled":
+                between = model.encode([BETWEEN])[0][len(model.start_ids()) :]
+                shots = min(SHOTS, len(self._texts) - 1)
+                pairs = few_shot_pairs(model, self._texts, shots=shots, between=between, seed=seed)
+            else:
+                pairs = text_pairs(model, self._texts, seed=seed)
+            advance = self._data.counter("reading texts behind prompts", BATCHES)
+            self._lessons[method] = read_lessons(model, pairs, progress=advance)
+        return self._lessons[method]
+
+
+def as_tensors(candidate: Candidate) -> dict[str, Tensor]:
+    """Return the shifts of a candidate as named tensors, for a file."""
+    return {f"{layer} {where}": shift for (layer, where), shift in candidate.shifts.items()}
+
+
+def from_tensors(method: str, tensors: Mapping[str, Tensor]) -> Candidate:
+    """Return the candidate of named tensors."""
+    shifts = {}
+    for name, shift in tensors.items():
+        layer, where = name.split(" ")
+        shifts[int(layer), where] = shift
+    return Candidate(method, shifts, MOST)

@@ -1,0 +1,201 @@
+"""How much work a contest does: by default, or as much as a budget of time or tokens allows."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vectors.calibration.equal_pressure import MAX_TOKENS
+from vectors.common.errors import InputError
+from vectors.common.validation import quote
+from vectors.decoding.prompt_free_samples import sample_shifted
+from vectors.decoding.token_sampling import Settings
+from vectors.extraction.shifts.distilled_shift import BATCHES, ROWS, TOKENS
+from vectors.model.hooks import shift_layers
+from vectors.model.output_head import final_states
+from vectors.model.residual_model import ResidualModel
+
+_BUDGET = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h|k|M)", re.ASCII)
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TOKENS = {"k": 1e3, "M": 1e6}
+_LEAST, _MOST = 0.12, 8.0  # share of the default work
+_TIMED = 16  # rows and steps that are timed
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit of time or of tokens.
+
+    Attributes:
+        amount: seconds, or tokens that the model reads or writes.
+        unit: `seconds` or `tokens`.
+    """
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Return the budget that a text such as `10m`, `90s`, `1h`, `300k` (tokens) or `2M` means.
+
+        Raises:
+            InputError: another text.
+
+        >>> Budget.parse("10m"), Budget.parse("300k")
+        (Budget(amount=600.0, unit='seconds'), Budget(amount=300000.0, unit='tokens'))
+        """
+        found = _BUDGET.fullmatch(text.strip()) if isinstance(text, str) else None
+        if found is None or not float(found[1]):
+            raise InputError(
+                f"budget is {quote(text)}: give a time such as 90s, 10m or 1h, or tokens such as 300k or 2M"
+            )
+        number, unit = float(found[1]), found[2]
+        if unit in _SECONDS:
+            return cls(number * _SECONDS[unit], "seconds")
+        return cls(number * _TOKENS[unit], "tokens")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work of a contest and of the pilot after it.
+
+    Attributes:
+        means: cheap candidates.
+        first: texts judged of each cheap candidate.
+        second: further texts of the best third of them.
+        learned: learned candidates.
+        steps: optimiser steps of each.
+        third: texts judged of each learned candidate.
+        last: further texts of the two best.
+        pilot: texts at each dose of the pilot.
+    """
+
+    means: int = 6
+    first: int = 16
+    second: int = 16
+    learned: int = 4
+    steps: int = 80
+    third: int = 24
+    last: int = 40
+    pilot: int = 48
+
+    def scaled(self, factor: float) -> "Plan":
+        """Return a plan with about so many times the work.
+
+        >>> Plan().scaled(0.25).learned, Plan().scaled(2.0).steps
+        (2, 113)
+        """
+        root = factor**0.5  # half of the factor goes into more texts, half into more candidates or steps
+        return Plan(
+            means=max(2, min(8, round(self.means * root))),
+            first=_even(self.first * root, 8),
+            second=_even(self.second * root, 8),
+            learned=max(1, min(6, round(self.learned * root))),
+            steps=max(30, round(self.steps * root)),
+            third=_even(self.third * root, 12),
+            last=_even(self.last * factor, 12),
+            pilot=_even(self.pilot * factor, 16),
+        )
+
+    @property
+    def sampled(self) -> int:
+        """Texts that it samples, each with a base row beside it; a judged text is often sampled twice."""
+        cheap = self.means * (8 + 1.5 * self.first) + max(1, self.means // 3) * self.second
+        learned = self.learned * (8 + 1.5 * self.third) + 2 * self.last
+        return round(cheap + learned + _PILOT_ROWS * self.pilot)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the model reads and writes, those of a step counted three times for its backward pass."""
+        steps = self.learned * self.steps * ROWS * TOKENS * 3
+        return 2 * MAX_TOKENS * self.sampled + steps + BATCHES * ROWS * TOKENS * 8
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {key: getattr(self, key) for key in self.__dataclass_fields__}
+
+
+_PILOT_ROWS = 8  # doses of the pilot
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a machine does with a model.
+
+    Attributes:
+        sampling: seconds to sample a text with its base row, of `MAX_TOKENS` tokens.
+        step: seconds of an optimiser step.
+        reading: seconds to read a batch of lessons.
+    """
+
+    sampling: float
+    step: float
+    reading: float
+
+    def seconds(self, plan: Plan) -> float:
+        """Return the seconds that a plan takes."""
+        return plan.sampled * self.sampling + plan.learned * plan.steps * self.step + 2 * BATCHES * self.reading
+
+
+def measure_speed(model: ResidualModel) -> Speed:
+    """Return what this machine does with a model, from a few decoding steps and one optimiser step."""
+    zero = torch.zeros(model.d_model)
+
+    def sampled(tokens: int) -> None:
+        sample_shifted(model, {0: zero}, n=_TIMED, settings=Settings(max_tokens=tokens), seed=0)
+
+    sampled(1)
+    steps = max(2, min(9, MAX_TOKENS))
+    one, several = _seconds(lambda: sampled(1)), _seconds(lambda: sampled(steps))
+    per_text = max(several - one, several / 2) / (steps - 1) * MAX_TOKENS / _TIMED
+    rows = [[*model.start_ids(), *([0] * min(TOKENS, model.max_context - 2))]] * ROWS
+
+    def step() -> None:
+        shift = zero.to(model.device).clone().requires_grad_(True)
+        with torch.enable_grad(), shift_layers(model, {0: shift}):
+            total = final_states(model, model.batch(rows)).float().sum()
+            torch.autograd.grad(total, [shift])
+
+    step()
+    seconds = _seconds(step)
+    return Speed(sampling=per_text, step=2 * seconds, reading=2 * seconds)
+
+
+def plan_for(budget: Budget, model: ResidualModel) -> Plan:
+    """Return the plan that a budget allows.
+
+    Raises:
+        InputError: a budget too small for anything, with the least one.
+    """
+    speed = measure_speed(model) if budget.unit == "seconds" else None
+
+    def cost(plan: Plan) -> float:
+        return plan.tokens if speed is None else speed.seconds(plan)
+
+    least = Plan().scaled(_LEAST)
+    if cost(least) > budget.amount:
+        needed = _amount(cost(least), budget.unit)
+        raise InputError(f"the budget is too small for anything: give {needed} or more, or --no-calibrate")
+    factor = _LEAST
+    while factor < _MOST and cost(Plan().scaled(factor * 1.1)) <= budget.amount:
+        factor *= 1.1
+    return Plan().scaled(factor)
+
+
+def _amount(cost: float, unit: str) -> str:
+    if unit == "tokens":
+        return f"{-(-cost // 1000):.0f}k"
+    return f"{-(-cost // 1):.0f}s" if cost < 120 else f"{-(-cost // 60):.0f}m"
+
+
+def _seconds(job: Callable[[], None]) -> float:
+    began = time.monotonic()
+    job()
+    return time.monotonic() - began
+
+
+def _even(number: float, least: int) -> int:
+    return max(least, 2 * round(number / 2))
