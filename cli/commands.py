@@ -31,6 +31,8 @@ COMMANDS = (
      "steer import mood.gguf --name mood --model gpt2"),
     ("cli.concepts.import_export:export_command", "export", "Export steering for other libraries and engines.",
      'steer export "sonnet + cat" -o steered-model'),
+    ("cli.concepts.library:command", "library", "Export or import all your concepts as one file.",
+     "steer library export concepts.zip"),
     ("cli.env:command", "env", "Show versions and folders, for bug reports.",
      "steer env --json"),
 )  # fmt: skip

@@ -62,7 +62,7 @@ def load_file(path: str | Path) -> ConceptVector:
     """
     data = read_bytes(path, "a vector file (.safetensors)", limit=MAX_BYTES, error=VectorError)
     try:
-        return _parse(data)
+        return parse(data)
     except SteerError as error:
         raise VectorError(f"{quote(path)} is not a usable vector file: {error}") from error
 
@@ -76,7 +76,13 @@ def is_ours(path: str | Path) -> bool:
         return False
 
 
-def _parse(data: bytes) -> ConceptVector:
+def parse(data: bytes) -> ConceptVector:
+    """Return the vector of the bytes of a file.
+
+    Raises:
+        VectorError: a field is unusable.
+        InputError: a name that cannot name a file.
+    """
     try:
         tensors, metadata = read_tensors(data)
     except VectorError as error:
