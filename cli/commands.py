@@ -15,6 +15,8 @@ COMMANDS = (
      "steer keep 7 --as stormy"),
     ("cli.measure.dose:command", "dose", "Measure a concept at increasing doses.",
      "steer dose cat --plot cat.png"),
+    ("cli.measure.frontier:command", "frontier", "Hold a concept against a prompt of examples.",
+     "steer frontier storm --positive storms.txt --background texts.txt --plot storm.png"),
     ("cli.measure.sweep:command", "sweep", "Measure a grid of radii, doses and temperatures.",
      'steer sweep "sonnet + cat" --radius 0:1:0.25 -n 64 -o sonnet-cat'),
     ("cli.measure.fidelity:command", "fidelity", "Measure whether unsteered attributes keep their shares.",

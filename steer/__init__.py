@@ -43,6 +43,7 @@ _HOMES = {
     "forecast": "composition.forecast",
     "page": "reports.html.page",
     "perturb": "search.perturbation",
+    "prompt_frontier": "sweeps.prompt_frontier",
     "recentre": "search.recentring",
     "report": "reports.report",
     "sample": "sampling.sample",

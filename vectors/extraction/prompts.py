@@ -14,7 +14,7 @@ from vectors.common.progress import Progress, count_progress
 from vectors.common.rng import Stream, rng
 from vectors.common.statistics import wilson
 from vectors.common.validation import check_utf8, quote
-from vectors.decoding.prompted_samples import sample_prompted
+from vectors.decoding.prompted_samples import BETWEEN, example_prompts, sample_prompted
 from vectors.model.residual_model import ResidualModel
 
 TEMPLATES = ("{D}\n\n", "# {D}\n\n", "{d}:\n\n", "Example of {d}:\n\n")
@@ -25,12 +25,6 @@ TEXTS = 128
 
 SHOTS = 3
 """Examples in a prompt."""
-
-BETWEEN = "\n\n"
-"""What separates examples in a prompt."""
-
-EXAMPLE_TOKENS = 64
-"""Tokens of each example."""
 
 _PROMPTS = 16  # prompts of examples
 _FEWEST = 16  # different texts that a concept needs
@@ -102,7 +96,7 @@ def write_texts(
         InputError: a blank prompt, one without room in the context, or prompts behind which the model writes nothing
             or always the same.
     """
-    rows = _few_shot(model, prompts, seed) if examples else _encoded(model, prompts)
+    rows = example_prompts(model, prompts, SHOTS, n=_PROMPTS, seed=seed) if examples else _encoded(model, prompts)
     advance = count_progress(progress, "writing texts behind the prompts", TEXTS)
 
     def made() -> dict[str, Any]:
@@ -161,16 +155,3 @@ def _encoded(model: ResidualModel, prompts: Sequence[str]) -> list[list[int]]:
         if len(row) <= len(model.start_ids()):
             raise InputError(f"the prompt {quote(prompt)} has no token of its own: give text")
     return [list(row) for row in rows]
-
-
-def _few_shot(model: ResidualModel, examples: Sequence[str], seed: int) -> list[list[int]]:
-    """Return prompts of a few examples each."""
-    start = model.start_ids()
-    texts = [list(row)[len(start) :][:EXAMPLE_TOKENS] for row in model.encode(list(dict.fromkeys(examples)))]
-    between = list(model.encode([BETWEEN])[0])[len(start) :]
-    random = rng(seed, 0, Stream.FIT, part=2)
-    prompts = []
-    for _ in range(_PROMPTS):
-        chosen = random.choice(len(texts), size=min(SHOTS, len(texts)), replace=False)
-        prompts.append([*start, *(token for index in chosen for token in (*texts[index], *between))])
-    return prompts

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from vectors.decoding.prompted_samples import BETWEEN
 from vectors.extraction.contest.candidate import Candidate
 from vectors.extraction.extraction_input import ExtractionInput
-from vectors.extraction.prompts import BETWEEN, SHOTS, PromptedTexts, prompt_pairs
+from vectors.extraction.prompts import SHOTS, PromptedTexts, prompt_pairs
 from vectors.extraction.shifts.distilled_shift import (
     BATCHES,
     RATE,

@@ -10,7 +10,7 @@ from torch import Tensor
 from vectors.activations.text_likelihood import check_likelihood
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
-from vectors.decoding.prompted_samples import kl_between, text_states
+from vectors.decoding.prompted_samples import EXAMPLE_TOKENS, kl_between, text_states
 from vectors.extraction.shifts.learned_shift import typical_activation
 from vectors.extraction.shifts.likely_tokens import LikelyTokens, likely_tokens
 from vectors.model.hooks import shift_layers
@@ -29,9 +29,6 @@ ROWS = 8
 
 TOKENS = 28
 """Tokens read of each text."""
-
-EXAMPLE_TOKENS = 64
-"""Tokens read of each example in a prompt."""
 
 RATE = 0.02
 """Initial learning rate of Adam, relative to the layer's root-mean-square activation."""
