@@ -210,6 +210,11 @@ def command(
         folder = writable_model_folder(loaded.name, loaded.hash)  # refuse before the work and not after it
         unfinished = folder / UNFINISHED
         note(f"seed {seed}")
+        if not reading.chat and getattr(loaded.tokenizer, "chat_template", None):
+            note(
+                f"note: {quote(loaded.name)} is a chat model, and is read and sampled without its chat template: its "
+                "texts vary less than those of a base model"
+            )
         progress("estimating the time")
         seconds, shorter = extraction_seconds(
             loaded, method, layers, texts, positions=positions, calibrate=not no_calibrate, budget=budget

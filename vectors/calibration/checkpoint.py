@@ -74,6 +74,7 @@ class Checkpoint:
             except (OSError, ValueError, SteerError, safetensors.SafetensorError):
                 pass  # a damaged part is made again
         value = make()
+        path.parent.mkdir(parents=True, exist_ok=True)  # another process may have finished the same job
         write_atomically(path, write(value), force=True)
         return value
 

@@ -3,6 +3,8 @@
 import importlib
 import json
 import shlex
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,3 +248,44 @@ def test_a_direction_towards_words_needs_no_texts(steer: Callable[..., Any], tin
         "extract", "beast", "--model", tiny, "--device", "cpu", "--method", "token", "--words", "cat, dog", "--layer", 1
     )
     assert done.code == 0 and "none" in done.out and "natural gap" not in done.out
+
+
+def test_a_chat_model_that_is_read_bare_is_named(
+    extract: Callable[..., Any], steer: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    settings = tiny / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": "{{ messages }}"}))
+    done = extract("gale", "--from", tmp_path / "docs.jsonl", "--where", "topic=sea", "--layer", 1)
+    assert done.code == 0 and "is a chat model, and is read and sampled without its chat template" in done.err
+
+
+@pytest.mark.slow
+def test_a_contest_that_is_killed_ten_times_ends_as_one_that_is_not(
+    extract: Callable[..., Any], steer: Callable[..., Any], tiny: Path, tmp_path: Path, home: Path, program: list[str]
+) -> None:
+    command = [
+        "extract", "storm", "--positive", str(tmp_path / "positive.txt"), "--background",
+        str(tmp_path / "background.txt"), "--budget", "60k", "--model", str(tiny), "--device", "cpu", "--json",
+    ]  # fmt: skip
+    began = time.monotonic()
+    straight = subprocess.run([*program, *command], capture_output=True, check=True)
+    whole = time.monotonic() - began
+    path = next(home.rglob("storm.safetensors"))
+    path.unlink()
+    for number in range(10):
+        process = subprocess.Popen([*program, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            process.communicate(timeout=whole * (0.15 + 0.06 * number))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        if path.exists():  # finished before the kill: a whole vector
+            load_file(path)
+            path.unlink()
+        for damaged in home.rglob("*.safetensors"):
+            if "unfinished" not in damaged.parts:
+                load_file(damaged)
+    resumed = subprocess.run([*program, *command], capture_output=True, check=True)
+    first, second = json.loads(straight.stdout), json.loads(resumed.stdout)
+    assert first["evidence"] == second["evidence"] and first["unit_curve"] == second["unit_curve"]
+    assert not list(home.rglob("unfinished/*"))
