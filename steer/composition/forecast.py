@@ -11,7 +11,6 @@ from steer.composition.steering_point import SteeringPoint
 from steer.statistics.estimate import Estimate
 from vectors.common.errors import SteerError
 from vectors.common.paths import EMBEDDED_NAME
-from vectors.common.statistics import wilson
 from vectors.common.validation import check_integer, check_number
 from vectors.concepts.by_position import part_shift
 from vectors.concepts.vector import ConceptVector
@@ -132,17 +131,25 @@ def _falling(wanted: Sequence[ConceptVector], projections: Mapping[ConceptVector
     """Return the best dose of each concept whose success at its dose is significantly below that of a smaller one."""
     best_doses = {}
     for vector in wanted:
-        rows = [row for row in map(_row, vector.unit_curve) if row is not None]
-        shift = projections.get(vector, 0.0)
+        known = [(row[0], raw) for raw in vector.unit_curve if (row := _row(raw)) is not None]
+        rows = [(shift, raw) for shift, raw in known if _has_interval(raw)]
         if not vector.calibrated or not rows:
             continue
-        best = max(rows, key=lambda row: row[1][0] / row[1][1])
-        after = [row for row in rows if row[0] > best[0]]
-        # the row at or before the shift: success between two rows is at least that of the worse one
-        here = max((row for row in after if row[0] <= shift * (1 + 1e-4)), default=None)
-        if here is not None and wilson(*here[1])[1] < wilson(*best[1])[0]:
-            best_doses[vector.name] = best[0] / vector.scale
+        best_shift, best = max(rows, key=lambda row: float(row[1]["success"]))
+        # the last row that the dose reaches
+        asked = projections.get(vector, 0.0) * (1 + 1e-4)
+        _, here = max(
+            ((shift, raw) for shift, raw in rows if best_shift <= shift <= asked),
+            key=lambda row: row[0],
+            default=(best_shift, best),
+        )
+        if here["high"] < best["low"]:
+            best_doses[vector.name] = best_shift / vector.scale
     return best_doses
+
+
+def _has_interval(row: Mapping[str, Any]) -> bool:
+    return all(isinstance(row.get(key), int | float) for key in ("low", "high"))
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,10 @@ def test_success_is_corrected_for_the_judges_errors():
 
 
 def test_a_dose_that_shows_less_than_a_smaller_one_is_named():
-    turning = concept("cat", [1.0, 0.0, 0.0], rates=(0.0, 0.6, 0.9, 0.88, 0.2))
+    rows = concept("cat", [1.0, 0.0, 0.0], rates=(0.0, 0.6, 0.9, 0.88, 0.2)).unit_curve
+    curve = tuple(row | {"low": row["success"] - 0.06, "high": row["success"] + 0.06} for row in rows)
+    turning = replace(CAT, unit_curve=curve)
+    assert forecast(steer.compose({replace(CAT, unit_curve=rows): 2.0})).falling == {}  # without intervals
     assert forecast(steer.compose({turning: 1.0})).falling == {}
     assert forecast(steer.compose({turning: 1.5})).falling == {}  # 0.88 is not clearly less
     found = forecast(steer.compose({turning: 2.0}))
