@@ -55,7 +55,8 @@ def test_the_learned_shift_is_that_of_extract_on_the_typical_texts(model, discov
     contrast = discovery.contrast(1)
     vector = promote_candidate(model, discovery, 1, "one", calibrate=False, seed=2)
     extracted = extract(
-        model, "one", positive=contrast.positive, background=contrast.background, calibrate=False, seed=2
+        model, "one", positive=contrast.positive, background=contrast.background, method="learned", calibrate=False,
+        seed=2,
     )  # fmt: skip
     assert torch.equal(vector.direction, extracted.direction) and vector.gap == extracted.gap
     assert (vector.method, vector.positions) == ("learned-discovered-ica", "bos")
