@@ -87,6 +87,7 @@ def promote_candidate(
             name,
             positive=contrast.positive,
             background=contrast.background,
+            method="learned",
             layer=layer,
             calibrate=calibrate,
             held_out=LEARNING_HELD_OUT,
