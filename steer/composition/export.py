@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Final
 
+from torch import Tensor
+
 from steer.composition.steering_point import SteeringPoint
 from vectors.common.errors import InputError, OutputError
 from vectors.common.files import check_output_path
 from vectors.common.validation import quote
 from vectors.formats.layer_shifts import check_shifts
-from vectors.model.positions import POSITIONS, check_positions
+from vectors.model.positions import POSITIONS, check_positions, parts_of
 from vectors.model.residual_model import ResidualModel
 
 FORMATS: Final = ("gguf", "npz", "safetensors", "checkpoint")
@@ -33,7 +35,8 @@ def export(
         format: `gguf`, `npz`, `safetensors` or `checkpoint`; by default the one of the path's suffix, and a checkpoint
             if there is none.
         positions: positions at which the point is added; by default those that its concepts were made for. A file has
-            one set of positions: of concepts with several, the shift at the start token is left out.
+            one set of positions: of a point with several, it gets the shift at the start token if that is asked for,
+            and otherwise the one of generated tokens, without what fades.
         force: replace an existing file, or a checkpoint that was exported before.
 
     Raises:
@@ -55,13 +58,12 @@ def export(
         names = ", ".join(dict.fromkeys(where for _, where in point.deltas))
         raise OutputError(
             f"the point has different shifts at positions {names}, and a file has one for all: choose positions with "
-            "--positions (positions=...), such as all"
+            "--positions (positions=...), such as all, which leaves out the start token's own shift and what fades"
         )
     where = check_positions(positions or str(point.positions), bos=model.bos_id is not None, scopes=True)
     if where not in POSITIONS:
         raise OutputError(f"positions {where} change as a text is written, and a file does not: choose {POSITIONS[1]}")
-    moved = point.at_positions(where)
-    rows = check_shifts({layer: moved.main_shift(layer) for layer in moved.layers}, model, error=OutputError)
+    rows = check_shifts(_rows(point, where), model, error=OutputError)
     if kind == "checkpoint":
         from vectors.formats.checkpoint.write import write_checkpoint
 
@@ -81,6 +83,20 @@ def export(
     from vectors.formats.arrays import write_arrays
 
     return write_arrays(path, rows, positions=where, name=point.expression, force=force)
+
+
+def _rows(point: SteeringPoint, positions: str) -> dict[int, Tensor]:
+    """Return by layer the one shift that a file holds; see `export`."""
+    if point.positions is not None:
+        return {layer: delta for (layer, _), delta in point.deltas.items()}
+    part = "bos" if positions == "bos" else "generated"
+    rows: dict[int, Tensor] = {}
+    for (layer, where), delta in point.deltas.items():
+        if ":" not in where and part in (parts_of(where) if where in POSITIONS else (where,)):
+            rows[layer] = rows[layer] + delta if layer in rows else delta
+    if not rows:
+        raise OutputError(f"the point has no lasting shift at positions {positions}: choose other ones")
+    return rows
 
 
 def check_target(path: str | Path, format: str | None, *, force: bool = False) -> str:
