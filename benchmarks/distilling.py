@@ -21,12 +21,11 @@ import vectors
 from vectors.activations.contrast_moments import contrast_moments, mean_difference
 from vectors.activations.text_activations import encode_texts
 from vectors.calibration.word_judge import WordJudge
-from vectors.decoding.decode import decode
 from vectors.decoding.prompt_free_samples import sample_prompt_free, sample_shifted
+from vectors.decoding.prompted_samples import BETWEEN, example_prompts, sample_prompted
 from vectors.decoding.token_sampling import Settings
 from vectors.extraction.shifts.distilled_shift import (
     Lessons,
-    distance_to_prompted,
     distil,
     few_shot_pairs,
     read_lessons,
@@ -34,8 +33,7 @@ from vectors.extraction.shifts.distilled_shift import (
 from vectors.model.positions import Site
 from vectors.model.residual_model import ResidualModel
 
-TOKENS, SEED, SHOTS, PROMPTS = 40, 0, 3, 4
-BETWEEN = "\n\n"
+TOKENS, SEED, SHOTS = 40, 0, 3
 Cell = dict[str, Any]
 
 
@@ -73,22 +71,10 @@ def shifted(model: ResidualModel, judge: WordJudge, shifts: Mapping[Site, torch.
 
 def prompted(model: ResidualModel, judge: WordJudge, examples: Sequence[str], n: int, shots: int) -> Cell:
     """Success of texts behind a few examples, and the KL of the prompted model from the plain one on what it wrote."""
-    texts, distances, counts = [], [], []
-    random = np.random.default_rng(SEED)
-    for number in range(PROMPTS):
-        chosen = random.choice(len(examples), size=shots, replace=False)
-        prompt = "".join(examples[index] + BETWEEN for index in chosen)
-        prefix = model.encode([prompt])[0]
-        for each in decode(
-            model, None, prefix=prefix, settings=Settings(max_tokens=TOKENS), seed=number, indices=range(n // PROMPTS)
-        ):
-            text = model.decode(each.tokens)
-            texts.append(text.split(BETWEEN)[0])
-            with torch.no_grad():
-                distances.append(float(distance_to_prompted(model, [(prefix, each.tokens)], {})) * len(each.tokens))
-            counts.append(len(each.tokens))
-    hits = np.mean([judge.accepts(text) for text in texts])
-    return {"success": float(hits), "pressure": sum(distances) / sum(counts), "texts": texts[:8]}
+    prompts = example_prompts(model, examples, shots, seed=SEED)
+    found = sample_prompted(model, prompts, n, max_tokens=TOKENS, stop=BETWEEN)
+    hits = np.mean([judge.accepts(text) for text in found.texts])
+    return {"success": float(hits), "pressure": found.pressure, "texts": found.texts[:8]}
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,6 @@ class Checkpoint:
 
         return self._part(name, ".safetensors", make, lambda path: safetensors.torch.load(path.read_bytes()), written)
 
-    def remove(self) -> None:
-        """Remove the folder: the job is finished."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
     def _part(
         self, name: str, suffix: str, make: Callable[[], Value], read: Callable[[Path], Value],
         write: Callable[[Value], bytes],

@@ -1,6 +1,6 @@
 """Judge shifts by samples at equal mean pressure, the only fair comparison between them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,6 @@ def measure_effect(
     most: float = 16.0,
     n: int = SAMPLES,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> Effect:
     """Return the effect of shifts at the scale where their samples have a given mean pressure.
 
@@ -83,17 +82,13 @@ def measure_effect(
         most: the largest scale. Shifts that stay below the pressure there are judged there.
         n: number of samples that are judged.
         seed: of the samples.
-        progress: called with the number of samples after each batch.
     """
     settings = Settings(max_tokens=fitting_length(model, MAX_TOKENS))
 
     def sample(scales: Sequence[float]) -> ShiftedSamples:
         factors = torch.tensor(scales)[:, None]
         rows = {site: factors * shift.float()[None] for site, shift in shifts.items()}
-        found = sample_shifted(model, rows, n=len(scales), settings=settings, seed=seed)
-        if progress:
-            progress(len(scales))
-        return found
+        return sample_shifted(model, rows, n=len(scales), settings=settings, seed=seed)
 
     top = min(_OCTAVES, float(np.log2(most)))
     scales = (2.0 ** np.linspace(top - 2 * _OCTAVES, top, _PROBES)).tolist()

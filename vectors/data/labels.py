@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool
@@ -121,3 +121,14 @@ def contrast_of_label(texts: Sequence[str], has_label: Bool[np.ndarray, " texts"
     """Return the texts with a label as positives and the others as background."""
     positive = [text for text, has in zip(texts, has_label, strict=True) if has]
     return ContrastSet(positive, [text for text, has in zip(texts, has_label, strict=True) if not has])
+
+
+def contrasts_of_labels(texts: Sequence[str], labels: Sequence[Collection[str]]) -> Iterator[tuple[str, ContrastSet]]:
+    """Yield each concept in the labels, in order, with its texts against all others.
+
+    Raises:
+        InputError: texts and labels of unequal number, no label, or a concept that all or none of the texts have.
+    """
+    names, has = label_matrix(texts, labels)
+    for column, name in enumerate(names):
+        yield name, contrast_of_label(texts, has[:, column])

@@ -107,7 +107,12 @@ def extract(
         raise InputError(f"method is {quote(method)}: choose from {', '.join((*CONTEST_METHODS, *METHODS))}")
     positive, background = (None if texts is None else _listed(texts) for texts in (positive, background))
     name, report, written = check_name(name), progress_callback(progress), None
+    if method == "auto" and not calibrate and model.bos_id is None:
+        method = "mean-difference"  # a shift is learned from the start token on, and nothing can be sampled
     if method in CONTEST_METHODS:
+        for option, value in (("words", words), ("how", how), ("stability", stability)):
+            if value is not None:
+                raise InputError(f"method {method!r} is a contest and takes no {option}: name a method, or drop it")
         check_options(model, calibrate=calibrate, positions=positions, pool=pool)
         if prompts is not None or as_examples:
             if prompts is not None and (positive is not None or as_examples):
@@ -211,8 +216,13 @@ def _contrast(
     return ContrastSet(positive, background, paired=paired, weights=weights or {})
 
 
+def n_own_texts(n_positive: int) -> int:
+    """Return how many texts the model samples as a background for so many positive ones."""
+    return min(max(n_positive, OWN_TEXTS[0]), OWN_TEXTS[1])
+
+
 def _sample_background(model: ResidualModel, n_positive: int, seed: int, report: Progress) -> list[str]:
-    n = min(max(n_positive, OWN_TEXTS[0]), OWN_TEXTS[1])
+    n = n_own_texts(n_positive)
     return own_texts(model, n, seed=seed, progress=count_progress(report, "writing texts of the model's own", n))
 
 

@@ -11,7 +11,7 @@ from vectors.common.option_names import CONTEST_METHODS
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.common.validation import quote
 from vectors.concepts.vector import ConceptVector
-from vectors.data.labels import contrast_of_label, label_matrix
+from vectors.data.labels import contrast_of_label, contrasts_of_labels
 from vectors.extraction.extract import extract, layers_for
 from vectors.extraction.extract_jointly import extract_together
 from vectors.extraction.extraction_input import ExtractionInput, check_options, split_labelled_texts
@@ -75,14 +75,13 @@ def extract_each(
             held_out=held_out, seed=seed, progress=progress,
         )  # fmt: skip
     if method in CONTEST_METHODS:
-        names, has = label_matrix(texts, labels)
         return {
             name: extract(
                 model, name, positive=side.positive, background=side.background, method=method, layer=layer,
                 positions=positions, pool=pool, calibrate=calibrate, budget=budget, held_out=held_out, seed=seed,
                 checkpoint=None if checkpoint is None else checkpoint / name, progress=progress,
             )
-            for name, side in ((name, contrast_of_label(texts, has[:, at])) for at, name in enumerate(names))
+            for name, side in contrasts_of_labels(texts, labels)
         }  # fmt: skip
     if method not in SECOND:
         raise InputError(

@@ -44,9 +44,8 @@ def test_samples_have_the_pressure_and_can_be_continued(llama_model: ResidualMod
         (1, "all"): torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(0)),
         (0, "bos"): torch.ones(llama_model.d_model),
     }
-    counted: list[int] = []
-    effect = measure_effect(llama_model, shifts, JUDGE, pressure=0.2, n=24, seed=3, progress=counted.append)
-    assert effect.pressure == pytest.approx(0.2, rel=0.5) and sum(counted) >= 32
+    effect = measure_effect(llama_model, shifts, JUDGE, pressure=0.2, n=24, seed=3)
+    assert effect.pressure == pytest.approx(0.2, rel=0.5)
     longer = more_samples(llama_model, shifts, JUDGE, effect, n=8, seed=3)
     settings = Settings(max_tokens=equal_pressure.MAX_TOKENS)
     scaled = {site: effect.scale * shift for site, shift in shifts.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from vectors.calibration.checkpoint import Checkpoint
@@ -36,7 +37,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Field:
+class Choices:
     """What a contest may choose from.
 
     Attributes:
@@ -75,7 +76,7 @@ def hold_contest(
     data: ExtractionInput,
     judge: Judge,
     plan: Plan,
-    field: Field,
+    choices: Choices,
     checkpoint: Checkpoint,
     written: PromptedTexts | None = None,
     show: Show | None = None,
@@ -87,10 +88,10 @@ def hold_contest(
     best of all are judged again.
 
     Args:
-        data: the texts; its layers are those of the field.
+        data: the texts; its layers are those of the choices.
         judge: fit on texts that are not among them.
         plan: how much work to do.
-        field: what to choose from.
+        choices: what to choose from.
         checkpoint: finished parts.
         written: the positive texts, if the model wrote them behind prompts.
         show: called with two texts of each candidate that is better than all before.
@@ -98,87 +99,100 @@ def hold_contest(
     Raises:
         VectorError: no candidate at all.
     """
-    n_layers, entries = data.model.n_layers, list[Entry]()
-    differences = {layer: moments.difference for layer, moments in data.moments().items()}
-    every = mean_candidates(data, field.singles(n_layers), field.profile(n_layers))
-    cheap = [candidate for candidate in every if field.allows(candidate.method)][: plan.means]
-    advance = data.counter("judging means by samples", len(cheap) or 1)
-    for candidate in cheap:
-        entries.append(_judged(data, judge, candidate, plan.first, "means", checkpoint))
-        _show_if_best(show, entries[-1], entries[:-1])
-        advance(1)
-    entries = _again(data, judge, entries, max(1, len(entries) // 3), plan.second, "means, again", checkpoint)
-    best = [entry.candidate.layers[0] for entry in entries if len(entry.candidate.layers) == 1][:1]
-    usual = [] if field.layers else [int(n_layers * depth) for depth in LEARNED_DEPTHS]
-    layers = list(dict.fromkeys([*best, *usual, *field.singles(n_layers)]))
-    teacher = Teacher(data, steps=plan.steps, written=written)
-    methods = [method for method in teacher.methods if field.allows(method)]
-    learned = list[Entry]()
-    for number in range(min(plan.learned, len(methods) + len(layers) - 1) if methods else 0):
-        if number < len(methods):  # all methods at the first layer, then the best of them at others
-            method, layer = methods[number], layers[0]
-        else:
-            method = max(learned[: len(methods)], key=lambda entry: rank(entry.effect)).candidate.method
-            layer = layers[number - len(methods) + 1]
-        tensors = checkpoint.tensors(
-            f"{method} {layer} {field.learned_positions}",
-            lambda method=method, layer=layer: as_tensors(  # type: ignore[misc]
-                teacher.learn(method, [layer], field.learned_positions, differences)
-            ),
-        )
-        candidate = from_tensors(method, tensors)
-        data.progress(f"judging {candidate.label}", 0, 0)
-        learned.append(_judged(data, judge, candidate, plan.third, "learned", checkpoint))
-        _show_if_best(show, learned[-1], [*entries, *learned[:-1]])
-    entries = sorted([*learned, *entries], key=lambda entry: rank(entry.effect), reverse=True)
+    contest = _Contest(data, judge, plan, choices, checkpoint, show)
+    means = contest.judge_means()
+    entries = contest.ranked([*contest.judge_learned(means, Teacher(data, steps=plan.steps, written=written)), *means])
     if not entries:
-        raise VectorError(f"no method of {', '.join(field.methods or ())} takes part in a contest: choose another")
-    entries = _again(data, judge, entries, 2, plan.last, "last", checkpoint)
+        raise VectorError(f"no method of {', '.join(choices.methods or ())} takes part in a contest: choose another")
+    entries = contest.judge_again(entries, 2, plan.best_texts_again, "last")
     return entries[0].candidate, entries
 
 
-def _show_if_best(show: Show | None, entry: Entry, before: Sequence[Entry]) -> None:
-    if show is not None and all(rank(entry.effect) > rank(other.effect) for other in before):
-        success = f"{entry.effect.hits} of {entry.effect.n}"
-        show(f"{entry.candidate.label}: {success} at {entry.effect.pressure:.2f} nats", entry.effect.texts)
+@dataclass(frozen=True)
+class _Contest:
+    """The rounds of a contest; see `hold_contest`."""
 
+    data: ExtractionInput
+    judge: Judge
+    plan: Plan
+    choices: Choices
+    checkpoint: Checkpoint
+    show: Show | None
 
-def _judged(
-    data: ExtractionInput, judge: Judge, candidate: Candidate, n: int, round: str, checkpoint: Checkpoint
-) -> Entry:
-    found = checkpoint.value(
-        f"{candidate.label} {n}",
-        lambda: _as_json(measure_effect(data.model, candidate.shifts, judge, most=candidate.most, n=n, seed=data.seed)),
-    )
-    return Entry(candidate, _effect(found), round)
+    def judge_means(self) -> list[Entry]:
+        """Judge the differences of means, and the best third of them by more texts."""
+        n_layers, entries = self.data.model.n_layers, list[Entry]()
+        every = mean_candidates(self.data, self.choices.singles(n_layers), self.choices.profile(n_layers))
+        allowed = [candidate for candidate in every if self.choices.allows(candidate.method)][: self.plan.means]
+        advance = self.data.counter("judging means by samples", len(allowed) or 1)
+        for candidate in allowed:
+            entries.append(self._judged(candidate, self.plan.mean_texts, "means"))
+            self._show_if_best(entries[-1], entries[:-1])
+            advance(1)
+        return self.judge_again(entries, max(1, len(entries) // 3), self.plan.mean_texts_again, "means, again")
 
+    def judge_learned(self, means: Sequence[Entry], teacher: Teacher) -> list[Entry]:
+        """Learn by every method at the best layer of the means, then by the best method at other layers."""
+        n_layers, entries = self.data.model.n_layers, list[Entry]()
+        best = [entry.candidate.layers[0] for entry in means if len(entry.candidate.layers) == 1][:1]
+        usual = [] if self.choices.layers else [int(n_layers * depth) for depth in LEARNED_DEPTHS]
+        first, *others = dict.fromkeys([*best, *usual, *self.choices.singles(n_layers)])
+        methods = [method for method in teacher.methods if self.choices.allows(method)][: self.plan.learned]
+        for method in methods:
+            entries.append(self._learned(teacher, method, first))
+            self._show_if_best(entries[-1], [*means, *entries[:-1]])
+        for layer in others[: self.plan.learned - len(methods)] if entries else ():
+            entries.append(self._learned(teacher, self.ranked(entries[: len(methods)])[0].candidate.method, layer))
+            self._show_if_best(entries[-1], [*means, *entries[:-1]])
+        return entries
 
-def _again(
-    data: ExtractionInput, judge: Judge, entries: Sequence[Entry], best: int, n: int, round: str,
-    checkpoint: Checkpoint,
-) -> list[Entry]:  # fmt: skip
-    """Judge the best entries by more texts, and return all in order, these before the others."""
-    ranked = sorted(entries, key=lambda entry: rank(entry.effect), reverse=True)
-    if len(ranked) < 2:
-        return ranked
-    advance = data.counter("judging the best by more samples", min(best, len(ranked)))
-    judged = []
-    for entry in ranked[:best]:
-        effect, shifts = entry.effect, entry.candidate.shifts
-        found = checkpoint.value(
-            f"{entry.candidate.label} {effect.n} and {n}",
-            lambda effect=effect, shifts=shifts: _as_json(  # type: ignore[misc]
-                more_samples(data.model, shifts, judge, effect, n=n, seed=data.seed)
-            ),
+    def judge_again(self, entries: Sequence[Entry], best: int, n: int, round: str) -> list[Entry]:
+        """Judge the best entries by more texts, and return all in order, these before the others."""
+        ranked = self.ranked(entries)
+        if len(ranked) < 2:
+            return ranked
+        advance = self.data.counter("judging the best by more samples", min(best, len(ranked)))
+        judged = []
+        for entry in ranked[:best]:
+            effect = self._effect(
+                f"{entry.candidate.label} {entry.effect.n} and {n}",
+                partial(
+                    more_samples, self.data.model, entry.candidate.shifts, self.judge, entry.effect, n=n,
+                    seed=self.data.seed,
+                ),
+            )  # fmt: skip
+            judged.append(Entry(entry.candidate, effect, round))
+            advance(1)
+        return self.ranked(judged) + ranked[best:]
+
+    def ranked(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return entries in order, the best first."""
+        return sorted(entries, key=lambda entry: rank(entry.effect), reverse=True)
+
+    def _learned(self, teacher: Teacher, method: str, layer: int) -> Entry:
+        positions = self.choices.learned_positions
+        differences = {at: moments.difference for at, moments in self.data.moments().items()}
+        tensors = self.checkpoint.tensors(
+            f"{method} {layer} {positions}",
+            lambda: as_tensors(teacher.learn(method, [layer], positions, differences)),
         )
-        judged.append(Entry(entry.candidate, _effect(found), round))
-        advance(1)
-    return sorted(judged, key=lambda entry: rank(entry.effect), reverse=True) + ranked[best:]
+        candidate = from_tensors(method, tensors)
+        self.data.progress(f"judging {candidate.label}", 0, 0)
+        return self._judged(candidate, self.plan.learned_texts, "learned")
 
+    def _judged(self, candidate: Candidate, n: int, round: str) -> Entry:
+        measure = partial(
+            measure_effect, self.data.model, candidate.shifts, self.judge, most=candidate.most, n=n,
+            seed=self.data.seed,
+        )  # fmt: skip
+        return Entry(candidate, self._effect(f"{candidate.label} {n}", measure), round)
 
-def _effect(found: dict[str, Any]) -> Effect:
-    return Effect(**{**found, "texts": tuple(found["texts"])})
+    def _effect(self, name: str, measure: Callable[[], Effect]) -> Effect:
+        """Return the effect of a name from the checkpoint, or measure it."""
+        found = self.checkpoint.value(name, lambda: asdict(measure()))
+        return Effect(**{**found, "texts": tuple(found["texts"])})
 
-
-def _as_json(effect: Effect) -> dict[str, Any]:
-    return asdict(effect) | {"texts": list(effect.texts)}
+    def _show_if_best(self, entry: Entry, before: Sequence[Entry]) -> None:
+        if self.show is not None and all(rank(entry.effect) > rank(other.effect) for other in before):
+            success = f"{entry.effect.hits} of {entry.effect.n}"
+            self.show(f"{entry.candidate.label}: {success} at {entry.effect.pressure:.2f} nats", entry.effect.texts)

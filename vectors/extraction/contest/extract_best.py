@@ -16,16 +16,13 @@ from vectors.common.errors import InputError
 from vectors.common.progress import Progress
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
-from vectors.extraction.contest.contest import Field, Show, hold_contest
+from vectors.extraction.contest.contest import LEARNED_DEPTHS, Choices, Show, hold_contest
 from vectors.extraction.contest.learned import Teacher
 from vectors.extraction.contest.plan import Budget, Plan, plan_for
 from vectors.extraction.contest.winner import to_vector
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
 from vectors.extraction.prompts import PromptedTexts
 from vectors.model.residual_model import ResidualModel
-
-LEARNED_DEPTH = 1 / 3
-"""Layer of a shift that no pilot chose, as a share of the depth."""
 
 
 def extract_best(
@@ -71,35 +68,37 @@ def extract_best(
     """
     if budget is not None and not calibrated:
         raise InputError("a budget is for samples, and there is no pilot: leave budget or calibrate=False out")
-    plan = _plan(model, budget, progress)
     fit, held = contrast.split(held_out=held_out, seed=seed)
     split = ContrastSplit(whole=contrast, held_out=held, share=held_out, seed=seed)
-    field = Field(layers=tuple(layers) if layers else None, positions=positions, methods=_methods(method))
+    choices = Choices(layers=tuple(layers) if layers else None, positions=positions, methods=_methods(method))
     data = ExtractionInput(
         model=model, fit=fit, tokens=encode_by_text(model, [*contrast.positive, *contrast.background]),
-        layers=field.all_layers(model.n_layers), positions=positions or "all", pool=pool, seed=seed, progress=progress,
+        layers=choices.all_layers(model.n_layers), positions=positions or "all", pool=pool, seed=seed,
+        progress=progress,
     )  # fmt: skip
     identity = {
         "texts": contrast.hash, "model": model.hash, "method": method, "layers": layers and list(layers),
-        "positions": positions, "plan": plan.to_dict(), "held_out": held_out, "seed": seed, "format": 1,
+        "positions": positions, "budget": budget, "held_out": held_out, "seed": seed, "format": 2,
     }  # fmt: skip
     checkpoint = Checkpoint(folder if calibrated else None, identity)
+    # kept, since a machine is never measured twice as equally fast, and another plan would be another contest
+    plan = Plan(**checkpoint.value("plan", lambda: _plan(model, budget, progress).to_dict()))
     if not calibrated:
-        layer = field.layers[0] if field.layers else int(model.n_layers * LEARNED_DEPTH)
+        layer = choices.layers[0] if choices.layers else int(model.n_layers * LEARNED_DEPTHS[0])
         teacher = Teacher(data, steps=plan.steps, written=written)
         differences = {at: moments.difference for at, moments in data.moments().items()}
-        chosen = next(iter(field.methods or ())) if method != "auto" else teacher.methods[0]
-        candidate = teacher.learn(chosen, [layer], field.learned_positions, differences)
+        chosen = next(iter(choices.methods or ())) if method != "auto" else teacher.methods[0]
+        candidate = teacher.learn(chosen, [layer], choices.learned_positions, differences)
         return to_vector(name, data, split, candidate, [])
     judge = WordJudge(held.positive, held.background)
-    candidate, entries = hold_contest(data, judge, plan, field, checkpoint, written, show)
+    candidate, entries = hold_contest(data, judge, plan, choices, checkpoint, written, show)
     vector = to_vector(name, data, split, candidate, entries)
     facts: dict[str, Any] = {"plan": plan.to_dict()}
     if written is not None:
         facts["prompt"] = written.record(judge, held.positive)
     vector = replace(vector, evidence={**vector.evidence, **facts})
     vector = calibrate(
-        model, vector, judge=judge, n=plan.pilot, max_tokens=MAX_TOKENS, seed=seed, progress=progress,
+        model, vector, judge=judge, n=plan.pilot_texts, max_tokens=MAX_TOKENS, seed=seed, progress=progress,
         company=find_companions(model, vector, seed=seed), checkpoint=checkpoint,
     )  # fmt: skip
     return replace(vector, unit_judge=accuracy(held.positive, held.background))

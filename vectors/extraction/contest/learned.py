@@ -45,6 +45,8 @@ class Teacher:
     def __init__(self, data: ExtractionInput, *, steps: int, written: PromptedTexts | None = None) -> None:
         self._data, self._steps, self._written = data, steps, written
         self._lessons: dict[str, Lessons] = {}
+        weights = data.weights(data.fit.positive)
+        self._weights = None if weights is None else weights.numpy()
         self._texts: list[TokenIds] = [row[len(data.model.start_ids()) :] for row in data.rows(data.fit.positive)]
 
     @property
@@ -93,9 +95,11 @@ class Teacher:
             elif method == "distilled":
                 between = model.encode([BETWEEN])[0][len(model.start_ids()) :]
                 shots = min(SHOTS, len(self._texts) - 1)
-                pairs = few_shot_pairs(model, self._texts, shots=shots, between=between, seed=seed)
+                pairs = few_shot_pairs(
+                    model, self._texts, shots=shots, between=between, seed=seed, weights=self._weights
+                )
             else:
-                pairs = text_pairs(model, self._texts, seed=seed)
+                pairs = text_pairs(model, self._texts, seed=seed, weights=self._weights)
             advance = self._data.counter("reading texts behind prompts", BATCHES)
             self._lessons[method] = read_lessons(model, pairs, progress=advance)
         return self._lessons[method]

@@ -63,24 +63,24 @@ class Plan:
     """The work of a contest and of the pilot after it.
 
     Attributes:
-        means: cheap candidates.
-        first: texts judged of each cheap candidate.
-        second: further texts of the best third of them.
+        means: differences of means.
+        mean_texts: texts judged of each of them.
+        mean_texts_again: further texts of the best third of them.
         learned: learned candidates.
         steps: optimiser steps of each.
-        third: texts judged of each learned candidate.
-        last: further texts of the two best.
-        pilot: texts at each dose of the pilot.
+        learned_texts: texts judged of each learned candidate.
+        best_texts_again: further texts of the two best of all.
+        pilot_texts: texts at each dose of the pilot.
     """
 
     means: int = 6
-    first: int = 16
-    second: int = 16
+    mean_texts: int = 16
+    mean_texts_again: int = 16
     learned: int = 4
     steps: int = 80
-    third: int = 24
-    last: int = 40
-    pilot: int = 48
+    learned_texts: int = 24
+    best_texts_again: int = 40
+    pilot_texts: int = 48
 
     def scaled(self, factor: float) -> "Plan":
         """Return a plan with about so many times the work.
@@ -91,21 +91,21 @@ class Plan:
         root = factor**0.5  # half of the factor goes into more texts, half into more candidates or steps
         return Plan(
             means=max(2, min(8, round(self.means * root))),
-            first=_even(self.first * root, 8),
-            second=_even(self.second * root, 8),
+            mean_texts=_even(self.mean_texts * root, 8),
+            mean_texts_again=_even(self.mean_texts_again * root, 8),
             learned=max(1, min(6, round(self.learned * root))),
             steps=max(30, round(self.steps * root)),
-            third=_even(self.third * root, 12),
-            last=_even(self.last * factor, 12),
-            pilot=_even(self.pilot * factor, 16),
+            learned_texts=_even(self.learned_texts * root, 12),
+            best_texts_again=_even(self.best_texts_again * factor, 12),
+            pilot_texts=_even(self.pilot_texts * factor, 16),
         )
 
     @property
     def sampled(self) -> int:
         """Texts that it samples, each with a base row beside it; a judged text is often sampled twice."""
-        cheap = self.means * (8 + 1.5 * self.first) + max(1, self.means // 3) * self.second
-        learned = self.learned * (8 + 1.5 * self.third) + 2 * self.last
-        return round(cheap + learned + _PILOT_ROWS * self.pilot)
+        cheap = self.means * (8 + 1.5 * self.mean_texts) + max(1, self.means // 3) * self.mean_texts_again
+        learned = self.learned * (8 + 1.5 * self.learned_texts) + 2 * self.best_texts_again
+        return round(cheap + learned + _PILOT_ROWS * self.pilot_texts)
 
     @property
     def tokens(self) -> int:

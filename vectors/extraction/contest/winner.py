@@ -1,6 +1,7 @@
 """The winner of a contest as a concept vector, with the record of all that was tried."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def to_vector(
         entries: all that took part, for the record.
     """
     model, own = data.model, main_site(candidate)
-    length = float(candidate.shifts[own].double().norm())
+    length = _length(candidate, own)
     relative = {site: (shift.double() / length).float() for site, shift in candidate.shifts.items()}
     vector = ConceptVector(
         name=name,
@@ -61,18 +62,18 @@ def to_vector(
 
 
 def main_site(candidate: Candidate) -> Site:
-    """Return the site whose shift gives the vector its direction: of the widest positions, the longest shift."""
-    widest = max(candidate.positions, key=lambda where: where != "bos")
-    wide = [site for site in candidate.shifts if site[1] in ("all", widest)]
-    everywhere = [site for site in wide if site[1] == "all"] or wide
-    return max(everywhere, key=lambda site: float(candidate.shifts[site].norm()))
+    """Return the site whose shift is the vector's direction: the longest at the widest positions."""
+    widest = candidate.positions[-1]
+    return max((site for site in candidate.shifts if site[1] == widest), key=lambda site: _length(candidate, site))
+
+
+def _length(candidate: Candidate, site: Site) -> float:
+    return float(candidate.shifts[site].double().norm())
 
 
 def _with_evidence(
     vector: ConceptVector, data: ExtractionInput, split: ContrastSplit, candidate: Candidate, entries: Sequence[Entry]
 ) -> ConceptVector:
-    from dataclasses import replace
-
     data.progress("reading held-out texts", 0, 0)
     model, held = data.model, split.held_out
     sides = [pick_texts(set(side), RANKED, data.seed) for side in (held.positive, held.background)]

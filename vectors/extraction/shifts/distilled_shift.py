@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -10,11 +11,10 @@ from torch import Tensor
 from vectors.activations.text_likelihood import check_likelihood
 from vectors.common.errors import InputError
 from vectors.common.rng import Stream, rng
-from vectors.decoding.prompted_samples import EXAMPLE_TOKENS, kl_between, text_states
+from vectors.decoding.prompted_samples import EXAMPLE_TOKENS, text_states
 from vectors.extraction.shifts.learned_shift import typical_activation
 from vectors.extraction.shifts.likely_tokens import LikelyTokens, likely_tokens
 from vectors.model.hooks import shift_layers
-from vectors.model.output_head import map_logits
 from vectors.model.positions import Site, sum_by_layer
 from vectors.model.residual_model import ResidualModel
 
@@ -42,6 +42,8 @@ HALF_LIFE = 2.0
 TokenIds = Sequence[int]
 Pairs = Callable[[int], Sequence[tuple[TokenIds, TokenIds]]]
 """Maps the number of a batch to the token ids of prompts, the start token included, and of the text behind each."""
+
+Weights = Float64[np.ndarray, " texts"]
 
 _LOSS_SCALE = 2.0**10  # keeps half-precision gradients from underflowing; Adam's steps do not depend on it
 _COUNTED = 4  # batches that the likely tokens are counted in
@@ -179,28 +181,6 @@ def distil(
     return {site: shift.detach().cpu().double() for site, shift in shifts.items()}
 
 
-def distance_to_prompted(
-    model: ResidualModel,
-    pairs: Sequence[tuple[TokenIds, TokenIds]],
-    shifts: Mapping[Site, Float[Tensor, " d_model"]],
-) -> Float[Tensor, ""]:
-    """Return the mean KL(prompted || steered) over the tokens of some texts and the whole vocabulary, in nats.
-
-    Args:
-        model: the model.
-        pairs: token ids of each prompt, the start token included, and of the text behind it.
-        shifts: by layer and positions; empty for the plain model, so that this is the pressure of the prompt.
-
-    Raises:
-        InputError: a prompt and its text exceed the context of the model.
-    """
-    check_length(model, pairs)
-    with torch.no_grad():
-        prompted = text_states(model, pairs)
-        steered = steered_states(model, [text for _, text in pairs], shifts)
-        return map_logits(model, kl_between, prompted, steered).mean()
-
-
 def steered_states(
     model: ResidualModel, texts: Sequence[TokenIds], shifts: Mapping[Site, Float[Tensor, " d_model"]]
 ) -> Float[Tensor, "n width"]:
@@ -226,7 +206,13 @@ def check_length(model: ResidualModel, pairs: Sequence[tuple[TokenIds, TokenIds]
 
 
 def few_shot_pairs(
-    model: ResidualModel, texts: Sequence[TokenIds], *, shots: int, between: TokenIds, seed: int
+    model: ResidualModel,
+    texts: Sequence[TokenIds],
+    *,
+    shots: int,
+    between: TokenIds,
+    seed: int,
+    weights: Weights | None = None,
 ) -> Pairs:
     """Return batches of texts, each behind a prompt of a few other texts.
 
@@ -238,6 +224,7 @@ def few_shot_pairs(
         shots: number of texts in a prompt.
         between: token ids after each of them, such as a blank line.
         seed: of the draws.
+        weights: sampling weight of each text.
 
     Raises:
         InputError: too few texts.
@@ -252,7 +239,7 @@ def few_shot_pairs(
         random = rng(seed, number, Stream.FIT)
         drawn: list[tuple[TokenIds, TokenIds]] = []
         for _ in range(ROWS):
-            *examples, target = random.choice(len(texts), size=shots + 1, replace=False)
+            *examples, target = random.choice(len(texts), size=shots + 1, replace=False, p=_shares(weights, shots + 1))
             prompt = [*start, *(token for index in examples for token in (*texts[index][:longest], *between))]
             drawn.append((prompt, texts[target][:TOKENS]))
         return drawn
@@ -260,21 +247,35 @@ def few_shot_pairs(
     return pairs
 
 
-def text_pairs(model: ResidualModel, texts: Sequence[TokenIds], *, seed: int) -> Pairs:
+def text_pairs(model: ResidualModel, texts: Sequence[TokenIds], *, seed: int, weights: Weights | None = None) -> Pairs:
     """Return batches of texts without a prompt, to learn from their likelihood; short ones end with the end token.
 
     Args:
         model: the model.
         texts: token ids of texts without the start token.
         seed: of the draws.
+        weights: sampling weight of each text.
     """
     start, end = model.start_ids(), sorted(model.eos_ids)[:1]
 
     def pairs(number: int) -> list[tuple[TokenIds, TokenIds]]:
-        chosen = rng(seed, number, Stream.FIT).choice(len(texts), size=ROWS, replace=len(texts) < ROWS)
+        shares = _shares(weights, 1)
+        drawable = len(texts) if shares is None else int(np.count_nonzero(shares))
+        chosen = rng(seed, number, Stream.FIT).choice(len(texts), size=ROWS, replace=drawable < ROWS, p=shares)
         return [(start, [*texts[index], *end][:TOKENS]) for index in chosen]
 
     return pairs
+
+
+def _shares(weights: Weights | None, needed: int) -> Weights | None:
+    """Return the probability of each text; texts of weight 0 get a little if too few have more to draw from."""
+    if weights is None:
+        return None
+    shares = np.asarray(weights, dtype=np.float64)
+    if np.count_nonzero(shares) < min(needed, len(shares)):
+        shares = shares + 1e-9 * shares.max()
+    probabilities: Weights = shares / shares.sum()
+    return probabilities
 
 
 def _weights(texts: Sequence[TokenIds], early: float) -> Float[Tensor, " n"]:

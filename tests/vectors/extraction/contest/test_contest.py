@@ -14,16 +14,20 @@ from vectors.calibration.word_judge import WordJudge
 from vectors.common.errors import InputError, VectorError
 from vectors.data.contrast import ContrastSet
 from vectors.extraction.contest import contest as module
+from vectors.extraction.contest import plan as plan_module
 from vectors.extraction.contest.candidate import Candidate
-from vectors.extraction.contest.contest import Field, hold_contest
+from vectors.extraction.contest.contest import Choices, hold_contest
 from vectors.extraction.contest.learned import Teacher, as_tensors, from_tensors
 from vectors.extraction.contest.means import mean_candidates, profile_layers
-from vectors.extraction.contest.plan import Plan
+from vectors.extraction.contest.plan import Plan, Speed
 from vectors.extraction.contest.winner import main_site
 from vectors.extraction.extraction_input import ExtractionInput
+from vectors.extraction.shifts.learned_shift import Learning
 from vectors.model.residual_model import ResidualModel
 
-SMALL = Plan(means=3, first=8, second=8, learned=2, steps=4, third=8, last=8, pilot=8)
+SMALL = Plan(
+    means=3, mean_texts=8, mean_texts_again=8, learned=2, steps=4, learned_texts=8, best_texts_again=8, pilot_texts=8
+)
 
 
 def inputs(model: ResidualModel, **changes: object) -> ExtractionInput:
@@ -65,12 +69,12 @@ def test_learned_candidates_begin_at_the_best_layer_and_the_best_of_all_wins(
         inputs(llama_model),
         WordJudge(CATS, SHIPS),
         Plan(**{**SMALL.to_dict(), "means": 6}),
-        Field(),
+        Choices(),
         Checkpoint(None, {}),
     )
     assert winner.label == "distilled, layer 1, bos + decay:4 + all"
     assert [entry.candidate.label for entry in entries[:2]] == [winner.label, "mean-difference, layer 1, all"]
-    assert entries[0].effect.n == SMALL.third + SMALL.last and entries[0].round == "last"
+    assert entries[0].effect.n == SMALL.learned_texts + SMALL.best_texts_again and entries[0].round == "last"
     learned = [label for label in dict.fromkeys(judged) if label.startswith(("distilled", "learned"))]
     assert len(learned) == SMALL.learned and all("layer 1" in label for label in learned)
 
@@ -78,15 +82,17 @@ def test_learned_candidates_begin_at_the_best_layer_and_the_best_of_all_wins(
 def test_the_field_limits_what_takes_part(llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = fake_effects(monkeypatch, {"layer 2": 0.5})
     data = inputs(llama_model, positions="generated", layers=(2,))
-    field = Field(layers=(2,), positions="generated")
-    _, entries = hold_contest(data, WordJudge(CATS, SHIPS), SMALL, field, Checkpoint(None, {}))
+    choices = Choices(layers=(2,), positions="generated")
+    _, entries = hold_contest(data, WordJudge(CATS, SHIPS), SMALL, choices, Checkpoint(None, {}))
     assert {site for entry in entries for site in entry.candidate.shifts} == {(2, "generated")} and judged
     only, _ = hold_contest(
-        inputs(llama_model), WordJudge(CATS, SHIPS), SMALL, Field(methods=("distilled",)), Checkpoint(None, {})
+        inputs(llama_model), WordJudge(CATS, SHIPS), SMALL, Choices(methods=("distilled",)), Checkpoint(None, {})
     )
     assert only.method == "distilled"
     with pytest.raises(VectorError, match="no method of none takes part"):
-        hold_contest(inputs(llama_model), WordJudge(CATS, SHIPS), SMALL, Field(methods=("none",)), Checkpoint(None, {}))
+        hold_contest(
+            inputs(llama_model), WordJudge(CATS, SHIPS), SMALL, Choices(methods=("none",)), Checkpoint(None, {})
+        )
 
 
 def test_means_are_differences_of_means(llama_model: ResidualModel) -> None:
@@ -133,6 +139,52 @@ def test_extraction_holds_a_contest_by_default(llama_model: ResidualModel, tmp_p
         vectors.extract(llama_model, "cat", method="pca", budget="1m", **how)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="a budget is for samples"):
         vectors.extract(llama_model, "cat", calibrate=False, budget="1m", **how)  # type: ignore[arg-type]
+
+
+def test_a_contest_with_a_budget_of_time_goes_on_though_the_machine_is_slower_now(
+    llama_model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"positive": CATS, "background": SHIPS, "held_out": 0.5, "budget": "10m", "checkpoint": tmp_path}
+    speeds = iter([Speed(0.5, 2.0, 2.0), Speed(0.9, 4.0, 4.0)])
+    monkeypatch.setattr(plan_module, "measure_speed", lambda _: next(speeds))
+    real, judged = module.measure_effect, list[int]()
+
+    def interrupted(*args: object, **options: object) -> Effect:
+        judged.append(1)
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **{**options, "n": 8})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "measure_effect", interrupted)
+    monkeypatch.setattr(module, "more_samples", lambda _m, _s, _j, effect, **_: effect)
+    with pytest.raises(KeyboardInterrupt):
+        vectors.extract(llama_model, "cat", **how)  # type: ignore[arg-type]
+    vector = vectors.extract(llama_model, "cat", **how)  # type: ignore[arg-type]
+    assert len(judged) == 1 + len(vector.evidence["tried"])  # the two before the interrupt are not judged again
+
+
+def test_texts_are_drawn_by_their_weights(llama_model: ResidualModel) -> None:
+    weights = {text: float("sang" in text) for text in CATS}
+    data = inputs(llama_model, fit=ContrastSet(CATS, SHIPS, weights=weights))
+    read: list[str] = []
+    for method in ("distilled", "learned"):
+        for lesson in Teacher(data, steps=1)._lesson(method).batches:
+            read += [llama_model.decode(text) for text in lesson.texts]
+    assert read and all("sang" in text for text in read)
+
+
+def test_options_of_other_methods_are_refused(llama_model: ResidualModel) -> None:
+    for option in ({"words": ["cat"]}, {"how": Learning()}, {"stability": True}):
+        with pytest.raises(InputError, match="is a contest and takes no"):
+            vectors.extract(llama_model, "cat", positive=CATS, background=SHIPS, **option)  # type: ignore[arg-type]
+
+
+def test_a_model_without_a_start_token_gets_a_difference_of_means(
+    llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_model, "bos_id", None)
+    vector = vectors.extract(llama_model, "cat", positive=CATS, background=SHIPS, calibrate=False)
+    assert vector.method == "mean-difference" and vector.positions == "all"
 
 
 def test_effects_are_ranked_by_success_and_then_by_pressure() -> None:

@@ -30,7 +30,7 @@ def test_other_budgets_are_refused(text: str) -> None:
 @given(st.floats(0.12, 8.0), st.floats(1.1, 4.0))
 def test_more_budget_is_more_work(factor: float, more: float) -> None:
     small, large = Plan().scaled(factor), Plan().scaled(factor * more)
-    assert large.tokens >= small.tokens and large.steps >= small.steps and large.pilot >= small.pilot
+    assert large.tokens >= small.tokens and large.steps >= small.steps and large.pilot_texts >= small.pilot_texts
     speed = Speed(sampling=0.3, step=1.0, reading=0.5)
     assert speed.seconds(large) >= speed.seconds(small) > 0
 

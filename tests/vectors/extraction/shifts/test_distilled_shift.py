@@ -1,10 +1,22 @@
 """Shifts distilled from a prompt bring the steered model near to the prompted one."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 import torch
 
 from vectors.common.errors import InputError
-from vectors.extraction.shifts.distilled_shift import distance_to_prompted, distil, few_shot_pairs, read_lessons
+from vectors.decoding.prompted_samples import kl_between, text_states
+from vectors.extraction.shifts.distilled_shift import (
+    TokenIds,
+    check_length,
+    distil,
+    few_shot_pairs,
+    read_lessons,
+    steered_states,
+)
+from vectors.model.output_head import map_logits
+from vectors.model.positions import Site
 from vectors.model.residual_model import ResidualModel
 
 TEXTS = (
@@ -14,6 +26,16 @@ TEXTS = (
     "a cat and a storm",
     "the man fell",
 )
+
+
+def distance_to_prompted(
+    model: ResidualModel, pairs: Sequence[tuple[TokenIds, TokenIds]], shifts: Mapping[Site, torch.Tensor]
+) -> torch.Tensor:
+    """Return the mean KL(prompted || steered) over the tokens of some texts and the whole vocabulary, in nats."""
+    check_length(model, pairs)
+    with torch.no_grad():
+        prompted, steered = text_states(model, pairs), steered_states(model, [text for _, text in pairs], shifts)
+        return map_logits(model, kl_between, prompted, steered).mean()
 
 
 def test_the_distance_is_the_divergence_of_plain_forwards(llama_model: ResidualModel) -> None:
