@@ -15,7 +15,7 @@ from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, m
 from cli.options.prompt_options import AsExamples, Describe, Prompt, Prompts, prompts_from
 from cli.options.text_options import TextOptions, with_text_options
 from cli.options.text_sources import contrast_from, labels_from
-from cli.terminal.output import emit, emit_json, note, record
+from cli.terminal.output import emit, emit_json, figure, note, record
 from cli.terminal.progress import Progress
 from cli.terminal.run_notes import note_natural_gap
 from cli.terminal.time_estimate import announce, extraction_seconds, sampling_seconds
@@ -221,7 +221,9 @@ def command(
         )
         seconds *= len(names)
         if each is None and texts and options.get("background") is None and loaded.bos_id is not None:
-            seconds += sampling_seconds(loaded, min(max(len(texts), 64), 512), 64, costs=False)
+            from vectors.extraction.extract import n_own_texts
+
+            seconds += sampling_seconds(loaded, n_own_texts(len(texts)), 64, costs=False)
         progress.clear()
         announce(seconds, shorter=shorter, at_most=method == "learned")
         vectors = []
@@ -265,11 +267,9 @@ def _extracted(
         del options["budget"]
         yield from extract_each(model, texts, labels, layer=layers, progress=progress, **options).values()  # type: ignore[arg-type]
         return
-    from vectors.data.labels import contrast_of_label, label_matrix
+    from vectors.data.labels import contrasts_of_labels
 
-    found, has = label_matrix(texts, labels)
-    for column, name in enumerate(found):  # one after the other, so that an interrupt loses at most one
-        side = contrast_of_label(texts, has[:, column])
+    for name, side in contrasts_of_labels(texts, labels):  # one after the other, so that an interrupt loses at most one
         yield extract(
             model, name, positive=side.positive, background=side.background, layer=layers, progress=progress,  # type: ignore[arg-type]
             checkpoint=unfinished / name, show=show, **options,
@@ -295,6 +295,11 @@ def _store(vector: "ConceptVector", model: "ResidualModel", output: str | None, 
     if tried := vector.evidence.get("tried"):
         emit(f"{tried_table(tried)}\n")
     rows = vector.summary()
+    if prompt := vector.evidence.get("prompt"):
+        low_high = f"{figure(prompt['low'])} to {figure(prompt['high'])}"
+        rows["its prompt"] = (
+            f"success {figure(prompt['success'])} ({low_high}) at {figure(prompt['pressure'])} nats/token"
+        )
     rows |= {"layer": f"{rows['layer']} of 0 to {model.n_layers - 1}", "file": str(path)}
     emit(f"{vector.name}\n{record(rows | ({} if written is None else {'written': str(written)}))}")
     if not vector.calibrated:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cli.concepts.ls import OptionalName, find, read_library
 from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust
 from cli.terminal.output import can_encode, emit, emit_json, figure, record, table, width, wrap
+from cli.terminal.tried_table import tried_table
 from vectors.common.errors import InputError
 from vectors.common.validation import escape_invisible
 
@@ -54,7 +55,7 @@ def show_command(
         "contrast hash": vector.contrast_hash or "-",
     }
     emit(f"{escape_invisible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
-    for block in (_layers(vector), _diagnostics(vector, near), _texts(vector), _curve(vector)):
+    for block in (_tried(vector), _layers(vector), _diagnostics(vector, near), _texts(vector), _curve(vector)):
         if block:
             emit(f"\n{block}")
 
@@ -71,6 +72,14 @@ def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
             cosine = float(one @ two / one.norm() / two.norm())
             cosines[entry.name] = max(cosines.get(entry.name, 0.0), cosine, key=abs)
     return sorted(cosines.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]
+
+
+def _tried(vector: "ConceptVector") -> str:
+    """Return the table of the contest that the vector won; empty without one, or if its record is damaged."""
+    try:
+        return tried_table(vector.evidence["tried"]) if vector.evidence.get("tried") else ""
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ""
 
 
 def _layers(vector: "ConceptVector") -> str:
