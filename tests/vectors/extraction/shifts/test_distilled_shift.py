@@ -8,6 +8,7 @@ import torch
 from vectors.common.errors import InputError
 from vectors.decoding.prompted_samples import kl_between, text_states
 from vectors.extraction.shifts.distilled_shift import (
+    LATE,
     TokenIds,
     check_length,
     distil,
@@ -72,12 +73,21 @@ def test_learning_brings_the_steered_model_near_to_the_prompted_one(llama_model:
 def test_early_tokens_and_the_plain_model_have_their_weights(llama_model: ResidualModel) -> None:
     rows = [ids[1:] for ids in llama_model.encode(list(TEXTS))]
     lessons = read_lessons(llama_model, few_shot_pairs(llama_model, rows, shots=2, between=[], seed=0), batches=4)
-    zero = {(1, "all"): torch.zeros(llama_model.d_model)}
+    zero = {(1, "all"): torch.zeros(llama_model.d_model), (1, "decay:1"): torch.zeros(llama_model.d_model)}
+    long = [[*row, *rows[0], *rows[1]] for row in rows]
+    long_lessons = read_lessons(llama_model, few_shot_pairs(llama_model, long, shots=2, between=[], seed=0), batches=4)
 
-    def lengths(**terms: float) -> float:
-        return float(distil(llama_model, lessons, zero, steps=30, **terms)[1, "all"].norm())
+    def pressures(kl: float) -> tuple[float, float]:
+        """The mean pressure of shifts at early and at late tokens."""
+        found = distil(llama_model, long_lessons, zero, steps=40, rate=0.1, kl=kl)
+        shifts = {site: shift.float() for site, shift in found.items()}
+        with torch.no_grad():
+            plain, steered = (steered_states(llama_model, long[:1], moved) for moved in ({}, shifts))
+            cost = map_logits(llama_model, kl_between, steered, plain)
+        return float(cost[:LATE].mean()), float(cost[LATE:].mean())
 
-    assert lengths(kl=5.0) < 0.7 * lengths()
+    (early, late), (early_near, late_near) = pressures(0.0), pressures(5.0)
+    assert late_near < 0.5 * late and early_near / early > late_near / late
     firsts = [
         (prompt, text[:1])
         for number in range(4)
