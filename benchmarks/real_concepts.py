@@ -1,7 +1,7 @@
 """Concepts of real texts, extracted with the defaults, at dose 1 and against prompts of a few examples.
 
-`python benchmarks/real_concepts.py FOLDER --out DIR` extracts a concept a kind of text into a library at DIR, and writes
-a line a kind to `DIR/cells.jsonl`: doses 0, -1 and 1 and prompts of 1, 3 and 6 examples, judged by words of texts that
+`python benchmarks/real_concepts.py FOLDER --out DIR` extracts a concept for each kind of text into DIR, and writes a
+line for each to `DIR/cells.jsonl`: doses 0, -1 and 1 and prompts of 1, 3 and 6 examples, judged by words of texts that
 neither the concept nor the prompts saw. It goes on where it ended.
 """
 
@@ -42,8 +42,9 @@ def main() -> None:
         train, held = texts[::2], texts[1::2]
         path, began = options.out / f"{kind}.safetensors", time.monotonic()
         if not path.exists():
-            extract(model, kind, positive=train, checkpoint=options.out / "unfinished" / kind).save(path)
-        seconds, vector = round(time.monotonic() - began), vectors.ConceptVector.load(path)
+            vector = extract(model, kind, positive=train, checkpoint=options.out / "unfinished" / kind)
+            vectors.save(vector, path)
+        seconds, vector = round(time.monotonic() - began), vectors.load_file(path)
         judge = FunctionJudge(kind, WordJudge(held, own_texts(model, 256, seed=12345)).accepts)
         frontier = prompt_frontier(
             model, vector, [judge], train, doses=(0.0, -1.0, 1.0), shots=(1, 3, 6), both=False, n=options.n

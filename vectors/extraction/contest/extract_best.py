@@ -17,7 +17,7 @@ from vectors.common.progress import Progress
 from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
 from vectors.extraction.contest.contest import LEARNED_DEPTHS, Choices, Show, hold_contest
-from vectors.extraction.contest.learned import Teacher
+from vectors.extraction.contest.learned import WAYS, Teacher
 from vectors.extraction.contest.plan import Budget, Plan, plan_for
 from vectors.extraction.contest.winner import to_vector
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
@@ -112,4 +112,4 @@ def _plan(model: ResidualModel, budget: str | None, progress: Progress) -> Plan:
 
 
 def _methods(method: str) -> tuple[str, ...] | None:
-    return None if method == "auto" else (method,)
+    return None if method == "auto" else tuple(way for way in WAYS if way.startswith(method))

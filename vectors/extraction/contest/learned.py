@@ -1,6 +1,7 @@
 """Candidates that are learned: distilled from prompts of a few examples, or from the likelihood of the texts."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +12,7 @@ from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.prompts import SHOTS, PromptedTexts, prompt_pairs
 from vectors.extraction.shifts.distilled_shift import (
     BATCHES,
+    KL,
     RATE,
     ROWS,
     TOKENS,
@@ -29,6 +31,10 @@ POSITIONS = ("bos", "decay:4", "all")
 MOST = 2.0
 """Largest scale of a learned shift: its length was learned too."""
 
+WAYS: Final = {"distilled": (0.0, KL), "distilled-free": (0.0, 0.0), "learned": (1.0, 0.0)}
+"""Share of the likelihood in the loss, and penalty on leaving the plain model after the first tokens, by method: a kind
+of text is decided by how it begins, a mood may come late."""
+
 _START = 0.5  # share of the mean difference that the shift everywhere begins with
 
 
@@ -44,7 +50,7 @@ class Teacher:
 
     def __init__(self, data: ExtractionInput, *, steps: int, written: PromptedTexts | None = None) -> None:
         self._data, self._steps, self._written = data, steps, written
-        self._lessons: dict[str, Lessons] = {}
+        self._lessons: dict[bool, Lessons] = {}
         weights = data.weights(data.fit.positive)
         self._weights = None if weights is None else weights.numpy()
         self._texts: list[TokenIds] = [row[len(data.model.start_ids()) :] for row in data.rows(data.fit.positive)]
@@ -52,7 +58,7 @@ class Teacher:
     @property
     def methods(self) -> tuple[str, ...]:
         """What can be learned: examples in a prompt need another text to go before."""
-        return ("distilled", "learned") if len(self._texts) > 1 else ("learned",)
+        return tuple(WAYS) if len(self._texts) > 1 else ("learned",)
 
     def learn(
         self, method: str, layers: Sequence[int], positions: Sequence[str], differences: Mapping[int, Tensor]
@@ -73,26 +79,27 @@ class Teacher:
                 start[layer, where] = share * differences[layer].float()
         what = f"learning at layer {', '.join(map(str, layers))} ({method})"
         advance = self._data.counter(what, self._steps)
+        likelihood, kl = WAYS[method]
         shifts = distil(
             self._data.model,
             self._lesson(method),
             start,
             steps=self._steps,
             rate=RATE / len(layers),  # shifts of several layers add up
-            likelihood=float(method == "learned"),
+            likelihood=likelihood,
+            kl=kl,
             seed=self._data.seed,
             progress=lambda _: advance(1),
         )
         return Candidate(method, {site: shift.float() for site, shift in shifts.items() if bool(shift.any())}, MOST)
 
     def _lesson(self, method: str) -> Lessons:
-        if method not in self._lessons:
+        prompted = method != "learned"
+        if prompted not in self._lessons:
             model, seed = self._data.model, self._data.seed
-            if method == "distilled" and self._written is not None:
-                pairs = prompt_pairs(
-                    self._written, self._data.fit.positive, rows=ROWS, tokens=TOKENS, seed=self._data.seed
-                )
-            elif method == "distilled":
+            if prompted and self._written is not None:
+                pairs = prompt_pairs(self._written, self._data.fit.positive, rows=ROWS, tokens=TOKENS, seed=seed)
+            elif prompted:
                 between = model.encode([BETWEEN])[0][len(model.start_ids()) :]
                 shots = min(SHOTS, len(self._texts) - 1)
                 pairs = few_shot_pairs(
@@ -101,8 +108,8 @@ class Teacher:
             else:
                 pairs = text_pairs(model, self._texts, seed=seed, weights=self._weights)
             advance = self._data.counter("reading texts behind prompts", BATCHES)
-            self._lessons[method] = read_lessons(model, pairs, progress=advance)
-        return self._lessons[method]
+            self._lessons[prompted] = read_lessons(model, pairs, progress=advance)
+        return self._lessons[prompted]
 
 
 def as_tensors(candidate: Candidate) -> dict[str, Tensor]:

@@ -76,8 +76,8 @@ class Plan:
     means: int = 6
     mean_texts: int = 16
     mean_texts_again: int = 16
-    learned: int = 3
-    steps: int = 120
+    learned: int = 4
+    steps: int = 100
     learned_texts: int = 24
     best_texts_again: int = 40
     pilot_texts: int = 48

@@ -18,7 +18,7 @@ from vectors.model.hooks import shift_layers
 from vectors.model.positions import Site, sum_by_layer
 from vectors.model.residual_model import ResidualModel
 
-STEPS = 120
+STEPS = 100
 """Optimiser steps."""
 
 BATCHES = 12
