@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vectors.calibration.checkpoint import Checkpoint
-from vectors.calibration.equal_pressure import scale_at
+from vectors.calibration.equal_pressure import CORRECTIONS, TOLERANCE, corrected_scale, scale_at
 from vectors.calibration.word_judge import Judge, WordJudge, accuracy
 from vectors.common.errors import InputError
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
@@ -43,6 +43,7 @@ _STEPS = 5  # evenly spaced shifts between zero and the largest within the budge
 _BISECTIONS = 2  # of the interval of the curve that contains the unit
 _BEYOND = (1.5, 2.0)  # doses at which the curve goes on, so that it shows where success falls again
 _PROBES = 12  # texts with a shift of their own each, to find the largest within the budget
+_CHECKED = 32  # texts that check it
 _TOLERANCE = 1.15  # of the budget: the pressure of some dozen texts scatters
 _BUDGET_SAMPLES = 16  # samples at each shift while searching for the largest within the p95 budget
 _BUDGET_BISECTIONS = 3  # of the interval between a shift within the budget and its double
@@ -206,11 +207,22 @@ def _longest_within(
 ) -> float:
     """Return the shift at which the concept alone has the mean pressure of the budget, at most so many gaps long."""
     top = min(2.0, float(np.log2(most)))
-    gaps = (2.0 ** np.linspace(top - 4.0, top, _PROBES)).tolist()
-    factors = torch.tensor(gaps)[:, None] * vector.gap
-    rows = {site: factors * row[None] for site, row in vector.shifts.items()}
-    samples = sample_shifted(model, rows, n=_PROBES, settings=settings, seed=seed)
-    found = scale_at(gaps, [float(cost.mean()) for cost in samples.costs], BUDGET, most=most)
+
+    def pressures(gaps: Sequence[float]) -> list[float]:
+        factors = torch.tensor(gaps)[:, None] * vector.gap
+        rows = {site: factors * row[None] for site, row in vector.shifts.items()}
+        return [
+            float(cost.mean()) for cost in sample_shifted(model, rows, n=len(gaps), settings=settings, seed=seed).costs
+        ]
+
+    probes = (2.0 ** np.linspace(top - 4.0, top, _PROBES)).tolist()
+    found, known = scale_at(probes, pressures(probes), BUDGET, most=most), list[tuple[float, float]]()
+    for _ in range(1 + CORRECTIONS):
+        known.append((found, max(float(np.mean(pressures([found] * _CHECKED))), 1e-9)))
+        off = BUDGET / known[-1][1]
+        if 1 / TOLERANCE <= off <= TOLERANCE or (found >= most and off > 1):
+            break
+        found = min(most, corrected_scale(known, BUDGET))
     return found * vector.gap
 
 

@@ -25,8 +25,12 @@ MAX_TOKENS = 40
 
 _PROBES = 8  # texts with a scale of their own each, to see how pressure grows
 _OCTAVES = 2.0  # the probes' scales lie within this many factors of two
-_TOLERANCE = 1.2  # of the pressure, as a factor
-_CORRECTIONS = 3
+TOLERANCE = 1.1
+"""Factor by which the pressure may miss."""
+
+CORRECTIONS = 3
+"""Further scales that are tried."""
+
 _FAR = 1.25  # scale from which the natural length is judged too
 _GROWTH = 1.5  # of the log-pressure with the log-scale, as it is for most shifts
 
@@ -94,14 +98,14 @@ def measure_effect(
     scales = (2.0 ** np.linspace(top - 2 * _OCTAVES, top, _PROBES)).tolist()
     scale = scale_at(scales, [float(cost.mean()) for cost in sample(scales).costs], pressure, most=most)
     known = list[tuple[float, float]]()
-    for attempt in range(1 + _CORRECTIONS):
+    for attempt in range(1 + CORRECTIONS):
         samples = sample([scale] * n)
         found = max(float(samples.kl.mean()), 1e-9)
         known.append((scale, found))
         off = pressure / found
-        if 1 / _TOLERANCE <= off <= _TOLERANCE or (scale >= most and off > 1) or attempt == _CORRECTIONS:
+        if 1 / TOLERANCE <= off <= TOLERANCE or (scale >= most and off > 1) or attempt == CORRECTIONS:
             break
-        scale = min(most, _corrected(known, pressure))
+        scale = min(most, corrected_scale(known, pressure))
     effect = _effect(scale, samples, judge)
     if scale < _FAR:
         return effect
@@ -119,8 +123,16 @@ def _effect(scale: float, samples: ShiftedSamples, judge: Judge) -> Effect:
     return Effect(scale=scale, success=hits / n, pressure=float(samples.kl.mean()), n=n, texts=tuple(samples.texts[:2]))
 
 
-def _corrected(known: Sequence[tuple[float, float]], pressure: float) -> float:
-    """Return the scale at which the pressure is expected, from the scales and pressures so far."""
+def corrected_scale(known: Sequence[tuple[float, float]], pressure: float) -> float:
+    """Return the scale at which a pressure is expected.
+
+    Args:
+        known: scales and pressures measured so far, the last one last.
+        pressure: the one to reach.
+
+    >>> corrected_scale([(1.0, 0.25), (2.0, 1.0)], 0.5)
+    1.4142135623730951
+    """
     low = max((pair for pair in known if pair[1] <= pressure), default=None)
     high = min((pair for pair in known if pair[1] > pressure), default=None)
     if low is not None and high is not None and low[0] < high[0]:

@@ -16,7 +16,7 @@ from vectors.extraction.contest.plan import Plan
 from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.prompts import PromptedTexts
 
-LEARNED_DEPTHS = (1 / 3, 1 / 6)
+LEARNED_DEPTHS = (1 / 2, 1 / 3)
 """Layers, as shares of the depth, at which shifts are learned beside the best layer of a difference of means."""
 
 Show = Callable[[str, Sequence[str]], None]
@@ -84,8 +84,8 @@ def hold_contest(
     """Return the winner, and all candidates, the best first.
 
     Cheap candidates are judged by a few texts, the best third of them by more. Shifts are learned by each method at the
-    best layer of those, beginning with the mean difference there, and by the better method at other layers. The two
-    best of all are judged again.
+    middle of the depth, beginning with the mean difference there, and by the best method at the best layer of the cheap
+    ones, then at others. The two best of all are judged again.
 
     Args:
         data: the texts; its layers are those of the choices.
@@ -132,11 +132,11 @@ class _Contest:
         return self.judge_again(entries, max(1, len(entries) // 3), self.plan.mean_texts_again, "means, again")
 
     def judge_learned(self, means: Sequence[Entry], teacher: Teacher) -> list[Entry]:
-        """Learn by every method at the best layer of the means, then by the best method at other layers."""
+        """Learn by every method at the middle of the depth, then by the best method at the best layer of the means."""
         n_layers, entries = self.data.model.n_layers, list[Entry]()
         best = [entry.candidate.layers[0] for entry in means if len(entry.candidate.layers) == 1][:1]
         usual = [] if self.choices.layers else [int(n_layers * depth) for depth in LEARNED_DEPTHS]
-        first, *others = dict.fromkeys([*best, *usual, *self.choices.singles(n_layers)])
+        first, *others = dict.fromkeys([*usual[:1], *best, *usual[1:], *self.choices.singles(n_layers)])
         methods = [method for method in teacher.methods if self.choices.allows(method)][: self.plan.learned]
         for method in methods:
             entries.append(self._learned(teacher, method, first))
