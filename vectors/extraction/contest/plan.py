@@ -86,7 +86,7 @@ class Plan:
         """Return a plan with about so many times the work.
 
         >>> Plan().scaled(0.25).learned, Plan().scaled(2.0).steps
-        (2, 113)
+        (2, 141)
         """
         root = factor**0.5  # half of the factor goes into more texts, half into more candidates or steps
         return Plan(
