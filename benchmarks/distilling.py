@@ -101,11 +101,11 @@ VARIANTS = {
     "all + decay:4 + bos, layer 3": Variant(_at(3, "all", "decay:4", "bos")),
     "all + decay:4 + bos, layer 10": Variant(_at(10, "all", "decay:4", "bos")),
     "all + decay:4 + bos, from zero": Variant(_at(6, "all", "decay:4", "bos"), start=0.0),
-    "all + decay:4 + bos, kl 0.3": Variant(_at(6, "all", "decay:4", "bos"), options={"kl": 0.3}),
-    "all + decay:4 + bos, kl 1": Variant(_at(6, "all", "decay:4", "bos"), options={"kl": 1.0}),
+    "late 0.5": Variant(_at(9, "all", "decay:4", "bos"), options={"kl": 0.5}),
+    "late 1": Variant(_at(9, "all", "decay:4", "bos"), options={"kl": 1.0}),
+    "late 1, 120 steps": Variant(_at(9, "all", "decay:4", "bos"), options={"kl": 1.0, "steps": 120}),
     "likelihood": Variant(_at(6, "all", "decay:4", "bos"), options={"likelihood": 1.0}),
-    "likelihood, kl 0.3": Variant(_at(6, "all", "decay:4", "bos"), options={"likelihood": 1.0, "kl": 0.3}),
-    "likelihood, kl 1": Variant(_at(6, "all", "decay:4", "bos"), options={"likelihood": 1.0, "kl": 1.0}),
+    "likelihood, late 1": Variant(_at(6, "all", "decay:4", "bos"), options={"likelihood": 1.0, "kl": 1.0}),
     "all + decay:4 + bos, 160 steps": Variant(_at(6, "all", "decay:4", "bos"), options={"steps": 160}),
     "all + bos, layers 3, 7, 11": Variant(
         (*_at(3, "all", "bos"), *_at(7, "all", "bos"), *_at(11, "all", "bos")), options={"rate": 0.007}
@@ -164,7 +164,8 @@ def run_kind(kind: str, model: ResidualModel, cells: Cells, options: argparse.Na
         }
         losses: list[float] = []
         began = time.process_time()
-        found = distil(model, lessons(), start, progress=losses.append, **variant.options)  # type: ignore[arg-type]
+        terms = {"steps": 80, "kl": 0.0} | variant.options  # without the penalty late in a text, unless it is named
+        found = distil(model, lessons(), start, progress=losses.append, **terms)  # type: ignore[arg-type]
         part = max(1, len(losses) // 6)
         means = [round(float(np.mean(losses[first : first + part])), 3) for first in range(0, len(losses), part)]
         print(kind, name, f"{time.process_time() - began:.0f} s, loss", means, flush=True)
