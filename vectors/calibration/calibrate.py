@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vectors.calibration.checkpoint import Checkpoint
-from vectors.calibration.equal_pressure import CORRECTIONS, TOLERANCE, corrected_scale, scale_at
+from vectors.calibration.equal_pressure import find_scale
 from vectors.calibration.word_judge import Judge, WordJudge, accuracy
 from vectors.common.errors import InputError
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
@@ -30,7 +30,7 @@ BUDGET = 0.5
 P95_BUDGET = 1.0
 """The same for the 95th percentile, for concepts that were learned together and keep the balance of their lengths."""
 
-TARGET = 0.9
+TARGET = 0.97
 """Success at dose 1, as a share of the best success within the budget."""
 
 MAX_GAPS_AT_START = 2.0
@@ -39,6 +39,7 @@ MAX_GAPS_AT_START = 2.0
 MIN_GAPS = 2.0**-24
 """Shortest shift that the search for the budget tries, in natural gaps; the longest is the inverse."""
 
+_ALREADY = 0.9  # share of the best success at which texts without a shift have the concept already
 _STEPS = 5  # evenly spaced shifts between zero and the largest within the budget
 _BISECTIONS = 2  # of the interval of the curve that contains the unit
 _BEYOND = (1.5, 2.0)  # doses at which the curve goes on, so that it shows where success falls again
@@ -79,7 +80,7 @@ def calibrate(
 
     A pilot samples without a prompt at shifts from zero to the largest one whose mean pressure is at most half a nat
     (at the start token, where pressure saturates, to at most twice the natural gap). A word judge fit on `contrast`
-    decides which samples have the concept. The unit is the smallest shift that reaches 90 % of the best success; the
+    decides which samples have the concept. The unit is the smallest shift that reaches 97 % of the best success; the
     curve is sampled more densely around it, and goes on to twice the unit. If no success rate is significantly above
     the rate at shift zero, the vector gets the curve but no unit: dose 1 is then the natural gap, and `calibrated` is
     false.
@@ -206,24 +207,13 @@ def _longest_within(
     model: ResidualModel, vector: ConceptVector, settings: Settings, *, most: float, seed: int
 ) -> float:
     """Return the shift at which the concept alone has the mean pressure of the budget, at most so many gaps long."""
-    top = min(2.0, float(np.log2(most)))
 
-    def pressures(gaps: Sequence[float]) -> list[float]:
+    def sample(gaps: Sequence[float]) -> ShiftedSamples:
         factors = torch.tensor(gaps)[:, None] * vector.gap
         rows = {site: factors * row[None] for site, row in vector.shifts.items()}
-        return [
-            float(cost.mean()) for cost in sample_shifted(model, rows, n=len(gaps), settings=settings, seed=seed).costs
-        ]
+        return sample_shifted(model, rows, n=len(gaps), settings=settings, seed=seed)
 
-    probes = (2.0 ** np.linspace(top - 4.0, top, _PROBES)).tolist()
-    found, known = scale_at(probes, pressures(probes), BUDGET, most=most), list[tuple[float, float]]()
-    for _ in range(1 + CORRECTIONS):
-        known.append((found, max(float(np.mean(pressures([found] * _CHECKED))), 1e-9)))
-        off = BUDGET / known[-1][1]
-        if 1 / TOLERANCE <= off <= TOLERANCE or (found >= most and off > 1):
-            break
-        found = min(most, corrected_scale(known, BUDGET))
-    return found * vector.gap
+    return find_scale(sample, BUDGET, most=most, n=_CHECKED, probes=_PROBES)[0] * vector.gap
 
 
 def _row(samples: ShiftedSamples, judge: Judge, shift: float, alone: Sequence[bool]) -> dict[str, Any]:
@@ -243,12 +233,14 @@ def _row(samples: ShiftedSamples, judge: Judge, shift: float, alone: Sequence[bo
 
 
 def _unit(curve: Sequence[dict[str, Any]]) -> float | None:
-    """The smallest shift that reaches the target success, interpolated between rows."""
+    """The smallest shift that reaches the target success, or the budget if that comes first, between rows."""
     bracket = _bracket(curve)
     if bracket is None:
         return None
     before, after = bracket
     rise = (_target_success(curve) - before["success"]) / (after["success"] - before["success"])
+    if after["mean"] > BUDGET and after["p95"] > P95_BUDGET:
+        rise = min(rise, max(0.0, (BUDGET - before["mean"]) / (after["mean"] - before["mean"])))
     return float(before["shift"] + rise * (after["shift"] - before["shift"]))
 
 
@@ -256,7 +248,7 @@ def _bracket(curve: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str,
     """The neighbouring rows that contain the unit; `None` if success does not rise significantly above shift zero."""
     target = _target_success(curve)
     best = max(_within_budget(curve), key=lambda row: row["success"])
-    if best["low"] <= curve[0]["high"] or curve[0]["success"] >= target:
+    if best["low"] <= curve[0]["high"] or curve[0]["success"] >= _ALREADY * best["success"]:
         return None
     # over all rows: pressure may exceed the budget a little at a shift that is shorter than one within it
     return next(rows for rows in pairwise(curve) if rows[1]["success"] >= target)

@@ -1,6 +1,6 @@
 """Judge shifts by samples at equal mean pressure, the only fair comparison between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +24,9 @@ MAX_TOKENS = 40
 """Length limit of a text."""
 
 _PROBES = 8  # texts with a scale of their own each, to see how pressure grows
-_OCTAVES = 2.0  # the probes' scales lie within this many factors of two
-TOLERANCE = 1.1
-"""Factor by which the pressure may miss."""
-
-CORRECTIONS = 3
-"""Further scales that are tried."""
-
+_OCTAVES = 2.0  # their scales lie within this many factors of two
+_TOLERANCE = 1.1  # factor by which the pressure may miss
+_CORRECTIONS = 3  # further scales that are tried
 _FAR = 1.25  # scale from which the natural length is judged too
 _GROWTH = 1.5  # of the log-pressure with the log-scale, as it is for most shifts
 
@@ -73,8 +69,7 @@ def measure_effect(
 ) -> Effect:
     """Return the effect of shifts at the scale where their samples have a given mean pressure.
 
-    A few texts, each at a scale of its own, show how pressure grows; then texts at the scale that follows are judged,
-    and judged again at another scale if their pressure is off. If the natural length has far less pressure, it is
+    `find_scale` finds the scale, and the texts there are judged. If the natural length has far less pressure, it is
     judged as well, and the better of the two counts: a shift that was learned, or one at the start token, may show the
     concept at little pressure and overshoot at more.
 
@@ -94,23 +89,46 @@ def measure_effect(
         rows = {site: factors * shift.float()[None] for site, shift in shifts.items()}
         return sample_shifted(model, rows, n=len(scales), settings=settings, seed=seed)
 
-    top = min(_OCTAVES, float(np.log2(most)))
-    scales = (2.0 ** np.linspace(top - 2 * _OCTAVES, top, _PROBES)).tolist()
-    scale = scale_at(scales, [float(cost.mean()) for cost in sample(scales).costs], pressure, most=most)
-    known = list[tuple[float, float]]()
-    for attempt in range(1 + CORRECTIONS):
-        samples = sample([scale] * n)
-        found = max(float(samples.kl.mean()), 1e-9)
-        known.append((scale, found))
-        off = pressure / found
-        if 1 / TOLERANCE <= off <= TOLERANCE or (scale >= most and off > 1) or attempt == CORRECTIONS:
-            break
-        scale = min(most, corrected_scale(known, pressure))
+    scale, samples = find_scale(sample, pressure, most=most, n=n)
     effect = _effect(scale, samples, judge)
     if scale < _FAR:
         return effect
     natural = _effect(1.0, sample([1.0] * n), judge)
     return max(natural, effect, key=rank)
+
+
+def find_scale(
+    sample: Callable[[Sequence[float]], ShiftedSamples],
+    pressure: float,
+    *,
+    most: float,
+    n: int,
+    probes: int = _PROBES,
+) -> tuple[float, ShiftedSamples]:
+    """Return the scale at which samples have a mean pressure, and the samples there.
+
+    A few texts, each at a scale of its own, show how pressure grows; `n` texts check the scale that follows, which is
+    corrected while their pressure is off.
+
+    Args:
+        sample: returns a text for each of some scales.
+        pressure: the mean pressure, in nats per token.
+        most: the largest scale; shifts that stay below the pressure there get this scale.
+        n: number of texts that check a scale.
+        probes: number of the first texts.
+    """
+    top = min(_OCTAVES, float(np.log2(most)))
+    scales = (2.0 ** np.linspace(top - 2 * _OCTAVES, top, probes)).tolist()
+    scale = scale_at(scales, [float(cost.mean()) for cost in sample(scales).costs], pressure, most=most)
+    known = list[tuple[float, float]]()
+    while True:
+        samples = sample([scale] * n)
+        known.append((scale, max(float(samples.kl.mean()), 1e-9)))
+        off = pressure / known[-1][1]
+        close = 1 / _TOLERANCE <= off <= _TOLERANCE or (scale >= most and off > 1)
+        if close or len(known) > _CORRECTIONS:
+            return scale, samples
+        scale = min(most, corrected_scale(known, pressure))
 
 
 def rank(effect: Effect) -> tuple[float, float]:

@@ -30,9 +30,9 @@ def row(shift: float, success: float, n: int = 64, mean: float = 0.3) -> dict:
     return {"shift": shift, "success": success, "low": low, "high": high, "mean": mean, "p95": 5 * mean}
 
 
-def test_the_unit_is_the_smallest_shift_with_nine_tenths_of_the_best_success():
+def test_the_unit_is_the_smallest_shift_close_to_the_best_success():
     curve = [row(0, 0.1), row(1, 0.5), row(2, 0.95), row(3, 1.0), row(4, 0.6)]
-    assert module._unit(curve) == pytest.approx(1 + (0.9 - 0.5) / 0.45)
+    assert module._unit(curve) == pytest.approx(2 + (0.97 - 0.95) / 0.05)
 
 
 def test_a_curve_that_never_rises_has_no_unit():
@@ -41,7 +41,12 @@ def test_a_curve_that_never_rises_has_no_unit():
 
 def test_rows_above_the_budget_do_not_count():
     curve = [row(0, 0.1), row(1, 0.5), row(2, 0.6), row(3, 1.0, mean=0.7)]
-    assert module._unit(curve) == pytest.approx(1 + (0.9 * 0.6 - 0.5) / 0.1)
+    assert module._unit(curve) == pytest.approx(1 + (0.97 * 0.6 - 0.5) / 0.1)
+
+
+def test_the_unit_keeps_the_budget_where_pressure_rises_faster_than_success():
+    curve = [row(0, 0.1), row(1, 0.5, mean=0.4), row(2, 0.9, mean=0.56)]
+    assert module._unit(curve) == pytest.approx(1 + (0.5 - 0.4) / 0.16)
 
 
 def test_a_row_a_little_over_the_budget_still_bounds_the_unit():
@@ -114,7 +119,7 @@ def test_if_companions_use_up_the_budget_the_unit_is_found_without_them(cat):
 
 
 def test_the_budget_is_half_a_nat_a_token():
-    assert BUDGET == 0.5 and module.TARGET == 0.9
+    assert BUDGET == 0.5 and module.TARGET == 0.97
 
 
 def test_the_curve_goes_on_to_twice_the_unit(cat):
