@@ -7,6 +7,7 @@ import typer
 
 from cli.options.completion import complete_name
 from cli.options.model_options import Base, Device, Dtype, Json, Model, Trust, open_model
+from cli.options.prompt_options import prompt_text
 from cli.options.run_options import Background, JudgeTexts, Positive, check_pictures, judge_texts
 from cli.options.text_options import TextOptions, with_text_options
 from cli.terminal.output import emit, emit_json, note, table
@@ -30,8 +31,11 @@ PromptFile = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Texts to make prompts of.  [default: those of --positive that it learned from]"),
 ]
+Prompt = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help=r"A prompt in words, \n for line ends; repeatable.")
+]
 Doses = Annotated[str, typer.Option(metavar="LIST", help="Doses: 0.5,1 or from:to:step.")]
-Shots = Annotated[str, typer.Option(metavar="LIST", help="Numbers of examples in a prompt.")]
+Shots = Annotated[str, typer.Option(metavar="LIST", help="Numbers of examples in a prompt, or none.")]
 NoBoth = Annotated[bool, typer.Option("--no-both", help="Leave out prompts with half a dose.")]
 Count = Annotated[int, typer.Option("-n", metavar="N", help="Texts of each.")]
 Tokens = Annotated[int, typer.Option("--max-tokens", metavar="T", help="Length limit of a text.")]
@@ -47,6 +51,7 @@ def command(
     positive: Positive = None,
     background: Background = None,
     prompt_file: PromptFile = None,
+    prompt: Prompt = None,
     reading: TextOptions = TextOptions(),  # noqa: B008 (frozen)
     doses: Doses = "0,0.25,0.5,0.75,1,1.5,2",
     shots: Shots = "1,3,6",
@@ -67,12 +72,14 @@ def command(
     """Run this to see whether a concept does better than a prompt of examples, at what pressure.
 
     All are sampled: doses of the concept without a prompt, prompts of a few examples without steering, and prompts
-    with half a dose. A judge is fit on the texts that the concept did not learn from.
+    with half a dose; with --prompt also prompts in words, such as those that the concept was made from. A judge is
+    fit on the texts that the concept did not learn from.
     """
     from steer.sweeps.grid import parse_range
 
     tried = list(parse_range(doses, "--doses"))
-    numbers = [_number(part) for part in shots.split(",")]
+    numbers = [_number(part) for part in shots.split(",") if shots != "none"]
+    prompts = [prompt_text(text) for text in prompt or ()]
     check_integer(n, "-n", low=2)
     check_integer(seed, "--seed", high=MAX_SEED)
     check_pictures((plot,), theme, force)
@@ -86,7 +93,9 @@ def command(
         if texts is None:
             raise InputError("a judge needs texts: give --positive FILE and --background FILE")
         judge = _judge(vector, texts)
-        if prompt_file is not None:
+        if not numbers:
+            examples = list[str]()
+        elif prompt_file is not None:
             examples = list(reading.positives(prompt_file, loaded))
         else:
             examples = [text for text in texts[0] if vector.is_unseen(text) is False]
@@ -97,7 +106,7 @@ def command(
         progress.clear()
         if vector.held_out is None:
             note(f"note: it is not known whether {quote(vector.name)} learned from the judge's texts: give other ones")
-        total = len(tried) + len(numbers) * (1 if no_both else 2)
+        total = len(tried) + len(numbers) * (1 if no_both else 2) + bool(prompts)
         announce(sampling_seconds(loaded, total * n, max_tokens), n=n, shorter="or fewer --doses", at_most=True)
         done = [0]
 
@@ -107,8 +116,8 @@ def command(
 
         progress("sampling", 0, total)
         frontier = prompt_frontier(
-            loaded, vector, [judge], examples, doses=tried, shots=numbers, both=not no_both, n=n,
-            max_tokens=max_tokens, seed=seed, watcher=watch,
+            loaded, vector, [judge], examples, doses=tried, shots=numbers, both=not no_both,
+            prompts=prompts, n=n, max_tokens=max_tokens, seed=seed, watcher=watch,
         )  # fmt: skip
     if as_json:
         emit_json(json.dumps(frontier.to_dict()))
@@ -142,5 +151,5 @@ def frontier_table(frontier: "PromptFrontier") -> str:
 
 def _number(text: str) -> int:
     if not (text.strip().isascii() and text.strip().isdigit() and 0 < int(text) <= 100):
-        raise InputError(f"--shots has {quote(text)}: give numbers of examples from 1 to 100, such as 1,3,6")
+        raise InputError(f"--shots has {quote(text)}: give numbers of examples from 1 to 100, such as 1,3,6, or none")
     return int(text)

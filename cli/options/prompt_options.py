@@ -61,9 +61,17 @@ def prompts_from(
         from vectors.extraction.prompts import describe_prompts
 
         return describe_prompts(describe)
+    return [prompt_text(text) for text in prompt or ()]
+
+
+def prompt_text(text: str) -> str:
+    r"""Return the prompt of a value of `--prompt`, in which `\n` is a line end.
+
+    Raises:
+        InputError: a blank value.
+    """
     from vectors.data.escapes import process_escapes
 
-    for text in prompt or ():
-        if not text.strip():
-            raise InputError(f"--prompt is {quote(text)}: give text")
-    return [process_escapes(text, "--prompt") for text in prompt or ()]
+    if not text.strip():
+        raise InputError(f"--prompt is {quote(text)}: give text")
+    return process_escapes(text, "--prompt")

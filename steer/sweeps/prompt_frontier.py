@@ -37,10 +37,11 @@ class FrontierRow:
 
     Attributes:
         dose: of the concept; 0 without it.
-        shots: examples in the prompt; 0 without one.
+        shots: examples in the prompt; 0 without any.
         success: share of texts in which the judges find the concept.
         pressure: mean KL from the plain model without a prompt, nats per token, on the tokens written.
         texts: the texts.
+        given: whether one of the given prompts goes before each text.
     """
 
     dose: float
@@ -48,18 +49,19 @@ class FrontierRow:
     success: Estimate
     pressure: Estimate
     texts: tuple[str, ...]
+    given: bool = False
 
     @property
     def label(self) -> str:
         """What was done, in words."""
-        prompt = f"prompt of {self.shots}" if self.shots else ""
-        concept = f"dose {self.dose:g}" if self.dose or not self.shots else ""
+        prompt = f"prompt of {self.shots}" if self.shots else "prompt" if self.given else ""
+        concept = f"dose {self.dose:g}" if self.dose or not prompt else ""
         return " and ".join(filter(None, (prompt, concept)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         figures = {"success": self.success.to_dict(), "pressure": self.pressure.to_dict()}
-        return {"dose": self.dose, "shots": self.shots, **figures, "texts": list(self.texts)}
+        return {"dose": self.dose, "shots": self.shots, "given": self.given, **figures, "texts": list(self.texts)}
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class PromptFrontier:
             OutputError: a file that exists (unless `force`) or cannot be written.
         """
         lines = {
-            "doses": [(row.dose, row.pressure, row.success) for row in self.rows if not row.shots],
+            "doses": [(row.dose, row.pressure, row.success) for row in self.rows if not row.shots and not row.given],
             "examples in a prompt": [
                 (float(row.shots), row.pressure, row.success) for row in self.rows if row.shots and not row.dose
             ],
@@ -107,12 +109,13 @@ def prompt_frontier(
     doses: Sequence[float] = DOSES,
     shots: Sequence[int] = SHOTS,
     both: bool = True,
+    prompts: Sequence[str] = (),
     n: int = 64,
     max_tokens: int = 40,
     seed: int = 0,
     watcher: Callable[[FrontierRow], None] | None = None,
 ) -> PromptFrontier:
-    """Sample doses of a concept, prompts of a few examples, and both, and return success and pressure of each.
+    """Sample doses of a concept, prompts, and both, and return success and pressure of each.
 
     All pressures are KL from the plain model that starts from the start token alone, on the tokens that were written;
     texts behind examples end at the first blank line.
@@ -125,6 +128,7 @@ def prompt_frontier(
         doses: of the concept.
         shots: numbers of examples in a prompt.
         both: whether to try prompts with half a dose too.
+        prompts: prompts in words; each is before an equal share of the texts of one more row.
         n: texts of each.
         max_tokens: length limit of a text.
         seed: of the texts and of the choice of examples.
@@ -144,28 +148,32 @@ def prompt_frontier(
     point = compose({concept: 1.0}, model)
     rows = list[FrontierRow]()
 
-    def measure(dose: float, shot: int) -> None:
-        shifts: Mapping[Site, Tensor] = point.scaled(dose).deltas if dose else {}
-        prompts = example_prompts(model, examples, shot, seed=seed) if shot else [model.start_ids()]
+    def measure(dose: float, shot: int = 0, given: Sequence[Sequence[int]] = ()) -> None:
+        shifts: Mapping[Site, Tensor] = compose({concept: dose}, model).deltas if dose else {}
+        before = example_prompts(model, examples, shot, seed=seed) if shot else given or [model.start_ids()]
         found = sample_prompted(
-            model, prompts, count, max_tokens=max_tokens, seed=seed, stop=BETWEEN if shot else None, shifts=shifts
+            model, before, count, max_tokens=max_tokens, seed=seed, stop=BETWEEN if shot else None, shifts=shifts
         )
-        rows.append(_row(found, dose, shot, judges, seed))
+        rows.append(_row(found, dose, shot, judges, seed, given=bool(given)))
         if watcher is not None:
             watcher(rows[-1])
 
     for dose in dict.fromkeys(float(dose) for dose in doses):
-        measure(dose, 0)
+        measure(dose)
     for shot in numbers:
         measure(0.0, shot)
+    if prompts:
+        measure(0.0, given=model.encode(list(prompts)))
     for shot in numbers if both else ():
         measure(BOTH_DOSE, shot)
     return PromptFrontier(point.vectors[0].name, tuple(rows))
 
 
-def _row(found: PromptedSamples, dose: float, shots: int, judges: Sequence[Judge], seed: int) -> FrontierRow:
+def _row(
+    found: PromptedSamples, dose: float, shots: int, judges: Sequence[Judge], seed: int, *, given: bool
+) -> FrontierRow:
     hits = accepted(found.texts, judges)
     totals = np.array([float(cost.sum()) for cost in found.costs])
     lengths = np.array([max(1, len(cost)) for cost in found.costs])
     pressure = ratio_of("pressure", totals, lengths, perfect=0.0).estimate(seed=seed)
-    return FrontierRow(dose, shots, success_statistic(hits, judges).estimate(), pressure, tuple(found.texts))
+    return FrontierRow(dose, shots, success_statistic(hits, judges).estimate(), pressure, tuple(found.texts), given)

@@ -35,10 +35,14 @@ def test_doses_and_prompts_are_measured(
     assert [(row["dose"], row["shots"]) for row in rows] == [(0.0, 0), (1.0, 0), (0.0, 1), (0.0, 2)]
     given = steer("frontier", "tide", *sides, *small, "--prompt-file", texts[0], "--no-both")
     assert given.code == 0
+    one = (*small[:6], "--shots", "none", *on_tiny)
+    words = steer("frontier", "tide", *sides, *one, "--prompt", r"The sea:\n\n", "--json")
+    assert [(row["dose"], row["given"]) for row in json.loads(words.out)["rows"]] == [(0, False), (1, False), (0, True)]
     for arguments, why in (
         ((), "a judge needs texts: give --positive FILE and --background FILE"),
         ((*sides, "--shots", "0"), "--shots has '0': give numbers of examples from 1 to 100"),
         ((*sides, "--shots", "x"), "--shots has 'x'"),
+        ((*sides, "--prompt", " "), "--prompt is ' ': give text"),
         ((*sides, "--plot", tmp_path / "sea.png"), "--force"),
         ((*sides, "--shots", "90"), "different examples for prompts of 90"),
     ):

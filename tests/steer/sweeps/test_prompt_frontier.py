@@ -55,6 +55,24 @@ def test_doses_are_those_of_the_sampler(llama_model: ResidualModel) -> None:
     assert found.rows[0].pressure.value == pytest.approx(total, rel=0.2)  # without the end token
 
 
+def test_prompts_in_words_have_a_row(llama_model: ResidualModel) -> None:
+    given = ["the sea is", "a ship"]
+    found = prompt_frontier(
+        llama_model, concept(llama_model), [JUDGE], [], doses=(0,), shots=(), prompts=given, n=6, max_tokens=8, seed=2
+    )
+    assert [row.label for row in found.rows] == ["dose 0", "prompt"] and found.rows[1].given
+    prompted = sample_prompted(llama_model, llama_model.encode(given), 6, max_tokens=8, seed=2)
+    assert list(found.rows[1].texts) == prompted.texts
+    assert found.rows[1].pressure.value == pytest.approx(prompted.pressure, rel=1e-3)
+
+
+def test_negative_doses_are_composed(llama_model: ResidualModel) -> None:
+    vector = concept(llama_model)
+    found = prompt_frontier(llama_model, vector, [JUDGE], [], doses=(-1.0,), shots=(), n=4, max_tokens=8, seed=2)
+    samples = steer.sample(llama_model, steer.compose({vector: -1.0}), n=4, max_tokens=8, seed=2)
+    assert list(found.rows[0].texts) == samples.texts
+
+
 def test_both_together_are_read_against_the_plain_model(llama_model: ResidualModel) -> None:
     shifts = steer.compose({concept(llama_model): 1.0}).deltas
     (prompt,) = example_prompts(llama_model, EXAMPLES, 2, n=1)
