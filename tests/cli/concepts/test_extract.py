@@ -116,7 +116,7 @@ def test_an_interrupted_contest_goes_on_where_it_was(
 ) -> None:  # fmt: skip
     command = (
         "extract", "storm", "--positive", tmp_path / "positive.txt", "--background", tmp_path / "background.txt",
-        "--budget", "70k", "--model", tiny, "--device", "cpu",
+        "--budget", "100k", "--model", tiny, "--device", "cpu",
     )  # fmt: skip
     straight = steer(*command, "--json")
     assert straight.code == 0 and not list(home.rglob("unfinished/*"))
@@ -265,7 +265,7 @@ def test_a_contest_that_is_killed_ten_times_ends_as_one_that_is_not(
 ) -> None:
     command = [
         "extract", "storm", "--positive", str(tmp_path / "positive.txt"), "--background",
-        str(tmp_path / "background.txt"), "--budget", "70k", "--model", str(tiny), "--device", "cpu", "--json",
+        str(tmp_path / "background.txt"), "--budget", "100k", "--model", str(tiny), "--device", "cpu", "--json",
     ]  # fmt: skip
     began = time.monotonic()
     straight = subprocess.run([*program, *command], capture_output=True, check=True)

@@ -70,7 +70,7 @@ def test_a_prompt_behind_which_all_texts_are_alike_is_refused(
 def test_a_concept_is_held_against_its_prompt(llama_model: ResidualModel, tmp_path: Path) -> None:
     shown: list[str] = []
     vector = vectors.extract(
-        llama_model, "cat", prompts=["the cat"], background=SHIPS, budget="70k", checkpoint=tmp_path / "parts",
+        llama_model, "cat", prompts=["the cat"], background=SHIPS, budget="100k", checkpoint=tmp_path / "parts",
         show=lambda heading, texts: shown.append(heading),
     )  # fmt: skip
     assert shown[0] == "the model writes" and len(shown) > 1

@@ -21,11 +21,13 @@ class Candidate:
         method: how they were found.
         shifts: by site, at their natural length.
         most: the largest scale at which they are tried.
+        steps: optimiser steps that they were learned in; 0 if they were not.
     """
 
     method: str
     shifts: Mapping[Site, Float[Tensor, " d_model"]] = field(repr=False)
     most: float = 16.0
+    steps: int = 0
 
     @property
     def layers(self) -> list[int]:
@@ -45,8 +47,9 @@ class Candidate:
         >>> Candidate("distilled", {(6, "bos"): torch.ones(2), (6, "all"): torch.ones(2)}).label
         'distilled, layer 6, bos + all'
         """
+        steps = f", {self.steps} steps" if self.steps else ""
         layers = f"layer{'s' * (len(self.layers) > 1)} {format_layers(self.layers)}"
-        return f"{self.method}, {layers}, {' + '.join(self.positions)}"
+        return f"{self.method}, {layers}, {' + '.join(self.positions)}{steps}"
 
     def row(self, effect: Effect) -> dict[str, Any]:
         """Return what is recorded of the candidate, plain JSON."""
@@ -55,6 +58,7 @@ class Candidate:
             "method": self.method,
             "layers": self.layers,
             "positions": self.positions,
+            "steps": self.steps,
             "scale": float(f"{effect.scale:.4g}"),
             "success": round(effect.success, 4),
             "low": round(low, 4),

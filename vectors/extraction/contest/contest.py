@@ -85,7 +85,7 @@ def hold_contest(
 
     Cheap candidates are judged by a few texts, the best third of them by more. Shifts are learned by each method at the
     middle of the depth, beginning with the mean difference there, and by the best method at the best layer of the cheap
-    ones, then at others. The two best of all are judged again.
+    ones, then at others. The best of these is learned further. The two best of all are judged again.
 
     Args:
         data: the texts; its layers are those of the choices.
@@ -101,7 +101,7 @@ def hold_contest(
     """
     contest = _Contest(data, judge, plan, choices, checkpoint, show)
     means = contest.judge_means()
-    entries = contest.ranked([*contest.judge_learned(means, Teacher(data, steps=plan.steps, written=written)), *means])
+    entries = contest.ranked([*contest.judge_learned(means, Teacher(data, written=written)), *means])
     if not entries:
         raise VectorError(f"no method of {', '.join(choices.methods or ())} takes part in a contest: choose another")
     entries = contest.judge_again(entries, 2, plan.best_texts_again, "last")
@@ -132,7 +132,7 @@ class _Contest:
         return self.judge_again(entries, max(1, len(entries) // 3), self.plan.mean_texts_again, "means, again")
 
     def judge_learned(self, means: Sequence[Entry], teacher: Teacher) -> list[Entry]:
-        """Learn by every method at the middle of the depth, then by the best method at the best layer of the means."""
+        """Learn by every method at the middle of the depth, by the best at the best layer of the means, and further."""
         n_layers, entries = self.data.model.n_layers, list[Entry]()
         best = [entry.candidate.layers[0] for entry in means if len(entry.candidate.layers) == 1][:1]
         usual = [] if self.choices.layers else [int(n_layers * depth) for depth in LEARNED_DEPTHS]
@@ -143,6 +143,9 @@ class _Contest:
             self._show_if_best(entries[-1], [*means, *entries[:-1]])
         for layer in others[: self.plan.learned - len(methods)] if entries else ():
             entries.append(self._learned(teacher, self.ranked(entries[: len(methods)])[0].candidate.method, layer))
+            self._show_if_best(entries[-1], [*means, *entries[:-1]])
+        if entries and self.plan.further_steps:
+            entries.append(self._learned_further(teacher, self.ranked(entries)[0].candidate))
             self._show_if_best(entries[-1], [*means, *entries[:-1]])
         return entries
 
@@ -170,13 +173,22 @@ class _Contest:
         return sorted(entries, key=lambda entry: rank(entry.effect), reverse=True)
 
     def _learned(self, teacher: Teacher, method: str, layer: int) -> Entry:
-        positions = self.choices.learned_positions
+        positions, steps = self.choices.learned_positions, self.plan.steps
         differences = {at: moments.difference for at, moments in self.data.moments().items()}
         tensors = self.checkpoint.tensors(
             f"{method} {layer} {positions}",
-            lambda: as_tensors(teacher.learn(method, [layer], positions, differences)),
+            lambda: as_tensors(teacher.learn(method, [layer], positions, differences, steps=steps)),
         )
-        candidate = from_tensors(method, tensors)
+        return self._judged_learned(from_tensors(method, tensors, steps=steps))
+
+    def _learned_further(self, teacher: Teacher, candidate: Candidate) -> Entry:
+        steps = self.plan.further_steps
+        tensors = self.checkpoint.tensors(
+            f"{candidate.label} and {steps}", lambda: as_tensors(teacher.learn_on(candidate, steps=steps))
+        )
+        return self._judged_learned(from_tensors(candidate.method, tensors, steps=candidate.steps + steps))
+
+    def _judged_learned(self, candidate: Candidate) -> Entry:
         self.data.progress(f"judging {candidate.label}", 0, 0)
         return self._judged(candidate, self.plan.learned_texts, "learned")
 

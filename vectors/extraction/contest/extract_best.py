@@ -78,17 +78,17 @@ def extract_best(
     )  # fmt: skip
     identity = {
         "texts": contrast.hash, "model": model.hash, "method": method, "layers": layers and list(layers),
-        "positions": positions, "budget": budget, "held_out": held_out, "seed": seed, "format": 2,
+        "positions": positions, "budget": budget, "held_out": held_out, "seed": seed, "format": 3,
     }  # fmt: skip
     checkpoint = Checkpoint(folder if calibrated else None, identity)
     # kept, since a machine is never measured twice as equally fast, and another plan would be another contest
     plan = Plan(**checkpoint.value("plan", lambda: _plan(model, budget, progress).to_dict()))
     if not calibrated:
         layer = choices.layers[0] if choices.layers else int(model.n_layers * LEARNED_DEPTHS[0])
-        teacher = Teacher(data, steps=plan.steps, written=written)
+        teacher = Teacher(data, written=written)
         differences = {at: moments.difference for at, moments in data.moments().items()}
         chosen = next(iter(choices.methods or ())) if method != "auto" else teacher.methods[0]
-        candidate = teacher.learn(chosen, [layer], choices.learned_positions, differences)
+        candidate = teacher.learn(chosen, [layer], choices.learned_positions, differences, steps=plan.steps)
         return to_vector(name, data, split, candidate, [])
     judge = WordJudge(held.positive, held.background)
     candidate, entries = hold_contest(data, judge, plan, choices, checkpoint, written, show)

@@ -1,6 +1,7 @@
 """Candidates that are learned: distilled from prompts of a few examples, or from the likelihood of the texts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from jaxtyping import Float
@@ -28,13 +29,14 @@ from vectors.model.positions import Site
 POSITIONS = ("bos", "decay:4", "all")
 """Where shifts are learned together: the start token decides what kind of text it is, and the rest keeps it up."""
 
-MOST = 2.0
+MOST = 4.0
 """Largest scale of a learned shift: its length was learned too."""
 
 WAYS: Final = {"distilled": (0.0, KL), "distilled-free": (0.0, 0.0), "learned": (1.0, 0.0)}
 """Share of the likelihood in the loss, and penalty on leaving the plain model after the first tokens, by method: a kind
 of text is decided by how it begins, a mood may come late."""
 
+_FURTHER_RATE = RATE / 2
 _START = 0.5  # share of the mean difference that the shift everywhere begins with
 
 
@@ -43,13 +45,12 @@ class Teacher:
 
     Args:
         data: the texts.
-        steps: optimiser steps.
         written: the texts, if the model wrote them behind prompts: it learns from these prompts then, and otherwise
             from prompts of a few of the texts.
     """
 
-    def __init__(self, data: ExtractionInput, *, steps: int, written: PromptedTexts | None = None) -> None:
-        self._data, self._steps, self._written = data, steps, written
+    def __init__(self, data: ExtractionInput, *, written: PromptedTexts | None = None) -> None:
+        self._data, self._written = data, written
         self._lessons: dict[bool, Lessons] = {}
         weights = data.weights(data.fit.positive)
         self._weights = None if weights is None else weights.numpy()
@@ -61,7 +62,13 @@ class Teacher:
         return tuple(WAYS) if len(self._texts) > 1 else ("learned",)
 
     def learn(
-        self, method: str, layers: Sequence[int], positions: Sequence[str], differences: Mapping[int, Tensor]
+        self,
+        method: str,
+        layers: Sequence[int],
+        positions: Sequence[str],
+        differences: Mapping[int, Tensor],
+        *,
+        steps: int,
     ) -> Candidate:
         """Return a candidate whose shifts at these layers and positions are learned together.
 
@@ -70,6 +77,7 @@ class Teacher:
             layers: 0-based blocks.
             positions: where each of them is shifted.
             differences: mean difference by layer, for the shift to begin with.
+            steps: optimiser steps.
         """
         start: dict[Site, Float[Tensor, " d_model"]] = {}
         wide = next((where for where in reversed(positions) if where != "bos"), None)
@@ -77,21 +85,31 @@ class Teacher:
             for where in positions:
                 share = _START / len(layers) if where == wide else 0.0
                 start[layer, where] = share * differences[layer].float()
+        return self._distilled(method, start, steps=steps)
+
+    def learn_on(self, candidate: Candidate, *, steps: int) -> Candidate:
+        """Return the candidate after so many further steps, which begin at half the rate."""
+        further = self._distilled(candidate.method, candidate.shifts, steps=steps, rate=_FURTHER_RATE)
+        return replace(further, steps=candidate.steps + steps)
+
+    def _distilled(self, method: str, start: Mapping[Site, Tensor], *, steps: int, rate: float = RATE) -> Candidate:
+        layers = sorted({layer for layer, _ in start})
         what = f"learning at layer {', '.join(map(str, layers))} ({method})"
-        advance = self._data.counter(what, self._steps)
+        advance = self._data.counter(what, steps)
         likelihood, kl = WAYS[method]
         shifts = distil(
             self._data.model,
             self._lesson(method),
             start,
-            steps=self._steps,
-            rate=RATE / len(layers),  # shifts of several layers add up
+            steps=steps,
+            rate=rate / len(layers),  # shifts of several layers add up
             likelihood=likelihood,
             kl=kl,
             seed=self._data.seed,
             progress=lambda _: advance(1),
         )
-        return Candidate(method, {site: shift.float() for site, shift in shifts.items() if bool(shift.any())}, MOST)
+        kept = {site: shift.float() for site, shift in shifts.items() if bool(shift.any())}
+        return Candidate(method, kept, MOST, steps)
 
     def _lesson(self, method: str) -> Lessons:
         prompted = method != "learned"
@@ -117,10 +135,10 @@ def as_tensors(candidate: Candidate) -> dict[str, Tensor]:
     return {f"{layer} {where}": shift for (layer, where), shift in candidate.shifts.items()}
 
 
-def from_tensors(method: str, tensors: Mapping[str, Tensor]) -> Candidate:
+def from_tensors(method: str, tensors: Mapping[str, Tensor], *, steps: int) -> Candidate:
     """Return the candidate of named tensors."""
     shifts = {}
     for name, shift in tensors.items():
         layer, where = name.split(" ")
         shifts[int(layer), where] = shift
-    return Candidate(method, shifts, MOST)
+    return Candidate(method, shifts, MOST, steps)

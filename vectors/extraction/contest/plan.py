@@ -68,19 +68,21 @@ class Plan:
         mean_texts_again: further texts of the best third of them.
         learned: learned candidates.
         steps: optimiser steps of each.
+        further_steps: those that the best of them is learned further.
         learned_texts: texts judged of each learned candidate.
         best_texts_again: further texts of the two best of all.
         pilot_texts: texts at each dose of the pilot.
     """
 
     means: int = 6
-    mean_texts: int = 16
-    mean_texts_again: int = 16
+    mean_texts: int = 12
+    mean_texts_again: int = 12
     learned: int = 4
     steps: int = 100
+    further_steps: int = 200
     learned_texts: int = 24
     best_texts_again: int = 40
-    pilot_texts: int = 48
+    pilot_texts: int = 40
 
     def scaled(self, factor: float) -> "Plan":
         """Return a plan with about so many times the work.
@@ -95,6 +97,7 @@ class Plan:
             mean_texts_again=_even(self.mean_texts_again * root, 8),
             learned=max(1, min(6, round(self.learned * root))),
             steps=max(30, round(self.steps * root)),
+            further_steps=round(self.further_steps * factor),
             learned_texts=_even(self.learned_texts * root, 12),
             best_texts_again=_even(self.best_texts_again * factor, 12),
             pilot_texts=_even(self.pilot_texts * factor, 16),
@@ -104,13 +107,18 @@ class Plan:
     def sampled(self) -> int:
         """Texts that it samples, each with a base row beside it; a judged text is often sampled twice."""
         cheap = self.means * (8 + 1.5 * self.mean_texts) + max(1, self.means // 3) * self.mean_texts_again
-        learned = self.learned * (8 + 1.5 * self.learned_texts) + 2 * self.best_texts_again
+        learned = (self.learned + 1) * (8 + 1.5 * self.learned_texts) + 2 * self.best_texts_again
         return round(cheap + learned + _PILOT_ROWS * self.pilot_texts)
+
+    @property
+    def all_steps(self) -> int:
+        """Optimiser steps of all learned candidates."""
+        return self.learned * self.steps + self.further_steps
 
     @property
     def tokens(self) -> int:
         """Tokens that the model reads and writes, those of a step counted three times for its backward pass."""
-        steps = self.learned * self.steps * ROWS * TOKENS * 3
+        steps = self.all_steps * ROWS * TOKENS * 3
         return 2 * MAX_TOKENS * self.sampled + steps + BATCHES * ROWS * TOKENS * 8
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,7 +145,7 @@ class Speed:
 
     def seconds(self, plan: Plan) -> float:
         """Return the seconds that a plan takes."""
-        return plan.sampled * self.sampling + plan.learned * plan.steps * self.step + 2 * BATCHES * self.reading
+        return plan.sampled * self.sampling + plan.all_steps * self.step + 2 * BATCHES * self.reading
 
 
 def measure_speed(model: ResidualModel) -> Speed:

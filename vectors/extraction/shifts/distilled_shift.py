@@ -21,7 +21,7 @@ from vectors.model.residual_model import ResidualModel
 STEPS = 100
 """Optimiser steps."""
 
-BATCHES = 12
+BATCHES = 20
 """Batches of lessons, which the steps go through again and again."""
 
 ROWS = 8

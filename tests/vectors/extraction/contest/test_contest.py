@@ -17,7 +17,7 @@ from vectors.extraction.contest import contest as module
 from vectors.extraction.contest import plan as plan_module
 from vectors.extraction.contest.candidate import Candidate
 from vectors.extraction.contest.contest import Choices, hold_contest
-from vectors.extraction.contest.learned import Teacher, as_tensors, from_tensors
+from vectors.extraction.contest.learned import MOST, Teacher, as_tensors, from_tensors
 from vectors.extraction.contest.means import mean_candidates, profile_layers
 from vectors.extraction.contest.plan import Plan, Speed
 from vectors.extraction.contest.winner import main_site
@@ -26,8 +26,9 @@ from vectors.extraction.shifts.learned_shift import Learning
 from vectors.model.residual_model import ResidualModel
 
 SMALL = Plan(
-    means=3, mean_texts=8, mean_texts_again=8, learned=2, steps=4, learned_texts=8, best_texts_again=8, pilot_texts=8
-)
+    means=3, mean_texts=8, mean_texts_again=8, learned=2, steps=4, further_steps=0, learned_texts=8,
+    best_texts_again=8, pilot_texts=8,
+)  # fmt: skip
 
 
 def inputs(model: ResidualModel, **changes: object) -> ExtractionInput:
@@ -72,7 +73,7 @@ def test_learned_candidates_begin_at_the_best_layer_and_the_best_of_all_wins(
         Choices(),
         Checkpoint(None, {}),
     )
-    assert winner.label == "distilled, layer 1, bos + decay:4 + all"
+    assert winner.label == "distilled, layer 1, bos + decay:4 + all, 4 steps"
     assert [entry.candidate.label for entry in entries[:2]] == [winner.label, "mean-difference, layer 1, all"]
     assert entries[0].effect.n == SMALL.learned_texts + SMALL.best_texts_again and entries[0].round == "last"
     learned = [label for label in dict.fromkeys(judged) if label.startswith(("distilled", "learned"))]
@@ -111,25 +112,50 @@ def test_means_are_differences_of_means(llama_model: ResidualModel) -> None:
 def test_a_learned_candidate_makes_its_texts_likelier(llama_model: ResidualModel) -> None:
     data = inputs(llama_model)
     differences = {layer: moments.difference for layer, moments in data.moments().items()}
-    candidate = Teacher(data, steps=30).learn("learned", [1], ("bos", "all"), differences)
-    assert set(candidate.shifts) == {(1, "bos"), (1, "all")} and candidate.most == 2.0
+    candidate = Teacher(data).learn("learned", [1], ("bos", "all"), differences, steps=30)
+    assert set(candidate.shifts) == {(1, "bos"), (1, "all")} and candidate.most == MOST
     gains = vectors.activations.text_likelihood.likelihood_gains(
         llama_model, llama_model.encode(CATS), candidate.shifts
     )
     assert sum(gains) > 0
-    again = from_tensors("learned", as_tensors(candidate))
+    again = from_tensors("learned", as_tensors(candidate), steps=30)
     assert all(torch.equal(again.shifts[site], shift) for site, shift in candidate.shifts.items())
     assert main_site(again) == (1, "all") and again.label == candidate.label
 
 
+def test_learning_on_makes_the_texts_likelier_still(llama_model: ResidualModel) -> None:
+    data = inputs(llama_model)
+    differences = {layer: moments.difference for layer, moments in data.moments().items()}
+    teacher, rows = Teacher(data), llama_model.encode(CATS)
+    first = teacher.learn("learned", [1], ("bos", "all"), differences, steps=10)
+    further = teacher.learn_on(first, steps=30)
+    assert (first.steps, further.steps) == (10, 40) and further.label != first.label
+    gains = [
+        sum(vectors.activations.text_likelihood.likelihood_gains(llama_model, rows, candidate.shifts))
+        for candidate in (first, further)
+    ]
+    assert gains[1] > gains[0]
+
+
+def test_the_best_learned_candidate_is_learned_further(
+    llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = fake_effects(monkeypatch, {"7 steps": 0.9, "distilled-free": 0.6, "mean": 0.2})
+    plan = Plan(**{**SMALL.to_dict(), "learned": 3, "further_steps": 3})
+    best, entries = hold_contest(inputs(llama_model), WordJudge(CATS, SHIPS), plan, Choices(), Checkpoint(None, {}))
+    assert (best.method, best.steps) == ("distilled-free", 7)
+    assert sum("7 steps" in label for label in judged) == 2  # judged, and judged again
+    assert [entry.row()["steps"] for entry in entries].count(4) == 3
+
+
 def test_extraction_holds_a_contest_by_default(llama_model: ResidualModel, tmp_path: Path) -> None:
     how = {"positive": CATS, "background": SHIPS, "held_out": 0.5}
-    vector = vectors.extract(llama_model, "cat", budget="70k", checkpoint=tmp_path / "parts", **how)  # type: ignore[arg-type]
+    vector = vectors.extract(llama_model, "cat", budget="100k", checkpoint=tmp_path / "parts", **how)  # type: ignore[arg-type]
     tried = vector.evidence["tried"]
     assert {row["method"] for row in tried} >= {"mean-difference", "distilled"} and vector.unit_curve
     assert tried[0]["method"] == vector.method and set(tried[0]["layers"]) == set(vector.layers)
     assert list((tmp_path / "parts").iterdir())
-    again = vectors.extract(llama_model, "cat", budget="70k", checkpoint=tmp_path / "parts", **how)  # type: ignore[arg-type]
+    again = vectors.extract(llama_model, "cat", budget="100k", checkpoint=tmp_path / "parts", **how)  # type: ignore[arg-type]
     assert again.evidence == vector.evidence and torch.equal(again.direction, vector.direction)
     plain = vectors.extract(llama_model, "cat", calibrate=False, **how)  # type: ignore[arg-type]
     assert (
@@ -168,7 +194,7 @@ def test_texts_are_drawn_by_their_weights(llama_model: ResidualModel) -> None:
     data = inputs(llama_model, fit=ContrastSet(CATS, SHIPS, weights=weights))
     read: list[str] = []
     for method in ("distilled", "learned"):
-        for lesson in Teacher(data, steps=1)._lesson(method).batches:
+        for lesson in Teacher(data)._lesson(method).batches:
             read += [llama_model.decode(text) for text in lesson.texts]
     assert read and all("sang" in text for text in read)
 
