@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ OptionalName = Annotated[
     ),
 ]
 
+_QUANTISED = re.compile(r"[-.](i?q\d\w*|f16|bf16|f32)$", re.IGNORECASE)  # what a GGUF file's name ends with
+
 _FILES = (".gguf", ".safetensors", ".bin")  # endings that no name of a hub model has
 
 ModelFilter = Annotated[
@@ -41,13 +44,22 @@ ModelFilter = Annotated[
 
 @dataclass
 class Entry:
-    """One vector file of the library; `shadowed` if the user has a concept of that name."""
+    """One vector file of the library; `shadowed` if the user has a concept of that name.
+
+    A concept that ships for a model that does not says its `group`, such as form or language.
+    """
 
     name: str
     path: Path
     vector: "ConceptVector"
     shipped: bool
     shadowed: bool = False
+
+    @property
+    def group(self) -> str:
+        """The kind of concept; empty if it is unknown."""
+        about = self.vector.evidence.get("about")
+        return str(about.get("group", "")) if isinstance(about, dict) else ""
 
 
 def list_command(model: ModelFilter = None, as_json: Json = False) -> None:
@@ -72,15 +84,22 @@ def list_command(model: ModelFilter = None, as_json: Json = False) -> None:
         groups.setdefault((entry.vector.model, entry.path.parent), []).append(entry)
     first = True
     for (name, folder), members in groups.items():
-        origin = "shipped with the model" if members[0].shipped else f"yours, in {folder}"
-        rows = [["name", "layer", "unit", "AUC", "method"]]
-        for entry in members:
-            vector = entry.vector
-            unit = figure(vector.unit) if vector.calibrated else f"gap {figure(vector.gap)}"
-            method = vector.method + (" (replaced by yours)" if entry.shadowed else "")
-            rows.append([entry.name, str(vector.layer), unit, figure(vector.auc), method])
-        emit(f"{'' if first else chr(10)}{escape_invisible(f'{name}: {origin}')}\n{table(rows, right=(1, 2, 3))}")
+        origin = "ships with steer" if members[0].shipped else f"yours, in {folder}"
+        emit(f"{'' if first else chr(10)}{escape_invisible(f'{name}: {origin}')}\n{_table(members)}")
         first = False
+
+
+def _table(entries: Sequence[Entry]) -> str:
+    grouped = any(entry.group for entry in entries)
+    rows = [[*(["group"] if grouped else []), "name", "layer", "unit", "AUC", "method"]]
+    for entry in sorted(entries, key=lambda entry: (entry.group, entry.name)):
+        vector = entry.vector
+        unit = figure(vector.unit) if vector.calibrated else f"gap {figure(vector.gap)}"
+        method = vector.method + (" (replaced by yours)" if entry.shadowed else "")
+        rows.append([entry.name, str(vector.layer), unit, figure(vector.auc), method])
+        if grouped:
+            rows[-1].insert(0, entry.group)
+    return table(rows, right=(3, 4, 5) if grouped else (1, 2, 3))
 
 
 def ways_to_get_concepts(model: str | None) -> list[str]:
@@ -104,9 +123,9 @@ def ways_to_get_concepts(model: str | None) -> list[str]:
 
 def read_library() -> list[Entry]:
     """Read all vector files, the shipped ones first; print a note for each that cannot be read."""
-    from vectors.common.paths import EMBEDDED_LIBRARY, list_folder, user_library
+    from vectors.common.paths import list_folder, shipped_folders, user_library
 
-    shipped = list(_read_folder(EMBEDDED_LIBRARY, shipped=True))
+    shipped = [entry for folder in shipped_folders() for entry in _read_folder(folder, shipped=True)]
     folders = sorted(path for path in list_folder(user_library()) if path.is_dir())
     mine = [entry for folder in folders for entry in _read_folder(folder, shipped=False)]
     taken = {(entry.name, entry.vector.model_hash) for entry in mine}
@@ -136,7 +155,7 @@ def _of_model(entries: list[Entry], model: str | None) -> list[Entry]:
     if model is None:
         return entries
     names = _names(model)
-    found = [entry for entry in entries if entry.vector.model in names]
+    found = [entry for entry in entries if names & _names_of(entry)]
     if not found:
         check_there(model, sorted({entry.vector.model for entry in entries}))
     return found
@@ -197,9 +216,15 @@ def _names(model: str) -> set[str]:
         path = Path(model).expanduser()
         with suppress(ModelError):  # what is wrong with it is said if there is no concept for it
             path = find_local(model) or path
-        return {model, model_name(path)}
+        return {model, model_name(path), _QUANTISED.sub("", model_name(path))}
     except (OSError, RuntimeError, ValueError):  # not a path
         return {model}
+
+
+def _names_of(entry: Entry) -> set[str]:
+    """Return the names of an entry's model; what ships is for a hub model, whose local copy has the last part alone."""
+    name = entry.vector.model
+    return {name, name.rpartition("/")[2]} if entry.shipped else {name}
 
 
 def find(name: str, model: str | None) -> tuple[Path, "ConceptVector"]:

@@ -48,7 +48,7 @@ def show_command(
         cosines = [{"name": other, "cosine": cosine} for other, cosine in near]
         emit_json(json.dumps(vector.to_dict() | {"nearest": cosines, "path": str(path)}))
         return
-    rows = vector.summary()
+    rows = vector.summary() | _about(vector)
     rows |= {
         "width": str(vector.d_model),
         "model hash": vector.model_hash,
@@ -72,6 +72,12 @@ def nearest(vector: "ConceptVector") -> list[tuple[str, float]]:
             cosine = float(one @ two / one.norm() / two.norm())
             cosines[entry.name] = max(cosines.get(entry.name, 0.0), cosine, key=abs)
     return sorted(cosines.items(), key=lambda pair: -abs(pair[1]))[:NEAREST]
+
+
+def _about(vector: "ConceptVector") -> dict[str, str]:
+    """Return what a concept that ships says of itself: its group, and where its texts come from."""
+    about = vector.evidence.get("about")
+    return {key: str(about[key]) for key in ("group", "source") if key in about} if isinstance(about, dict) else {}
 
 
 def _tried(vector: "ConceptVector") -> str:

@@ -11,9 +11,9 @@ _BEFORE = re.compile(r"""(?:.*[+*('"]|.*(?:^|(?<=\s))-)?\s*(?:[\d.]+\s*)?""", re
 
 def concept_names() -> list[str]:
     """Return the names of all shipped and user concepts, of every model; no vector is read."""
-    from vectors.common.paths import EMBEDDED_LIBRARY, list_folder, user_library, vector_files
+    from vectors.common.paths import list_folder, shipped_folders, user_library, vector_files
 
-    folders = (EMBEDDED_LIBRARY, *(path for path in list_folder(user_library()) if path.is_dir()))
+    folders = (*shipped_folders(), *(path for path in list_folder(user_library()) if path.is_dir()))
     return sorted({name for folder in folders for name in vector_files(folder)})
 
 

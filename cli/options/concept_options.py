@@ -49,11 +49,12 @@ def check_file(output: str, force: bool, *, what: str = "vector file") -> None:
 
 def check_free(name: str, model: "ResidualModel") -> None:
     """Refuse a name that the user's library already has for this model, before the work starts."""
+    from vectors.common.paths import shipped_folders
     from vectors.concepts.library import catalog, own_files
 
     path: Path | None = own_files(model).get(name)
-    if path is None and (shipped := catalog(model).get(name)) is not None and shipped.parent == model.library:
-        note(f"note: {quote(name)} is shipped with the model: expressions will use yours; Ctrl-C keeps the shipped one")
+    if path is None and (shipped := catalog(model).get(name)) is not None and shipped.parent in shipped_folders():
+        note(f"note: {quote(name)} ships with this package: expressions will use yours; Ctrl-C keeps the shipped one")
     elif path is not None:
         raise OutputError(
             f"your library already has {quote(name)} ({quote(path)}): pass --force or choose another name"

@@ -14,7 +14,15 @@ EMBEDDED_NAME: Final = "almanac"
 
 EMBEDDED_MODEL: Final = Path(__file__).parents[1] / "almanac" / "model"
 EMBEDDED_LIBRARY: Final = EMBEDDED_MODEL.parent / "library"
+READY_MADE: Final = Path(__file__).parents[1] / "concepts" / "ready_made"
+"""Folders of concepts that ship for models that do not, one for each model."""
+
 VECTOR_SUFFIX: Final = ".safetensors"
+
+
+def shipped_folders() -> list[Path]:
+    """Return the folders of all concepts that ship with this package, those of the embedded model first."""
+    return [EMBEDDED_LIBRARY, *(path for path in list_folder(READY_MADE) if path.is_dir())]
 
 
 def user_library() -> Path:

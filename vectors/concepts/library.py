@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vectors.common.paths import (
     VECTOR_SUFFIX,
     list_folder,
     model_folder,
+    shipped_folders,
     user_library,
     vector_files,
     writable_model_folder,
@@ -40,10 +42,12 @@ def keep(vector: ConceptVector, *, force: bool = False) -> Path:
 def catalog(model: ModelLike) -> dict[str, Path]:
     """Return the files of all concepts for `model` by name, sorted.
 
-    The user's own replace shipped ones, and both replace those that were made on the same model quantised or cast.
+    The user's own replace shipped ones. Those that were made on the same model quantised or cast come between.
     """
-    shipped = {} if model.library is None else vector_files(model.library)
-    return dict(sorted((_of_twins(model) | shipped | own_files(model)).items()))
+    own = model_folder(model.name, model.hash)
+    twins = [folder for folder in list_folder(user_library()) if folder.is_dir() and folder != own]
+    shipped = _of_same_model(shipped_folders(), model) if model.library is None else vector_files(model.library)
+    return dict(sorted((shipped | _of_same_model(twins, model) | vector_files(own)).items()))
 
 
 def own_files(model: ModelLike) -> dict[str, Path]:
@@ -51,17 +55,16 @@ def own_files(model: ModelLike) -> dict[str, Path]:
     return vector_files(model_folder(model.name, model.hash))
 
 
-def _of_twins(model: ModelLike) -> dict[str, Path]:
-    """Return the user's concepts that were made on the same model quantised or cast: one file tells for its folder."""
+def _of_same_model(folders: Sequence[Path], model: ModelLike) -> dict[str, Path]:
+    """Return the concepts that were made on this model, quantised or cast perhaps: one file tells for its folder."""
     found: dict[str, Path] = {}
     if getattr(model, "passport", None) is None:
         return found
-    own = model_folder(model.name, model.hash)
-    for folder in list_folder(user_library()):
-        files = vector_files(folder) if folder.is_dir() and folder != own else {}
+    for folder in folders:
+        files = vector_files(folder)
         for path in list(files.values())[:_TRIED]:
             with contextlib.suppress(VectorError, InputError):  # a damaged file does not hide its neighbours
-                if same_model(load_file(path), model) == "requantised":
+                if same_model(load_file(path), model) != "other":
                     found |= files
                 break  # a file that was read
     return found

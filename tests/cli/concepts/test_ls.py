@@ -4,12 +4,14 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import vectors
 from cli.concepts.ls import ways_to_get_concepts
 from vectors.formats.gguf import write_gguf
 
@@ -17,6 +19,7 @@ from vectors.formats.gguf import write_gguf
 @pytest.fixture(autouse=True)
 def nothing_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("vectors.common.paths.EMBEDDED_LIBRARY", tmp_path / "shipped")
+    monkeypatch.setattr("vectors.common.paths.READY_MADE", tmp_path / "ready-made")
 
 
 def test_an_empty_library_says_what_to_do(steer: Callable[..., Any]) -> None:
@@ -62,6 +65,28 @@ def test_ls_lists_aligned_and_as_json(steer: Callable[..., Any], tiny: Path, hom
     assert Path(rows[0]["path"]).is_relative_to(home)
     assert steer("ls", "--model", tiny).out == done.out
     assert steer("ls", "--model", "gpt2").out == ""
+
+
+def test_concepts_that_ship_for_a_hub_model_are_listed_by_group(
+    steer: Callable[..., Any], tiny: Path, home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ready-made" / "someone--tiny"
+    folder.mkdir(parents=True)
+    for name, group in (("cat", "subject"), ("sea", "form")):
+        (file,) = home.glob(f"*/{name}.safetensors")
+        vector = vectors.load_file(file)
+        about = {"about": {"group": group, "source": "made up"}}
+        vectors.save(replace(vector, model=f"someone/{tiny.name}", evidence=about), folder / file.name)
+        file.unlink()
+    listed = steer("ls", "--model", f"someone/{tiny.name}")  # which is not on this machine
+    heading, names, *rows = listed.out.splitlines()
+    assert (listed.code, heading) == (0, f"someone/{tiny.name}: ships with steer")
+    assert names.split()[:2] == ["group", "name"]
+    assert [row.split()[:2] for row in rows] == [["form", "sea"], ["subject", "cat"]]
+    assert steer("ls", "--model", tiny).out == listed.out  # a local copy
+    assert "made up" in steer("show", "cat", "--model", tiny).out
+    made = steer("compose", "cat", "--model", tiny, "-n", "1", "--max-tokens", "4", "--device", "cpu", "--json")
+    assert made.code == 0 and json.loads(made.out.splitlines()[0])["doses"] == {"cat": 1.0}
 
 
 def test_shipped_concepts_come_first_and_are_marked_if_yours_replace_them(
