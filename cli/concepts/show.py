@@ -55,7 +55,14 @@ def show_command(
         "contrast hash": vector.contrast_hash or "-",
     }
     emit(f"{escape_invisible(vector.name)}\n{record(rows | {'created': vector.created, 'file': str(path)})}")
-    for block in (_tried(vector), _layers(vector), _diagnostics(vector, near), _texts(vector), _curve(vector)):
+    for block in (
+        _tried(vector),
+        _away(vector),
+        _layers(vector),
+        _diagnostics(vector, near),
+        _texts(vector),
+        _curve(vector),
+    ):
         if block:
             emit(f"\n{block}")
 
@@ -85,6 +92,19 @@ def _tried(vector: "ConceptVector") -> str:
     try:
         return tried_table(vector.evidence["tried"]) if vector.evidence.get("tried") else ""
     except (KeyError, TypeError, ValueError, AttributeError):
+        return ""
+
+
+def _away(vector: "ConceptVector") -> str:
+    """Return what dose -1 does, if shifts of its own were learned for it; empty without them or their record."""
+    try:
+        record = vector.evidence["away"]
+        plain, least = record["plain"], record["chosen"]
+        shares = [f"{figure(row['share'])} ({figure(row['low'])} to {figure(row['high'])})" for row in (plain, least)]
+        return (
+            f"dose -1: in {shares[1]} of {least['n']} texts instead of {shares[0]}, at {figure(least['pressure'])} nats"
+        )
+    except (KeyError, TypeError, ValueError):
         return ""
 
 

@@ -130,7 +130,8 @@ class SteeringPoint:
                 f"a gate needs the layers that its concepts were made for: leave the choice of layers "
                 f"({self.chosen_layers}) or the gate out"
             )
-        if several := [vector.name for vector in self.vectors if vector.other_shifts]:
+        away = [vector.name for vector in self.vectors if vector.away_shifts and self.doses[vector.name] < 0]
+        if several := away + [vector.name for vector in self.vectors if vector.other_shifts]:
             raise InputError(
                 f"a gate needs to know what is natural, and of {quote(several[0])} that is known at one of its layers "
                 "only: leave the gate out"
@@ -153,7 +154,8 @@ class SteeringPoint:
             raise InputError(
                 f"layer {layer} is not steered by this point: choose from {', '.join(map(str, self.layers))}"
             )
-        here = [row for vector in self.vectors for (at, _), row in vector.shifts.items() if at == layer]
+        rows = [vector.shifts_of(self.doses[vector.name]) for vector in self.vectors]
+        here = [row for by_site in rows for (at, _), row in by_site.items() if at == layer]
         if not here:  # a point that the caller made without vectors
             width = next(len(delta) for (at, _), delta in self.deltas.items() if at == layer)
             return torch.zeros(0, width, dtype=torch.float64)

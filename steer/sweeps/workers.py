@@ -84,7 +84,7 @@ class Job:
             at_layer = vector
             if cell.layer is not None:
                 others = {(cell.layer, where): row for (_, where), row in vector.other_shifts.items()}
-                at_layer = replace(vector, layer=cell.layer, other_shifts=others)
+                at_layer = replace(vector, layer=cell.layer, other_shifts=others, away_shifts={})
             doses[at_layer] = self.point.doses[vector.name] * cell.dose
         if not doses:
             return None

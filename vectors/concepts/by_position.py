@@ -94,13 +94,13 @@ def part_shift(vector: ConceptVector, layer: int, part: str) -> Row | None:
 
 
 def _share(vector: ConceptVector, dose: float, layer: int, part: str, positions: str | None) -> _Share:
-    here = {where: row for (at, where), row in vector.shifts.items() if at == layer}
+    here = {where: row for (at, where), row in vector.shifts_of(dose).items() if at == layer}
     by_scope: dict[str, Row] = {}
     for where, row in here.items():
         to = moved(where, positions, several=len(here) > 1)
         scopes = {} if to is None else parts_of(to)
         if part in scopes:
-            shift = vector.scale * _as_row(row, unit=where == vector.positions and layer == vector.layer)
+            shift = vector.scale * _as_row(row, unit=row is vector.direction)
             by_scope[scopes[part]] = by_scope.get(scopes[part], 0.0) + shift
     return _Share(vector.name, dose, {scope: row for scope, row in by_scope.items() if row.any()})
 

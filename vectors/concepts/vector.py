@@ -78,6 +78,8 @@ class ConceptVector:
         created: ISO 8601 time.
         other_shifts: shifts at other layers, or at other positions, that go with a shift of length one along the
             direction, "d_model" each, by site (layer and positions); a layer alone stands for `positions`.
+        away_shifts: shifts that a negative dose adds, "d_model" each, by site, relative to the unit (the gap without
+            one); by default a negative dose adds the opposite of the shifts.
         evidence: diagnostics of `vectors.extraction.diagnostics`, a plain JSON object.
         passport: what the model is (`vectors.model.passport`), a plain JSON object; empty in older vectors.
 
@@ -117,6 +119,7 @@ class ConceptVector:
     auc: float | None = None
     created: str = field(default_factory=_now)
     other_shifts: Mapping[Site, Tensor] = field(default_factory=dict, repr=False)
+    away_shifts: Mapping[Site, Tensor] = field(default_factory=dict, repr=False)
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
     passport: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -176,12 +179,18 @@ class ConceptVector:
     @property
     def layers(self) -> tuple[int, ...]:
         """All layers that the vector shifts, in order."""
-        return tuple(sorted({layer for layer, _ in self.shifts}))
+        return tuple(sorted({layer for layer, _ in (*self.shifts, *self.away_shifts)}))
 
     @cached_property
     def shifts(self) -> dict[Site, Float[Tensor, " d_model"]]:
         """The shifts that go with a shift of length one along the direction, by site, in order."""
         return dict(sorted({(self.layer, self.positions): self.direction, **self.other_shifts}.items()))
+
+    def shifts_of(self, dose: float) -> dict[Site, Float[Tensor, " d_model"]]:
+        """The shifts, by site, that a dose multiplies: those of negative doses may be others."""
+        if dose >= 0 or not self.away_shifts:
+            return self.shifts
+        return {site: -shift for site, shift in self.away_shifts.items()}
 
     @property
     def d_model(self) -> int:
@@ -214,7 +223,7 @@ class ConceptVector:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all fields except the evidence, which may grow without changing the vector."""
-        separate = {"direction", "mean", "other_shifts", "evidence", "passport"}
+        separate = {"direction", "mean", "other_shifts", "away_shifts", "evidence", "passport"}
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in separate}
         # fields that older vectors lack count only if they are set, so that digests of older vectors stay the same
         if self.held_out is None:
@@ -223,8 +232,10 @@ class ConceptVector:
             del fields["unit_judge"]
         if self.other_shifts:
             fields["further"] = [at if where == self.positions else [at, where] for at, where in self.other_shifts]
+        if self.away_shifts:
+            fields["away"] = [list(site) for site in self.away_shifts]
         content = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-        for row in (self.direction, self.mean, *self.other_shifts.values()):
+        for row in (self.direction, self.mean, *self.other_shifts.values(), *self.away_shifts.values()):
             content.update(row.numpy().tobytes())
         return content.hexdigest()
 

@@ -111,25 +111,31 @@ def check_split(held_out: object, split_seed: object, what: str) -> tuple[float 
     return share, check_integer(split_seed, f"split_seed of {what}", error=VectorError)
 
 
-def check_other_shifts(value: object, own: Site, what: str) -> dict[Site, Tensor]:
-    """Return the shifts at other sites than the vector's own, in order."""
+def check_shifts(value: object, own: Site | None, what: str, positions: str = "all") -> dict[Site, Tensor]:
+    """Return shifts by site, in order.
+
+    Args:
+        value: a mapping from layers, or from layers and positions, to shifts.
+        own: the site of the vector's direction, which must not be among them; None if it may.
+        what: what they are, for messages.
+        positions: what a layer alone stands for, without `own`.
+    """
     if not isinstance(value, Mapping):
         raise VectorError(
-            f"other_shifts of {what} is {quote(value)}: expected a mapping from layers, or from layers and positions, "
-            "to shifts"
+            f"{what} is {quote(value)}: expected a mapping from layers, or from layers and positions, to shifts"
         )
     shifts: dict[Site, Tensor] = {}
     for key, row in value.items():
-        at, where = key if isinstance(key, tuple) and len(key) == 2 else (key, own[1])
+        at, where = key if isinstance(key, tuple) and len(key) == 2 else (key, own[1] if own else positions)
         site = (
-            check_integer(at, f"a layer of {what}", high=MAX_LAYER, error=VectorError),
+            check_integer(at, f"a layer in {what}", high=MAX_LAYER, error=VectorError),
             check_vector_positions(where, what),
         )
         twice = site in shifts
-        shifts[site] = check_row(row, f"shift at {describe_site(site)} of {what}")
+        shifts[site] = check_row(row, f"shift at {describe_site(site)} in {what}")
         if site == own or twice or not bool(shifts[site].any()):
-            problem = "its own site" if site == own else "a site twice" if twice else "a shift of zero"
-            raise VectorError(f"other_shifts of {what} holds {problem} ({describe_site(site)}): leave it out")
+            problem = "the vector's own site" if site == own else "a site twice" if twice else "a shift of zero"
+            raise VectorError(f"{what} holds {problem} ({describe_site(site)}): leave it out")
     return dict(sorted(shifts.items()))
 
 
@@ -168,8 +174,11 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     checked["direction"] = direction = check_row(fields["direction"], f"direction of {what}")
     checked["mean"] = check_row(fields["mean"], f"mean of {what}")
     own = checked["layer"], checked["positions"]
-    checked["other_shifts"] = shifts = check_other_shifts(fields["other_shifts"], own, what)
-    rows = {"mean": checked["mean"]} | {f"shift at {describe_site(site)}": row for site, row in shifts.items()}
+    checked["other_shifts"] = check_shifts(fields["other_shifts"], own, f"other_shifts of {what}")
+    checked["away_shifts"] = check_shifts(fields["away_shifts"], None, f"away_shifts of {what}", own[1])
+    rows = {"mean": checked["mean"]}
+    for key in ("other_shifts", "away_shifts"):
+        rows |= {f"shift at {describe_site(site)} ({key})": row for site, row in checked[key].items()}
     for label, row in rows.items():
         if len(direction) != len(row):
             raise VectorError(

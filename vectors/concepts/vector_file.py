@@ -45,6 +45,8 @@ def save(vector: ConceptVector, path: str | Path, *, force: bool = False) -> Pat
     rows = {f"direction.{vector.layer}": vector.direction, f"mean.{vector.layer}": vector.mean}
     for (layer, positions), row in vector.other_shifts.items():
         rows[f"further.{layer}" + (f".{positions}" if positions != vector.positions else "")] = row
+    for (layer, positions), row in vector.away_shifts.items():
+        rows[f"away.{layer}.{positions}"] = row
     data = safetensors.torch.save(rows, metadata)
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise OutputError(
@@ -94,8 +96,11 @@ def parse(data: bytes) -> ConceptVector:
         raise VectorError(f"its format is {quote(metadata['format'])}, expected {FORMAT}: {_FIX}")
     counts = {key: _count(metadata[key], key) for key in _COUNTS}
     expected = [f"direction.{counts['layer']}", f"mean.{counts['layer']}"]
-    further = {name: _site(name, metadata["positions"]) for name in tensors if name.startswith("further.")}
-    if sorted({*tensors} - {*further}) != expected:
+    further, away = (
+        {name: _site(name, prefix, metadata["positions"]) for name in tensors if name.startswith(prefix)}
+        for prefix in ("further.", "away.")
+    )
+    if sorted({*tensors} - {*further, *away}) != expected:
         names = list_names(sorted(tensors))
         raise VectorError(f"it holds the tensors {names}, expected {' and '.join(expected)}; save or export it again")
     dtypes = {str(row.dtype) for row in tensors.values()}
@@ -116,6 +121,7 @@ def parse(data: bytes) -> ConceptVector:
         evidence=_json(metadata.get("evidence", ""), "evidence", empty={}),
         passport=_json(metadata.get("passport", ""), "passport", empty={}),
         other_shifts={site: tensors[name] for name, site in further.items()},
+        away_shifts={site: tensors[name] for name, site in away.items()},
         auc=_number(metadata["auc"], "auc"),
         held_out=_number(metadata.get("held_out", ""), "held_out"),
         split_seed=_seed(metadata.get("split_seed", "")),
@@ -128,9 +134,9 @@ def _count(text: str, what: str) -> int:
     return int(text)
 
 
-def _site(name: str, positions: str) -> Site:
-    """Return the site of a tensor `further.LAYER` or `further.LAYER.POSITIONS`."""
-    layer, _, other = name.removeprefix("further.").partition(".")
+def _site(name: str, prefix: str, positions: str) -> Site:
+    """Return the site of a tensor `further.LAYER` or `further.LAYER.POSITIONS`, or of one of another prefix."""
+    layer, _, other = name.removeprefix(prefix).partition(".")
     return _count(layer, "layer"), other or positions
 
 

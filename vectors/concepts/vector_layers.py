@@ -40,6 +40,7 @@ def at_layers(vector: ConceptVector, layers: Collection[int]) -> ConceptVector:
         positions=own[1],
         direction=rows.pop(own),
         other_shifts=rows,
+        away_shifts={site: row / factor for site, row in vector.away_shifts.items() if site[0] in layers},
         mean=vector.mean if own[0] == vector.layer else torch.zeros_like(vector.mean),
         gap=vector.gap * factor,
         unit=None if vector.unit is None else vector.unit * factor,

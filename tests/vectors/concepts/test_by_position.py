@@ -27,9 +27,11 @@ def casts(draw: st.DrawFn) -> dict[ConceptVector, float]:
     for index in range(draw(st.integers(2, 3))):
         layer, where = draw(st.integers(0, 1)), draw(WHERE)
         others = draw(st.sets(st.tuples(st.integers(0, 1), WHERE), max_size=2)) - {(layer, where)}
+        away = draw(st.sets(st.tuples(st.integers(0, 1), WHERE), max_size=2))
         vector = concept(
             f"c{index}", random.standard_normal(16), layer=layer, positions=where, gap=float(random.uniform(0.5, 4)),
             other_shifts={site: torch.from_numpy(random.standard_normal(16)) for site in others},
+            away_shifts={site: torch.from_numpy(random.standard_normal(16)) for site in away},
         )  # fmt: skip
         cast[vector] = draw(st.sampled_from([1.0, -0.5, 2.0, 0.0]))
     return cast
@@ -58,11 +60,12 @@ def test_every_position_gets_the_smallest_shift_with_the_projections_of_each_con
         columns, asked = [], []
         for vector, dose in cast.items():
             by_scope: dict[str, Any] = {}  # shifts whose weights change alike are one shift
-            for (at, where), row in vector.shifts.items():
+            shifts = vector.shifts_of(dose)
+            for (at, where), row in shifts.items():
                 if at == layer and _acts(where, position):
                     scope = where if ":" in where and position >= PREFIX else ""
                     by_scope[scope] = by_scope.get(scope, 0) + vector.scale * row.double().numpy()
-            alone = dose * vector.scale * added(vector.shifts, layer)[position]
+            alone = dose * vector.scale * added(shifts, layer)[position]
             columns += by_scope.values()
             asked += [column @ alone for column in by_scope.values()]
         delta = added(point.deltas, layer)[position]
@@ -86,9 +89,9 @@ def test_a_position_has_one_site_beside_those_that_fade(cast: dict[ConceptVector
 def test_a_concept_alone_is_added_as_it_is_and_sums_add_up(cast: dict[ConceptVector, float]) -> None:
     for vector, dose in cast.items():
         for layer in (0, 1):
-            expected = dose * vector.scale * added(vector.shifts, layer)
+            expected = dose * vector.scale * added(vector.shifts_of(dose), layer)
             assert np.allclose(added(compose({vector: dose}).deltas, layer), expected, atol=1e-5)
-    total = sum(dose * vector.scale * added(vector.shifts, 0) for vector, dose in cast.items())
+    total = sum(dose * vector.scale * added(vector.shifts_of(dose), 0) for vector, dose in cast.items())
     assert np.allclose(added(compose(cast, method="sum").deltas, 0), total, atol=1e-4)
 
 

@@ -62,8 +62,10 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     drawn = draw(st.sets(st.one_of(places, st.integers(0, 200)), max_size=3)) - {layer, (layer, positions)}
     others = {other for other in drawn if not isinstance(other, tuple) or other != (other[0], positions)}
     other_shifts = {other: draw(st.floats(0.5, 2)) * raw for other in others}
+    away = draw(st.sets(places, max_size=2))
     return dict(
         other_shifts=other_shifts,
+        away_shifts={site: draw(st.floats(0.5, 2)) * raw for site in away},
         evidence=draw(curve),
         name=draw(st.sampled_from(["cat", "slow burn", "猫", "it's"])),
         model=draw(plain),
@@ -94,8 +96,9 @@ def test_every_vector_survives_saving_and_loading(
     assert back == vector
     assert torch.equal(back.direction, vector.direction)
     assert back.unit_curve == vector.unit_curve and back.evidence == vector.evidence
-    assert list(back.shifts) == list(vector.shifts)
-    assert all(torch.equal(back.shifts[site], shift) for site, shift in vector.shifts.items())
+    for dose in (1.0, -1.0):
+        assert list(back.shifts_of(dose)) == list(vector.shifts_of(dose))
+        assert all(torch.equal(back.shifts_of(dose)[site], shift) for site, shift in vector.shifts_of(dose).items())
 
 
 def test_the_file_has_the_documented_tensors_and_metadata(file: Path) -> None:
@@ -191,9 +194,9 @@ def test_bad_metadata_are_refused_naming_the_file(file: Path, metadata: dict[str
         ({"direction_2": torch.ones(4)}, "expected direction.1 and mean.1"),
         ({"mean_1": torch.zeros(3)}, "width 4 and a mean of width 3"),
         ({"further_2": torch.zeros(4)}, "a shift of zero"),
-        ({"further_1": torch.ones(4)}, "its own site"),
+        ({"further_1": torch.ones(4)}, "the vector's own site"),
         ({"further_x": torch.ones(4)}, "its layer is 'x'"),
-        ({"further_2": torch.ones(5)}, "a shift at layer 2, positions all of width 5"),
+        ({"further_2": torch.ones(5)}, "a shift at layer 2, positions all \\(other_shifts\\) of width 5"),
     ],
 )
 def test_bad_tensors_are_refused(file: Path, rows: dict[str, torch.Tensor | None], problem: str) -> None:

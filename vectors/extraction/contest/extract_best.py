@@ -22,6 +22,7 @@ from vectors.extraction.contest.plan import Budget, Plan, plan_for
 from vectors.extraction.contest.winner import to_vector
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
 from vectors.extraction.prompts import PromptedTexts
+from vectors.extraction.shifts.away_shift import with_away_shifts
 from vectors.model.residual_model import ResidualModel
 
 
@@ -100,6 +101,10 @@ def extract_best(
     vector = calibrate(
         model, vector, judge=judge, n=plan.pilot_texts, max_tokens=MAX_TOKENS, seed=seed, progress=progress,
         company=find_companions(model, vector, seed=seed), checkpoint=checkpoint,
+    )  # fmt: skip
+    vector = with_away_shifts(
+        model, vector, judge, n=plan.pilot_texts, max_tokens=MAX_TOKENS, seed=seed, checkpoint=checkpoint,
+        progress=progress,
     )  # fmt: skip
     return replace(vector, unit_judge=accuracy(held.positive, held.background))
 

@@ -51,6 +51,7 @@ Pairs = Callable[[int], Sequence[tuple[TokenIds, TokenIds]]]
 
 Weights = Float64[np.ndarray, " texts"]
 
+_LEAST_REST = 1e-3  # of a token's probability that is always left
 _LOSS_SCALE = 2.0**10  # keeps half-precision gradients from underflowing; Adam's steps do not depend on it
 _COUNTED = 4  # batches that the likely tokens are counted in
 
@@ -63,11 +64,14 @@ class Lesson:
         texts: token ids of each text, without the start token.
         prompted: final states behind the prompt, which predict the tokens of all texts, one after the other.
         plain: the same without the prompt.
+        share: for each token how much of what the prompted model predicts is in what the plain one does, 0 to 1; if it
+            is given, what is left without it is to be learned.
     """
 
     texts: list[list[int]]
     prompted: Float[Tensor, "n width"]
     plain: Float[Tensor, "n width"]
+    share: Float[Tensor, " n"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +171,10 @@ def distil(
         tokens = lessons.tokens.draw(seed, step)
         with torch.no_grad():
             wanted = lessons.tokens.log_probs(model, lesson.prompted, tokens)
-            plain = lessons.tokens.log_probs(model, lesson.plain, tokens) if kl else wanted
+            needed = kl or lesson.share is not None
+            plain = lessons.tokens.log_probs(model, lesson.plain, tokens) if needed else wanted
+            if lesson.share is not None:
+                wanted = _rest(plain, wanted, lesson.share.to(wanted))
         with torch.enable_grad():
             found = lessons.tokens.log_probs(model, steered_states(model, lesson.texts, shifts), tokens)
             distance = (1 - likelihood) * (wanted.exp() * (wanted - found)).sum(dim=-1)
@@ -273,6 +280,21 @@ def text_pairs(model: ResidualModel, texts: Sequence[TokenIds], *, seed: int, we
         return [(start, [*texts[index], *end][:TOKENS]) for index in chosen]
 
     return pairs
+
+
+def _rest(
+    whole: Float[Tensor, "n tokens"], part: Float[Tensor, "n tokens"], share: Float[Tensor, " n"]
+) -> Float[Tensor, "n tokens"]:
+    """Return the log-probabilities of what is left of a distribution without a share of it, `(whole - s part)/(1-s)`.
+
+    >>> whole, part = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
+    >>> _rest(whole, part, torch.tensor([0.5])).exp().round(decimals=2)
+    tensor([[0.1000, 0.9000]])
+    """
+    rest = whole.exp() - share[:, None] * part.exp()
+    rest = torch.maximum(rest, _LEAST_REST * whole.exp())
+    log_rest: Tensor = rest.log() - rest.sum(dim=-1, keepdim=True).log()
+    return log_rest
 
 
 def _shares(weights: Weights | None, needed: int) -> Weights | None:
