@@ -45,26 +45,26 @@ PROMPTS = {
 """Prompts of concepts without texts at hand."""
 
 
-def rows_of_texts(model: ResidualModel, kind: str, out: Path, n: int) -> tuple[list[dict[str, Any]], int]:
-    """Rows of a concept that is made from real texts, and the seconds that its extraction took."""
+def texts_with(model: ResidualModel, kind: str) -> tuple[list[str], list[str]]:
+    """Return the texts that a concept may be made from, none for prompts, and others with it for a judge."""
+    if kind in PROMPTS:
+        nothing = Checkpoint(None, {})
+        prompts = PROMPTS[kind]
+        held = write_texts(model, prompts, examples=False, seed=777, checkpoint=nothing, progress=lambda *_: None)
+        return [], held.texts
     texts = texts_of(kind, 400)
-    train, held = texts[::2], texts[1::2]
-    seconds = extracted(model, kind, out, positive=train)
-    judge = judge_of(model, kind, held)
-    vector = vectors.load_file(out / f"{kind}.safetensors")
-    frontier = prompt_frontier(model, vector, [judge], train, doses=(0.0, 1.0), shots=(3,), both=False, n=n)
-    return [row.to_dict() | {"label": row.label} for row in frontier.rows], seconds
+    return texts[::2], texts[1::2]
 
 
-def rows_of_prompts(model: ResidualModel, kind: str, out: Path, n: int) -> tuple[list[dict[str, Any]], int]:
-    """Rows of a concept that is made from prompts, and the seconds that its extraction took."""
-    prompts = PROMPTS[kind]
-    seconds = extracted(model, kind, out, prompts=prompts)
-    nothing = Checkpoint(None, {})
-    held = write_texts(model, prompts, examples=False, seed=777, checkpoint=nothing, progress=lambda *_: None).texts
-    judge = judge_of(model, kind, held)
-    vector = vectors.load_file(out / f"{kind}.safetensors")
-    frontier = prompt_frontier(model, vector, [judge], [], doses=(0.0, 1.0), shots=(), both=False, prompts=prompts, n=n)
+def measured(model: ResidualModel, kind: str, out: Path, n: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows of a concept, and the seconds that its extraction took."""
+    train, held = texts_with(model, kind)
+    prompts = PROMPTS.get(kind, ())
+    seconds = extracted(model, kind, out, **({"prompts": prompts} if prompts else {"positive": train}))
+    frontier = prompt_frontier(
+        model, vectors.load_file(out / f"{kind}.safetensors"), [judge_of(model, kind, held)], train, doses=(0.0, 1.0),
+        shots=() if prompts else (3,), both=False, prompts=prompts, n=n,
+    )  # fmt: skip
     return [row.to_dict() | {"label": row.label} for row in frontier.rows], seconds
 
 
@@ -95,7 +95,7 @@ def main() -> None:
     for kind in options.kinds:
         if cells.exists() and kind in [json.loads(line)["kind"] for line in cells.read_text().splitlines()]:
             continue
-        rows, seconds = (rows_of_prompts if kind in PROMPTS else rows_of_texts)(model, kind, options.out, options.n)
+        rows, seconds = measured(model, kind, options.out, options.n)
         for row in rows:
             print(kind, row["label"], row["success"], row["pressure"], flush=True)
         summary = vectors.load_file(options.out / f"{kind}.safetensors").summary()
