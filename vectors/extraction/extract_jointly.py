@@ -9,6 +9,7 @@ from vectors.activations.contrast_moments import contrast_moments
 from vectors.activations.layer_auc import auc_by_concept_and_layer, layers_over_depth
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import learned_companions
+from vectors.calibration.word_judge import WordJudge
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
 from vectors.concepts.vector import ConceptVector, passport_of
 from vectors.data.contrast import ContrastSet, pick_texts
@@ -16,8 +17,11 @@ from vectors.extraction.diagnostics import LayerScore, evidence, held_out_auc
 from vectors.extraction.extraction_input import ContrastSplit, LabelledTexts, check_options, split_labelled_texts
 from vectors.extraction.linear import normalise
 from vectors.extraction.methods import LEARNED_DEPTH, METHODS
+from vectors.extraction.shifts.away_shift import with_away_shifts
 from vectors.extraction.shifts.learned_shift import learn, steps_for
 from vectors.model.residual_model import ResidualModel
+
+_PILOT_TOKENS = 96  # length of a sample
 
 RANKED = 96
 """Most held-out texts of each side that the AUC of a concept is measured on."""
@@ -106,6 +110,8 @@ def extract_together(
         if calibrate:
             company = learned_companions(shifts, held_has, column, layer=layer, seed=labelled.seed)
             vector = calibrated(model, vector, split.held_out, seed=labelled.seed, company=company, balanced=True)
+            judge = WordJudge(split.held_out.positive, split.held_out.background)
+            vector = with_away_shifts(model, vector, judge, max_tokens=_PILOT_TOKENS, seed=labelled.seed)
         vectors[name] = vector
         advance(1)
     return vectors
