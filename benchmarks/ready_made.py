@@ -1,8 +1,8 @@
 """Pack measured concepts of a real model into the package, and write the page that shows them.
 
 `python benchmarks/ready_made.py google/gemma-3-270m=DIR HuggingFaceTB/SmolLM2-135M-Instruct=DIR` reads the folders that
-`benchmarks/real_concepts.py` wrote, copies their vectors without the texts that they were found in, and writes
-docs/ready-made.md: success, pressure and five unselected samples of each.
+`benchmarks/real_concepts.py` wrote and copies their vectors without the texts that they were found in. Their figures
+and five unselected samples of each are added to ready_made.jsonl beside this file, of which docs/ready-made.md is made.
 """
 
 import argparse
@@ -51,7 +51,9 @@ GROUPS = {
 KEPT = ("tried", "plan", "prompt")
 """Evidence that holds no texts."""
 
+FIGURES = Path(__file__).with_name("ready_made.jsonl")
 PAGE = Path(__file__).parents[1] / "docs" / "ready-made.md"
+SHOWN = 5  # texts of each concept
 
 INTRODUCTION = """# Ready-made concepts for real models
 
@@ -86,6 +88,23 @@ def pack(model: str, cells: list[dict[str, Any]], folder: Path) -> None:
         vectors.save(replace(vector, model=model, evidence=evidence), target / f"{name}.safetensors", force=True)
 
 
+def figures_of(model: str, cell: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a cell: the figures of its rows, and the first texts at dose 1."""
+    keys = ("value", "low", "high", "n")
+    rows = [
+        {"label": row["label"]}
+        | {figure: {key: round(row[figure][key], 4) for key in keys} for figure in ("success", "pressure")}
+        for row in cell["rows"]
+    ]
+    return {"model": model, "kind": cell["kind"], "rows": rows, "texts": cell["rows"][1]["texts"][:SHOWN]}
+
+
+def known() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the figures that were kept so far, by model and concept."""
+    lines = FIGURES.read_text(encoding="utf-8").splitlines() if FIGURES.exists() else []
+    return {(cell["model"], cell["kind"]): cell for cell in map(json.loads, lines)}
+
+
 def section(model: str, cells: list[dict[str, Any]]) -> str:
     """Return the table of a model's concepts and their samples."""
     cells = sorted(cells, key=lambda cell: (list(GROUPS).index(group_of(cell["kind"])[0]), cell["kind"]))
@@ -98,7 +117,7 @@ def section(model: str, cells: list[dict[str, Any]]) -> str:
                    interval(prompted["success"]), short(prompted["pressure"]))  # fmt: skip
         lines.append(f"| {group} | {cell['kind']} | {' | '.join(figures)} | {source} |")
     for cell in cells:
-        texts = [text.strip().replace("```", "'''") for text in cell["rows"][1]["texts"][:5]]
+        texts = [text.strip().replace("```", "'''") for text in cell["texts"]]
         lines += ["", f"### {cell['kind']}", "", "```text", "\n---\n".join(texts), "```"]
     return "\n".join(lines)
 
@@ -116,14 +135,18 @@ def interval(figure: dict[str, float]) -> str:
 def main() -> None:
     """Pack, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", metavar="MODEL=DIR")
-    page = [INTRODUCTION]
+    parser.add_argument("folders", nargs="*", metavar="MODEL=DIR")
+    figures = known()
     for given in parser.parse_args().folders:
         model, _, folder = given.partition("=")
         cells = [json.loads(line) for line in (Path(folder) / "cells.jsonl").read_text(encoding="utf-8").splitlines()]
         pack(model, cells, Path(folder))
-        page.append(section(model, cells))
-    PAGE.write_text("\n".join(page) + "\n", encoding="utf-8")
+        figures |= {(model, cell["kind"]): figures_of(model, cell) for cell in cells}
+    lines = [json.dumps(figures[key], ensure_ascii=False) for key in sorted(figures)]
+    FIGURES.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    models = sorted({model for model, _ in figures})
+    sections = [section(model, [cell for key, cell in figures.items() if key[0] == model]) for model in models]
+    PAGE.write_text("\n".join([INTRODUCTION, *sections]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

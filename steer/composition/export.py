@@ -92,7 +92,7 @@ def _rows(point: SteeringPoint, positions: str) -> dict[int, Tensor]:
     part = "bos" if positions == "bos" else "generated"
     rows: dict[int, Tensor] = {}
     for (layer, where), delta in point.deltas.items():
-        if ":" not in where and part in (parts_of(where) if where in POSITIONS else (where,)):
+        if ":" not in where and part in parts_of(where):
             rows[layer] = rows[layer] + delta if layer in rows else delta
     if not rows:
         raise OutputError(f"the point has no lasting shift at positions {positions}: choose other ones")

@@ -87,11 +87,7 @@ class SteeringPoint:
 
     def part_shift(self, layer: int, part: str) -> Float32[Tensor, " d_model"] | None:
         """Return the shift in a part of a text (`vectors.model.positions.PARTS`), before it fades; None without one."""
-        here = [
-            delta
-            for (at, where), delta in self.deltas.items()
-            if at == layer and part in (parts_of(where) if "*" not in where else (where.split("*")[0],))
-        ]
+        here = [delta for (at, where), delta in self.deltas.items() if at == layer and part in parts_of(where)]
         return torch.stack(here).sum(dim=0) if here else None
 
     def main_shift(self, layer: int) -> Float32[Tensor, " d_model"]:

@@ -102,12 +102,19 @@ def describe_site(site: Site) -> str:
 def parts_of(positions: str) -> dict[str, str]:
     """Return the parts of a text, of `PARTS`, where a shift has a weight: by part its scope, or "" for a weight of 1.
 
+    The names are those of `position_weights`.
+
     >>> parts_of("not-bos"), parts_of("first:12")
     ({'prompt': '', 'generated': ''}, {'bos': '', 'prompt': '', 'generated': 'first:12'})
+    >>> parts_of("prompt"), parts_of("generated*first:12")
+    ({'prompt': ''}, {'generated': 'first:12'})
     """
-    if positions not in POSITIONS:
+    if "*" in positions:
+        part, scope = positions.split("*")
+        return {part: scope}
+    if _SCOPE.fullmatch(positions):
         return {"bos": "", "prompt": "", "generated": positions}
-    return dict.fromkeys({"bos": PARTS[:1], "not-bos": PARTS[1:], "generated": PARTS[2:]}.get(positions, PARTS), "")
+    return dict.fromkeys((positions,) if positions in PARTS else {"all": PARTS, "not-bos": PARTS[1:]}[positions], "")
 
 
 def shift_by_position(

@@ -27,6 +27,17 @@ def concept(name: str, direction: list[float], *, rates: tuple[float, ...] = (0.
 CAT, SEA = concept("cat", [1.0, 0.0, 0.0]), concept("sea", [0.6, 0.8, 0.0])
 
 
+@pytest.mark.parametrize("others", [("bos",), ("decay:4",), ("bos", "decay:4"), ("first:3", "generated")])
+def test_a_concept_at_several_positions_is_read_at_its_dose(others):
+    random = torch.Generator().manual_seed(0)
+    rows = {(CAT.layer, where): torch.randn(len(CAT.direction), generator=random) for where in others}
+    several = replace(CAT, positions="all", other_shifts=rows)
+    for dose in (0.4, 0.9):  # between two rows of the curve
+        alone = forecast(steer.compose({replace(CAT, positions="all"): dose}))
+        found = forecast(steer.compose({several: dose})).success["cat"]
+        assert found.value == pytest.approx(alone.success["cat"].value, abs=1e-5)
+
+
 def test_a_concept_without_a_unit_has_no_forecast():
     silent = replace(CAT, unit=None)  # its pilot saw no effect: the curve shows the errors of its judge
     expected = forecast(steer.compose({silent: 1.0, SEA: 0.75}))

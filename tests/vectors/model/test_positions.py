@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vectors.common.errors import InputError
-from vectors.model.positions import POSITIONS, check_positions, position_weights, shift_by_position
+from vectors.model.positions import PARTS, POSITIONS, check_positions, parts_of, position_weights, shift_by_position
 
 SHIFTED = {"bos": [0], "all": [0, 1, 2, 3, 4], "generated": [2, 3, 4], "not-bos": [1, 2, 3, 4]}
 
@@ -16,6 +16,17 @@ def test_only_the_named_positions_are_shifted(positions):
     for position in range(5):
         expected = delta if position in SHIFTED[positions] else torch.zeros_like(delta)
         assert torch.equal(shifts[:, position], expected)
+
+
+@pytest.mark.parametrize(
+    "positions", [*POSITIONS, "prompt", "first:2", "decay:3", "generated*first:2", "generated*decay:3"]
+)
+def test_the_parts_of_positions_are_those_where_the_weight_is_not_zero(positions):
+    weights, at = position_weights(positions, 6, 3), dict(zip(PARTS, (0, 1, 3), strict=True))
+    parts = parts_of(positions)
+    assert [part for part in PARTS if part in parts] == [part for part in PARTS if weights[at[part]]]
+    for part, scope in parts.items():
+        assert weights[at[part]] == position_weights(scope or "all", 6, 3)[at[part]]
 
 
 def test_unknown_positions_are_refused():
