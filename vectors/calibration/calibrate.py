@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vectors.calibration.checkpoint import Checkpoint
 from vectors.calibration.equal_pressure import find_scale
+from vectors.calibration.success_curve import fit_success
 from vectors.calibration.word_judge import Judge, WordJudge, accuracy
 from vectors.common.errors import InputError
 from vectors.common.progress import ProgressOption, count_progress, progress_callback, with_progress_bars
@@ -30,7 +31,7 @@ BUDGET = 0.5
 P95_BUDGET = 1.0
 """The same for the 95th percentile, for concepts that were learned together and keep the balance of their lengths."""
 
-TARGET = 0.97
+TARGET = 0.98
 """Success at dose 1, as a share of the best success within the budget."""
 
 MAX_GAPS_AT_START = 2.0
@@ -43,6 +44,7 @@ _ALREADY = 0.9  # share of the best success at which texts without a shift have 
 _STEPS = 5  # evenly spaced shifts between zero and the largest within the budget
 _BISECTIONS = 2  # of the interval of the curve that contains the unit
 _BEYOND = (1.5, 2.0)  # doses at which the curve goes on, so that it shows where success falls again
+_GRID = 500  # shifts at which the smooth curve is read
 _PROBES = 12  # texts with a shift of their own each, to find the largest within the budget
 _CHECKED = 32  # texts that check it
 _TOLERANCE = 1.15  # of the budget: the pressure of some dozen texts scatters
@@ -80,7 +82,7 @@ def calibrate(
 
     A pilot samples without a prompt at shifts from zero to the largest one whose mean pressure is at most half a nat
     (at the start token, where pressure saturates, to at most twice the natural gap). A word judge fit on `contrast`
-    decides which samples have the concept. The unit is the smallest shift that reaches 97 % of the best success; the
+    decides which samples have the concept. The unit is the smallest shift that reaches 98 % of the best success; the
     curve is sampled more densely around it, and goes on to twice the unit. If no success rate is significantly above
     the rate at shift zero, the vector gets the curve but no unit: dose 1 is then the natural gap, and `calibrated` is
     false.
@@ -233,15 +235,27 @@ def _row(samples: ShiftedSamples, judge: Judge, shift: float, alone: Sequence[bo
 
 
 def _unit(curve: Sequence[dict[str, Any]]) -> float | None:
-    """The smallest shift that reaches the target success, or the budget if that comes first, between rows."""
-    bracket = _bracket(curve)
-    if bracket is None:
+    """The smallest shift within the budget that comes close to the best success there, by a smooth curve."""
+    if _bracket(curve) is None:
         return None
-    before, after = bracket
-    rise = (_target_success(curve) - before["success"]) / (after["success"] - before["success"])
-    if after["mean"] > BUDGET and after["p95"] > P95_BUDGET:
-        rise = min(rise, max(0.0, (BUDGET - before["mean"]) / (after["mean"] - before["mean"])))
-    return float(before["shift"] + rise * (after["shift"] - before["shift"]))
+    within = _within_budget(curve)
+    high = TARGET * max(row["success"] for row in within)
+    last = max((row for row in within if row["success"] >= high), key=lambda row: row["shift"])
+    rows = [row for row in curve if row["shift"] <= last["shift"]]  # success may fall again beyond
+    largest = _budget_shift(rows)
+    shifts = np.linspace(0, largest, _GRID + 1)[1:]
+    success = fit_success(rows)(shifts)
+    return float(shifts[np.argmax(success >= TARGET * success[-1])])
+
+
+def _budget_shift(rows: Sequence[dict[str, Any]]) -> float:
+    """The largest shift of these rows whose mean pressure, between rows, is within the budget."""
+    after = rows[-1]
+    if after["mean"] <= BUDGET or after["p95"] <= P95_BUDGET:
+        return float(after["shift"])
+    before = next((row for row in reversed(rows[:-1]) if row["mean"] <= BUDGET), rows[0])
+    share = (BUDGET - before["mean"]) / (after["mean"] - before["mean"])
+    return float(before["shift"] + share * (after["shift"] - before["shift"]))
 
 
 def _bracket(curve: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -27,12 +27,21 @@ def test_the_search_for_the_largest_shift_ends_if_no_shift_has_pressure():
 
 def row(shift: float, success: float, n: int = 64, mean: float = 0.3) -> dict:
     low, high = wilson(round(success * n), n)
-    return {"shift": shift, "success": success, "low": low, "high": high, "mean": mean, "p95": 5 * mean}
+    return {"shift": shift, "success": success, "low": low, "high": high, "mean": mean, "p95": 5 * mean, "n": n}
 
 
 def test_the_unit_is_the_smallest_shift_close_to_the_best_success():
-    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.95), row(3, 1.0), row(4, 0.6)]
-    assert module._unit(curve) == pytest.approx(2 + (0.97 - 0.95) / 0.05)
+    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.95), row(3, 0.97), row(4, 0.97), row(5, 0.97)]
+    assert 1.9 < module._unit(curve) < 3
+    steep = [row(0, 0.1), row(1, 0.1), row(2, 0.15), row(3, 0.4), row(4, 0.7)]
+    assert 3.9 < module._unit(steep) <= 4
+    falling = [row(0, 0.1), row(1, 0.5), row(2, 0.95), row(3, 1.0), row(4, 0.6)]
+    assert 1.9 < module._unit(falling) <= 3
+
+
+def test_a_lucky_row_does_not_move_the_unit_to_the_end_of_a_flat_curve():
+    curve = [row(0, 0.0), row(1, 0.84), row(2, 0.9), row(3, 0.86), row(4, 0.88), row(5, 0.92)]
+    assert module._unit(curve) < 3
 
 
 def test_a_curve_that_never_rises_has_no_unit():
@@ -40,19 +49,18 @@ def test_a_curve_that_never_rises_has_no_unit():
 
 
 def test_rows_above_the_budget_do_not_count():
-    curve = [row(0, 0.1), row(1, 0.5), row(2, 0.6), row(3, 1.0, mean=0.7)]
-    assert module._unit(curve) == pytest.approx(1 + (0.97 * 0.6 - 0.5) / 0.1)
+    within = [row(0, 0.1), row(1, 0.5), row(2, 0.6)]
+    assert module._unit([*within, row(3, 1.0, mean=0.7)]) == module._unit(within) <= 2
 
 
 def test_the_unit_keeps_the_budget_where_pressure_rises_faster_than_success():
     curve = [row(0, 0.1), row(1, 0.5, mean=0.4), row(2, 0.9, mean=0.56)]
-    assert module._unit(curve) == pytest.approx(1 + (0.5 - 0.4) / 0.16)
+    assert module._unit(curve) <= 1 + (0.5 - 0.4) / 0.16 + 1e-9
 
 
-def test_a_row_a_little_over_the_budget_still_bounds_the_unit():
-    """Pressure need not grow with the shift: it may exceed the budget at a shift that is shorter than one within it."""
+def test_pressure_may_fall_again_before_the_last_row():
     curve = [row(0, 0.1), row(1, 0.5), row(2, 0.9, mean=0.62), row(3, 1.0, mean=0.66), row(4, 1.0, mean=0.49)]
-    assert module._unit(curve) == pytest.approx(2)
+    assert 2 < module._unit(curve) <= 4
 
 
 def test_a_concept_that_unsteered_samples_have_gets_no_unit():
@@ -119,7 +127,7 @@ def test_if_companions_use_up_the_budget_the_unit_is_found_without_them(cat):
 
 
 def test_the_budget_is_half_a_nat_a_token():
-    assert BUDGET == 0.5 and module.TARGET == 0.97
+    assert BUDGET == 0.5 and module.TARGET == 0.98
 
 
 def test_the_curve_goes_on_to_twice_the_unit(cat):
