@@ -48,7 +48,7 @@ GROUPS = {
 }  # fmt: skip
 """Where the texts of each concept come from; those without a source come from `real_concepts.PROMPTS`."""
 
-KEPT = ("tried", "plan", "prompt")
+KEPT = ("layers", "tokens", "moved", "tried", "plan", "prompt", "away")
 """Evidence that holds no texts."""
 
 FIGURES = Path(__file__).with_name("ready_made.jsonl")
@@ -85,7 +85,9 @@ def pack(model: str, cells: list[dict[str, Any]], folder: Path) -> None:
         vector = vectors.load_file(folder / f"{name}.safetensors")
         kept = {key: vector.evidence[key] for key in KEPT if key in vector.evidence}
         evidence = kept | {"about": {"group": group, "source": source}}
-        vectors.save(replace(vector, model=model, evidence=evidence), target / f"{name}.safetensors", force=True)
+        packed, path = replace(vector, model=model, evidence=evidence), target / f"{name}.safetensors"
+        if not path.exists() or vectors.load_file(path).to_dict() != packed.to_dict():  # the order of metadata varies
+            vectors.save(packed, path, force=True)
 
 
 def figures_of(model: str, cell: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_the_first_two_blocks_install_and_run():
     (first, compose), (second, tests) = [block for block in blocks(PAGES[0]) if block[0] == "sh"][:2]
     assert first == second == "sh"
     assert compose.strip() == (
-        'pip install -c constraints.txt . && steer compose "sonnet + quantum + cat" -n 4 --radius 0.5 --seed 7'
+        'pip install -c constraints.txt . && steer compose "sonnet + quantum + cat" -n 2 --radius 0.5 --seed 7'
     )
     assert tests.strip() == "pip install -c constraints.txt '.[test]' && pytest"
 
