@@ -114,11 +114,11 @@ def extraction_seconds(
 
 def contest_seconds(model: "ResidualModel", budget: str | None) -> float:
     """Return the seconds of a contest and its pilot: those of the budget, or of the default work."""
-    from vectors.extraction.contest.plan import Budget, Plan, measure_speed, plan_for
+    from vectors.extraction.contest.plan import Budget, default_plan, measure_speed, plan_for
 
     if budget is not None and (limit := Budget.parse(budget)).unit == "seconds":
         return limit.amount
-    plan = Plan() if budget is None else plan_for(Budget.parse(budget), model)
+    plan = default_plan(model) if budget is None else plan_for(Budget.parse(budget), model)
     return 0.0 if _surely_short(model, plan.tokens) else measure_speed(model).seconds(plan)
 
 

@@ -18,7 +18,7 @@ from vectors.concepts.vector import ConceptVector
 from vectors.data.contrast import ContrastSet
 from vectors.extraction.contest.contest import LEARNED_DEPTHS, Choices, Show, hold_contest
 from vectors.extraction.contest.learned import WAYS, Teacher
-from vectors.extraction.contest.plan import Budget, Plan, plan_for
+from vectors.extraction.contest.plan import Budget, Plan, default_plan, plan_for
 from vectors.extraction.contest.winner import to_vector
 from vectors.extraction.extraction_input import ContrastSplit, ExtractionInput
 from vectors.extraction.prompts import PromptedTexts
@@ -103,15 +103,15 @@ def extract_best(
         company=find_companions(model, vector, seed=seed), checkpoint=checkpoint,
     )  # fmt: skip
     vector = with_away_shifts(
-        model, vector, judge, n=plan.pilot_texts, max_tokens=MAX_TOKENS, seed=seed, checkpoint=checkpoint,
-        progress=progress,
+        model, vector, judge, n=plan.pilot_texts, max_tokens=MAX_TOKENS, steps=plan.steps, seed=seed,
+        checkpoint=checkpoint, progress=progress,
     )  # fmt: skip
     return replace(vector, unit_judge=accuracy(held.positive, held.background))
 
 
 def _plan(model: ResidualModel, budget: str | None, progress: Progress) -> Plan:
     if budget is None:
-        return Plan()
+        return default_plan(model)
     progress("measuring the speed of this machine", 0, 0)
     return plan_for(Budget.parse(budget), model)
 

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ _BUDGET = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h|k|M)", re.ASCII)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _TOKENS = {"k": 1e3, "M": 1e6}
 _LEAST, _MOST = 0.12, 8.0  # share of the default work
+_SMALL, _SMALL_SHARE = 50_000_000, 0.4  # parameters of a small model, and its share of the default work
 _TIMED = 16  # rows and steps that are timed
 
 
@@ -170,6 +171,14 @@ def measure_speed(model: ResidualModel) -> Speed:
     step()
     seconds = _seconds(step)
     return Speed(sampling=per_text, step=2 * seconds, reading=2 * seconds)
+
+
+def default_plan(model: ResidualModel) -> Plan:
+    """Return the plan without a budget: for a small model less work, so that it takes about a minute."""
+    usual = Plan()
+    if model.hf.num_parameters() >= _SMALL:
+        return usual
+    return replace(usual.scaled(_SMALL_SHARE), pilot_texts=usual.pilot_texts)  # fewer texts would blur the unit
 
 
 def plan_for(budget: Budget, model: ResidualModel) -> Plan:

@@ -62,6 +62,7 @@ def with_away_shifts(
     *,
     n: int = 64,
     max_tokens: int = 40,
+    steps: int = STEPS,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
@@ -77,6 +78,7 @@ def with_away_shifts(
         judge: decides which texts have the concept.
         n: texts sampled at each scale.
         max_tokens: length limit of a text.
+        steps: optimiser steps.
         seed: of the texts.
         checkpoint: finished parts.
         progress: called as the work goes on.
@@ -90,7 +92,7 @@ def with_away_shifts(
     texts = [row[start : start + TOKENS] for row in model.encode(without)]
 
     def learned() -> dict[str, Tensor]:
-        shifts = learn_away(model, vector, texts, share, seed=seed, progress=progress)
+        shifts = learn_away(model, vector, texts, share, steps=steps, seed=seed, progress=progress)
         return {f"{layer} {where}": shift.float() for (layer, where), shift in shifts.items()}
 
     shifts: dict[Site, Tensor] = {}
