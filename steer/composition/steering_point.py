@@ -126,8 +126,12 @@ class SteeringPoint:
                 f"a gate needs the layers that its concepts were made for: leave the choice of layers "
                 f"({self.chosen_layers}) or the gate out"
             )
-        away = [vector.name for vector in self.vectors if vector.away_shifts and self.doses[vector.name] < 0]
-        if several := away + [vector.name for vector in self.vectors if vector.other_shifts]:
+        if away := [vector.name for vector in self.vectors if vector.away_shifts and self.doses[vector.name] < 0]:
+            raise InputError(
+                f"a gate adds what is missing of a concept, and the dose of {quote(away[0])} takes it away by shifts "
+                "of their own: leave the gate out"
+            )
+        if several := [vector.name for vector in self.vectors if vector.other_shifts]:
             raise InputError(
                 f"a gate needs to know what is natural, and of {quote(several[0])} that is known at one of its layers "
                 "only: leave the gate out"

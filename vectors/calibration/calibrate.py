@@ -37,6 +37,9 @@ TARGET = 0.98
 MAX_GAPS_AT_START = 2.0
 """Longest shift at the start token, in natural gaps: pressure saturates there, so that it cannot end the search."""
 
+MAX_TOKENS = 96
+"""Length limit of a pilot's texts."""
+
 MIN_GAPS = 2.0**-24
 """Shortest shift that the search for the budget tries, in natural gaps; the longest is the inverse."""
 
@@ -71,7 +74,7 @@ def calibrate(
     *,
     judge: Judge | None = None,
     n: int = 64,
-    max_tokens: int = 96,
+    max_tokens: int = MAX_TOKENS,
     seed: int = 0,
     progress: ProgressOption = None,
     company: CompanionShifts | None = None,

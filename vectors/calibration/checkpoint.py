@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vectors.common.errors import SteerError
 from vectors.common.files import write_atomically
+from vectors.model.positions import Site
 
 _IDENTITY = "job.json"
 Value = TypeVar("Value")
@@ -55,6 +56,18 @@ class Checkpoint:
             return safetensors.torch.save({key: tensor.contiguous() for key, tensor in value.items()})
 
         return self._part(name, ".safetensors", make, lambda path: safetensors.torch.load(path.read_bytes()), written)
+
+    def shifts(self, name: str, make: Callable[[], Mapping[Site, Tensor]]) -> dict[Site, Tensor]:
+        """Return a part that is shifts by layer and positions, in float32."""
+
+        def named() -> dict[str, Tensor]:
+            return {f"{layer} {where}": shift.float() for (layer, where), shift in make().items()}
+
+        shifts: dict[Site, Tensor] = {}
+        for key, shift in self.tensors(name, named).items():
+            layer, where = key.split(" ")
+            shifts[int(layer), where] = shift
+        return shifts
 
     def _part(
         self, name: str, suffix: str, make: Callable[[], Value], read: Callable[[Path], Value],

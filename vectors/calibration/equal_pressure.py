@@ -128,7 +128,7 @@ def find_scale(
         close = 1 / _TOLERANCE <= off <= _TOLERANCE or (scale >= most and off > 1)
         if close or len(known) > _CORRECTIONS:
             return scale, samples
-        scale = min(most, corrected_scale(known, pressure))
+        scale = min(most, _corrected_scale(known, pressure))
 
 
 def rank(effect: Effect) -> tuple[float, float]:
@@ -141,14 +141,14 @@ def _effect(scale: float, samples: ShiftedSamples, judge: Judge) -> Effect:
     return Effect(scale=scale, success=hits / n, pressure=float(samples.kl.mean()), n=n, texts=tuple(samples.texts[:2]))
 
 
-def corrected_scale(known: Sequence[tuple[float, float]], pressure: float) -> float:
+def _corrected_scale(known: Sequence[tuple[float, float]], pressure: float) -> float:
     """Return the scale at which a pressure is expected.
 
     Args:
         known: scales and pressures measured so far, the last one last.
         pressure: the one to reach.
 
-    >>> corrected_scale([(1.0, 0.25), (2.0, 1.0)], 0.5)
+    >>> _corrected_scale([(1.0, 0.25), (2.0, 1.0)], 0.5)
     1.4142135623730951
     """
     low = max((pair for pair in known if pair[1] <= pressure), default=None)

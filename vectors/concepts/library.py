@@ -42,12 +42,13 @@ def keep(vector: ConceptVector, *, force: bool = False) -> Path:
 def catalog(model: ModelLike) -> dict[str, Path]:
     """Return the files of all concepts for `model` by name, sorted.
 
-    The user's own replace shipped ones. Those that were made on the same model quantised or cast come between.
+    Of concepts of the same name the user's own for this very model counts, then the user's own for the model quantised
+    or cast, then the shipped one.
     """
     own = model_folder(model.name, model.hash)
     twins = [folder for folder in list_folder(user_library()) if folder.is_dir() and folder != own]
     shipped = _of_same_model(shipped_folders(), model) if model.library is None else vector_files(model.library)
-    return dict(sorted((shipped | _of_same_model(twins, model) | vector_files(own)).items()))
+    return dict(sorted((shipped | _of_same_model(twins, model) | own_files(model)).items()))
 
 
 def own_files(model: ModelLike) -> dict[str, Path]:

@@ -111,14 +111,14 @@ def check_split(held_out: object, split_seed: object, what: str) -> tuple[float 
     return share, check_integer(split_seed, f"split_seed of {what}", error=VectorError)
 
 
-def check_shifts(value: object, own: Site | None, what: str, positions: str = "all") -> dict[Site, Tensor]:
+def check_shifts(value: object, own: Site, what: str, *, beside_own: bool) -> dict[Site, Tensor]:
     """Return shifts by site, in order.
 
     Args:
         value: a mapping from layers, or from layers and positions, to shifts.
-        own: the site of the vector's direction, which must not be among them; None if it may.
+        own: the site of the vector's direction, whose positions a layer alone stands for.
         what: what they are, for messages.
-        positions: what a layer alone stands for, without `own`.
+        beside_own: whether the own site must not be among them.
     """
     if not isinstance(value, Mapping):
         raise VectorError(
@@ -126,15 +126,16 @@ def check_shifts(value: object, own: Site | None, what: str, positions: str = "a
         )
     shifts: dict[Site, Tensor] = {}
     for key, row in value.items():
-        at, where = key if isinstance(key, tuple) and len(key) == 2 else (key, own[1] if own else positions)
+        at, where = key if isinstance(key, tuple) and len(key) == 2 else (key, own[1])
         site = (
             check_integer(at, f"a layer in {what}", high=MAX_LAYER, error=VectorError),
             check_vector_positions(where, what),
         )
         twice = site in shifts
         shifts[site] = check_row(row, f"shift at {describe_site(site)} in {what}")
-        if site == own or twice or not bool(shifts[site].any()):
-            problem = "the vector's own site" if site == own else "a site twice" if twice else "a shift of zero"
+        is_own = beside_own and site == own
+        if is_own or twice or not bool(shifts[site].any()):
+            problem = "the vector's own site" if is_own else "a site twice" if twice else "a shift of zero"
             raise VectorError(f"{what} holds {problem} ({describe_site(site)}): leave it out")
     return dict(sorted(shifts.items()))
 
@@ -174,8 +175,8 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     checked["direction"] = direction = check_row(fields["direction"], f"direction of {what}")
     checked["mean"] = check_row(fields["mean"], f"mean of {what}")
     own = checked["layer"], checked["positions"]
-    checked["other_shifts"] = check_shifts(fields["other_shifts"], own, f"other_shifts of {what}")
-    checked["away_shifts"] = check_shifts(fields["away_shifts"], None, f"away_shifts of {what}", own[1])
+    checked["other_shifts"] = check_shifts(fields["other_shifts"], own, f"other_shifts of {what}", beside_own=True)
+    checked["away_shifts"] = check_shifts(fields["away_shifts"], own, f"away_shifts of {what}", beside_own=False)
     rows = {"mean": checked["mean"]}
     for key in ("other_shifts", "away_shifts"):
         rows |= {f"shift at {describe_site(site)} ({key})": row for site, row in checked[key].items()}

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vectors.activations.contrast_moments import contrast_moments
 from vectors.activations.layer_auc import auc_by_concept_and_layer, layers_over_depth
+from vectors.calibration.calibrate import MAX_TOKENS
 from vectors.calibration.calibrate import calibrate as calibrated
 from vectors.calibration.companions import learned_companions
 from vectors.calibration.word_judge import WordJudge
@@ -20,8 +21,6 @@ from vectors.extraction.methods import LEARNED_DEPTH, METHODS
 from vectors.extraction.shifts.away_shift import with_away_shifts
 from vectors.extraction.shifts.learned_shift import learn, steps_for
 from vectors.model.residual_model import ResidualModel
-
-_PILOT_TOKENS = 96  # length of a sample
 
 RANKED = 96
 """Most held-out texts of each side that the AUC of a concept is measured on."""
@@ -111,7 +110,7 @@ def extract_together(
             company = learned_companions(shifts, held_has, column, layer=layer, seed=labelled.seed)
             vector = calibrated(model, vector, split.held_out, seed=labelled.seed, company=company, balanced=True)
             judge = WordJudge(split.held_out.positive, split.held_out.background)
-            vector = with_away_shifts(model, vector, judge, max_tokens=_PILOT_TOKENS, seed=labelled.seed)
+            vector = with_away_shifts(model, vector, judge, max_tokens=MAX_TOKENS, seed=labelled.seed)
         vectors[name] = vector
         advance(1)
     return vectors

@@ -24,6 +24,14 @@ def test_a_finished_part_is_not_made_again(tmp_path: Path) -> None:
     assert len(calls) == 3
 
 
+def test_shifts_are_kept_with_their_layers_and_positions(tmp_path: Path) -> None:
+    parts = Checkpoint(tmp_path / "job", {})
+    shifts = {(6, "bos"): torch.ones(3), (2, "generated*decay:4"): torch.arange(3.0)}
+    for make in (lambda: shifts, dict):  # the second time they are read
+        found = parts.shifts("three", make)
+        assert found.keys() == shifts.keys() and all(torch.equal(found[site], shifts[site]) for site in shifts)
+
+
 def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
     parts = Checkpoint(tmp_path / "job", {})
     parts.value("one", lambda: 1)

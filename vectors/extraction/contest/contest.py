@@ -1,7 +1,7 @@
 """The contest: successive halving over methods, layers and positions, judged by samples at equal mean pressure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from vectors.calibration.equal_pressure import Effect, measure_effect, more_samp
 from vectors.calibration.word_judge import Judge
 from vectors.common.errors import VectorError
 from vectors.extraction.contest.candidate import Candidate
-from vectors.extraction.contest.learned import POSITIONS, Teacher, as_tensors, from_tensors
+from vectors.extraction.contest.learned import MOST, POSITIONS, Teacher
 from vectors.extraction.contest.means import DEPTHS, layers_at, mean_candidates, profile_layers
 from vectors.extraction.contest.plan import Plan
 from vectors.extraction.extraction_input import ExtractionInput
@@ -175,18 +175,18 @@ class _Contest:
     def _learned(self, teacher: Teacher, method: str, layer: int) -> Entry:
         positions, steps = self.choices.learned_positions, self.plan.steps
         differences = {at: moments.difference for at, moments in self.data.moments().items()}
-        tensors = self.checkpoint.tensors(
+        shifts = self.checkpoint.shifts(
             f"{method} {layer} {positions}",
-            lambda: as_tensors(teacher.learn(method, [layer], positions, differences, steps=steps)),
+            lambda: teacher.learn(method, [layer], positions, differences, steps=steps).shifts,
         )
-        return self._judged_learned(from_tensors(method, tensors, steps=steps))
+        return self._judged_learned(Candidate(method, shifts, MOST, steps))
 
     def _learned_further(self, teacher: Teacher, candidate: Candidate) -> Entry:
         steps = self.plan.further_steps
-        tensors = self.checkpoint.tensors(
-            f"{candidate.label} and {steps}", lambda: as_tensors(teacher.learn_on(candidate, steps=steps))
+        shifts = self.checkpoint.shifts(
+            f"{candidate.label} and {steps}", lambda: teacher.learn_further(candidate, steps=steps).shifts
         )
-        return self._judged_learned(from_tensors(candidate.method, tensors, steps=candidate.steps + steps))
+        return self._judged_learned(replace(candidate, shifts=shifts, steps=candidate.steps + steps))
 
     def _judged_learned(self, candidate: Candidate) -> Entry:
         self.data.progress(f"judging {candidate.label}", 0, 0)

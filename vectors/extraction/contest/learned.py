@@ -87,10 +87,10 @@ class Teacher:
                 start[layer, where] = share * differences[layer].float()
         return self._distilled(method, start, steps=steps)
 
-    def learn_on(self, candidate: Candidate, *, steps: int) -> Candidate:
+    def learn_further(self, candidate: Candidate, *, steps: int) -> Candidate:
         """Return the candidate after so many further steps, which begin at half the rate."""
-        further = self._distilled(candidate.method, candidate.shifts, steps=steps, rate=_FURTHER_RATE)
-        return replace(further, steps=candidate.steps + steps)
+        learned = self._distilled(candidate.method, candidate.shifts, steps=steps, rate=_FURTHER_RATE)
+        return replace(learned, steps=candidate.steps + steps)
 
     def _distilled(self, method: str, start: Mapping[Site, Tensor], *, steps: int, rate: float = RATE) -> Candidate:
         layers = sorted({layer for layer, _ in start})
@@ -128,17 +128,3 @@ class Teacher:
             advance = self._data.counter("reading texts behind prompts", BATCHES)
             self._lessons[prompted] = read_lessons(model, pairs, progress=advance)
         return self._lessons[prompted]
-
-
-def as_tensors(candidate: Candidate) -> dict[str, Tensor]:
-    """Return the shifts of a candidate as named tensors, for a file."""
-    return {f"{layer} {where}": shift for (layer, where), shift in candidate.shifts.items()}
-
-
-def from_tensors(method: str, tensors: Mapping[str, Tensor], *, steps: int) -> Candidate:
-    """Return the candidate of named tensors."""
-    shifts = {}
-    for name, shift in tensors.items():
-        layer, where = name.split(" ")
-        shifts[int(layer), where] = shift
-    return Candidate(method, shifts, MOST, steps)

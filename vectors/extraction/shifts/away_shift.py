@@ -90,15 +90,10 @@ def with_away_shifts(
         return vector
     parts, start = checkpoint or Checkpoint(None, {}), len(model.start_ids())
     texts = [row[start : start + TOKENS] for row in model.encode(without)]
-
-    def learned() -> dict[str, Tensor]:
-        shifts = learn_away(model, vector, texts, share, steps=steps, seed=seed, progress=progress)
-        return {f"{layer} {where}": shift.float() for (layer, where), shift in shifts.items()}
-
-    shifts: dict[Site, Tensor] = {}
-    for name, shift in parts.tensors(f"away {vector.scale:.6g}", learned).items():
-        layer, where = name.split(" ")
-        shifts[int(layer), where] = shift
+    shifts = parts.shifts(
+        f"away {vector.scale:.6g}",
+        lambda: learn_away(model, vector, texts, share, steps=steps, seed=seed, progress=progress),
+    )
     settings = Settings(max_tokens=fitting_length(model, max_tokens))
 
     def row(scale: float) -> dict[str, Any]:
