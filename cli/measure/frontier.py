@@ -80,6 +80,8 @@ def command(
     tried = list(parse_range(doses, "--doses"))
     numbers = [_number(part) for part in shots.split(",") if shots != "none"]
     prompts = [prompt_text(text) for text in prompt or ()]
+    if prompt_file is not None and not numbers:
+        raise InputError("--prompt-file gives examples, and --shots none makes no prompts of them: drop one of the two")
     check_integer(n, "-n", low=2)
     check_integer(seed, "--seed", high=MAX_SEED)
     check_pictures((plot,), theme, force)

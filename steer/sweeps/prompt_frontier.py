@@ -17,7 +17,13 @@ from steer.sweeps.plots import plot_plane
 from vectors.common.errors import InputError
 from vectors.common.validation import check_integer
 from vectors.concepts.vector import ConceptVector
-from vectors.decoding.prompted_samples import BETWEEN, PromptedSamples, example_prompts, sample_prompted
+from vectors.decoding.prompted_samples import (
+    BETWEEN,
+    PromptedSamples,
+    check_room,
+    example_prompts,
+    sample_prompted,
+)
 from vectors.model.positions import Site
 from vectors.model.residual_model import ResidualModel
 
@@ -145,6 +151,8 @@ def prompt_frontier(
             f"there are {len(set(examples))} different examples for prompts of {max(numbers)}: give more, or smaller "
             "--shots (shots=)"
         )
+    in_words = model.encode(list(prompts)) if prompts else []
+    check_room(model, in_words, max_tokens)  # before anything is sampled
     point = compose({concept: 1.0}, model)
     rows = list[FrontierRow]()
 
@@ -162,8 +170,8 @@ def prompt_frontier(
         measure(dose)
     for shot in numbers:
         measure(0.0, shot)
-    if prompts:
-        measure(0.0, given=model.encode(list(prompts)))
+    if in_words:
+        measure(0.0, given=in_words)
     for shot in numbers if both else ():
         measure(BOTH_DOSE, shot)
     return PromptFrontier(point.vectors[0].name, tuple(rows))

@@ -53,6 +53,20 @@ class PromptedSamples:
         return float(np.concatenate(self.costs).mean())
 
 
+def check_room(model: ResidualModel, prompts: Sequence[TokenIds], max_tokens: int) -> None:
+    """Refuse prompts that leave no room for a text in the context of the model.
+
+    Raises:
+        InputError: with the room that is left.
+    """
+    for prompt in prompts:
+        if (room := model.max_context - len(prompt)) < max_tokens:
+            raise InputError(
+                f"a prompt of {len(prompt)} tokens leaves room for {max(room, 0)} of {max_tokens} in the context of "
+                f"{model.max_context}: shorten it"
+            )
+
+
 def sample_prompted(
     model: ResidualModel,
     prompts: Sequence[TokenIds],
@@ -82,12 +96,7 @@ def sample_prompted(
         InputError: a prompt that leaves no room in the context of the model.
         ModelError: a model without a start token, for the pressure.
     """
-    for prompt in prompts:
-        if (room := model.max_context - len(prompt)) < max_tokens:
-            raise InputError(
-                f"a prompt of {len(prompt)} tokens leaves room for {max(room, 0)} of {max_tokens} in the context of "
-                f"{model.max_context}: shorten it"
-            )
+    check_room(model, prompts, max_tokens)
 
     def shifts_of(indices: Sequence[int]) -> dict[Site, Tensor]:
         return {site: shift.expand(len(indices), -1) for site, shift in (shifts or {}).items()}

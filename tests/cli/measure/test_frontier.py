@@ -42,6 +42,7 @@ def test_doses_and_prompts_are_measured(
         ((), "a judge needs texts: give --positive FILE and --background FILE"),
         ((*sides, "--shots", "0"), "--shots has '0': give numbers of examples from 1 to 100"),
         ((*sides, "--shots", "x"), "--shots has 'x'"),
+        ((*sides, "--shots", "none", "--prompt-file", texts[0]), "--shots none makes no prompts of them"),
         ((*sides, "--prompt", " "), "--prompt is ' ': give text"),
         ((*sides, "--plot", tmp_path / "sea.png"), "--force"),
         ((*sides, "--shots", "90"), "different examples for prompts of 90"),

@@ -66,6 +66,16 @@ def test_prompts_in_words_have_a_row(llama_model: ResidualModel) -> None:
     assert found.rows[1].pressure.value == pytest.approx(prompted.pressure, rel=1e-3)
 
 
+def test_a_prompt_without_room_is_refused_before_anything_is_sampled(llama_model: ResidualModel) -> None:
+    seen: list[object] = []
+    with pytest.raises(InputError, match="leaves room for 0 of 8"):
+        prompt_frontier(
+            llama_model, concept(llama_model), [JUDGE], [], shots=(), prompts=["the sea " * llama_model.max_context],
+            n=4, max_tokens=8, watcher=seen.append,
+        )  # fmt: skip
+    assert not seen
+
+
 def test_negative_doses_are_composed(llama_model: ResidualModel) -> None:
     vector = concept(llama_model)
     found = prompt_frontier(llama_model, vector, [JUDGE], [], doses=(-1.0,), shots=(), n=4, max_tokens=8, seed=2)

@@ -70,7 +70,7 @@ def with_away_shifts(
     """Return the vector with shifts for negative doses, or as it is if the model writes few texts with the concept.
 
     The evidence records under `away` the share of the concept at each scale that was tried. Shifts that do not lower it
-    within the pressure budget are dropped.
+    within the pressure budget, by more than chance, are dropped.
 
     Args:
         model: the model of the vector.
@@ -114,14 +114,25 @@ def with_away_shifts(
         rows.append(parts.value(f"away {scale}", lambda scale=scale: row(scale)))  # type: ignore[misc]
         if rows[-1]["share"] <= ENOUGH[0] * plain["share"] or rows[-1]["pressure"] > BUDGET:
             break
-    within = [row for row in rows if row["pressure"] <= BUDGET and row["share"] < plain["share"]]
-    if not within:
+    best = chosen_row(plain, rows)
+    if best is None:
         return vector
-    enough = [row for row in within if row["share"] <= ENOUGH[1] * plain["share"]]
-    best = min(enough, key=lambda row: row["scale"]) if enough else min(within, key=lambda row: row["share"])
     away = {site: shift * (best["scale"] / vector.scale) for site, shift in shifts.items()}
     record = {"plain": plain, "tried": rows, "chosen": best}
     return replace(vector, away_shifts=away, evidence={**vector.evidence, "away": record})
+
+
+def chosen_row(plain: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the smallest scale that halves the share, or the one with the least share if that is no accident.
+
+    Args:
+        plain: the row of the plain model.
+        rows: the scales that were tried, the smallest first.
+    """
+    within = [row for row in rows if row["pressure"] <= BUDGET]
+    enough = [row for row in within if row["share"] <= ENOUGH[1] * plain["share"]]
+    lower = [row for row in within if row["high"] < plain["share"]]
+    return enough[0] if enough else min(lower, key=lambda row: float(row["share"]), default=None)
 
 
 def learn_away(

@@ -5,9 +5,10 @@ import torch
 
 import vectors
 from vectors.almanac.world import oracle
+from vectors.common.statistics import wilson
 from vectors.concepts.vector import ConceptVector
 from vectors.decoding.prompted_samples import text_states
-from vectors.extraction.shifts.away_shift import LEAST_SHARE, learn_away, with_away_shifts
+from vectors.extraction.shifts.away_shift import LEAST_SHARE, chosen_row, learn_away, with_away_shifts
 from vectors.extraction.shifts.distilled_shift import steered_states
 from vectors.model.output_head import logits_from
 from vectors.model.residual_model import ResidualModel
@@ -51,6 +52,19 @@ class Rare:
 def test_nothing_is_learned_of_a_concept_that_the_model_hardly_writes(llama_model: ResidualModel) -> None:
     vector = concept(llama_model)
     assert LEAST_SHARE > 0 and with_away_shifts(llama_model, vector, Rare()) is vector
+
+
+def row(scale: float, share: float, pressure: float = 0.1, n: int = 40) -> dict[str, float]:
+    low, high = wilson(round(share * n), n)
+    return {"scale": scale, "share": share, "low": low, "high": high, "pressure": pressure, "n": n}
+
+
+def test_the_smallest_scale_that_halves_the_share_is_chosen_and_no_accident() -> None:
+    plain = row(0.0, 0.4, 0.0)
+    assert chosen_row(plain, [row(1.0, 0.3), row(1.4, 0.2), row(2.0, 0.1)]) == row(1.4, 0.2)
+    assert chosen_row(plain, [row(1.0, 0.35), row(1.4, 0.3)]) is None  # 0.3 lies within the scatter of 40 texts
+    assert chosen_row(plain, [row(1.0, 0.35, n=400), row(1.4, 0.3, n=400)]) == row(1.4, 0.3, n=400)
+    assert chosen_row(plain, [row(1.0, 0.1, pressure=0.9)]) is None
 
 
 @pytest.mark.slow
