@@ -9,7 +9,7 @@ METHODS = (
 CONTEST_METHODS = ("auto", "distilled")
 """Methods that are chosen, or whose layer and positions are, by a contest of samples."""
 
-SHIFT_METHODS = ("learned", "distilled", "distilled-free", "gradient", "token")
+SHIFT_METHODS = ("learned", "distilled", "distilled-free", "rewarded", "gradient", "token")
 """Methods that find a shift with a length; the others find a direction that separates activations."""
 
 POOLS = ("mean", "last", "no-max-norm")

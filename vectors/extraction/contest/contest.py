@@ -10,7 +10,7 @@ from vectors.calibration.equal_pressure import Effect, measure_effect, more_samp
 from vectors.calibration.word_judge import Judge
 from vectors.common.errors import VectorError
 from vectors.extraction.contest.candidate import Candidate
-from vectors.extraction.contest.learned import MOST, POSITIONS, Teacher
+from vectors.extraction.contest.learned import MOST, POSITIONS, REWARDED, Teacher
 from vectors.extraction.contest.means import DEPTHS, layers_at, mean_candidates, profile_layers
 from vectors.extraction.contest.plan import Plan
 from vectors.extraction.extraction_input import ExtractionInput
@@ -18,6 +18,9 @@ from vectors.extraction.prompts import PromptedTexts
 
 LEARNED_DEPTHS = (1 / 2, 1 / 3)
 """Layers, as shares of the depth, at which shifts are learned beside the best layer of a difference of means."""
+
+FEWEST_TEXTS = 16
+"""Fewest texts of each side that rewards are judged by."""
 
 Show = Callable[[str, Sequence[str]], None]
 """Called with a heading and some texts that were sampled."""
@@ -85,7 +88,8 @@ def hold_contest(
 
     Cheap candidates are judged by a few texts, the best third of them by more. Shifts are learned by each method at the
     middle of the depth, beginning with the mean difference there, and by the best method at the best layer of the cheap
-    ones, then at others. The best of these is learned further. The two best of all are judged again.
+    ones, then at others. The best of these is learned further, and the best after that learns from rewards. The two
+    best of all are judged again.
 
     Args:
         data: the texts; its layers are those of the choices.
@@ -147,6 +151,9 @@ class _Contest:
         if entries and self.plan.further_steps:
             entries.append(self._learned_further(teacher, self.ranked(entries)[0].candidate))
             self._show_if_best(entries[-1], [*means, *entries[:-1]])
+        if entries and self._is_worth_rewards(taught := self.ranked(entries)[0]):
+            entries.append(self._rewarded(teacher, taught))
+            self._show_if_best(entries[-1], [*means, *entries[:-1]])
         return entries
 
     def judge_again(self, entries: Sequence[Entry], best: int, n: int, round: str) -> list[Entry]:
@@ -187,6 +194,19 @@ class _Contest:
             f"{candidate.label} and {steps}", lambda: teacher.learn_further(candidate, steps=steps).shifts
         )
         return self._judged_learned(replace(candidate, shifts=shifts, steps=candidate.steps + steps))
+
+    def _is_worth_rewards(self, entry: Entry) -> bool:
+        """Whether rewards can teach a candidate anything: some of its texts are rewarded, and not all."""
+        enough = min(len(self.data.fit.positive), len(self.data.fit.background)) >= FEWEST_TEXTS
+        return self.plan.rounds > 0 and enough and self.choices.allows(REWARDED) and 0 < entry.effect.success < 1
+
+    def _rewarded(self, teacher: Teacher, entry: Entry) -> Entry:
+        rounds, texts, candidate = self.plan.rounds, self.plan.round_texts, entry.candidate
+        shifts = self.checkpoint.shifts(
+            f"{candidate.label} and {rounds} rounds of {texts}",
+            lambda: teacher.learn_from_rewards(candidate, scale=entry.effect.scale, rounds=rounds, texts=texts).shifts,
+        )
+        return self._judged_learned(replace(candidate, method=REWARDED, shifts=shifts))
 
     def _judged_learned(self, candidate: Candidate) -> Entry:
         self.data.progress(f"judging {candidate.label}", 0, 0)

@@ -79,7 +79,7 @@ def extract_best(
     )  # fmt: skip
     identity = {
         "texts": contrast.hash, "model": model.hash, "method": method, "layers": layers and list(layers),
-        "positions": positions, "budget": budget, "held_out": held_out, "seed": seed, "format": 3,
+        "positions": positions, "budget": budget, "held_out": held_out, "seed": seed, "format": 4,
     }  # fmt: skip
     checkpoint = Checkpoint(folder if calibrated else None, identity)
     # kept, since a machine is never measured twice as equally fast, and another plan would be another contest

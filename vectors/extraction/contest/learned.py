@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from vectors.calibration.equal_pressure import PRESSURE
+from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.prompted_samples import BETWEEN
 from vectors.extraction.contest.candidate import Candidate
 from vectors.extraction.extraction_input import ExtractionInput
@@ -24,6 +27,7 @@ from vectors.extraction.shifts.distilled_shift import (
     read_lessons,
     text_pairs,
 )
+from vectors.extraction.shifts.rewarded_shift import reward_shifts
 from vectors.model.positions import Site
 
 POSITIONS = ("bos", "decay:4", "all")
@@ -35,6 +39,9 @@ MOST = 4.0
 WAYS: Final = {"distilled": (0.0, KL), "distilled-free": (0.0, 0.0), "learned": (1.0, 0.0)}
 """Share of the likelihood in the loss, and penalty on leaving the plain model after the first tokens, by method: a kind
 of text is decided by how it begins, a mood may come late."""
+
+REWARDED = "rewarded"
+"""Method of a candidate that learned from rewards as well."""
 
 _FURTHER_RATE = RATE / 2
 _START = 0.5  # share of the mean difference that the shift everywhere begins with
@@ -91,6 +98,33 @@ class Teacher:
         """Return the candidate after so many further steps, which begin at half the rate."""
         learned = self._distilled(candidate.method, candidate.shifts, steps=steps, rate=_FURTHER_RATE)
         return replace(learned, steps=candidate.steps + steps)
+
+    def learn_from_rewards(self, candidate: Candidate, *, scale: float, rounds: int, texts: int) -> Candidate:
+        """Return the candidate after rounds in which it learned from texts that were made with it.
+
+        A text is rewarded if a word judge accepts it that was fit on the texts that shifts are learned from.
+
+        Args:
+            candidate: a learned candidate.
+            scale: of its shifts, where the mean pressure is about `PRESSURE`.
+            rounds: number of rounds.
+            texts: texts of a round.
+        """
+        fit, advance = self._data.fit, self._data.counter(f"learning from rewards ({candidate.label})", rounds)
+        judge = WordJudge(fit.positive, fit.background)
+        shifts = reward_shifts(
+            self._data.model,
+            {site: scale * shift for site, shift in candidate.shifts.items()},
+            lambda written: np.array([float(judge.accepts(text)) for text in written]),
+            self._lesson(candidate.method).tokens,
+            pressure=PRESSURE,
+            rounds=rounds,
+            texts=texts,
+            seed=self._data.seed,
+            progress=lambda *_: advance(1),
+        )
+        kept = {site: shift.float() for site, shift in shifts.items()}
+        return replace(candidate, method=REWARDED, shifts=kept, most=MOST)
 
     def _distilled(self, method: str, start: Mapping[Site, Tensor], *, steps: int, rate: float = RATE) -> Candidate:
         layers = sorted({layer for layer, _ in start})

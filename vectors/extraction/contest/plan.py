@@ -14,6 +14,8 @@ from vectors.common.validation import quote
 from vectors.decoding.prompt_free_samples import sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.extraction.shifts.distilled_shift import BATCHES, ROWS, TOKENS
+from vectors.extraction.shifts.rewarded_shift import MAX_TOKENS as REWARDED_TOKENS
+from vectors.extraction.shifts.rewarded_shift import PASSES, ROUNDS, TEXTS
 from vectors.model.hooks import shift_layers
 from vectors.model.output_head import final_states
 from vectors.model.residual_model import ResidualModel
@@ -23,6 +25,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _TOKENS = {"k": 1e3, "M": 1e6}
 _LEAST, _MOST = 0.12, 8.0  # share of the default work
 _SMALL, _SMALL_SHARE = 50_000_000, 0.4  # parameters of a small model, and its share of the default work
+_LEAST_ROUNDS = 3  # fewer rounds of rewards teach nothing
 _TIMED = 16  # rows and steps that are timed
 
 
@@ -70,6 +73,8 @@ class Plan:
         learned: learned candidates.
         steps: optimiser steps of each.
         further_steps: those that the best of them is learned further.
+        rounds: rounds in which the best after that learns from rewards.
+        round_texts: texts of a round.
         learned_texts: texts judged of each learned candidate.
         best_texts_again: further texts of the two best of all.
         pilot_texts: texts at each dose of the pilot.
@@ -80,7 +85,9 @@ class Plan:
     mean_texts_again: int = 12
     learned: int = 4
     steps: int = 100
-    further_steps: int = 200
+    further_steps: int = 100
+    rounds: int = ROUNDS
+    round_texts: int = TEXTS
     learned_texts: int = 24
     best_texts_again: int = 40
     pilot_texts: int = 40
@@ -99,6 +106,8 @@ class Plan:
             learned=max(1, min(6, round(self.learned * root))),
             steps=max(30, round(self.steps * root)),
             further_steps=round(self.further_steps * factor),
+            rounds=rounds if (rounds := round(self.rounds * factor)) >= _LEAST_ROUNDS else 0,
+            round_texts=_even(self.round_texts * root, 16),
             learned_texts=_even(self.learned_texts * root, 12),
             best_texts_again=_even(self.best_texts_again * factor, 12),
             pilot_texts=_even(self.pilot_texts * factor, 16),
@@ -120,7 +129,8 @@ class Plan:
     def tokens(self) -> int:
         """Tokens that the model reads and writes, those of a step counted three times for its backward pass."""
         steps = self.all_steps * ROWS * TOKENS * 3
-        return 2 * MAX_TOKENS * self.sampled + steps + BATCHES * ROWS * TOKENS * 8
+        rewarded = self.rounds * self.round_texts * REWARDED_TOKENS * (3 + 3 * PASSES)
+        return 2 * MAX_TOKENS * self.sampled + steps + rewarded + BATCHES * ROWS * TOKENS * 8
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -146,7 +156,10 @@ class Speed:
 
     def seconds(self, plan: Plan) -> float:
         """Return the seconds that a plan takes."""
-        return plan.sampled * self.sampling + plan.all_steps * self.step + 2 * BATCHES * self.reading
+        rewarded = plan.rounds * plan.round_texts
+        sampled = plan.sampled + rewarded / 2  # without a base row
+        steps = plan.all_steps + rewarded * PASSES / ROWS
+        return sampled * self.sampling + steps * self.step + (2 * BATCHES + rewarded * 2 / ROWS) * self.reading
 
 
 def measure_speed(model: ResidualModel) -> Speed:

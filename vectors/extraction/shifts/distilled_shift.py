@@ -45,6 +45,9 @@ KL = 1.0
 LATE = 6
 """Tokens after which it counts: by then the text itself says what kind it is, and the model goes on alone."""
 
+LOSS_SCALE = 2.0**10
+"""Keeps half-precision gradients from underflowing; Adam's steps do not depend on it."""
+
 TokenIds = Sequence[int]
 Pairs = Callable[[int], Sequence[tuple[TokenIds, TokenIds]]]
 """Maps the number of a batch to the token ids of prompts, the start token included, and of the text behind each."""
@@ -52,7 +55,6 @@ Pairs = Callable[[int], Sequence[tuple[TokenIds, TokenIds]]]
 Weights = Float64[np.ndarray, " texts"]
 
 _LEAST_REST = 1e-3  # of a token's probability that is always left
-_LOSS_SCALE = 2.0**10  # keeps half-precision gradients from underflowing; Adam's steps do not depend on it
 _COUNTED = 4  # batches that the likely tokens are counted in
 
 
@@ -187,7 +189,7 @@ def distil(
                 late = torch.cat([torch.arange(len(text)) >= LATE for text in lesson.texts]).to(found)
                 loss = loss + kl * (late * (found.exp() * (found - plain)).sum(dim=-1)).mean()
             check_likelihood(model, next(iter(shifts))[0], loss.item())
-            gradients = torch.autograd.grad(_LOSS_SCALE * loss, list(shifts.values()))
+            gradients = torch.autograd.grad(LOSS_SCALE * loss, list(shifts.values()))
         for shift, gradient in zip(shifts.values(), gradients, strict=True):
             shift.grad = gradient
         adam.step()

@@ -1,8 +1,8 @@
 """Compare next-token distributions over a large vocabulary by the tokens that are likely and a sample of the others."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,6 +56,14 @@ class LikelyTokens:
                 [logits[:, : len(self.likely)], logits[:, len(self.likely) :] + self._weight_of_others], dim=1
             )
         return log_softmax(logits, dim=-1)
+
+    def including(self, ids: Collection[int]) -> "LikelyTokens":
+        """Return the same with some further ids among the likely ones."""
+        if not len(self.rest):
+            return self
+        is_new = torch.isin(self.rest, torch.tensor(sorted(ids), dtype=torch.long))
+        likely = torch.cat([self.likely, self.rest[is_new]]).sort().values
+        return replace(self, likely=likely, rest=self.rest[~is_new])
 
     @property
     def _n_others(self) -> int:

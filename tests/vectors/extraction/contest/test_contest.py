@@ -26,8 +26,8 @@ from vectors.extraction.shifts.learned_shift import Learning
 from vectors.model.residual_model import ResidualModel
 
 SMALL = Plan(
-    means=3, mean_texts=8, mean_texts_again=8, learned=2, steps=4, further_steps=0, learned_texts=8,
-    best_texts_again=8, pilot_texts=8,
+    means=3, mean_texts=8, mean_texts_again=8, learned=2, steps=4, further_steps=0, rounds=0,
+    learned_texts=8, best_texts_again=8, pilot_texts=8,
 )  # fmt: skip
 
 
@@ -144,6 +144,21 @@ def test_the_best_learned_candidate_is_learned_further(
     assert (best.method, best.steps) == ("distilled-free", 7)
     assert sum("7 steps" in label for label in judged) == 2  # judged, and judged again
     assert [entry.row()["steps"] for entry in entries].count(4) == 3
+
+
+def test_the_best_of_all_that_learned_learns_from_rewards(
+    llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_effects(monkeypatch, {"rewarded": 0.9, "distilled-free": 0.6, "mean": 0.2})
+    plan = Plan(**{**SMALL.to_dict(), "learned": 3, "rounds": 3, "round_texts": 16})
+    data, judge = inputs(llama_model), WordJudge(CATS, SHIPS)
+    best, _ = hold_contest(data, judge, plan, Choices(), Checkpoint(None, {}))
+    assert (best.method, best.steps) == ("rewarded", 4)
+    only, _ = hold_contest(data, judge, plan, Choices(methods=("distilled-free",)), Checkpoint(None, {}))
+    assert only.method == "distilled-free"
+    monkeypatch.setattr(module, "FEWEST_TEXTS", len(CATS) + 1)
+    few, _ = hold_contest(data, judge, plan, Choices(), Checkpoint(None, {}))
+    assert few.method == "distilled-free"
 
 
 def test_extraction_holds_a_contest_by_default(llama_model: ResidualModel, tmp_path: Path) -> None:

@@ -52,3 +52,18 @@ def test_drawn_tokens_stand_for_the_rest(llama_model: ResidualModel, monkeypatch
         estimates.append(tokens.log_probs(llama_model, states, drawn)[:, : size // 4])
     mean = torch.stack(estimates).mean(dim=0)
     torch.testing.assert_close(mean, full[:, tokens.likely], atol=0.02, rtol=0.0)
+
+
+def test_further_tokens_become_likely_ones(llama_model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = states_of(llama_model)
+    full = logits_from(llama_model, states).float().log_softmax(-1)
+    size = full.shape[1]
+    monkeypatch.setattr(module, "LIKELY", size // 4)
+    tokens = likely_tokens(llama_model, [states], size)
+    new = tokens.rest[:2].tolist()
+    more = tokens.including([*new, int(tokens.likely[0])])
+    assert set(more.likely.tolist()) == {*tokens.likely.tolist(), *new} and more.likely.diff().min() > 0
+    assert set(more.rest.tolist()) == set(tokens.rest.tolist()) - set(new)
+    drawn = more.draw(0, 0)  # all of the rest, since there are fewer than `OTHERS`
+    torch.testing.assert_close(more.log_probs(llama_model, states, drawn), full[:, drawn])
+    assert likely_tokens(llama_model, [], 8).including([3]).likely.tolist() == list(range(8))
