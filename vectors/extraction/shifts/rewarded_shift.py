@@ -13,7 +13,6 @@ from vectors.common.rng import Stream, rng
 from vectors.decoding.prompt_free_samples import fitting_length
 from vectors.decoding.prompted_samples import sample_prompted
 from vectors.extraction.shifts.distilled_shift import LOSS_SCALE, ROWS, steered_states
-from vectors.extraction.shifts.learned_shift import typical_activation
 from vectors.extraction.shifts.likely_tokens import LikelyTokens
 from vectors.model.positions import Site
 from vectors.model.residual_model import ResidualModel
@@ -30,12 +29,13 @@ MAX_TOKENS = 32
 PASSES = 2
 """How often each text is learned from."""
 
-RATE = 0.006
-"""Learning rate of Adam, relative to the layer's root-mean-square activation."""
+RATE = 0.02
+"""Learning rate of Adam, relative to the root mean square of each shift: a step changes a coordinate by this share."""
 
 PRICE = 0.02
 """Reward that a nat of a text's pressure costs in the first round."""
 
+_LEAST_SIZE = 0.1  # of a shift, relative to the largest one, that its learning rate is taken from
 _MOST_PRICE = 0.1
 _MOST_OFF = 0.35  # a pressure that is further off, relative to the wanted one, counts as this far off
 _PRICE_GAIN = 2.0  # of the logarithm of the price with the relative error of the pressure
@@ -103,9 +103,11 @@ def reward_shifts(
     learned = {
         site: shift.detach().float().to(model.device).clone().requires_grad_(True) for site, shift in shifts.items()
     }
-    start = model.encode(["A"])
-    typical = {layer: typical_activation(model, start, layer) for layer in {layer for layer, _ in shifts}}
-    groups = [{"params": [shift], "lr": RATE * typical[layer]} for (layer, _), shift in learned.items()]
+    sizes = [float(shift.detach().square().mean().sqrt()) for shift in learned.values()]
+    groups = [
+        {"params": [shift], "lr": RATE * max(size, _LEAST_SIZE * max(sizes))}
+        for shift, size in zip(learned.values(), sizes, strict=True)
+    ]
     adam, price = torch.optim.Adam(groups, betas=(0.9, 0.98)), PRICE
     for number in range(rounds):
         written = _write(model, learned, texts, seed=seed, number=number)

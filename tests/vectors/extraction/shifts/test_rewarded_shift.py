@@ -35,14 +35,16 @@ def rewards(texts: list[str]) -> np.ndarray:
 
 def test_rewarded_texts_become_likelier_at_equal_pressure(llama_model: ResidualModel) -> None:
     seen: list[tuple[float, float]] = []
+    noise = {SITE: 1.4 * torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(0))}
     learned = reward_shifts(
-        llama_model, start(llama_model), rewards, compared(llama_model), pressure=0.3, rounds=12, texts=48,
+        llama_model, noise, rewards, compared(llama_model), pressure=0.3, rounds=12, texts=48,
         progress=lambda *row: seen.append(row),
     )  # fmt: skip
-    assert set(learned) == set(start(llama_model)) and len(seen) == 12
-    noise = {SITE: torch.randn(llama_model.d_model, generator=torch.Generator().manual_seed(0))}
-    effects = [measure_effect(llama_model, shifts, HasE(), pressure=0.3, n=96, seed=5) for shifts in (learned, noise)]
-    assert effects[0].success > effects[1].success + 0.15
+    assert set(learned) == {SITE} and len(seen) == 12
+    before, after = (
+        measure_effect(llama_model, shifts, HasE(), pressure=0.3, n=96, seed=5) for shifts in (noise, learned)
+    )
+    assert after.success > before.success + 0.15
 
 
 def test_a_round_depends_on_the_seed_alone(llama_model: ResidualModel) -> None:
