@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-CONCEPTS = ("tale", "speech", "slovene")
+CONCEPTS = ("tale", "slovene", "speech")
 TRIPLES = ("letter religion gloomy", "diary sea delight")
 SHOWN = 20
 PAGE = Path(__file__).parents[1] / "docs" / "measured.md"

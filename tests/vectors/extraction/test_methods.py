@@ -11,7 +11,7 @@ from vectors.common import option_names
 from vectors.common.errors import InputError, ModelError
 from vectors.data.contrast import ContrastSet
 from vectors.decoding.prompt_free_samples import sample_prompt_free
-from vectors.extraction.contest.learned import WAYS
+from vectors.extraction.contest.learned import REWARDED, WAYS
 from vectors.extraction.methods import METHODS
 from vectors.model.hooks import shift_layers
 from vectors.model.residual_model import ResidualModel
@@ -97,4 +97,4 @@ def test_a_huge_weight_makes_the_mean_that_of_the_weighted_texts(llama_model):
 def test_the_option_names_are_those_of_the_methods():
     assert tuple(METHODS) == option_names.METHODS
     shifts = {name for name, method in METHODS.items() if method.shift}
-    assert {*shifts, *WAYS} == set(option_names.SHIFT_METHODS)
+    assert {*shifts, *WAYS, REWARDED} == set(option_names.SHIFT_METHODS)

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from vectors.calibration.equal_pressure import PRESSURE
-from vectors.calibration.word_judge import WordJudge
 from vectors.decoding.prompted_samples import BETWEEN
 from vectors.extraction.contest.candidate import Candidate
+from vectors.extraction.contest.reward import WordReward
 from vectors.extraction.extraction_input import ExtractionInput
 from vectors.extraction.prompts import SHOTS, PromptedTexts, prompt_pairs
 from vectors.extraction.shifts.distilled_shift import (
@@ -27,7 +26,7 @@ from vectors.extraction.shifts.distilled_shift import (
     read_lessons,
     text_pairs,
 )
-from vectors.extraction.shifts.rewarded_shift import reward_shifts
+from vectors.extraction.shifts.rewarded_shift import MAX_TOKENS, reward_shifts
 from vectors.model.positions import Site
 
 POSITIONS = ("bos", "decay:4", "all")
@@ -102,7 +101,7 @@ class Teacher:
     def learn_from_rewards(self, candidate: Candidate, *, scale: float, rounds: int, texts: int) -> Candidate:
         """Return the candidate after rounds in which it learned from texts that were made with it.
 
-        A text is rewarded if a word judge accepts it that was fit on the texts that shifts are learned from.
+        `WordReward` says what a text is worth; it knows only the texts that shifts are learned from.
 
         Args:
             candidate: a learned candidate.
@@ -111,11 +110,12 @@ class Teacher:
             texts: texts of a round.
         """
         fit, advance = self._data.fit, self._data.counter(f"learning from rewards ({candidate.label})", rounds)
-        judge = WordJudge(fit.positive, fit.background)
+        start = len(self._data.model.start_ids())
+        beginnings = [self._data.model.decode(row[start:][:MAX_TOKENS]) for row in self._data.rows(fit.positive)]
         shifts = reward_shifts(
             self._data.model,
             {site: scale * shift for site, shift in candidate.shifts.items()},
-            lambda written: np.array([float(judge.accepts(text)) for text in written]),
+            WordReward(beginnings, fit.background, seed=self._data.seed),
             self._lesson(candidate.method).tokens,
             pressure=PRESSURE,
             rounds=rounds,

@@ -15,7 +15,7 @@ from vectors.decoding.prompt_free_samples import sample_shifted
 from vectors.decoding.token_sampling import Settings
 from vectors.extraction.shifts.distilled_shift import BATCHES, ROWS, TOKENS
 from vectors.extraction.shifts.rewarded_shift import MAX_TOKENS as REWARDED_TOKENS
-from vectors.extraction.shifts.rewarded_shift import PASSES, ROUNDS, TEXTS
+from vectors.extraction.shifts.rewarded_shift import PASSES, TEXTS
 from vectors.model.hooks import shift_layers
 from vectors.model.output_head import final_states
 from vectors.model.residual_model import ResidualModel
@@ -73,7 +73,8 @@ class Plan:
         learned: learned candidates.
         steps: optimiser steps of each.
         further_steps: those that the best of them is learned further.
-        rounds: rounds in which the best after that learns from rewards.
+        rounds: rounds in which the best after that learns from rewards; none by default, because rewards by words alone
+            lead away from the kind (see benchmarks/RESULTS.md).
         round_texts: texts of a round.
         learned_texts: texts judged of each learned candidate.
         best_texts_again: further texts of the two best of all.
@@ -85,8 +86,8 @@ class Plan:
     mean_texts_again: int = 12
     learned: int = 4
     steps: int = 100
-    further_steps: int = 100
-    rounds: int = ROUNDS
+    further_steps: int = 200
+    rounds: int = 0
     round_texts: int = TEXTS
     learned_texts: int = 24
     best_texts_again: int = 40
