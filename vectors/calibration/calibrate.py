@@ -128,7 +128,7 @@ def calibrate(
         shifts: Shifts = company(shift, count) if company else alone
         return sample_shifted(model, shifts, n=count, settings=settings, seed=seed)
 
-    report, parts = progress_callback(progress), checkpoint or Checkpoint(None, {})
+    report, parts = progress_callback(progress), (checkpoint or Checkpoint(None, {})).about(vector.shifts)
 
     def p95(shift: float) -> float:
         report(f"pilot of {vector.name!r}: pressure at a shift of {shift:.3g}", 0, 0)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +32,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path | None, identity: Mapping[str, object]) -> None:
-        self._folder = folder
+        self._folder, self._about = folder, ""
         if folder is None:
             return
         text = json.dumps(identity, sort_keys=True)
@@ -39,6 +40,15 @@ class Checkpoint:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / _IDENTITY, text.encode(), force=True)
+
+    def about(self, shifts: Mapping[Site, Tensor]) -> "Checkpoint":
+        """Return the same checkpoint for parts that depend on some shifts: parts about others are not found in it."""
+        digest = sha256()
+        for site in sorted(shifts):
+            digest.update(repr(site).encode() + shifts[site].detach().float().cpu().numpy().tobytes())
+        narrower = copy(self)
+        narrower._about = f"{self._about}{digest.hexdigest()} "
+        return narrower
 
     def value(self, name: str, make: Callable[[], Json]) -> Json:
         """Return a part that is plain JSON, made now unless it was finished before."""
@@ -75,7 +85,7 @@ class Checkpoint:
     ) -> Value:  # fmt: skip
         if self._folder is None:
             return make()
-        path = self._folder / (sha256(name.encode()).hexdigest()[:16] + suffix)
+        path = self._folder / (sha256((self._about + name).encode()).hexdigest()[:16] + suffix)
         if path.exists():
             try:
                 return read(path)

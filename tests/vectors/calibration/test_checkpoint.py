@@ -47,3 +47,12 @@ def test_a_damaged_part_is_made_again(tmp_path: Path) -> None:
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
     parts = Checkpoint(None, {})
     assert [parts.value("one", lambda value=value: value) for value in (1, 2)] == [1, 2]  # type: ignore[misc]
+
+
+def test_a_part_about_some_shifts_is_not_found_for_others(tmp_path: Path) -> None:
+    parts, one = Checkpoint(tmp_path / "job", {}), {(6, "bos"): torch.ones(3)}
+    assert parts.about(one).value("largest", lambda: 1.0) == 1.0
+    assert parts.about({(6, "bos"): torch.ones(3)}).value("largest", lambda: 2.0) == 1.0
+    for others in ({(6, "bos"): 2 * torch.ones(3)}, {(6, "all"): torch.ones(3)}, {**one, (7, "bos"): torch.ones(3)}):
+        assert parts.about(others).value("largest", lambda: 3.0) == 3.0
+    assert parts.value("largest", lambda: 4.0) == 4.0

@@ -88,7 +88,7 @@ def with_away_shifts(
     share = 1 - len(without) / max(1, len(own))
     if share < LEAST_SHARE or len(without) < ROWS:
         return vector
-    parts, start = checkpoint or Checkpoint(None, {}), len(model.start_ids())
+    parts, start = (checkpoint or Checkpoint(None, {})).about(vector.shifts), len(model.start_ids())
     texts = [row[start : start + TOKENS] for row in model.encode(without)]
     shifts = parts.shifts(
         f"away {vector.scale:.6g}",
